@@ -1,0 +1,46 @@
+//! What configuration gives to agents, as one immutable snapshot that admissions read.
+
+use policy::{Autonomy, Grant, PolicySet};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Limits on an agent's actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Bounds {
+    /// In one session, denials not counted. Default 200.
+    pub actions_per_session: u32,
+    /// Over all sessions of the agent, in any 60 seconds. Default 120.
+    pub actions_per_minute: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { actions_per_session: 200, actions_per_minute: 120 }
+    }
+}
+
+/// What one agent holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentAuthority {
+    /// From its toolsets.
+    pub grants: Vec<Grant>,
+    /// From its document.
+    pub autonomy: Autonomy,
+    /// From its document.
+    pub bounds: Bounds,
+    /// The person who answers for it. Cannot approve... its own causes; see `cause`.
+    pub sponsor: String,
+}
+
+/// One generation of configuration.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Grows with every installed change; compared in the commit.
+    pub generation: u64,
+    /// All rules.
+    pub policies: Arc<PolicySet>,
+    /// By name.
+    pub agents: BTreeMap<String, Arc<AgentAuthority>>,
+}

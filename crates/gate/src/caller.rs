@@ -1,0 +1,56 @@
+//! Who calls, as established by a token. Cannot be made outside this crate.
+
+use policy::Principal;
+use serde::{Deserialize, Serialize};
+
+/// What a person or service may do at the API. An agent has no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything, including tokens and configuration.
+    Admin,
+    /// Runs things: tasks, sessions, stops.
+    Operator,
+    /// Decides approvals.
+    Approver,
+    /// Reads everything, including the journal's export.
+    Auditor,
+    /// Reads sessions, incidents, approvals.
+    Viewer,
+    /// Sends to one trigger and nothing else.
+    Trigger,
+}
+
+/// An authenticated caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) token: String,
+    /// The trigger that a [`Role::Trigger`] token is for.
+    pub(crate) trigger: Option<String>,
+}
+
+/// No such token, or one that no longer holds. Says no more than that to the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no valid token")]
+pub struct Unidentified;
+
+impl Caller {
+    /// Who it is.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+    /// What it may do.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+    /// Id of the token it came with: `tok-7`.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+    /// The trigger it may send to.
+    pub fn trigger(&self) -> Option<&str> {
+        self.trigger.as_deref()
+    }
+}

@@ -1,0 +1,1 @@
+//! Step 6: one transaction that checks again, spends, and appends the record.

@@ -1,0 +1,38 @@
+//! The one gate: every action of every agent passes [`Gate::admit`], in one order.
+//!
+//! 1. identify, 2. stopped?, 3. grants, 4. policy, 5. approval, 6. commit. What comes out is a
+//! [`policy::Permit`] whose record is durable, or a [`Refusal`] with its reason.
+//!
+//! Invariants:
+//! - **No effect before its record**: [`policy::Permit::now_durable`] is called in `commit` alone, after
+//!   the store returned.
+//! - **No way around**: there is no other function that gives a permit, and no surface that decides.
+//! - **Stops first**: every admission reads the stops in memory and those in its transaction.
+//! - **Nobody approves what they caused.**
+
+mod admit;
+mod approvals;
+mod authority;
+mod bounds;
+mod caller;
+mod calls;
+mod commit;
+mod documents;
+mod gate;
+mod sessions;
+mod settle;
+mod stops;
+mod tokens;
+mod tool;
+
+pub use admit::{Proposal, Refusal};
+pub use approvals::{ApprovalView, ApproveError, Verdict};
+pub use authority::{AgentAuthority, Authority, Bounds};
+pub use caller::{Caller, Role, Unidentified};
+pub use calls::{CallView, Resolution, ResolveError};
+pub use documents::{DocumentChange, DocumentView, InstallError, Owner};
+pub use gate::{Gate, projections};
+pub use sessions::{NewSession, SessionError, SessionView};
+pub use stops::StopAnswer;
+pub use tokens::{NewToken, TokenError, TokenView};
+pub use tool::{BoxFuture, Tool, ToolError, Tools};

@@ -1,0 +1,1 @@
+//! Outcomes on their way into the journal.

@@ -1,0 +1,166 @@
+//! An action: what an agent wants to do to the world, as policy weighs it.
+
+use crate::canonical::{self, CanonicalError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What an action does to its resource. Ordered: a later one needs more authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Changes nothing.
+    Read,
+    /// Changes something that can be changed back.
+    Write,
+    /// Changes something that cannot be brought back.
+    Destructive,
+}
+
+/// Whether doing an action twice is the same as doing it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Idempotence {
+    /// May be repeated after a crash.
+    Idempotent,
+    /// A repeat is a second effect: after a crash a person resolves it.
+    Once,
+}
+
+/// The name of an operation, the same as the tool's: `git.propose`. Lower case, digits, `_`, `-`, `.`;
+/// 1 to 64 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Verb(String);
+
+/// Where an action takes effect: `production`, `staging`, … 1 to 64 characters of `[a-z0-9_-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Environment(String);
+
+/// Longest resource name, in bytes.
+pub const RESOURCE_BYTES_MAX: usize = 1024;
+/// Largest canonical arguments, in bytes.
+pub const ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
+
+/// One effect on the world, complete: nothing that matters to the decision is left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    verb: Verb,
+    resource: String,
+    arguments: Value,
+    environment: Environment,
+    effect: Effect,
+    idempotence: Idempotence,
+    canonical: Vec<u8>,
+    digest: [u8; 32],
+}
+
+/// Why something is not an action.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ActionError {
+    /// Not of the form [`Verb`] asks for.
+    #[error("`{0}` is not a verb: use 1 to 64 of a-z, 0-9, `_`, `-`, `.`")]
+    Verb(String),
+    /// Empty, too long, or with control characters.
+    #[error("`{0}` is not a resource: use 1 to {RESOURCE_BYTES_MAX} bytes without control characters")]
+    Resource(String),
+    /// Not of the form [`Environment`] asks for.
+    #[error("`{0}` is not an environment: use 1 to 64 of a-z, 0-9, `_`, `-`")]
+    Environment(String),
+    /// Arguments are not a JSON object.
+    #[error("arguments are not a JSON object")]
+    NotAnObject,
+    /// Arguments have no canonical form, or too large a one.
+    #[error("arguments: {0}")]
+    Arguments(#[from] CanonicalError),
+}
+
+impl Verb {
+    /// Checks and wraps.
+    pub fn new(text: &str) -> Result<Verb, ActionError> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b));
+        if fits { Ok(Verb(text.to_owned())) } else { Err(ActionError::Verb(text.to_owned())) }
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Environment {
+    /// Checks and wraps.
+    pub fn new(text: &str) -> Result<Environment, ActionError> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
+        if fits { Ok(Environment(text.to_owned())) } else { Err(ActionError::Environment(text.to_owned())) }
+    }
+
+    /// `production`.
+    pub fn production() -> Environment {
+        Environment("production".to_owned())
+    }
+
+    /// Whether this is production. Fails closed: only the well-known names of other places
+    /// (`development`, `dev`, `test`, `testing`, `staging`, `sandbox`, `preview`, `local`) are not.
+    pub fn is_production(&self) -> bool {
+        !matches!(
+            self.0.as_str(),
+            "development" | "dev" | "test" | "testing" | "staging" | "sandbox" | "preview" | "local"
+        )
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Action {
+    /// Checks every part and fixes the canonical form and digest.
+    pub fn new(
+        verb: Verb,
+        resource: &str,
+        arguments: Value,
+        environment: Environment,
+        effect: Effect,
+        idempotence: Idempotence,
+    ) -> Result<Action, ActionError> {
+        let _ = (&verb, resource, &arguments, &environment, effect, idempotence, canonical::to_bytes);
+        todo!()
+    }
+
+    /// The operation.
+    pub fn verb(&self) -> &Verb {
+        &self.verb
+    }
+    /// What it acts on: `repository/patient`, `http://127.0.0.1:8080/metrics`.
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+    /// A JSON object; exactly what will be done is in here.
+    pub fn arguments(&self) -> &Value {
+        &self.arguments
+    }
+    /// Where it takes effect.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+    /// What it does to its resource.
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+    /// Whether it may be repeated.
+    pub fn idempotence(&self) -> Idempotence {
+        self.idempotence
+    }
+    /// RFC 8785 form of `{arguments, effect, environment, idempotence, resource, verb}`.
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+    /// SHA-256 of [`Action::canonical`]. Belongs in payloads only; leaves hold a salted commitment.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}

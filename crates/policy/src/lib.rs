@@ -1,0 +1,35 @@
+//! Decides whether an agent may act.
+//!
+//! One pure function, [`decide`], weighs an [`Action`] against a [`PolicySet`]. It reads no clock,
+//! file or socket: all it weighs is an argument, so any decision can be replayed from the journal.
+//!
+//! Invariants:
+//! - **Default deny.** No matching rule denies; so does a rule that cannot be evaluated.
+//! - **Deny wins.** One matching deny rule outweighs any number of permits.
+//! - **Only [`decide`] makes a [`Ruling`].** The gate commits it into a [`Permit`]; whatever acts
+//!   starts from one. There is no `is_allowed`.
+
+mod action;
+pub mod canonical;
+mod decide;
+mod explain;
+mod grant;
+mod level;
+mod permit;
+mod principal;
+mod rule;
+mod stop;
+mod time;
+
+pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
+pub use decide::{Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide};
+pub use explain::{Explanation, Line, explain};
+pub use grant::{Capability, Grant, Pattern};
+pub use level::{Autonomy, Level};
+pub use permit::{
+    Failure, InFlight, Outcome, Permit, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled,
+};
+pub use principal::{Chain, Link, Principal, PrincipalKind};
+pub use rule::{Approver, LoadError, Match, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec};
+pub use stop::{Cancel, Cancelled, Reached, Stop, StopScope, StopSet, Stopped, Subject};
+pub use time::Timestamp;

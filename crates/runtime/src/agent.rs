@@ -1,0 +1,27 @@
+//! `Agent` documents.
+
+use crate::runbook::Runbook;
+use policy::Autonomy;
+use serde::{Deserialize, Serialize};
+
+/// `spec` of an `Agent`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AgentSpec {
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// The person who answers for it.
+    pub sponsor: String,
+    /// Names of `Toolset` documents. Nothing else gives it rights.
+    #[serde(default)]
+    pub toolsets: Vec<String>,
+    /// Read-only unless said otherwise.
+    #[serde(default)]
+    pub autonomy: Autonomy,
+    /// Limits.
+    #[serde(default)]
+    pub bounds: gate::Bounds,
+    /// What it does. The only way to run in this version.
+    pub runbook: Runbook,
+}
