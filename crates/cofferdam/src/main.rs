@@ -1,3 +1,7 @@
-//! The binary: command line, configuration, API, wiring.
+//! The binary: hands the command line to the library and passes on its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cofferdam::cli::main()
+}

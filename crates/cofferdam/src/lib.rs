@@ -1,0 +1,12 @@
+//! Cofferdam as a library, so that tests and the demo can start it in-process.
+//!
+//! The binary is `main.rs`; everything it does is here. Nothing outside this workspace may
+//! depend on this crate: its only stable interfaces are the command line and the HTTP API.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod health;
+pub mod server;
+pub mod up;
