@@ -1,0 +1,45 @@
+# The two commands of the README are `make demo` and `make test`.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cofferdam
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+export PATH := $(PATH):$(CACHE)/bin
+
+.PHONY: demo test setup lint unit crash fuzz fuzz-smoke bench test-peers release clean
+
+demo: ## the whole story on this machine: no key, no network
+	cargo build --locked --profile demo --package cofferdam
+	$(TARGET)/demo/cofferdam demo $(DEMO)
+
+test: setup lint unit crash fuzz ## everything that CI runs
+
+setup:
+	scripts/setup
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check licenses bans sources
+
+unit:
+	cargo nextest run --locked --workspace --no-fail-fast -E 'not test(/kill_nine/)'
+	cargo test --locked --workspace --doc --quiet
+
+crash: ## SIGKILL under load: COFFERDAM_CRASHES times, 300 unless said otherwise
+	COFFERDAM_CRASHES=$(or $(COFFERDAM_CRASHES),300) cargo nextest run --locked -p cofferdam --no-capture -E 'test(/kill_nine/)'
+
+fuzz: ## every parser of outside data, FUZZ_SECONDS each
+	scripts/fuzz $(or $(FUZZ_SECONDS),60)
+
+bench: ## figures and their ratio to the limit measured in the same run
+	cargo bench --locked --workspace
+
+test-peers: setup ## the long ones: 3,000 kills, ten minutes of fuzzing for each parser
+	COFFERDAM_CRASHES=3000 $(MAKE) crash
+	$(MAKE) fuzz FUZZ_SECONDS=600
+
+release:
+	cargo build --locked --release --package cofferdam
+
+clean:
+	cargo clean
