@@ -3,6 +3,7 @@
 use crate::canonical::{self, CanonicalError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// What an action does to its resource. Ordered: a later one needs more authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,6 +118,27 @@ impl Environment {
     }
 }
 
+impl Effect {
+    /// `read`, `write` or `destructive`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Read => "read",
+            Effect::Write => "write",
+            Effect::Destructive => "destructive",
+        }
+    }
+}
+
+impl Idempotence {
+    /// `idempotent` or `once`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Idempotence::Idempotent => "idempotent",
+            Idempotence::Once => "once",
+        }
+    }
+}
+
 impl Action {
     /// Checks every part and fixes the canonical form and digest.
     pub fn new(
@@ -127,8 +149,16 @@ impl Action {
         effect: Effect,
         idempotence: Idempotence,
     ) -> Result<Action, ActionError> {
-        let _ = (&verb, resource, &arguments, &environment, effect, idempotence, canonical::to_bytes);
-        todo!()
+        let fits = (1..=RESOURCE_BYTES_MAX).contains(&resource.len()) && !resource.chars().any(char::is_control);
+        if !fits {
+            return Err(ActionError::Resource(resource.chars().take(80).collect()));
+        }
+        if !arguments.is_object() {
+            return Err(ActionError::NotAnObject);
+        }
+        let canonical = canonical_form(&verb, resource, &arguments, &environment, effect, idempotence)?;
+        let digest = Sha256::digest(&canonical).into();
+        Ok(Action { verb, resource: resource.to_owned(), arguments, environment, effect, idempotence, canonical, digest })
     }
 
     /// The operation.
@@ -163,4 +193,37 @@ impl Action {
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
+}
+
+/// The members stand in the order of RFC 8785 already; the arguments are written one container deep,
+/// so that whoever reads the whole strictly finds it within the limit of depth.
+fn canonical_form(
+    verb: &Verb,
+    resource: &str,
+    arguments: &Value,
+    environment: &Environment,
+    effect: Effect,
+    idempotence: Idempotence,
+) -> Result<Vec<u8>, CanonicalError> {
+    let mut out = b"{\"arguments\":".to_vec();
+    let before = out.len();
+    canonical::write_value(&mut out, arguments, 1)?;
+    if out.len() - before > ARGUMENTS_BYTES_MAX {
+        return Err(CanonicalError::TooLarge { limit: ARGUMENTS_BYTES_MAX });
+    }
+    let members = [
+        ("effect", effect.as_str()),
+        ("environment", environment.as_str()),
+        ("idempotence", idempotence.as_str()),
+        ("resource", resource),
+        ("verb", verb.as_str()),
+    ];
+    for (name, text) in members {
+        out.push(b',');
+        canonical::write_string(&mut out, name);
+        out.push(b':');
+        canonical::write_string(&mut out, text);
+    }
+    out.push(b'}');
+    Ok(out)
 }

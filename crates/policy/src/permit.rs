@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// Position in a log, from 0, without gaps.
 pub type Sequence = u64;
@@ -13,10 +14,9 @@ pub type Sequence = u64;
 /// forged, stored nor spent twice. Whoever acts takes the action from here.
 #[derive(Debug)]
 pub struct Permit {
-    ruling: Option<Ruling>,
-    entry: Sequence,
+    ruling: Ruling,
     subject: Subject,
-    settle: Option<Box<dyn Settle>>,
+    account: Account,
 }
 
 /// How an action ended. `uncertain` and `not_started` are outcomes too.
@@ -101,23 +101,27 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
 impl Permit {
     /// Called in one place, by the gate, after the commit that holds `entry` returned.
     pub fn now_durable(ruling: Ruling, entry: Sequence, subject: Subject, settle: Box<dyn Settle>) -> Permit {
-        Permit { ruling: Some(ruling), entry, subject, settle: Some(settle) }
+        Permit { ruling, subject, account: Account { entry, settle: Some(settle), flight: None } }
     }
 
     /// What may be done.
     pub fn action(&self) -> Option<&Action> {
-        self.ruling.as_ref().map(Ruling::action)
+        Some(self.ruling.action())
     }
 
     /// Where it is recorded.
     pub fn entry(&self) -> Sequence {
-        self.entry
+        self.account.entry
     }
 
     /// A move in memory that refuses once a stop covers it. The refused permit settles as not started.
-    pub fn spend(self, stops: &std::sync::Arc<StopSet>) -> Result<InFlight, Stopped> {
-        let _ = (stops, &self.subject, &self.settle);
-        todo!()
+    pub fn spend(self, stops: &Arc<StopSet>) -> Result<InFlight, Stopped> {
+        let Permit { ruling, subject, mut account } = self;
+        // INVARIANT (no flight outruns a stop): registering checks the stops under the lock that
+        // raising one takes, so a flight is either refused here or found and cancelled there.
+        let cancel = stops.register(account.entry, &subject)?;
+        account.flight = Some(Arc::clone(stops));
+        Ok(InFlight { ruling, cancel, account })
     }
 }
 
@@ -125,10 +129,8 @@ impl Permit {
 #[derive(Debug)]
 pub struct InFlight {
     ruling: Ruling,
-    entry: Sequence,
     cancel: Cancel,
-    settle: Option<Box<dyn Settle>>,
-    stops: std::sync::Arc<StopSet>,
+    account: Account,
 }
 
 impl InFlight {
@@ -138,7 +140,7 @@ impl InFlight {
     }
     /// Where the permit is recorded.
     pub fn entry(&self) -> Sequence {
-        self.entry
+        self.account.entry
     }
     /// The session, or empty.
     pub fn session(&self) -> &str {
@@ -149,8 +151,33 @@ impl InFlight {
         self.cancel.clone()
     }
     /// Hands the outcome to the journal; await it to know that it is durable.
-    pub fn settle(self, settlement: Settlement) -> SettleFuture {
-        let _ = (settlement, &self.settle, &self.stops);
-        todo!()
+    pub fn settle(mut self, settlement: Settlement) -> SettleFuture {
+        let entry = self.account.entry;
+        match self.account.settle.take() {
+            Some(settle) => settle.settle(entry, settlement),
+            None => Box::pin(std::future::ready(Err(Unsettled { entry, reason: "settled before".to_owned() }))),
+        }
+    }
+}
+
+/// Owes the journal one outcome. Dropped while it still owes, it says so once: `not_started` before
+/// the permit was spent, `uncertain` after.
+#[derive(Debug)]
+struct Account {
+    entry: Sequence,
+    /// Taken when the outcome is handed over.
+    settle: Option<Box<dyn Settle>>,
+    /// Where the flight is registered, once there is one.
+    flight: Option<Arc<StopSet>>,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(stops) = &self.flight {
+            stops.landed(self.entry);
+        }
+        if let Some(settle) = self.settle.take() {
+            settle.abandoned(self.entry, self.flight.is_some());
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! Stops, in memory: read by every admission and by every spending of a permit.
+//!
+//! Nothing here waits, and nothing here is durable: a stop works first and is recorded second.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::task::{Context, Poll, Waker};
 
 /// What a stop covers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,10 +55,23 @@ pub struct Reached {
     pub cancelled: Vec<u64>,
 }
 
-/// The stops in force. Shared; everything is behind its own lock.
+/// The stops in force and the flights under them. Shared; everything is behind one lock.
 #[derive(Debug, Default)]
 pub struct StopSet {
-    _private: (),
+    epoch: AtomicU64,
+    board: RwLock<Board>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    stops: BTreeMap<StopScope, Stop>,
+    flights: BTreeMap<u64, Flight>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    subject: Subject,
+    cancel: Cancel,
 }
 
 impl StopSet {
@@ -64,65 +81,158 @@ impl StopSet {
     }
     /// Grows with every [`StopSet::raise`] and [`StopSet::lift`].
     pub fn epoch(&self) -> u64 {
-        todo!()
+        self.epoch.load(Ordering::SeqCst)
     }
     /// The stop that covers `subject`, if any: the widest one.
     pub fn covering(&self, subject: &Subject) -> Option<Stop> {
-        let _ = subject;
-        todo!()
+        self.read().covering(subject).cloned()
     }
     /// Stops at once and cancels every registered flight that it covers. A second stop of the same
     /// scope replaces the first.
     pub fn raise(&self, stop: Stop) -> Reached {
-        let _ = stop;
-        todo!()
+        let reached: Vec<(u64, Cancel)> = {
+            let mut board = self.write();
+            let scope = stop.scope.clone();
+            board.stops.insert(scope.clone(), stop);
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+            let covered = board.flights.iter().filter(|(_, flight)| scope.covers(&flight.subject));
+            covered.map(|(permit, flight)| (*permit, flight.cancel.clone())).collect()
+        };
+        // Wakers are foreign code: they run after the lock is released.
+        reached.iter().for_each(|(_, cancel)| cancel.turn());
+        Reached { cancelled: reached.into_iter().map(|(permit, _)| permit).collect() }
     }
     /// Ends the stop of this scope; `false` if there was none.
     pub fn lift(&self, scope: &StopScope) -> bool {
-        let _ = scope;
-        todo!()
+        let mut board = self.write();
+        let lifted = board.stops.remove(scope).is_some();
+        if lifted {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        lifted
     }
-    /// All in force.
+    /// All in force, the widest first.
     pub fn list(&self) -> Vec<Stop> {
-        todo!()
+        self.read().stops.values().cloned().collect()
     }
     /// Puts a flight under the set; refuses when it is covered. Unregistered with [`StopSet::landed`].
     pub(crate) fn register(&self, permit: u64, subject: &Subject) -> Result<Cancel, Stopped> {
-        let _ = (permit, subject);
-        todo!()
+        let mut board = self.write();
+        if let Some(stop) = board.covering(subject) {
+            return Err(Stopped { stop: stop.clone() });
+        }
+        let cancel = Cancel::default();
+        board.flights.insert(permit, Flight { subject: subject.clone(), cancel: cancel.clone() });
+        Ok(cancel)
     }
     /// A flight ended.
     pub(crate) fn landed(&self, permit: u64) {
-        let _ = permit;
+        self.write().flights.remove(&permit);
+    }
+
+    // A poisoned lock means that a thread died while it held it. No step under the lock can leave a
+    // stop half written, so the stops in it still hold; refusing to read them would open the gate.
+    fn read(&self) -> RwLockReadGuard<'_, Board> {
+        self.board.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn write(&self) -> RwLockWriteGuard<'_, Board> {
+        self.board.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StopScope {
+    /// Whether `subject` is within this scope.
+    pub fn covers(&self, subject: &Subject) -> bool {
+        match self {
+            StopScope::All => true,
+            StopScope::Agent(name) => subject.agents.contains(name),
+            StopScope::Session(id) => subject.session == *id,
+        }
+    }
+}
+
+impl Board {
+    /// The scopes are ordered from the widest to the narrowest.
+    fn covering(&self, subject: &Subject) -> Option<&Stop> {
+        self.stops.values().find(|stop| stop.scope.covers(subject))
     }
 }
 
 /// A handle that turns once, from going on to cancelled.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
-    _shared: Arc<()>,
+    shared: Arc<Turn>,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    cancelled: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl Cancel {
     /// Whether it has turned.
     pub fn is_cancelled(&self) -> bool {
-        todo!()
+        self.shared.cancelled.load(Ordering::SeqCst)
     }
     /// Resolves when it turns.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled { _cancel: self.clone() }
+        Cancelled { cancel: self.clone(), place: None }
+    }
+    /// Turns it and wakes whoever waits.
+    fn turn(&self) {
+        self.shared.cancelled.store(true, Ordering::SeqCst);
+        let wakers = std::mem::take(&mut self.waiting().wakers);
+        wakers.into_values().for_each(Waker::wake);
+    }
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// See [`Cancel::cancelled`].
 #[derive(Debug)]
 pub struct Cancelled {
-    _cancel: Cancel,
+    cancel: Cancel,
+    /// Where its waker waits, once it was polled.
+    place: Option<u64>,
 }
 
 impl Future for Cancelled {
     type Output = ();
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        todo!()
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let mut waiting = this.cancel.waiting();
+        // Read under the lock that `turn` takes after it set the flag: either the flag is seen here,
+        // or the waker is seen there.
+        if this.cancel.is_cancelled() {
+            return Poll::Ready(());
+        }
+        let place = match this.place {
+            Some(place) => place,
+            None => {
+                waiting.next += 1;
+                waiting.next
+            }
+        };
+        waiting.wakers.insert(place, context.waker().clone());
+        drop(waiting);
+        this.place = Some(place);
+        Poll::Pending
+    }
+}
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            let removed = self.cancel.waiting().wakers.remove(&place);
+            drop(removed);
+        }
     }
 }
