@@ -57,12 +57,38 @@ pub enum Finding {
         /// The checkpoint's size.
         size: u64,
     },
+    /// A gap in the sequence.
+    #[error("entry {sequence} is missing")]
+    Missing {
+        /// First missing entry.
+        sequence: u64,
+    },
+    /// A payload is not what its entry commits to.
+    #[error("payload `{name}` of entry {sequence} was altered: {reason}")]
+    Payload {
+        /// Whose payload.
+        sequence: u64,
+        /// Which one.
+        name: String,
+        /// How it differs.
+        reason: String,
+    },
+    /// What a store derived from the entries (rows of projections, nodes of the tree) is not what they say.
+    #[error("{what} is not what the entries say")]
+    Derived {
+        /// Which derived thing.
+        what: String,
+    },
 }
 
 impl Replay {
     /// Nothing folded yet.
     pub fn new() -> Replay {
         Replay::default()
+    }
+    /// Goes on from the right edge of a tree whose root is already trusted; `log` is the log's name.
+    pub fn resume(frontier: Frontier, log: &str) -> Replay {
+        Replay { frontier, log: Some(log.to_owned()) }
     }
     /// Folds the next leaf. `recorded` is the hash that the store keeps beside it, if any.
     pub fn leaf(&mut self, leaf: &[u8], recorded: Option<&Hash>) -> Result<crate::Entry, Finding> {
