@@ -10,6 +10,7 @@
 
 pub mod checkpoint;
 pub mod entry;
+pub mod leaf;
 pub mod machine;
 pub mod merkle;
 pub mod note;

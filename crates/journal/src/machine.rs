@@ -101,13 +101,37 @@ pub enum ApprovalEvent {
     Cancel,
 }
 
+impl IllegalEvent {
+    fn of(machine: &'static str, state: impl std::fmt::Debug, event: impl std::fmt::Debug) -> IllegalEvent {
+        let lower = |text: String| text.to_lowercase();
+        IllegalEvent {
+            machine,
+            state: lower(format!("{state:?}")),
+            event: lower(format!("{event:?}")),
+        }
+    }
+}
+
 impl Session {
     /// The only place a session changes state.
     pub fn after(self, event: SessionEvent) -> Result<Session, IllegalEvent> {
-        let _ = event;
-        todo!()
+        use {Session as S, SessionEvent as E};
+        Ok(match (self, event) {
+            (S::Created, E::Queue) => S::Queued,
+            (S::Queued, E::Start) => S::Running,
+            // A restart found it interrupted, or what it waited for came: a worker takes it up again.
+            (S::Running | S::Waiting, E::Queue) => S::Queued,
+            (S::Running, E::Wait) => S::Waiting,
+            (S::Waiting, E::Resume) => S::Running,
+            (S::Running, E::Complete) => S::Completed,
+            (S::Running, E::Fail) => S::Failed,
+            (S::Created | S::Queued | S::Running | S::Waiting, E::Cancel) => S::Cancelled,
+            // A follow-up runs again, but by way of the queue: workers take sessions from nowhere else.
+            (S::Completed | S::Failed, E::Retry) => S::Queued,
+            (state, event) => return Err(IllegalEvent::of("a session", state, event)),
+        })
     }
-    /// Whether nothing but a retry can follow.
+    /// Whether nothing but a retry can follow. After a cancellation, not even that.
     pub fn is_final(self) -> bool {
         matches!(self, Session::Completed | Session::Failed | Session::Cancelled)
     }
@@ -116,15 +140,35 @@ impl Session {
 impl Call {
     /// The only place a call changes state.
     pub fn after(self, event: CallEvent) -> Result<Call, IllegalEvent> {
-        let _ = event;
-        todo!()
+        use {Call as C, CallEvent as E};
+        Ok(match (self, event) {
+            (C::Proposed | C::Parked, E::Permit) => C::Permitted,
+            (C::Proposed | C::Parked, E::Deny) => C::Denied,
+            (C::Proposed | C::Parked, E::Park) => C::Parked,
+            (C::Permitted, E::Settle) => C::Settled,
+            (C::Permitted, E::Interrupt) => C::Uncertain,
+            // A person says what happened, or the outcome comes late after all.
+            (C::Uncertain, E::Settle) => C::Settled,
+            // Whether it may be repeated is the caller's to know: parked calls always, uncertain ones when
+            // idempotent, settled ones when nothing was started, denied ones when their session is retried.
+            (C::Parked | C::Uncertain | C::Settled | C::Denied, E::Retry) => C::Proposed,
+            (state, event) => return Err(IllegalEvent::of("a call", state, event)),
+        })
     }
 }
 
 impl Approval {
     /// The only place an approval changes state.
     pub fn after(self, event: ApprovalEvent) -> Result<Approval, IllegalEvent> {
-        let _ = event;
-        todo!()
+        use {Approval as A, ApprovalEvent as E};
+        Ok(match (self, event) {
+            (A::Pending, E::Approve) => A::Approved,
+            (A::Approved, E::Spend) => A::Spent,
+            // Until it is spent, an approval can be withdrawn.
+            (A::Pending | A::Approved, E::Deny) => A::Denied,
+            (A::Pending | A::Approved, E::Expire) => A::Expired,
+            (A::Pending | A::Approved, E::Cancel) => A::Cancelled,
+            (state, event) => return Err(IllegalEvent::of("an approval", state, event)),
+        })
     }
 }

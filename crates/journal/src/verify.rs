@@ -1,7 +1,9 @@
 //! Offline verification: from leaves alone, without the store that held them.
 
 use crate::checkpoint::Checkpoint;
-use crate::merkle::{Frontier, Hash};
+use crate::entry::Entry;
+use crate::leaf::{self, Head};
+use crate::merkle::{Frontier, Hash, leaf_hash};
 
 /// Folds leaves in order and finds the first that is not what it claims to be.
 #[derive(Debug, Default)]
@@ -57,6 +59,14 @@ pub enum Finding {
         /// The checkpoint's size.
         size: u64,
     },
+    /// The question came too late to be answered.
+    #[error("checkpoint of {checkpoint} entries can no longer be checked: {size} are folded already")]
+    Passed {
+        /// Folded.
+        size: u64,
+        /// In the checkpoint.
+        checkpoint: u64,
+    },
     /// A gap in the sequence.
     #[error("entry {sequence} is missing")]
     Missing {
@@ -86,14 +96,40 @@ impl Replay {
     pub fn new() -> Replay {
         Replay::default()
     }
-    /// Goes on from the right edge of a tree whose root is already trusted; `log` is the log's name.
-    pub fn resume(frontier: Frontier, log: &str) -> Replay {
-        Replay { frontier, log: Some(log.to_owned()) }
+    /// Folds the next leaf and reads it. `recorded` is the hash that the store keeps beside it, if any.
+    pub fn leaf(&mut self, leaf: &[u8], recorded: Option<&Hash>) -> Result<Entry, Finding> {
+        let sequence = self.size();
+        self.fold(leaf, recorded)?;
+        Entry::from_leaf(leaf).map_err(|error| Finding::Unreadable {
+            sequence,
+            reason: error.to_string(),
+        })
     }
-    /// Folds the next leaf. `recorded` is the hash that the store keeps beside it, if any.
-    pub fn leaf(&mut self, leaf: &[u8], recorded: Option<&Hash>) -> Result<crate::Entry, Finding> {
-        let _ = (leaf, recorded, &self.log);
-        todo!()
+    /// Checks as much as [`Replay::leaf`], but builds no entry: several times as fast.
+    pub fn fold<'l>(&mut self, leaf: &'l [u8], recorded: Option<&Hash>) -> Result<Head<'l>, Finding> {
+        let sequence = self.size();
+        let hash = leaf_hash(leaf);
+        if recorded.is_some_and(|recorded| *recorded != hash) {
+            return Err(Finding::Altered { sequence });
+        }
+        let head = leaf::check(leaf).map_err(|error| Finding::Unreadable {
+            sequence,
+            reason: error.to_string(),
+        })?;
+        if head.sequence != sequence {
+            return Err(Finding::Misplaced {
+                sequence,
+                claims: head.sequence,
+            });
+        }
+        if *self.log.get_or_insert_with(|| head.log.to_owned()) != head.log {
+            return Err(Finding::Foreign {
+                sequence,
+                claims: head.log.to_owned(),
+            });
+        }
+        self.frontier.append(hash);
+        Ok(head)
     }
     /// Leaves folded.
     pub fn size(&self) -> u64 {
@@ -103,9 +139,33 @@ impl Replay {
     pub fn root(&self) -> Hash {
         self.frontier.root()
     }
+    /// The right edge so far.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
     /// Call when [`Replay::size`] is the checkpoint's, or at the end when it is smaller.
     pub fn check(&self, checkpoint: &Checkpoint) -> Result<(), Finding> {
-        let _ = checkpoint;
-        todo!()
+        let size = self.size();
+        if size < checkpoint.size {
+            return Err(Finding::Truncated {
+                size,
+                checkpoint: checkpoint.size,
+            });
+        }
+        if size > checkpoint.size {
+            return Err(Finding::Passed {
+                size,
+                checkpoint: checkpoint.size,
+            });
+        }
+        match &self.log {
+            // All entries name the same log, so the first is the first that does not belong.
+            Some(log) if *log != checkpoint.origin => Err(Finding::Foreign {
+                sequence: 0,
+                claims: log.clone(),
+            }),
+            _ if self.root() != checkpoint.root => Err(Finding::Rewritten { size }),
+            _ => Ok(()),
+        }
     }
 }

@@ -1,0 +1,61 @@
+//! RFC 6962 probes of transparency-dev/merkle: everything decides as labelled.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use journal::merkle::{Hash, verify_consistency, verify_inclusion};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Roots and proofs in base64; anything that is not 32 bytes cannot even be asked about.
+fn hash(value: &Value) -> Option<Hash> {
+    STANDARD.decode(value.as_str()?).ok()?.try_into().ok()
+}
+
+fn proof(probe: &Value) -> Option<Vec<Hash>> {
+    match &probe["proof"] {
+        Value::Null => Some(Vec::new()),
+        list => list.as_array()?.iter().map(hash).collect(),
+    }
+}
+
+fn inclusion(probe: &Value) -> Option<()> {
+    let (index, size) = (probe["leafIdx"].as_u64()?, probe["treeSize"].as_u64()?);
+    verify_inclusion(index, size, &hash(&probe["leafHash"])?, &proof(probe)?, &hash(&probe["root"])?).ok()
+}
+
+fn consistency(probe: &Value) -> Option<()> {
+    let (old, new) = (probe["size1"].as_u64()?, probe["size2"].as_u64()?);
+    verify_consistency(old, new, &hash(&probe["root1"])?, &hash(&probe["root2"])?, &proof(probe)?).ok()
+}
+
+fn files(directory: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, into) } else { into.push(path) }
+    }
+}
+
+/// How many probes were accepted and how many rejected, all as labelled.
+fn decide(directory: &Path, verify: fn(&Value) -> Option<()>) -> (usize, usize) {
+    let mut paths = Vec::new();
+    files(directory, &mut paths);
+    let (mut accepted, mut rejected) = (0, 0);
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        let probe: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let want = !probe["wantErr"].as_bool().unwrap();
+        assert_eq!(verify(&probe).is_some(), want, "{}: {}", path.display(), probe["desc"]);
+        if want { accepted += 1 } else { rejected += 1 }
+    }
+    (accepted, rejected)
+}
+
+#[test]
+fn every_probe_decides_as_labelled() {
+    let Some(corpora) = std::env::var_os("COFFERDAM_CORPORA") else {
+        println!("skipped: COFFERDAM_CORPORA is not set");
+        return;
+    };
+    let probes = Path::new(&corpora).join("tlog/transparency-dev-merkle/testdata");
+    assert_eq!(decide(&probes.join("inclusion"), inclusion), (6, 92), "accepted, rejected");
+    assert_eq!(decide(&probes.join("consistency"), consistency), (0, 0), "accepted, rejected");
+}
