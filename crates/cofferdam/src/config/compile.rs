@@ -1,0 +1,257 @@
+//! Turns documents into what the gate, the runtime and triage run on, or says everything that is
+//! wrong between them. Opens no socket and changes nothing.
+
+use super::document::{Document, Kind, Spec};
+use super::problem::{Problem, Problems};
+use gate::{AgentAuthority, Authority, Tools};
+use ops::channel::ChannelSpec;
+use ops::triage::TriggerSpec;
+
+use policy::{Environment, Grant, PolicyDocument, PolicySet};
+use runtime::agent::AgentSpec;
+use runtime::runbook::Step;
+use runtime::tools::{Binding, IncidentSearch, ToolsetSpec, bind};
+use secrets::SecretRef;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Names that begin so are the platform's own.
+const RESERVED_PREFIX: &str = "cofferdam-";
+
+/// One generation of configuration, ready to be put in force.
+#[derive(Clone)]
+pub struct Compiled {
+    /// For the gate.
+    pub authority: Authority,
+    /// For the runtime.
+    pub agents: BTreeMap<String, (Arc<AgentSpec>, Arc<Tools>)>,
+    /// For triage.
+    pub triggers: BTreeMap<String, TriggerSpec>,
+    /// For triage.
+    pub channels: BTreeMap<String, ChannelSpec>,
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+/// Compiles `documents` into generation `generation`.
+///
+/// # Errors
+/// Everything that is wrong, in order of the documents.
+pub fn compile(
+    documents: &[Document],
+    generation: u64,
+    incidents: &Arc<dyn IncidentSearch>,
+) -> Result<Compiled, Problems> {
+    let mut problems = Vec::new();
+    let index = index(documents, &mut problems);
+    let policies = policies(documents, &mut problems);
+    let toolsets = toolsets(documents, incidents, &mut problems);
+    let mut agents = BTreeMap::new();
+    let mut authorities = BTreeMap::new();
+    let mut triggers = BTreeMap::new();
+    let mut channels = BTreeMap::new();
+    for document in documents {
+        match &document.spec {
+            Spec::Agent(spec) => {
+                let (tools, authority) = agent(document, spec, &toolsets, &mut problems);
+                agents.insert(document.name.clone(), (Arc::new((**spec).clone()), Arc::new(tools)));
+                authorities.insert(document.name.clone(), Arc::new(authority));
+            }
+            Spec::Trigger(spec) => {
+                trigger(document, spec, &index, &mut problems);
+                triggers.insert(document.name.clone(), spec.clone());
+            }
+            Spec::Channel(spec) => {
+                channel(document, spec, &mut problems);
+                channels.insert(document.name.clone(), spec.clone());
+            }
+            Spec::Toolset(_) | Spec::Policy(_) => {}
+        }
+    }
+    match policies {
+        Some(policies) if problems.is_empty() => {
+            let authority = Authority { generation, policies: Arc::new(policies), agents: authorities };
+            Ok(Compiled { authority, agents, triggers, channels })
+        }
+        _ => Err(Problems(problems)),
+    }
+}
+
+type Index<'d> = BTreeMap<(Kind, &'d str), &'d Document>;
+type Bound = BTreeMap<String, (Tools, Vec<Grant>)>;
+
+fn index<'d>(documents: &'d [Document], problems: &mut Vec<Problem>) -> Index<'d> {
+    let mut index = Index::new();
+    for document in documents {
+        let Document { kind, name, .. } = document;
+        if matches!(kind, Kind::Agent | Kind::Policy) && name.starts_with(RESERVED_PREFIX) {
+            let what = format!("names that begin with `{RESERVED_PREFIX}` are the platform's own; use another");
+            problems.push(document.problem("/metadata/name", what));
+        }
+        if let Some(first) = index.insert((*kind, name.as_str()), document) {
+            let at = first.problem("/metadata/name", "");
+            let other = match (&at.source, at.place) {
+                (Some(source), Some(place)) => format!("{}:{place}", source.name),
+                _ => at.pointer,
+            };
+            problems.push(document.problem("/metadata/name", format!("{kind} `{name}` is already defined at {other}")));
+        }
+    }
+    index
+}
+
+/// Every policy by itself first, so that an error is found in its document. `None` after an error.
+fn policies(documents: &[Document], problems: &mut Vec<Problem>) -> Option<PolicySet> {
+    let before = problems.len();
+    let mut all: Vec<(String, PolicyDocument)> = platform_policies();
+    for document in documents {
+        if let Spec::Policy(spec) = &document.spec {
+            let one = [(document.name.clone(), spec.clone())];
+            if let Err(error) = PolicySet::load(&one) {
+                problems.push(document.problem(&format!("/spec/rules/{}", error.index), error.to_string()));
+            }
+            let [one] = one;
+            all.push(one);
+        }
+    }
+    if problems.len() > before {
+        return None;
+    }
+    PolicySet::load(&all).map_err(|error| problems.push(Problem::plain(error.to_string()))).ok()
+}
+
+/// What the platform itself needs, besides what is written in documents.
+fn platform_policies() -> Vec<(String, PolicyDocument)> {
+    Vec::new()
+}
+
+fn toolsets(documents: &[Document], incidents: &Arc<dyn IncidentSearch>, problems: &mut Vec<Problem>) -> Bound {
+    let mut bound = Bound::new();
+    for document in documents {
+        let Spec::Toolset(spec) = &document.spec else { continue };
+        let before = problems.len();
+        if Environment::new(&spec.environment).is_err() {
+            let what = format!("`{}` is not an environment: use 1 to 64 of a-z, 0-9, `_`, `-`", spec.environment);
+            problems.push(document.problem("/spec/environment", what));
+        }
+        absolute_repositories(document, spec, problems);
+        if problems.len() > before {
+            continue;
+        }
+        match bind(&document.name, spec, Arc::clone(incidents)) {
+            Ok(one) => {
+                bound.insert(document.name.clone(), one);
+            }
+            Err(error) => problems.push(document.problem(&format!("/spec/tools/{}", error.index), error.what)),
+        }
+    }
+    bound
+}
+
+fn absolute_repositories(document: &Document, spec: &ToolsetSpec, problems: &mut Vec<Problem>) {
+    for (i, binding) in spec.tools.iter().enumerate() {
+        if let Binding::Git { path, .. } = binding {
+            absolute(document, &format!("/spec/tools/{i}/path"), path, problems);
+        }
+    }
+}
+
+/// Files are read relative to themselves, so a relative path here came through the API.
+fn absolute(document: &Document, pointer: &str, path: &Path, problems: &mut Vec<Problem>) {
+    if !path.is_absolute() {
+        let what = format!("`{}` has to be an absolute path on the server", path.display());
+        problems.push(document.problem(pointer, what));
+    }
+}
+
+fn agent(
+    document: &Document,
+    spec: &AgentSpec,
+    toolsets: &Bound,
+    problems: &mut Vec<Problem>,
+) -> (Tools, AgentAuthority) {
+    let mut tools = Tools::new();
+    let mut grants = Vec::new();
+    let before = problems.len();
+    if spec.sponsor.trim().is_empty() {
+        problems.push(document.problem("/spec/sponsor", "an agent needs a sponsor: the name of a person"));
+    }
+    for name in spec.autonomy.environments.keys().filter(|name| Environment::new(name).is_err()) {
+        problems.push(document.problem("/spec/autonomy/environments", format!("`{name}` is not an environment")));
+    }
+    for (i, name) in spec.toolsets.iter().enumerate() {
+        let at = format!("/spec/toolsets/{i}");
+        let known = document_names(toolsets.keys());
+        let Some((more, granted)) = toolsets.get(name) else {
+            problems.push(document.problem(&at, format!("there is no valid Toolset `{name}`; there {known}")));
+            continue;
+        };
+        for (verb, tool) in more {
+            if tools.insert(verb.clone(), Arc::clone(tool)).is_some() {
+                let what = format!("`{verb}` comes from more than one toolset; bind it in one");
+                problems.push(document.problem(&at, what));
+            }
+        }
+        grants.extend(granted.iter().cloned());
+    }
+    let complete = problems.len() == before;
+    runbook(document, spec, complete.then_some(&tools), problems);
+    let authority =
+        AgentAuthority { grants, autonomy: spec.autonomy.clone(), bounds: spec.bounds, sponsor: spec.sponsor.clone() };
+    (tools, authority)
+}
+
+/// `are A, B` or `is none`.
+fn document_names<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    let names: Vec<_> = names.map(String::as_str).collect();
+    if names.is_empty() { "is none".to_owned() } else { format!("are: {}", names.join(", ")) }
+}
+
+/// `tools` is `None` when a toolset is missing: complaining about its verbs as well helps nobody.
+fn runbook(document: &Document, spec: &AgentSpec, tools: Option<&Tools>, problems: &mut Vec<Problem>) {
+    if let Some(tools) = tools {
+        verbs(document, &spec.runbook.steps, "/spec/runbook/steps", tools, problems);
+    }
+}
+
+fn verbs(document: &Document, steps: &[Step], at: &str, tools: &Tools, problems: &mut Vec<Problem>) {
+    for (i, step) in steps.iter().enumerate() {
+        let here = format!("{at}/{i}");
+        if let Some(verb) = step.tool.as_ref().filter(|verb| !tools.contains_key(*verb)) {
+            let known = document_names(tools.keys());
+            let what = format!("the toolsets of `{}` have no tool `{verb}`; there {known}", document.name);
+            problems.push(document.problem(&format!("{here}/tool"), what));
+        }
+        verbs(document, &step.steps, &format!("{here}/steps"), tools, problems);
+    }
+}
+
+fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems: &mut Vec<Problem>) {
+    if !index.contains_key(&(Kind::Agent, spec.agent.as_str())) {
+        problems.push(document.problem("/spec/agent", format!("there is no Agent `{}`", spec.agent)));
+    }
+    for (i, name) in spec.channels.iter().enumerate() {
+        if !index.contains_key(&(Kind::Channel, name.as_str())) {
+            problems.push(document.problem(&format!("/spec/channels/{i}"), format!("there is no Channel `{name}`")));
+        }
+    }
+}
+
+fn channel(document: &Document, spec: &ChannelSpec, problems: &mut Vec<Problem>) {
+    match spec {
+        ChannelSpec::Log {} => {}
+        ChannelSpec::Webhook { url, secret_ref: SecretRef::File(path), .. } => {
+            absolute(document, "/spec/secretRef/file", path, problems);
+            match reqwest::Url::parse(url) {
+                Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.username().is_empty() => {}
+                Ok(_) => problems.push(document.problem("/spec/url", "use http or https, without a name or password")),
+                Err(error) => problems.push(document.problem("/spec/url", format!("not a URL: {error}"))),
+            }
+        }
+    }
+}

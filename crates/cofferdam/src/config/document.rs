@@ -1,0 +1,275 @@
+//! One document: its envelope, its kind, its typed `spec`.
+//!
+//! Strict: unknown kinds, unknown fields and misspelt names are refused with their place.
+
+use super::problem::Problem;
+use super::source::{Origin, Parsed, escape};
+use ops::channel::ChannelSpec;
+use ops::triage::TriggerSpec;
+use policy::PolicyDocument;
+use runtime::agent::AgentSpec;
+use runtime::tools::ToolsetSpec;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::fmt::{Display, Formatter};
+
+/// `apiVersion` of every document.
+pub const API_VERSION: &str = "cofferdam.dev/v1";
+
+/// The kinds that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each name is the documentation of its value")]
+pub enum Kind {
+    Agent,
+    Toolset,
+    Policy,
+    Trigger,
+    Channel,
+}
+
+impl Kind {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Kind; 5] = [Kind::Agent, Kind::Toolset, Kind::Policy, Kind::Trigger, Kind::Channel];
+
+    /// As written in `kind`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Agent => "Agent",
+            Kind::Toolset => "Toolset",
+            Kind::Policy => "Policy",
+            Kind::Trigger => "Trigger",
+            Kind::Channel => "Channel",
+        }
+    }
+
+    /// Reads `Agent`, and for people also `agent` and `agents`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Kind> {
+        let lower = text.to_ascii_lowercase();
+        Kind::ALL.into_iter().find(|kind| {
+            let name = kind.as_str().to_ascii_lowercase();
+            lower == name || lower == format!("{name}s") || (*kind == Kind::Policy && lower == "policies")
+        })
+    }
+}
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a document says, by kind.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "see the types")]
+pub enum Spec {
+    Agent(Box<AgentSpec>),
+    Toolset(ToolsetSpec),
+    Policy(PolicyDocument),
+    Trigger(TriggerSpec),
+    Channel(ChannelSpec),
+}
+
+/// A document that is well-formed by itself.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its kind.
+    pub kind: Kind,
+    /// `metadata.name`.
+    pub name: String,
+    /// The typed `spec`.
+    pub spec: Spec,
+    /// The whole document, as it is stored.
+    pub value: Value,
+    /// For problems found later.
+    pub origin: Origin,
+}
+
+impl Document {
+    /// A problem at `pointer` of this document.
+    #[must_use]
+    pub fn problem(&self, pointer: &str, what: impl Into<String>) -> Problem {
+        self.origin.problem(pointer, what)
+    }
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn read(parsed: Parsed) -> Result<Document, Problem> {
+    let Parsed { value, origin } = parsed;
+    let map = value.as_object().ok_or_else(|| origin.problem("", "a document is a mapping"))?;
+    let version = text(map, &origin, "apiVersion")?;
+    if version != API_VERSION {
+        return Err(origin.problem("/apiVersion", format!("unknown apiVersion `{version}`; use `{API_VERSION}`")));
+    }
+    let word = text(map, &origin, "kind")?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
+        let known = Kind::ALL.map(Kind::as_str).join(", ");
+        origin.problem("/kind", format!("unknown kind `{word}`; this version knows {known}"))
+    })?;
+    if let Some(key) = map.keys().find(|key| !["apiVersion", "kind", "metadata", "spec"].contains(&key.as_str())) {
+        let at = format!("/{}", escape(key));
+        return Err(origin.problem(&at, format!("unknown field `{key}`; a document has apiVersion, kind, metadata, spec")));
+    }
+    let name = metadata(map, &origin)?;
+    let spec = map.get("spec").ok_or_else(|| origin.problem("", "missing field `spec`"))?;
+    let spec = match kind {
+        Kind::Agent => Spec::Agent(Box::new(typed(spec, &origin)?)),
+        Kind::Toolset => Spec::Toolset(typed(spec, &origin)?),
+        Kind::Policy => Spec::Policy(typed(spec, &origin)?),
+        Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
+        Kind::Channel => Spec::Channel(typed(spec, &origin)?),
+    };
+    Ok(Document { kind, name, spec, value, origin })
+}
+
+fn text<'m>(map: &'m Map<String, Value>, origin: &Origin, field: &str) -> Result<&'m str, Problem> {
+    match map.get(field) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(origin.problem(&format!("/{field}"), format!("`{field}` has to be a text"))),
+        None => Err(origin.problem("", format!("missing field `{field}`"))),
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    name: String,
+    /// For people and tools that sort documents; nothing here reads them.
+    #[serde(default)]
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+fn metadata(map: &Map<String, Value>, origin: &Origin) -> Result<String, Problem> {
+    let value = map.get("metadata").ok_or_else(|| origin.problem("", "missing field `metadata`"))?;
+    let metadata: Metadata = at(value, "/metadata", origin)?;
+    if !is_name(&metadata.name) {
+        let what = format!(
+            "`{}` is not a name: use 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends",
+            metadata.name
+        );
+        return Err(origin.problem("/metadata/name", what));
+    }
+    if metadata.labels.len() > 64 {
+        return Err(origin.problem("/metadata/labels", "more than 64 labels"));
+    }
+    Ok(metadata.name)
+}
+
+/// Whether `text` is `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn typed<T: DeserializeOwned>(spec: &Value, origin: &Origin) -> Result<T, Problem> {
+    at(spec, "/spec", origin)
+}
+
+/// Deserialises `value`, which stands at `pointer`; the place of an error is followed into it.
+fn at<T: DeserializeOwned>(value: &Value, pointer: &str, origin: &Origin) -> Result<T, Problem> {
+    use serde_path_to_error::Segment;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let mut place = pointer.to_owned();
+        for segment in error.path() {
+            match segment {
+                Segment::Seq { index } => place.push_str(&format!("/{index}")),
+                Segment::Map { key } => place.push_str(&format!("/{}", escape(key))),
+                Segment::Enum { variant } => place.push_str(&format!("/{}", escape(variant))),
+                Segment::Unknown => {}
+            }
+        }
+        origin.problem(&place, error.inner().to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::{Source, parse};
+    use super::*;
+
+    fn check(text: &str) -> String {
+        let parsed = parse(Source { name: "c.yaml".into(), text: text.into() }).unwrap().remove(0);
+        match read(parsed) {
+            Ok(document) => format!("{} {}", document.kind, document.name),
+            Err(problem) => problem.to_string(),
+        }
+    }
+
+    const HEAD: &str = "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {name: am}\n";
+
+    #[test]
+    fn envelopes() {
+        let spec = "spec: {source: alertmanager, agent: triage}\n";
+        let long = format!("apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: {}}}\n{spec}", "a".repeat(64));
+        let table = [
+            ("good", format!("{HEAD}{spec}"), "Trigger am"),
+            ("no mapping", "- 1\n".into(), "c.yaml:1:1: a document is a mapping"),
+            ("no version", "kind: Agent\n".into(), "c.yaml:1:1: missing field `apiVersion`"),
+            (
+                "another version",
+                "kind: Agent\napiVersion: v2\n".into(),
+                "c.yaml:2:13: unknown apiVersion `v2`; use `cofferdam.dev/v1`",
+            ),
+            (
+                "a kind of later",
+                "apiVersion: cofferdam.dev/v1\nkind: Budget\n".into(),
+                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel",
+            ),
+            (
+                "a field too many",
+                format!("{HEAD}{spec}status: {{}}\n"),
+                "c.yaml:5:1: unknown field `status`; a document has apiVersion, kind, metadata, spec",
+            ),
+            ("no spec", HEAD.into(), "c.yaml:1:1: missing field `spec`"),
+            (
+                "a bad name",
+                format!("apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: A_b}}\n{spec}"),
+                "c.yaml:3:18: `A_b` is not a name: use 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends",
+            ),
+            ("a long name", long, "c.yaml:3:18: `aaaa"),
+        ];
+        for (name, text, expected) in table {
+            let got = check(&text);
+            assert!(got.starts_with(expected), "{name}: {got}");
+        }
+    }
+
+    #[test]
+    fn specs_are_strict_and_errors_point_into_them() {
+        let table = [
+            (
+                "an unknown field",
+                "spec:\n  source: alertmanager\n  agent: triage\n  agnet: x\n",
+                "c.yaml:7:10: unknown field `agnet`, expected one of",
+            ),
+            ("a wrong type", "spec:\n  source: alertmanager\n  agent: [triage]\n", "c.yaml:6:3: invalid type: sequence"),
+            ("a missing field", "spec:\n  source: alertmanager\n", "c.yaml:4:1: missing field `agent`"),
+            ("an unknown variant", "spec:\n  source: grafana\n  agent: t\n", "c.yaml:5:11: unknown variant `grafana`"),
+            (
+                "an element",
+                "spec:\n  source: alertmanager\n  agent: t\n  channels:\n    - log\n    - 7\n",
+                "c.yaml:9:7: invalid type: integer `7`, expected a string",
+            ),
+        ];
+        for (name, spec, expected) in table {
+            let got = check(&format!("{HEAD}{spec}"));
+            assert!(got.starts_with(expected), "{name}: {got}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_read_as_people_write_them() {
+        for (word, expected) in
+            [("Agent", Some(Kind::Agent)), ("policies", Some(Kind::Policy)), ("toolsets", Some(Kind::Toolset)), ("Budget", None)]
+        {
+            assert_eq!(Kind::parse(word), expected, "{word}");
+        }
+    }
+}
