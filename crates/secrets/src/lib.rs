@@ -1,8 +1,21 @@
 //! Secrets, lent for an effect in flight and never printed.
+//!
+//! Invariants:
+//! - **Nothing is lent without a flight**: [`lend`] borrows an [`InFlight`], which only a spent permit
+//!   gives, and refuses one that a stop has cancelled.
+//! - **Nothing is printed**: a [`Secret`] has no `Display`, no `Serialize`, no `Clone`; errors name the
+//!   place of a secret, never its content.
 
 use policy::InFlight;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use zeroize::Zeroizing;
+
+/// Largest secret, in bytes.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// A secret in memory: no `Clone`, no `Display`, no `Serialize`; `Debug` prints `***`; zeroised.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -36,7 +49,7 @@ pub enum SecretRef {
 #[derive(Debug, thiserror::Error)]
 pub enum LendError {
     /// The file cannot be read.
-    #[error("secret file `{path}`: {source}")]
+    #[error("cannot read secret file `{path}`")]
     Unreadable {
         /// Which file.
         path: String,
@@ -44,6 +57,15 @@ pub enum LendError {
         #[source]
         source: std::io::Error,
     },
+    /// A directory, a pipe, a device.
+    #[error("secret file `{path}` is not a regular file")]
+    NotAFile {
+        /// Which file.
+        path: String,
+    },
+    /// A stop covers the flight that it was asked for.
+    #[error("the action that needs the secret was stopped")]
+    Stopped,
     /// Others can read it.
     #[error("secret file `{path}` can be read by others; set its mode to 0600")]
     Exposed {
@@ -60,6 +82,103 @@ pub enum LendError {
 
 /// Lends the secret for `flight`.
 pub fn lend(flight: &InFlight, reference: &SecretRef) -> Result<Secret, LendError> {
-    let _ = (flight, reference);
-    todo!()
+    if flight.cancel().is_cancelled() {
+        return Err(LendError::Stopped);
+    }
+    match reference {
+        SecretRef::File(path) => read(path),
+    }
+}
+
+fn read(path: &Path) -> Result<Secret, LendError> {
+    let name = || path.display().to_string();
+    let unreadable = |source| LendError::Unreadable { path: name(), source };
+    // Looked at before it is opened, because opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(LendError::NotAFile { path: name() });
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    // Of the open file, so that the one that is checked is the one that is read.
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.mode() & 0o077 != 0 {
+        return Err(LendError::Exposed { path: name() });
+    }
+    // Room for one byte too many, so that the buffer never grows and leaves a copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX + 1));
+    file.take(SECRET_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    let size = bytes
+        .strip_suffix(b"\n")
+        .map_or(bytes.len(), |text| text.strip_suffix(b"\r").unwrap_or(text).len());
+    if size == 0 || bytes.len() > SECRET_BYTES_MAX {
+        return Err(LendError::Size { path: name() });
+    }
+    bytes.truncate(size);
+    Ok(Secret(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_lent_and_what_is_refused() {
+        let large = "x".repeat(SECRET_BYTES_MAX);
+        #[rustfmt::skip]
+        let table: &[(&str, u32, &str, &str)] = &[
+            // what the row shows    mode   content           lent, or why not
+            ("owner only",           0o600, "s3cret",         "s3cret"),
+            ("owner reads only",     0o400, "s3cret",         "s3cret"),
+            ("a final newline",      0o600, "s3cret\n",       "s3cret"),
+            ("one of another kind",  0o600, "s3cret\r\n",     "s3cret"),
+            ("only the final one",   0o600, "a\nb\n\n",       "a\nb\n"),
+            ("the group reads",      0o640, "s3cret",         "secret file `F` can be read by others; set its mode to 0600"),
+            ("everybody reads",      0o604, "s3cret",         "secret file `F` can be read by others; set its mode to 0600"),
+            ("the group writes",     0o620, "s3cret",         "secret file `F` can be read by others; set its mode to 0600"),
+            ("empty",                0o600, "",               "secret file `F` is empty or larger than 64 KiB"),
+            ("empty but a newline",  0o600, "\n",             "secret file `F` is empty or larger than 64 KiB"),
+            ("as large as allowed",  0o600, &large,           &large),
+            ("larger",               0o600, &format!("{large}x"), "secret file `F` is empty or larger than 64 KiB"),
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        for (name, mode, content, expected) in table {
+            let path = directory.path().join("secret");
+            let _ = std::fs::remove_file(&path);
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode)).unwrap();
+            let got = match read(&path) {
+                Ok(secret) => String::from_utf8(secret.expose().to_vec()).unwrap(),
+                Err(error) => error.to_string().replace(path.to_str().unwrap(), "F"),
+            };
+            assert_eq!(&got, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(read(directory.path()), Err(LendError::NotAFile { .. })));
+        assert!(matches!(
+            read(&directory.path().join("none")),
+            Err(LendError::Unreadable { .. })
+        ));
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        assert_eq!(format!("{:?}", Secret::new(b"s3cret".to_vec())), "***");
+    }
+
+    #[test]
+    fn a_reference_names_one_known_place() {
+        let read = |text| serde_json::from_str::<SecretRef>(text).map_err(|error| error.to_string());
+        assert_eq!(read(r#"{"file":"/run/x"}"#), Ok(SecretRef::File("/run/x".into())));
+        assert!(
+            read(r#"{"env":"X"}"#)
+                .unwrap_err()
+                .starts_with("unknown variant `env`")
+        );
+    }
 }
