@@ -99,6 +99,10 @@ impl Store {
     pub fn committed(&self) -> tokio::sync::watch::Receiver<u64> {
         todo!()
     }
+    /// The data directory. Owners of other files keep them there: the gate its reserve for stops.
+    pub fn directory(&self) -> &std::path::Path {
+        todo!()
+    }
     /// How it is.
     pub fn health(&self) -> Health {
         todo!()
