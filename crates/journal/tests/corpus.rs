@@ -2,13 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use journal::merkle::{Hash, verify_consistency, verify_inclusion};
+use journal::merkle::{Hash, leaf_hash, verify_consistency, verify_inclusion};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Roots and proofs in base64; anything that is not 32 bytes cannot even be asked about.
+/// Roots and proofs are in base64. Some probes write a few words where any hash would do: they stand
+/// for the hash of these words. None at all is no hash.
 fn hash(value: &Value) -> Option<Hash> {
-    STANDARD.decode(value.as_str()?).ok()?.try_into().ok()
+    let bytes = STANDARD.decode(value.as_str()?).ok().filter(|bytes| !bytes.is_empty())?;
+    Some(Hash::try_from(bytes).unwrap_or_else(|words| leaf_hash(&words)))
 }
 
 fn proof(probe: &Value) -> Option<Vec<Hash>> {
@@ -57,5 +59,5 @@ fn every_probe_decides_as_labelled() {
     };
     let probes = Path::new(&corpora).join("tlog/transparency-dev-merkle/testdata");
     assert_eq!(decide(&probes.join("inclusion"), inclusion), (6, 92), "accepted, rejected");
-    assert_eq!(decide(&probes.join("consistency"), consistency), (0, 0), "accepted, rejected");
+    assert_eq!(decide(&probes.join("consistency"), consistency), (6, 92), "accepted, rejected");
 }
