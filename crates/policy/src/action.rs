@@ -80,8 +80,14 @@ impl Verb {
     /// Checks and wraps.
     pub fn new(text: &str) -> Result<Verb, ActionError> {
         let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b));
-        if fits { Ok(Verb(text.to_owned())) } else { Err(ActionError::Verb(text.to_owned())) }
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-.".contains(&b));
+        if fits {
+            Ok(Verb(text.to_owned()))
+        } else {
+            Err(ActionError::Verb(text.to_owned()))
+        }
     }
 
     /// As text.
@@ -94,8 +100,14 @@ impl Environment {
     /// Checks and wraps.
     pub fn new(text: &str) -> Result<Environment, ActionError> {
         let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
-        if fits { Ok(Environment(text.to_owned())) } else { Err(ActionError::Environment(text.to_owned())) }
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
+        if fits {
+            Ok(Environment(text.to_owned()))
+        } else {
+            Err(ActionError::Environment(text.to_owned()))
+        }
     }
 
     /// `production`.
@@ -149,7 +161,8 @@ impl Action {
         effect: Effect,
         idempotence: Idempotence,
     ) -> Result<Action, ActionError> {
-        let fits = (1..=RESOURCE_BYTES_MAX).contains(&resource.len()) && !resource.chars().any(char::is_control);
+        let fits =
+            (1..=RESOURCE_BYTES_MAX).contains(&resource.len()) && !resource.chars().any(char::is_control);
         if !fits {
             return Err(ActionError::Resource(resource.chars().take(80).collect()));
         }
@@ -158,7 +171,16 @@ impl Action {
         }
         let canonical = canonical_form(&verb, resource, &arguments, &environment, effect, idempotence)?;
         let digest = Sha256::digest(&canonical).into();
-        Ok(Action { verb, resource: resource.to_owned(), arguments, environment, effect, idempotence, canonical, digest })
+        Ok(Action {
+            verb,
+            resource: resource.to_owned(),
+            arguments,
+            environment,
+            effect,
+            idempotence,
+            canonical,
+            digest,
+        })
     }
 
     /// The operation.
@@ -209,7 +231,9 @@ fn canonical_form(
     let before = out.len();
     canonical::write_value(&mut out, arguments, 1)?;
     if out.len() - before > ARGUMENTS_BYTES_MAX {
-        return Err(CanonicalError::TooLarge { limit: ARGUMENTS_BYTES_MAX });
+        return Err(CanonicalError::TooLarge {
+            limit: ARGUMENTS_BYTES_MAX,
+        });
     }
     let members = [
         ("effect", effect.as_str()),

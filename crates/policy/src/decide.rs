@@ -1,12 +1,224 @@
-//! The decision itself: grants, then autonomy, then rules.
+//! The decision itself: grants, then rules that forbid, then autonomy, then rules that opt in.
+//!
+//! [`decide`] is the only function that makes a [`Ruling`]. It is pure: the same arguments give the
+//! same decision, whatever order rules and documents came in.
 
-use crate::{Action, Approver, Chain, Level, PolicySet, Principal, RuleId, Timestamp};
+use crate::rule::{Facts, Rule};
+use crate::{
+    Action, Approver, Chain, Effect, Grant, Level, PolicySet, Principal, RuleId, RuleOutcome, Timestamp,
+};
+
+mod denial;
 
 /// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; approval and
 /// permit rules; reads fall back to the toolset's grant; nothing else is permitted.
+///
+/// An approval in `context` answers a request and nothing else: what is forbidden, not granted or
+/// read-only stays so.
+///
+/// The ruling it makes cannot be copied, stored or made by anybody else:
+///
+/// ```compile_fail
+/// fn copied(ruling: &policy::Ruling) -> policy::Ruling { ruling.clone() }
+/// ```
+/// ```compile_fail
+/// fn stored(ruling: &policy::Ruling) -> String { serde_json::to_string(ruling).unwrap() }
+/// ```
+/// ```compile_fail
+/// fn made(ruling: policy::Ruling) -> policy::Ruling { policy::Ruling { level: policy::Level::L4, ..ruling } }
+/// ```
 pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &PolicySet) -> Decision {
-    let _ = (chain, action, context, policies);
-    todo!()
+    match weigh(chain, &action, context, policies) {
+        Err(denial) => Decision::Deny(Denied { action, denial }),
+        Ok(Verdict::Ask {
+            rule,
+            reason,
+            approvers,
+            level,
+            expires_after_ms,
+        }) => Decision::RequireApproval(Request {
+            action,
+            rule,
+            reason,
+            approvers,
+            level,
+            expires_after_ms,
+        }),
+        Ok(Verdict::Permit { actor, basis, level }) => Decision::Permit(Ruling {
+            action,
+            actor,
+            basis,
+            level,
+            approval: context.approval.clone(),
+            session: context.session.id.clone(),
+            policy_digest: *policies.digest(),
+        }),
+    }
+}
+
+/// A decision without its action.
+enum Verdict {
+    Permit {
+        actor: Principal,
+        basis: Basis,
+        level: Level,
+    },
+    Ask {
+        rule: Option<RuleId>,
+        reason: String,
+        approvers: Vec<Approver>,
+        level: Level,
+        expires_after_ms: i64,
+    },
+}
+
+/// The order of these lines is the security argument.
+fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet) -> Result<Verdict, Denial> {
+    let (actor, giver) = granted(chain, action, context)?;
+    let matching = Matching::of(chain, action, context, policies)?;
+    let level = level_of(chain, action).ok_or(Denial::NoAuthority)?;
+    if level <= Level::L1 && action.effect() != Effect::Read {
+        return Err(Denial::ReadOnly(level));
+    }
+    let answered = context.approval.is_some();
+    if let Some(first) = matching.approval.first() {
+        if !answered {
+            return Ok(asked_by_rules(first, &matching.approval, level));
+        }
+        return Ok(Verdict::Permit {
+            actor,
+            basis: Basis::Rule(first.id.clone()),
+            level,
+        });
+    }
+    match matching.permit {
+        Some(_) if !answered && asks(level, action.effect()) => Ok(Verdict::Ask {
+            rule: None,
+            reason: format!(
+                "level {level:?} asks for each {} action",
+                action.effect().as_str()
+            ),
+            approvers: Vec::new(),
+            level,
+            expires_after_ms: crate::rule::EXPIRES_AFTER_MS,
+        }),
+        Some(rule) => Ok(Verdict::Permit {
+            actor,
+            basis: Basis::Rule(rule.id.clone()),
+            level,
+        }),
+        None if action.effect() == Effect::Read => Ok(Verdict::Permit {
+            actor,
+            basis: Basis::Grant(giver),
+            level,
+        }),
+        None => Err(Denial::NoRule),
+    }
+}
+
+/// Every link holds a grant that covers the action; the actor, and who gave it its grant.
+fn granted(chain: &Chain, action: &Action, context: &Context) -> Result<(Principal, String), Denial> {
+    let mut last = Err(Denial::NoAuthority);
+    for link in &chain.links {
+        match covering(&link.grants, action, context.now) {
+            Some(grant) => last = Ok((link.principal.clone(), grant.from.clone())),
+            None => return Err(Denial::NotGranted(link.principal.clone())),
+        }
+    }
+    last
+}
+
+/// The first unexpired grant that covers `action`.
+pub(crate) fn covering<'a>(grants: &'a [Grant], action: &Action, now: Timestamp) -> Option<&'a Grant> {
+    grants
+        .iter()
+        .find(|grant| grant.until.is_none_or(|until| now < until) && grant.capability.covers(action))
+}
+
+/// The lowest level of all links; `None` for an empty chain.
+pub(crate) fn level_of(chain: &Chain, action: &Action) -> Option<Level> {
+    chain
+        .links
+        .iter()
+        .map(|link| link.autonomy.at(action.environment()))
+        .min()
+}
+
+/// Whether `level` asks a person each time, even where a rule permits. L0 and L1 do not ask: they
+/// refuse what is not a read.
+pub(crate) fn asks(level: Level, effect: Effect) -> bool {
+    match effect {
+        Effect::Read => false,
+        Effect::Write => level <= Level::L2,
+        Effect::Destructive => level <= Level::L3,
+    }
+}
+
+/// What the rules that reach an action say, once none is broken and none forbids.
+struct Matching<'a> {
+    permit: Option<&'a Rule>,
+    approval: Vec<&'a Rule>,
+}
+
+impl Matching<'_> {
+    /// Evaluates every rule that reaches the action, so that a broken one denies wherever it stands.
+    fn of<'a>(
+        chain: &Chain,
+        action: &Action,
+        context: &Context,
+        policies: &'a PolicySet,
+    ) -> Result<Matching<'a>, Denial> {
+        let facts = Facts::new(chain, action, context);
+        let mut matching = Matching {
+            permit: None,
+            approval: Vec::new(),
+        };
+        let mut forbidden = None;
+        for rule in policies.reaching(chain, action) {
+            match rule.holds(&facts) {
+                Err(what) => return Err(Denial::Unevaluable(rule.id.clone(), what)),
+                Ok(false) => (),
+                Ok(true) => match rule.outcome {
+                    RuleOutcome::Deny => forbidden = forbidden.or(Some(rule)),
+                    RuleOutcome::RequireApproval => matching.approval.push(rule),
+                    RuleOutcome::Permit => matching.permit = matching.permit.or(Some(rule)),
+                },
+            }
+        }
+        match forbidden {
+            Some(rule) => Err(Denial::Forbidden(rule.id.clone(), rule.reason.clone())),
+            None => Ok(matching),
+        }
+    }
+}
+
+/// One request for all rules that ask: every reason, every approver, the shortest wait.
+fn asked_by_rules(first: &Rule, rules: &[&Rule], level: Level) -> Verdict {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut approvers: Vec<Approver> = Vec::new();
+    for rule in rules {
+        let reason = rule.reason_or(&format!("rule `{}` requires approval", rule.id));
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+        for approver in &rule.approvers {
+            if !approvers.contains(approver) {
+                approvers.push(approver.clone());
+            }
+        }
+    }
+    let expires_after_ms = rules
+        .iter()
+        .map(|rule| rule.expires_after_ms)
+        .min()
+        .unwrap_or(crate::rule::EXPIRES_AFTER_MS);
+    Verdict::Ask {
+        rule: Some(first.id.clone()),
+        reason: reasons.join("; "),
+        approvers,
+        level,
+        expires_after_ms,
+    }
 }
 
 /// All that a decision reads besides the chain, the action and the rules.
@@ -141,23 +353,4 @@ pub enum Denial {
     NoRule,
     /// The rule failed to evaluate. We never guess in the agent's favour.
     Unevaluable(RuleId, String),
-}
-
-impl Denial {
-    /// A stable snake_case word for machines: `not_granted`, `forbidden`, `read_only`, `no_rule`, …
-    pub fn code(&self) -> &'static str {
-        todo!()
-    }
-    /// One sentence for a person.
-    pub fn reason(&self) -> String {
-        todo!()
-    }
-    /// The rule that decided, if one did.
-    pub fn rule(&self) -> Option<&RuleId> {
-        todo!()
-    }
-    /// One sentence: what would change it.
-    pub fn remedy(&self) -> String {
-        todo!()
-    }
 }

@@ -1,6 +1,11 @@
-//! The same decision, told step by step.
+//! The same decision, told step by step. It decides nothing: the outcome is what
+//! [`decide`](crate::decide()) says.
 
-use crate::{Action, Chain, Context, PolicySet};
+use crate::decide::{asks, covering, level_of};
+use crate::rule::{Facts, Rule};
+use crate::{
+    Action, Basis, Chain, Context, Decision, Effect, Level, Link, PolicySet, Request, Ruling, decide,
+};
 use serde::Serialize;
 
 /// What the gate would say and why, rule by rule.
@@ -31,6 +36,118 @@ pub struct Line {
 
 /// Explains; calls [`crate::decide`] for the outcome, so the two cannot disagree.
 pub fn explain(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet) -> Explanation {
-    let _ = (chain, action, context, policies);
-    todo!()
+    let (outcome, reason, remedy) = match decide(chain, action.clone(), context, policies) {
+        Decision::Permit(ruling) => ("permit", permitted(&ruling), String::new()),
+        Decision::RequireApproval(request) => ("require_approval", request.reason.clone(), remedy(&request)),
+        Decision::Deny(denied) => ("deny", denied.denial.reason(), denied.denial.remedy()),
+    };
+    let facts = Facts::new(chain, action, context);
+    let mut lines: Vec<Line> = chain
+        .links
+        .iter()
+        .map(|link| grant_line(link, action, context))
+        .collect();
+    lines.extend(level_of(chain, action).map(|level| level_line(level, action.effect())));
+    lines.extend(
+        policies
+            .rules()
+            .iter()
+            .map(|rule| rule_line(rule, chain, action, &facts)),
+    );
+    Explanation {
+        outcome,
+        reason,
+        remedy,
+        lines,
+    }
+}
+
+fn permitted(ruling: &Ruling) -> String {
+    let basis = match ruling.basis() {
+        Basis::Rule(rule) => format!("rule `{rule}` permits it"),
+        Basis::Grant(giver) => format!("it is a read, granted by {giver}"),
+    };
+    match ruling.approval() {
+        Some(approval) => format!("{basis}, approved by {approval}"),
+        None => basis,
+    }
+}
+
+fn remedy(request: &Request) -> String {
+    let who: Vec<_> = request
+        .approvers
+        .iter()
+        .map(|approver| approver.0.as_str())
+        .collect();
+    let who = if who.is_empty() {
+        "someone who may approve".to_owned()
+    } else {
+        who.join(" or ")
+    };
+    format!(
+        "approval by {who}, within {} seconds",
+        request.expires_after_ms / 1000
+    )
+}
+
+fn grant_line(link: &Link, action: &Action, context: &Context) -> Line {
+    let principal = &link.principal;
+    match covering(&link.grants, action, context.now) {
+        Some(grant) => Line {
+            step: "grant",
+            subject: grant.from.clone(),
+            matched: true,
+            finding: format!("{principal} holds `{}`", grant.capability),
+        },
+        None => {
+            let expired = link.grants.iter().find(|grant| grant.capability.covers(action));
+            let finding = match expired {
+                Some(grant) => format!("its grant `{}` from {} has expired", grant.capability, grant.from),
+                None => format!("none of its {} grants covers the action", link.grants.len()),
+            };
+            Line {
+                step: "grant",
+                subject: principal.to_string(),
+                matched: false,
+                finding,
+            }
+        }
+    }
+}
+
+fn level_line(level: Level, effect: Effect) -> Line {
+    let what = effect.as_str();
+    let (matched, finding) = match effect {
+        Effect::Read => (true, "reads are within every level".to_owned()),
+        _ if level <= Level::L1 => (false, format!("refuses every {what} action: read-only")),
+        _ if asks(level, effect) => (true, format!("asks for each {what} action")),
+        _ => (true, format!("does {what} actions that a rule permits")),
+    };
+    Line {
+        step: "level",
+        subject: format!("{level:?}"),
+        matched,
+        finding,
+    }
+}
+
+fn rule_line(rule: &Rule, chain: &Chain, action: &Action, facts: &Facts<'_>) -> Line {
+    let (matched, finding) = match rule.mismatch(chain, action) {
+        Some(mismatch) => (false, mismatch),
+        None => match rule.holds(facts) {
+            Ok(true) => (true, rule.reason_or(rule.outcome.as_str())),
+            Ok(false) => (false, "condition is false".to_owned()),
+            Err(what) => (true, format!("cannot be evaluated, which denies: {what}")),
+        },
+    };
+    let finding = match matched && !rule.reason.is_empty() && finding == rule.reason {
+        true => format!("{}: {finding}", rule.outcome.as_str()),
+        false => finding,
+    };
+    Line {
+        step: "rule",
+        subject: rule.id.0.clone(),
+        matched,
+        finding,
+    }
 }

@@ -50,7 +50,10 @@ impl Capability {
     /// Reads `verb:resource`.
     pub fn parse(text: &str) -> Option<Capability> {
         let (verb, resource) = text.split_once(':')?;
-        Some(Capability { verb: Pattern::new(verb)?, resource: Pattern::new(resource)? })
+        Some(Capability {
+            verb: Pattern::new(verb)?,
+            resource: Pattern::new(resource)?,
+        })
     }
     /// Whether `action` is covered.
     pub fn covers(&self, action: &Action) -> bool {

@@ -35,7 +35,15 @@ pub struct Autonomy {
 impl Autonomy {
     /// The level that holds in `environment`: L4 is never held in production.
     pub fn at(&self, environment: &Environment) -> Level {
-        let level = self.environments.get(environment.as_str()).copied().unwrap_or(self.default);
-        if environment.is_production() { level.min(Level::L3) } else { level }
+        let level = self
+            .environments
+            .get(environment.as_str())
+            .copied()
+            .unwrap_or(self.default);
+        if environment.is_production() {
+            level.min(Level::L3)
+        } else {
+            level
+        }
     }
 }

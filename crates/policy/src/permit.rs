@@ -101,7 +101,15 @@ pub trait Settle: Send + Sync + std::fmt::Debug {
 impl Permit {
     /// Called in one place, by the gate, after the commit that holds `entry` returned.
     pub fn now_durable(ruling: Ruling, entry: Sequence, subject: Subject, settle: Box<dyn Settle>) -> Permit {
-        Permit { ruling, subject, account: Account { entry, settle: Some(settle), flight: None } }
+        Permit {
+            ruling,
+            subject,
+            account: Account {
+                entry,
+                settle: Some(settle),
+                flight: None,
+            },
+        }
     }
 
     /// What may be done.
@@ -116,12 +124,20 @@ impl Permit {
 
     /// A move in memory that refuses once a stop covers it. The refused permit settles as not started.
     pub fn spend(self, stops: &Arc<StopSet>) -> Result<InFlight, Stopped> {
-        let Permit { ruling, subject, mut account } = self;
+        let Permit {
+            ruling,
+            subject,
+            mut account,
+        } = self;
         // INVARIANT (no flight outruns a stop): registering checks the stops under the lock that
         // raising one takes, so a flight is either refused here or found and cancelled there.
         let cancel = stops.register(account.entry, &subject)?;
         account.flight = Some(Arc::clone(stops));
-        Ok(InFlight { ruling, cancel, account })
+        Ok(InFlight {
+            ruling,
+            cancel,
+            account,
+        })
     }
 }
 
@@ -155,7 +171,10 @@ impl InFlight {
         let entry = self.account.entry;
         match self.account.settle.take() {
             Some(settle) => settle.settle(entry, settlement),
-            None => Box::pin(std::future::ready(Err(Unsettled { entry, reason: "settled before".to_owned() }))),
+            None => Box::pin(std::future::ready(Err(Unsettled {
+                entry,
+                reason: "settled before".to_owned(),
+            }))),
         }
     }
 }

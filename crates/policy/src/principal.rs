@@ -47,15 +47,24 @@ pub struct Chain {
 impl Principal {
     /// `person:NAME`.
     pub fn person(name: &str) -> Principal {
-        Principal { kind: PrincipalKind::Person, name: name.to_owned() }
+        Principal {
+            kind: PrincipalKind::Person,
+            name: name.to_owned(),
+        }
     }
     /// `agent:NAME`.
     pub fn agent(name: &str) -> Principal {
-        Principal { kind: PrincipalKind::Agent, name: name.to_owned() }
+        Principal {
+            kind: PrincipalKind::Agent,
+            name: name.to_owned(),
+        }
     }
     /// `service:NAME`.
     pub fn service(name: &str) -> Principal {
-        Principal { kind: PrincipalKind::Service, name: name.to_owned() }
+        Principal {
+            kind: PrincipalKind::Service,
+            name: name.to_owned(),
+        }
     }
     /// Reads `kind:name`; `None` for anything else.
     pub fn parse(text: &str) -> Option<Principal> {
@@ -66,7 +75,10 @@ impl Principal {
             "service" => PrincipalKind::Service,
             _ => return None,
         };
-        (!name.is_empty()).then(|| Principal { kind, name: name.to_owned() })
+        (!name.is_empty()).then(|| Principal {
+            kind,
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -90,7 +102,8 @@ impl Serialize for Principal {
 impl<'de> Deserialize<'de> for Principal {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Principal, D::Error> {
         let text = String::deserialize(d)?;
-        Principal::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a principal")))
+        Principal::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a principal")))
     }
 }
 

@@ -1,8 +1,24 @@
 //! Rules as written in `Policy` documents, compiled and indexed.
 //!
 //! Conditions are CEL over the whole action: `action` (`verb`, `resource`, `effect`, `environment`,
-//! `arguments`), `agent`, `cause`, `session`, `trust`, `taint`, `now`. In the dialect of the source
-//! documents `action` is the verb, `environment` a string, and `and`, `or`, `not` are operators.
+//! `arguments`), `agent`, `cause`, `session` (`id`, `actions`), `trust`, `taint`, `now`. In the
+//! dialect of the source documents `action` is the verb, `environment` a string, and `and`, `or`,
+//! `not` are operators.
+//!
+//! Rules are compiled and bounded when they are loaded. Nothing here says what a matching rule leads
+//! to: that is [`crate::decide`].
+
+mod condition;
+mod dialect;
+mod facts;
+mod index;
+mod select;
+mod source;
+
+pub use index::PolicySet;
+
+pub(crate) use facts::Facts;
+pub(crate) use index::{EXPIRES_AFTER_MS, Rule};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +28,10 @@ use serde::{Deserialize, Serialize};
 pub struct RuleId(pub String);
 
 /// What a matching rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleOutcome {
     /// Opts in. `allow` in the source documents.
-    #[serde(alias = "allow")]
     Permit,
     /// Forbids, whatever else permits.
     Deny,
@@ -41,7 +56,8 @@ pub struct Match {
     pub effects: Option<Vec<crate::Effect>>,
     /// Names of environments.
     pub environments: Option<Vec<String>>,
-    /// Patterns of agents' names.
+    /// Patterns of agents' names. A rule that permits matches the agent that acts; a rule that
+    /// forbids or asks matches any agent on the chain, so that delegating is no way around it.
     pub agents: Option<Vec<String>>,
 }
 
@@ -49,7 +65,7 @@ pub struct Match {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleSpec {
-    /// Unique in its policy; in the dialect it may be absent and is then `rule-N`.
+    /// Unique in its policy; in the dialect it may be absent and is then `rule-N`, N from 1.
     pub name: Option<String>,
     /// Selectors.
     #[serde(rename = "match", default)]
@@ -91,24 +107,50 @@ pub struct LoadError {
     pub what: String,
 }
 
-/// Every rule of an installation, compiled, bounded and indexed. Immutable.
-#[derive(Debug)]
-pub struct PolicySet {
-    digest: [u8; 32],
+impl RuleOutcome {
+    /// `permit`, `deny` or `require_approval`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleOutcome::Permit => "permit",
+            RuleOutcome::Deny => "deny",
+            RuleOutcome::RequireApproval => "require_approval",
+        }
+    }
+
+    fn parse(text: &str) -> Result<RuleOutcome, String> {
+        match text {
+            "permit" | "allow" => Ok(RuleOutcome::Permit),
+            "deny" => Ok(RuleOutcome::Deny),
+            "require_approval" => Ok(RuleOutcome::RequireApproval),
+            "warn" | "log" => Err(format!(
+                "`{text}` is not supported, since it decides nothing: every action is recorded; \
+                 use permit, deny or require_approval"
+            )),
+            _ => Err(format!(
+                "`{text}` is not an outcome: use permit, deny or require_approval"
+            )),
+        }
+    }
 }
 
-impl PolicySet {
-    /// Compiles documents given as `(name, spec)`; their order does not matter.
-    pub fn load(documents: &[(String, PolicyDocument)]) -> Result<PolicySet, LoadError> {
-        let _ = documents;
-        todo!()
+impl<'de> Deserialize<'de> for RuleOutcome {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<RuleOutcome, D::Error> {
+        RuleOutcome::parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
     }
-    /// No rules: reads that are granted and nothing else.
-    pub fn empty() -> PolicySet {
-        PolicySet { digest: [0; 32] }
+}
+
+impl std::fmt::Display for RuleId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
-    /// SHA-256 of the canonical form of all documents in order of name.
-    pub fn digest(&self) -> &[u8; 32] {
-        &self.digest
+}
+
+impl PolicyDocument {
+    /// Reads `policies: [{name, rules: [{condition, action, approvers}]}]`, the shape of the source
+    /// documents, into documents with their names. What it cannot honour it refuses by name.
+    pub fn from_source_dialect(
+        value: &serde_json::Value,
+    ) -> Result<Vec<(String, PolicyDocument)>, LoadError> {
+        source::documents(value)
     }
 }

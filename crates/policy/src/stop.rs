@@ -95,12 +95,19 @@ impl StopSet {
             let scope = stop.scope.clone();
             board.stops.insert(scope.clone(), stop);
             self.epoch.fetch_add(1, Ordering::SeqCst);
-            let covered = board.flights.iter().filter(|(_, flight)| scope.covers(&flight.subject));
-            covered.map(|(permit, flight)| (*permit, flight.cancel.clone())).collect()
+            let covered = board
+                .flights
+                .iter()
+                .filter(|(_, flight)| scope.covers(&flight.subject));
+            covered
+                .map(|(permit, flight)| (*permit, flight.cancel.clone()))
+                .collect()
         };
         // Wakers are foreign code: they run after the lock is released.
         reached.iter().for_each(|(_, cancel)| cancel.turn());
-        Reached { cancelled: reached.into_iter().map(|(permit, _)| permit).collect() }
+        Reached {
+            cancelled: reached.into_iter().map(|(permit, _)| permit).collect(),
+        }
     }
     /// Ends the stop of this scope; `false` if there was none.
     pub fn lift(&self, scope: &StopScope) -> bool {
@@ -122,7 +129,13 @@ impl StopSet {
             return Err(Stopped { stop: stop.clone() });
         }
         let cancel = Cancel::default();
-        board.flights.insert(permit, Flight { subject: subject.clone(), cancel: cancel.clone() });
+        board.flights.insert(
+            permit,
+            Flight {
+                subject: subject.clone(),
+                cancel: cancel.clone(),
+            },
+        );
         Ok(cancel)
     }
     /// A flight ended.
@@ -183,7 +196,10 @@ impl Cancel {
     }
     /// Resolves when it turns.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled { cancel: self.clone(), place: None }
+        Cancelled {
+            cancel: self.clone(),
+            place: None,
+        }
     }
     /// Turns it and wakes whoever waits.
     fn turn(&self) {

@@ -7,7 +7,9 @@ use serde_json::Number;
 /// outside ±(2^53 − 1), or a fraction-less double that would print as one.
 pub(super) fn canonical(number: &Number) -> Option<String> {
     if let Some(whole) = whole(number) {
-        return (-INTEGER_MAX..=INTEGER_MAX).contains(&whole).then(|| whole.to_string());
+        return (-INTEGER_MAX..=INTEGER_MAX)
+            .contains(&whole)
+            .then(|| whole.to_string());
     }
     if number.is_u64() {
         return None;
@@ -45,15 +47,18 @@ pub(super) fn ecmascript(double: f64) -> String {
         return "0".to_owned();
     }
     let sign = if double < 0.0 { "-" } else { "" };
-    // Rust prints the shortest digits that round-trip: `d.ddde±x`.
-    let shortest = format!("{:e}", double.abs());
+    let shortest = shortest(double.abs());
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
     let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
     // The decimal point stands after `point` digits: `n` in ECMA-262.
     let point = exponent.parse::<i32>().unwrap_or(0) + 1;
     let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
-    let split = |at: i32| digits.split_at_checked(usize::try_from(at).unwrap_or(0)).unwrap_or((&digits, ""));
+    let split = |at: i32| {
+        digits
+            .split_at_checked(usize::try_from(at).unwrap_or(0))
+            .unwrap_or((&digits, ""))
+    };
     if count <= point && point <= 21 {
         format!("{sign}{digits}{}", zeros(point - count))
     } else if 0 < point && point <= 21 {
@@ -66,6 +71,27 @@ pub(super) fn ecmascript(double: f64) -> String {
         let dot = if rest.is_empty() { "" } else { "." };
         let plus = if point > 0 { "+" } else { "" };
         format!("{sign}{first}{dot}{rest}e{plus}{}", point - 1)
+    }
+}
+
+/// The shortest digits that read back as `double`, as `d.ddde±x`; of two equally close candidates the
+/// even one, as ECMA-262 recommends and RFC 8785 requires.
+fn shortest(double: f64) -> String {
+    // Rust prints the shortest digits, but on a tie not the even ones. Printing as many digits exactly
+    // rounds to even; next to a power of two that may not read back, and then there was no tie.
+    let shortest = format!("{double:e}");
+    let digits = shortest
+        .split('e')
+        .next()
+        .unwrap_or_default()
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .count();
+    let even = format!("{double:.*e}", digits.saturating_sub(1));
+    if even.parse() == Ok(double) {
+        even
+    } else {
+        shortest
     }
 }
 

@@ -12,14 +12,21 @@ pub(super) fn parse(text: &[u8], limit: usize) -> Result<Value, CanonicalError> 
         Ok(text) => text,
         Err(error) => {
             let valid = text.get(..error.valid_up_to()).unwrap_or_default();
-            let reader = Reader { text: std::str::from_utf8(valid).unwrap_or_default(), at: valid.len() };
+            let reader = Reader {
+                text: std::str::from_utf8(valid).unwrap_or_default(),
+                at: valid.len(),
+            };
             return Err(reader.refuse("not UTF-8"));
         }
     };
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(0)?;
     reader.skip_space();
-    if reader.peek().is_some() { Err(reader.refuse("text after the document")) } else { Ok(value) }
+    if reader.peek().is_some() {
+        Err(reader.refuse("text after the document"))
+    } else {
+        Ok(value)
+    }
 }
 
 /// A place in a text.
@@ -103,7 +110,9 @@ impl Reader<'_> {
         let mut out = String::new();
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.find(|c: char| c == '"' || c == '\\' || c < ' ').unwrap_or(rest.len());
+            let plain = rest
+                .find(|c: char| c == '"' || c == '\\' || c < ' ')
+                .unwrap_or(rest.len());
             out.push_str(rest.get(..plain).unwrap_or_default());
             self.at += plain;
             match self.peek() {
@@ -146,12 +155,18 @@ impl Reader<'_> {
         let unit = self.code_unit()?;
         let scalar = match unit {
             0xd800..=0xdbff => {
-                let low = if self.text.get(self.at..).is_some_and(|rest| rest.starts_with("\\u")) {
+                let low = if self
+                    .text
+                    .get(self.at..)
+                    .is_some_and(|rest| rest.starts_with("\\u"))
+                {
                     self.code_unit()?
                 } else {
                     0
                 };
-                (0xdc00..=0xdfff).contains(&low).then(|| 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00))
+                (0xdc00..=0xdfff)
+                    .contains(&low)
+                    .then(|| 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00))
             }
             other => Some(other),
         };
@@ -202,10 +217,20 @@ impl Reader<'_> {
             }
         }
         let literal = self.text.get(start..self.at).unwrap_or_default();
-        let number = literal.parse::<f64>().ok().and_then(|double| carried(double, integer));
+        let number = literal
+            .parse::<f64>()
+            .ok()
+            .and_then(|double| carried(double, integer));
         number.map(Value::Number).ok_or_else(|| {
-            let what = format!("number `{}` cannot be carried by JSON without loss", shown(literal));
-            Reader { text: self.text, at: start }.refuse(&what)
+            let what = format!(
+                "number `{}` cannot be carried by JSON without loss",
+                shown(literal)
+            );
+            Reader {
+                text: self.text,
+                at: start,
+            }
+            .refuse(&what)
         })
     }
 
@@ -219,7 +244,11 @@ impl Reader<'_> {
     }
 
     fn word(&mut self, word: &str, value: Value) -> Result<Value, CanonicalError> {
-        if self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+        if self
+            .text
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word))
+        {
             self.at += word.len();
             Ok(value)
         } else {
@@ -255,7 +284,11 @@ impl Reader<'_> {
 }
 
 fn deeper(depth: usize) -> Result<usize, CanonicalError> {
-    if depth >= DEPTH_MAX { Err(CanonicalError::TooDeep) } else { Ok(depth + 1) }
+    if depth >= DEPTH_MAX {
+        Err(CanonicalError::TooDeep)
+    } else {
+        Ok(depth + 1)
+    }
 }
 
 /// The number a literal stands for. A literal without fraction and exponent must be a safe integer:

@@ -12,7 +12,10 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value, depth: usize) -> Res
         Value::Number(number) => match number::canonical(number) {
             Some(text) => out.extend_from_slice(text.as_bytes()),
             None => {
-                return Err(CanonicalError::Number { number: number.to_string(), pointer: String::new() });
+                return Err(CanonicalError::Number {
+                    number: number.to_string(),
+                    pointer: String::new(),
+                });
             }
         },
         Value::String(text) => write_string(out, text),
@@ -70,7 +73,11 @@ pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
 }
 
 fn inner(depth: usize) -> Result<usize, CanonicalError> {
-    if depth >= DEPTH_MAX { Err(CanonicalError::TooDeep) } else { Ok(depth + 1) }
+    if depth >= DEPTH_MAX {
+        Err(CanonicalError::TooDeep)
+    } else {
+        Ok(depth + 1)
+    }
 }
 
 /// The same error, seen from the container that holds `token`.
@@ -78,7 +85,10 @@ fn below(error: CanonicalError, token: &str) -> CanonicalError {
     match error {
         CanonicalError::Number { number, pointer } => {
             let token = token.replace('~', "~0").replace('/', "~1");
-            CanonicalError::Number { number, pointer: format!("/{token}{pointer}") }
+            CanonicalError::Number {
+                number,
+                pointer: format!("/{token}{pointer}"),
+            }
         }
         other => other,
     }

@@ -1,0 +1,60 @@
+//! Denials in words.
+
+use super::Denial;
+use crate::RuleId;
+
+impl Denial {
+    /// A stable snake_case word for machines: `not_granted`, `forbidden`, `read_only`, `no_rule`, …
+    pub fn code(&self) -> &'static str {
+        match self {
+            Denial::NoAuthority => "no_authority",
+            Denial::NotGranted(_) => "not_granted",
+            Denial::Forbidden(..) => "forbidden",
+            Denial::ReadOnly(_) => "read_only",
+            Denial::NoRule => "no_rule",
+            Denial::Unevaluable(..) => "unevaluable",
+        }
+    }
+
+    /// One sentence for a person.
+    pub fn reason(&self) -> String {
+        match self {
+            Denial::NoAuthority => "nobody with authority stands behind this action".to_owned(),
+            Denial::NotGranted(principal) => format!("{principal} holds no grant that covers this action"),
+            Denial::Forbidden(rule, reason) if reason.is_empty() => format!("rule `{rule}` forbids it"),
+            Denial::Forbidden(rule, reason) => format!("rule `{rule}` forbids it: {reason}"),
+            Denial::ReadOnly(level) => format!("autonomy level {level:?} is read-only here"),
+            Denial::NoRule => "no rule permits it: without one only reads are permitted".to_owned(),
+            Denial::Unevaluable(rule, what) => format!("rule `{rule}` cannot be evaluated: {what}"),
+        }
+    }
+
+    /// The rule that decided, if one did.
+    pub fn rule(&self) -> Option<&RuleId> {
+        match self {
+            Denial::Forbidden(rule, _) | Denial::Unevaluable(rule, _) => Some(rule),
+            Denial::NoAuthority | Denial::NotGranted(_) | Denial::ReadOnly(_) | Denial::NoRule => None,
+        }
+    }
+
+    /// One sentence: what would change it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Denial::NoAuthority => "act as a principal that exists and holds grants".to_owned(),
+            Denial::NotGranted(principal) => {
+                format!("give {principal} a toolset whose grants cover the verb and the resource, and are not expired")
+            }
+            Denial::Forbidden(rule, _) => {
+                format!("change rule `{rule}`, or ask for something it does not cover; no approval overrides it")
+            }
+            Denial::ReadOnly(_) => {
+                "raise the agent's autonomy in this environment to L2 or higher, and let a rule permit the action"
+                    .to_owned()
+            }
+            Denial::NoRule => "add a rule that permits the action or requires approval for it".to_owned(),
+            Denial::Unevaluable(rule, _) => {
+                format!("mend the condition of rule `{rule}`: use `has` for what may be missing")
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Every rule of an installation, found by verb.
+
+use super::condition::Condition;
+use super::facts::Facts;
+use super::select::Selectors;
+use super::{Approver, LoadError, PolicyDocument, RuleId, RuleOutcome, RuleSpec};
+use crate::{Action, Chain, Pattern, canonical};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How long an approval may wait when its rule does not say, in milliseconds.
+pub(crate) const EXPIRES_AFTER_MS: i64 = 10 * 60 * 1000;
+/// Longest an approval may wait, in seconds: 30 days.
+const EXPIRES_AFTER_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
+/// Longest name of a policy or a rule, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+/// Longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1024;
+
+/// Every rule of an installation, compiled, bounded and indexed. Immutable.
+#[derive(Debug)]
+pub struct PolicySet {
+    digest: [u8; 32],
+    /// In order of id, so that every choice among rules is the same whatever order they came in.
+    rules: Vec<Rule>,
+    by_verb: HashMap<String, Vec<usize>>,
+    by_prefix: Vec<(String, Vec<usize>)>,
+    any_verb: Vec<usize>,
+}
+
+/// One rule, compiled.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: RuleId,
+    pub(crate) outcome: RuleOutcome,
+    pub(crate) reason: String,
+    pub(crate) approvers: Vec<Approver>,
+    pub(crate) expires_after_ms: i64,
+    selectors: Selectors,
+    condition: Option<Condition>,
+}
+
+impl PolicySet {
+    /// Compiles documents given as `(name, spec)`; their order does not matter.
+    pub fn load(documents: &[(String, PolicyDocument)]) -> Result<PolicySet, LoadError> {
+        let mut rules = Vec::new();
+        let mut names = BTreeSet::new();
+        for (policy, document) in documents {
+            if !names.insert(policy) || policy.is_empty() || policy.len() > NAME_BYTES_MAX {
+                let what = format!("policy name `{policy}` is used twice, empty or too long");
+                return Err(LoadError {
+                    rule: format!("policy/{policy}"),
+                    index: 0,
+                    what,
+                });
+            }
+            let mut ids = BTreeSet::new();
+            for (index, spec) in document.rules.iter().enumerate() {
+                let name = spec.name.clone().unwrap_or_else(|| format!("rule-{}", index + 1));
+                let id = RuleId(format!("policy/{policy}#{name}"));
+                let refuse = |what| LoadError {
+                    rule: id.0.clone(),
+                    index,
+                    what,
+                };
+                if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                    return Err(refuse(format!(
+                        "name is empty or longer than {NAME_BYTES_MAX} bytes"
+                    )));
+                }
+                if !ids.insert(name) {
+                    return Err(refuse("another rule of this policy has the same name".to_owned()));
+                }
+                rules.push(Rule::compile(id.clone(), spec).map_err(refuse)?);
+            }
+        }
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(PolicySet::indexed(rules, digest(documents)?))
+    }
+
+    /// No rules: reads that are granted and nothing else.
+    pub fn empty() -> PolicySet {
+        PolicySet::indexed(Vec::new(), Sha256::digest(b"{}").into())
+    }
+
+    /// SHA-256 of the canonical form of all documents in order of name.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The rules whose selectors cover the action of `chain`, in order of id.
+    pub(crate) fn reaching<'a, 'b>(
+        &'a self,
+        chain: &'b Chain,
+        action: &'b Action,
+    ) -> impl Iterator<Item = &'a Rule> + use<'a, 'b> {
+        let verb = action.verb().as_str();
+        let mut found: Vec<usize> = self.any_verb.clone();
+        found.extend(self.by_verb.get(verb).into_iter().flatten());
+        found.extend(
+            self.by_prefix
+                .iter()
+                .filter(|(prefix, _)| verb.starts_with(prefix))
+                .flat_map(|(_, at)| at),
+        );
+        found.sort_unstable();
+        found.dedup();
+        found
+            .into_iter()
+            .filter_map(|at| self.rules.get(at))
+            .filter(move |rule| rule.selectors.cover(chain, action))
+    }
+
+    /// Every rule, in order of id.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    fn indexed(rules: Vec<Rule>, digest: [u8; 32]) -> PolicySet {
+        let mut by_verb: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_prefix: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut any_verb = Vec::new();
+        for (at, rule) in rules.iter().enumerate() {
+            let Some(verbs) = &rule.selectors.verbs else {
+                any_verb.push(at);
+                continue;
+            };
+            for pattern in verbs.iter().map(Pattern::as_str) {
+                match pattern.strip_suffix('*') {
+                    Some("") => any_verb.push(at),
+                    Some(prefix) => by_prefix.entry(prefix.to_owned()).or_default().push(at),
+                    None => by_verb.entry(pattern.to_owned()).or_default().push(at),
+                }
+            }
+        }
+        PolicySet {
+            digest,
+            rules,
+            by_verb,
+            by_prefix: by_prefix.into_iter().collect(),
+            any_verb,
+        }
+    }
+}
+
+impl Rule {
+    fn compile(id: RuleId, spec: &RuleSpec) -> Result<Rule, String> {
+        if spec.reason.len() > REASON_BYTES_MAX {
+            return Err(format!("reason is longer than {REASON_BYTES_MAX} bytes"));
+        }
+        let condition = match (&spec.when, &spec.condition) {
+            (Some(_), Some(_)) => return Err("has both `when` and `condition`: use one".to_owned()),
+            (Some(cel), None) => Some(Condition::from_cel(cel)?),
+            (None, Some(dialect)) => Some(Condition::from_dialect(dialect)?),
+            (None, None) => None,
+        };
+        let expires_after_ms = match spec.expires_after_seconds {
+            None => EXPIRES_AFTER_MS,
+            Some(seconds @ 1..=EXPIRES_AFTER_SECONDS_MAX) => i64::from(seconds) * 1000,
+            Some(seconds) => {
+                return Err(format!(
+                    "expires_after_seconds `{seconds}` is not from 1 to {EXPIRES_AFTER_SECONDS_MAX}"
+                ));
+            }
+        };
+        if spec.outcome != RuleOutcome::RequireApproval
+            && (spec.expires_after_seconds.is_some() || !spec.approvers.is_empty())
+        {
+            return Err(
+                "only a rule that requires approval has `approvers` or `expires_after_seconds`".to_owned(),
+            );
+        }
+        Ok(Rule {
+            id,
+            outcome: spec.outcome,
+            reason: spec.reason.clone(),
+            approvers: spec.approvers.clone(),
+            expires_after_ms,
+            selectors: Selectors::compile(&spec.matching, spec.outcome)?,
+            condition,
+        })
+    }
+
+    /// Whether the condition holds; an error when it cannot be evaluated. The text holds nothing of
+    /// the arguments.
+    pub(crate) fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
+        self.condition
+            .as_ref()
+            .map_or(Ok(true), |condition| condition.holds(facts))
+    }
+
+    /// Why the selectors do not cover the action, in words.
+    pub(crate) fn mismatch(&self, chain: &Chain, action: &Action) -> Option<String> {
+        self.selectors
+            .mismatch(chain, action)
+            .map(|mismatch| mismatch.to_string())
+    }
+
+    /// The reason as written, or a plain one.
+    pub(crate) fn reason_or(&self, otherwise: &str) -> String {
+        if self.reason.is_empty() {
+            otherwise.to_owned()
+        } else {
+            self.reason.clone()
+        }
+    }
+}
+
+fn digest(documents: &[(String, PolicyDocument)]) -> Result<[u8; 32], LoadError> {
+    let mut all = serde_json::Map::new();
+    for (name, document) in documents {
+        let refuse = |what| LoadError {
+            rule: format!("policy/{name}"),
+            index: 0,
+            what,
+        };
+        let value = serde_json::to_value(document).map_err(|error| refuse(error.to_string()))?;
+        all.insert(name.clone(), value);
+    }
+    canonical::digest(&Value::Object(all)).map_err(|error| LoadError {
+        rule: "policy".to_owned(),
+        index: 0,
+        what: error.to_string(),
+    })
+}
