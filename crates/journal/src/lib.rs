@@ -10,10 +10,12 @@
 
 pub mod checkpoint;
 pub mod entry;
+pub mod export;
 pub mod leaf;
 pub mod machine;
 pub mod merkle;
 pub mod note;
+pub mod proof;
 pub mod tiles;
 pub mod verify;
 

@@ -172,3 +172,185 @@ impl Approval {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Debug;
+
+    const SESSIONS: [Session; 7] = [
+        Session::Created,
+        Session::Queued,
+        Session::Running,
+        Session::Waiting,
+        Session::Completed,
+        Session::Failed,
+        Session::Cancelled,
+    ];
+    const SESSION_EVENTS: [SessionEvent; 8] = [
+        SessionEvent::Queue,
+        SessionEvent::Start,
+        SessionEvent::Wait,
+        SessionEvent::Resume,
+        SessionEvent::Complete,
+        SessionEvent::Fail,
+        SessionEvent::Cancel,
+        SessionEvent::Retry,
+    ];
+    const CALLS: [Call; 6] = [
+        Call::Proposed,
+        Call::Parked,
+        Call::Permitted,
+        Call::Denied,
+        Call::Settled,
+        Call::Uncertain,
+    ];
+    const CALL_EVENTS: [CallEvent; 6] = [
+        CallEvent::Permit,
+        CallEvent::Deny,
+        CallEvent::Park,
+        CallEvent::Settle,
+        CallEvent::Interrupt,
+        CallEvent::Retry,
+    ];
+    const APPROVALS: [Approval; 6] = [
+        Approval::Pending,
+        Approval::Approved,
+        Approval::Denied,
+        Approval::Expired,
+        Approval::Spent,
+        Approval::Cancelled,
+    ];
+    const APPROVAL_EVENTS: [ApprovalEvent; 5] = [
+        ApprovalEvent::Approve,
+        ApprovalEvent::Deny,
+        ApprovalEvent::Expire,
+        ApprovalEvent::Spend,
+        ApprovalEvent::Cancel,
+    ];
+
+    fn matrix<S: Copy + Debug, E: Copy + Debug>(
+        states: &[S],
+        events: &[E],
+        after: fn(S, E) -> Result<S, IllegalEvent>,
+    ) -> String {
+        let row = |first: &str, cells: Vec<String>| {
+            let line: String = cells.iter().map(|cell| format!("{cell:<11}")).collect();
+            format!("{first:<11}{}\n", line.trim_end())
+        };
+        let mut text = row("state", events.iter().map(|event| format!("{event:?}")).collect());
+        for state in states {
+            let cell = |event: &E| after(*state, *event).map_or("-".to_owned(), |next| format!("{next:?}"));
+            text += &row(&format!("{state:?}"), events.iter().map(cell).collect());
+        }
+        text
+    }
+
+    #[test]
+    fn every_state_of_a_session_meets_every_event() {
+        assert_eq!(
+            matrix(&SESSIONS, &SESSION_EVENTS, Session::after),
+            "\
+state      Queue      Start      Wait       Resume     Complete   Fail       Cancel     Retry
+Created    Queued     -          -          -          -          -          Cancelled  -
+Queued     -          Running    -          -          -          -          Cancelled  -
+Running    Queued     -          Waiting    -          Completed  Failed     Cancelled  -
+Waiting    Queued     -          -          Running    -          -          Cancelled  -
+Completed  -          -          -          -          -          -          -          Queued
+Failed     -          -          -          -          -          -          -          Queued
+Cancelled  -          -          -          -          -          -          -          -
+"
+        );
+    }
+
+    #[test]
+    fn every_state_of_a_call_meets_every_event() {
+        assert_eq!(
+            matrix(&CALLS, &CALL_EVENTS, Call::after),
+            "\
+state      Permit     Deny       Park       Settle     Interrupt  Retry
+Proposed   Permitted  Denied     Parked     -          -          -
+Parked     Permitted  Denied     Parked     -          -          Proposed
+Permitted  -          -          -          Settled    Uncertain  -
+Denied     -          -          -          -          -          Proposed
+Settled    -          -          -          -          -          Proposed
+Uncertain  -          -          -          Settled    -          Proposed
+"
+        );
+    }
+
+    #[test]
+    fn every_state_of_an_approval_meets_every_event() {
+        assert_eq!(
+            matrix(&APPROVALS, &APPROVAL_EVENTS, Approval::after),
+            "\
+state      Approve    Deny       Expire     Spend      Cancel
+Pending    Approved   Denied     Expired    -          Cancelled
+Approved   -          Denied     Expired    Spent      Cancelled
+Denied     -          -          -          -          -
+Expired    -          -          -          -          -
+Spent      -          -          -          -          -
+Cancelled  -          -          -          -          -
+"
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_machine_state_and_event() {
+        #[rustfmt::skip]
+        let table = [
+            (Session::Cancelled.after(SessionEvent::Retry).unwrap_err(),   "`retry` cannot happen to a session that is `cancelled`"),
+            (Call::Denied.after(CallEvent::Settle).unwrap_err(),           "`settle` cannot happen to a call that is `denied`"),
+            (Approval::Spent.after(ApprovalEvent::Spend).unwrap_err(),     "`spend` cannot happen to an approval that is `spent`"),
+        ];
+        for (error, expected) in table {
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_final_session_moves_only_by_a_retry(events in prop::collection::vec(prop::sample::select(&SESSION_EVENTS), 0..60)) {
+            let mut session = Session::Created;
+            for event in events {
+                let Ok(next) = session.after(event) else { continue };
+                if session.is_final() {
+                    prop_assert_ne!(session, Session::Cancelled);
+                    prop_assert_eq!((event, next), (SessionEvent::Retry, Session::Queued));
+                }
+                session = next;
+            }
+        }
+
+        #[test]
+        fn a_settled_or_denied_call_moves_only_by_a_retry(events in prop::collection::vec(prop::sample::select(&CALL_EVENTS), 0..60)) {
+            let mut call = Call::Proposed;
+            let mut permits = 0;
+            for event in events {
+                let Ok(next) = call.after(event) else { continue };
+                if matches!(call, Call::Settled | Call::Denied) {
+                    prop_assert_eq!((event, next), (CallEvent::Retry, Call::Proposed));
+                }
+                // A permit in hand ends in an outcome or in doubt; it is never permitted over.
+                permits += i32::from(event == CallEvent::Permit);
+                permits -= i32::from(matches!(call, Call::Permitted));
+                prop_assert!((0..=1).contains(&permits));
+                call = next;
+            }
+        }
+
+        #[test]
+        fn an_approval_is_spent_at_most_once_and_never_leaves_its_end(events in prop::collection::vec(prop::sample::select(&APPROVAL_EVENTS), 0..60)) {
+            let mut approval = Approval::Pending;
+            let mut spent = 0;
+            for event in events {
+                let Ok(next) = approval.after(event) else { continue };
+                prop_assert!(matches!(approval, Approval::Pending | Approval::Approved));
+                spent += i32::from(event == ApprovalEvent::Spend);
+                approval = next;
+            }
+            prop_assert!(spent <= 1);
+        }
+    }
+}

@@ -98,7 +98,10 @@ impl Replay {
     }
     /// Goes on from the right edge of a tree whose root is already trusted; `log` is the log's name.
     pub fn resume(frontier: Frontier, log: &str) -> Replay {
-        Replay { frontier, log: Some(log.to_owned()) }
+        Replay {
+            frontier,
+            log: Some(log.to_owned()),
+        }
     }
     /// Folds the next leaf and reads it. `recorded` is the hash that the store keeps beside it, if any.
     pub fn leaf(&mut self, leaf: &[u8], recorded: Option<&Hash>) -> Result<Entry, Finding> {
