@@ -3,7 +3,7 @@
 //! [`decide`] is the only function that makes a [`Ruling`]. It is pure: the same arguments give the
 //! same decision, whatever order rules and documents came in.
 
-use crate::rule::{Facts, Rule};
+use crate::rule::Rule;
 use crate::{
     Action, Approver, Chain, Effect, Grant, Level, PolicySet, Principal, RuleId, RuleOutcome, Timestamp,
 };
@@ -168,7 +168,7 @@ impl Matching<'_> {
         context: &Context,
         policies: &'a PolicySet,
     ) -> Result<Matching<'a>, Denial> {
-        let facts = Facts::new(chain, action, context);
+        let facts = policies.facts(chain, action, context);
         let mut matching = Matching {
             permit: None,
             approval: Vec::new(),

@@ -41,7 +41,7 @@ pub fn explain(chain: &Chain, action: &Action, context: &Context, policies: &Pol
         Decision::RequireApproval(request) => ("require_approval", request.reason.clone(), remedy(&request)),
         Decision::Deny(denied) => ("deny", denied.denial.reason(), denied.denial.remedy()),
     };
-    let facts = Facts::new(chain, action, context);
+    let facts = policies.facts(chain, action, context);
     let mut lines: Vec<Line> = chain
         .links
         .iter()

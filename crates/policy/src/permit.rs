@@ -113,8 +113,8 @@ impl Permit {
     }
 
     /// What may be done.
-    pub fn action(&self) -> Option<&Action> {
-        Some(self.ruling.action())
+    pub fn action(&self) -> &Action {
+        self.ruling.action()
     }
 
     /// Where it is recorded.

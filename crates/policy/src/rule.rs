@@ -8,7 +8,9 @@
 //! Rules are compiled and bounded when they are loaded. Nothing here says what a matching rule leads
 //! to: that is [`crate::decide`].
 
+mod bounds;
 mod condition;
+mod constants;
 mod dialect;
 mod facts;
 mod index;

@@ -1,51 +1,88 @@
 //! What conditions may know of an action, as CEL values that borrow from it.
 
+use super::constants::{self, Constants};
 use crate::{Action, Chain, Context};
 use cel::Env;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString};
-use cel::common::value::Val;
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
 use serde_json::Value;
-use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// The environment in which all conditions are compiled and evaluated.
-pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut environment = Env::stdlib();
+    // Fails only for a name that is taken, and no name of the library starts with `@`. Should it, then
+    // `matches` is unknown, and a rule that uses it denies.
+    let _ = constants::declare(&mut environment);
+    Arc::new(environment)
+});
 
-/// The facts of one decision. Converted for CEL once, when the first condition asks.
+/// Names of variables after compiling. A source cannot contain them; `action.verb` becomes `@verb`.
+pub(super) fn compiled_name(root: &str, field: &str) -> Option<&'static str> {
+    Some(match (root, field) {
+        ("action", "verb") => "@verb",
+        ("action", "resource") => "@resource",
+        ("action", "effect") => "@effect",
+        ("action", "environment") => "@environment",
+        ("action", "arguments") => "@arguments",
+        ("session", "id") => "@session_id",
+        ("session", "actions") => "@session_actions",
+        _ => return None,
+    })
+}
+
+/// The facts of one decision. What is dear to convert is converted once, when a condition asks.
 pub(crate) struct Facts<'a> {
-    chain: &'a Chain,
     action: &'a Action,
-    context: &'a Context,
-    variables: OnceCell<cel::Context<'a, 'a>>,
-    argument_nodes: OnceCell<usize>,
+    constants: &'a Constants,
+    verb: CelString<'a>,
+    resource: CelString<'a>,
+    effect: CelString<'a>,
+    environment: CelString<'a>,
+    arguments: OnceLock<Box<dyn Val + 'a>>,
+    argument_nodes: OnceLock<usize>,
+    agent: CelString<'a>,
+    cause: CelString<'a>,
+    session_id: CelString<'a>,
+    session_actions: CelInt,
+    trust: CelInt,
+    taint: CelBool,
+    now: CelInt,
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn new(chain: &'a Chain, action: &'a Action, context: &'a Context) -> Facts<'a> {
+    pub(crate) fn new(
+        chain: &'a Chain,
+        action: &'a Action,
+        context: &'a Context,
+        constants: &'a Constants,
+    ) -> Facts<'a> {
         Facts {
-            chain,
             action,
-            context,
-            variables: OnceCell::new(),
-            argument_nodes: OnceCell::new(),
+            constants,
+            verb: CelString::from(action.verb().as_str()),
+            resource: CelString::from(action.resource()),
+            effect: CelString::from(action.effect().as_str()),
+            environment: CelString::from(action.environment().as_str()),
+            arguments: OnceLock::new(),
+            argument_nodes: OnceLock::new(),
+            agent: CelString::from(chain.actor().map_or("", |link| link.principal.name.as_str())),
+            cause: CelString::from(chain.cause.to_string()),
+            session_id: CelString::from(context.session.id.as_str()),
+            session_actions: CelInt::from(i64::try_from(context.session.actions).unwrap_or(i64::MAX)),
+            trust: CelInt::from(i64::from(context.trust)),
+            taint: CelBool::from(context.taint),
+            now: CelInt::from(context.now.ms()),
         }
     }
 
-    /// The variables, converted.
-    pub(super) fn variables(&self) -> &cel::Context<'a, 'a> {
-        self.variables.get_or_init(|| {
-            let mut variables = cel::Context::with_env(Arc::clone(&ENVIRONMENT));
-            let agent = self.chain.actor().map_or("", |link| link.principal.name.as_str());
-            variables.add_variable_as_val("action", Box::new(action_map(self.action)));
-            variables.add_variable_as_val("agent", Box::new(CelString::from(agent)));
-            variables.add_variable_as_val("cause", Box::new(CelString::from(self.chain.cause.to_string())));
-            variables.add_variable_as_val("session", Box::new(session_map(self.context)));
-            variables.add_variable_as_val("trust", Box::new(CelInt::from(i64::from(self.context.trust))));
-            variables.add_variable_as_val("taint", Box::new(CelBool::from(self.context.taint)));
-            variables.add_variable_as_val("now", Box::new(CelInt::from(self.context.now.ms())));
-            variables
-        })
+    /// What one evaluation reads. Cheap: values stay here.
+    pub(super) fn variables(&self) -> cel::Context<'_, '_> {
+        let mut variables = cel::Context::with_env(Arc::clone(&ENVIRONMENT));
+        variables.set_variable_resolver(self);
+        variables
     }
 
     /// How many values the arguments hold, at any depth.
@@ -54,34 +91,25 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn action_map(action: &Action) -> CelMap<'_> {
-    let text = |text| Box::new(CelString::from(text)) as Box<dyn Val>;
-    map([
-        ("verb", text(action.verb().as_str())),
-        ("resource", text(action.resource())),
-        ("effect", text(action.effect().as_str())),
-        ("environment", text(action.environment().as_str())),
-        ("arguments", converted(action.arguments())),
-    ])
-}
-
-fn session_map(context: &Context) -> CelMap<'_> {
-    let actions = i64::try_from(context.session.actions).unwrap_or(i64::MAX);
-    map([
-        (
-            "id",
-            Box::new(CelString::from(context.session.id.as_str())) as Box<dyn Val>,
-        ),
-        ("actions", Box::new(CelInt::from(actions))),
-    ])
-}
-
-fn map<'v, const N: usize>(members: [(&'v str, Box<dyn Val + 'v>); N]) -> CelMap<'v> {
-    let members: HashMap<_, _> = members
-        .into_iter()
-        .map(|(name, value)| (CelMapKey::from(name), value))
-        .collect();
-    CelMap::from(members)
+impl VariableResolver for Facts<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let value: &'b (dyn Val + 'b) = match variable {
+            "@verb" => &self.verb,
+            "@resource" => &self.resource,
+            "@effect" => &self.effect,
+            "@environment" => &self.environment,
+            "@arguments" => &**self.arguments.get_or_init(|| converted(self.action.arguments())),
+            "@session_id" => &self.session_id,
+            "@session_actions" => &self.session_actions,
+            "agent" => &self.agent,
+            "cause" => &self.cause,
+            "trust" => &self.trust,
+            "taint" => &self.taint,
+            "now" => &self.now,
+            _ => self.constants.named(variable)?,
+        };
+        Some(CowVal::Borrowed(value))
+    }
 }
 
 /// JSON as CEL sees it. Depth is bounded, since an action exists only with a canonical form.
@@ -96,11 +124,8 @@ fn converted(value: &Value) -> Box<dyn Val + '_> {
         Value::String(text) => Box::new(CelString::from(text.as_str())),
         Value::Array(items) => Box::new(CelList::from(items.iter().map(converted).collect::<Vec<_>>())),
         Value::Object(members) => {
-            let members: HashMap<_, _> = members
-                .iter()
-                .map(|(name, value)| (CelMapKey::from(name.as_str()), converted(value)))
-                .collect();
-            Box::new(CelMap::from(members))
+            let entry = |(name, value)| (CelMapKey::from(String::as_str(name)), converted(value));
+            Box::new(CelMap::from(members.iter().map(entry).collect::<HashMap<_, _>>()))
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Every rule of an installation, found by verb.
 
 use super::condition::Condition;
+use super::constants::Constants;
 use super::facts::Facts;
 use super::select::Selectors;
 use super::{Approver, LoadError, PolicyDocument, RuleId, RuleOutcome, RuleSpec};
-use crate::{Action, Chain, Pattern, canonical};
+use crate::{Action, Chain, Context, Pattern, canonical};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,6 +25,7 @@ pub struct PolicySet {
     digest: [u8; 32],
     /// In order of id, so that every choice among rules is the same whatever order they came in.
     rules: Vec<Rule>,
+    constants: Constants,
     by_verb: HashMap<String, Vec<usize>>,
     by_prefix: Vec<(String, Vec<usize>)>,
     any_verb: Vec<usize>,
@@ -44,7 +46,7 @@ pub(crate) struct Rule {
 impl PolicySet {
     /// Compiles documents given as `(name, spec)`; their order does not matter.
     pub fn load(documents: &[(String, PolicyDocument)]) -> Result<PolicySet, LoadError> {
-        let mut rules = Vec::new();
+        let (mut rules, mut constants) = (Vec::new(), Constants::default());
         let mut names = BTreeSet::new();
         for (policy, document) in documents {
             if !names.insert(policy) || policy.is_empty() || policy.len() > NAME_BYTES_MAX {
@@ -72,16 +74,16 @@ impl PolicySet {
                 if !ids.insert(name) {
                     return Err(refuse("another rule of this policy has the same name".to_owned()));
                 }
-                rules.push(Rule::compile(id.clone(), spec).map_err(refuse)?);
+                rules.push(Rule::compile(id.clone(), spec, &mut constants).map_err(refuse)?);
             }
         }
         rules.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(PolicySet::indexed(rules, digest(documents)?))
+        Ok(PolicySet::indexed(rules, constants, digest(documents)?))
     }
 
     /// No rules: reads that are granted and nothing else.
     pub fn empty() -> PolicySet {
-        PolicySet::indexed(Vec::new(), Sha256::digest(b"{}").into())
+        PolicySet::indexed(Vec::new(), Constants::default(), Sha256::digest(b"{}").into())
     }
 
     /// SHA-256 of the canonical form of all documents in order of name.
@@ -112,12 +114,22 @@ impl PolicySet {
             .filter(move |rule| rule.selectors.cover(chain, action))
     }
 
+    /// The facts that the conditions of this set read.
+    pub(crate) fn facts<'a>(
+        &'a self,
+        chain: &'a Chain,
+        action: &'a Action,
+        context: &'a Context,
+    ) -> Facts<'a> {
+        Facts::new(chain, action, context, &self.constants)
+    }
+
     /// Every rule, in order of id.
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    fn indexed(rules: Vec<Rule>, digest: [u8; 32]) -> PolicySet {
+    fn indexed(rules: Vec<Rule>, constants: Constants, digest: [u8; 32]) -> PolicySet {
         let mut by_verb: HashMap<String, Vec<usize>> = HashMap::new();
         let mut by_prefix: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut any_verb = Vec::new();
@@ -136,6 +148,7 @@ impl PolicySet {
         }
         PolicySet {
             digest,
+            constants,
             rules,
             by_verb,
             by_prefix: by_prefix.into_iter().collect(),
@@ -145,14 +158,14 @@ impl PolicySet {
 }
 
 impl Rule {
-    fn compile(id: RuleId, spec: &RuleSpec) -> Result<Rule, String> {
+    fn compile(id: RuleId, spec: &RuleSpec, constants: &mut Constants) -> Result<Rule, String> {
         if spec.reason.len() > REASON_BYTES_MAX {
             return Err(format!("reason is longer than {REASON_BYTES_MAX} bytes"));
         }
         let condition = match (&spec.when, &spec.condition) {
             (Some(_), Some(_)) => return Err("has both `when` and `condition`: use one".to_owned()),
-            (Some(cel), None) => Some(Condition::from_cel(cel)?),
-            (None, Some(dialect)) => Some(Condition::from_dialect(dialect)?),
+            (Some(cel), None) => Some(Condition::from_cel(cel, constants)?),
+            (None, Some(dialect)) => Some(Condition::from_dialect(dialect, constants)?),
             (None, None) => None,
         };
         let expires_after_ms = match spec.expires_after_seconds {
