@@ -1,9 +1,22 @@
 //! `Toolset` documents and the built-in tools they bind.
+//!
+//! A tool knows what it may touch from its binding alone; a grant of the same extent is made beside it,
+//! so that the gate refuses what the tool would, and the tool what the gate would.
 
-use gate::Tools;
-use policy::Grant;
+pub mod address;
+mod client;
+pub mod git;
+pub mod http;
+mod incidents;
+pub mod prometheus;
+mod report;
+pub mod schema;
+
+use gate::{Tool, Tools};
+use policy::{Capability, Environment, Grant, Verb};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// `spec` of a `Toolset`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,12 +87,99 @@ pub trait IncidentSearch: Send + Sync {
     fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Vec<serde_json::Value>, String>;
 }
 
-/// Makes the tools and the grants of toolset `name`.
+/// Makes the tools and the grants of toolset `name`. A toolset holds each type of binding once, but for
+/// `http`, whose bindings add up.
 pub fn bind(
     name: &str,
     spec: &ToolsetSpec,
-    incidents: std::sync::Arc<dyn IncidentSearch>,
+    incidents: Arc<dyn IncidentSearch>,
 ) -> Result<(Tools, Vec<Grant>), BindError> {
-    let _ = (name, spec, incidents);
-    todo!()
+    let environment = Environment::new(&spec.environment)
+        .map_err(|error| BindError { index: 0, what: format!("cannot act in {error}") })?;
+    let mut bound = Bound { giver: format!("toolset/{name}"), tools: Tools::new(), grants: Vec::new() };
+    let mut reads = Vec::new();
+    let mut requests = Vec::new();
+    for (index, binding) in spec.tools.iter().enumerate() {
+        let said = |what: String| BindError { index, what };
+        match binding {
+            Binding::Http { allow, private, write } => {
+                let client = Arc::new(http::Client::new(*private));
+                for text in allow {
+                    let prefix = address::Prefix::parse(text).map_err(|what| said(format!("`{text}` {what}")))?;
+                    let allowed = |prefix| http::Allowed { prefix, client: Arc::clone(&client) };
+                    bound.grant("http.get", &prefix.patterns()).map_err(said)?;
+                    reads.push(allowed(prefix.clone()));
+                    if *write {
+                        bound.grant("http.request", &prefix.patterns()).map_err(said)?;
+                        requests.push(allowed(prefix));
+                    }
+                }
+            }
+            Binding::Prometheus { url } => {
+                let server = prometheus::Server::new(url).map_err(|what| said(format!("`{url}` {what}")))?;
+                let (resource, server) = (server.resource().to_owned(), Arc::new(server));
+                for operation in prometheus::Operation::ALL {
+                    let tool = |verb| {
+                        prometheus::Prometheus::new(verb, environment.clone(), Arc::clone(&server), operation)
+                    };
+                    bound.add(operation.verb(), &resource, tool).map_err(said)?;
+                }
+            }
+            Binding::Git { name, path, propose } => {
+                let resource = format!("repository/{name}");
+                let repository = git::Repository::new(resource.clone(), environment.clone(), path).map_err(said)?;
+                let repository = Arc::new(repository);
+                for operation in git::Operation::ALL {
+                    let tool = |verb| git::Read::new(verb, Arc::clone(&repository), operation);
+                    bound.add(operation.verb(), &resource, tool).map_err(said)?;
+                }
+                if *propose {
+                    let tool = |verb| git::Propose::new(verb, Arc::clone(&repository));
+                    bound.add("git.propose", &resource, tool).map_err(said)?;
+                }
+            }
+            Binding::Incidents {} => {
+                let tool = |verb| incidents::Search::new(verb, environment.clone(), Arc::clone(&incidents));
+                bound.add("incidents.search", incidents::RESOURCE, tool).map_err(said)?;
+            }
+        }
+    }
+    for (verb, allowed, any_method) in [("http.get", reads, false), ("http.request", requests, true)] {
+        if !allowed.is_empty() {
+            let tool = |verb| http::Http::new(verb, environment.clone(), Arc::new(allowed), any_method);
+            bound.tool(verb, tool).map_err(|what| BindError { index: 0, what })?;
+        }
+    }
+    Ok((bound.tools, bound.grants))
+}
+
+/// Tools and grants as they come together.
+struct Bound {
+    giver: String,
+    tools: Tools,
+    grants: Vec<Grant>,
+}
+
+impl Bound {
+    fn add<T: Tool + 'static>(&mut self, verb: &str, resource: &str, make: impl FnOnce(Verb) -> T) -> Result<(), String> {
+        self.tool(verb, make)?;
+        self.grant(verb, &[resource.to_owned()])
+    }
+
+    fn tool<T: Tool + 'static>(&mut self, verb: &str, make: impl FnOnce(Verb) -> T) -> Result<(), String> {
+        let tool = make(Verb::new(verb).map_err(|error| error.to_string())?);
+        match self.tools.insert(verb.to_owned(), Arc::new(tool)) {
+            None => Ok(()),
+            Some(_) => Err(format!("binds `{verb}` a second time; use another toolset")),
+        }
+    }
+
+    fn grant(&mut self, verb: &str, resources: &[String]) -> Result<(), String> {
+        for resource in resources {
+            let text = format!("{verb}:{resource}");
+            let capability = Capability::parse(&text).ok_or_else(|| format!("`{resource}` cannot be granted"))?;
+            self.grants.push(Grant { capability, from: self.giver.clone(), until: None });
+        }
+        Ok(())
+    }
 }
