@@ -1,7 +1,15 @@
 //! The order of the gate. The order of these lines is the security argument.
 
 use crate::Gate;
-use policy::{Action, Denial, Explanation, Permit, Stopped};
+use crate::commit::Uncommitted;
+use crate::denials::Refused;
+use crate::record::Grounds;
+use crate::seen::Seen;
+use policy::{Action, Decision, Denial, Permit, Ruling, Stop, Stopped};
+use store::StoreError;
+
+/// How often an admission decides again because what it judged by has changed, before it gives up.
+const DECIDED_MAX: u32 = 32;
 
 /// What a session wants to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,12 +78,118 @@ pub enum Refusal {
 impl Gate {
     /// The gate. Six steps, in this order, whichever door the action came in by.
     pub async fn admit(&self, proposal: Proposal) -> Result<Permit, Refusal> {
-        let _ = proposal;
-        todo!()
+        for _ in 0..DECIDED_MAX {
+            // 1 identify: which session, on whose account, with what authority.
+            let seen = self.see(&proposal).await?;
+            // 2 stopped?
+            if let Some(stop) = self.stops.covering(&seen.subject) {
+                return Err(self.refuse(&seen, &proposal.action, stopped(stop)).await);
+            }
+            // 3 grants and 4 policy.
+            let action = proposal.action.clone();
+            let decision = policy::decide(&seen.chain, action, &seen.context, &seen.authority.policies);
+            // 5 approval and 6 commit.
+            let uncommitted = match decision {
+                Decision::Deny(denied) => {
+                    return Err(self.refuse(&seen, &denied.action, forbidden(denied.denial)).await);
+                }
+                Decision::RequireApproval(request) => match self.park(&seen, request).await {
+                    Ok(refusal) => return Err(refusal),
+                    Err(uncommitted) => uncommitted,
+                },
+                Decision::Permit(ruling) => match self.permit(&seen, ruling).await {
+                    Ok(permit) => return Ok(permit),
+                    Err(uncommitted) => uncommitted,
+                },
+            };
+            if let Some(refusal) = self
+                .refuse_uncommitted(&seen, &proposal.action, uncommitted)
+                .await
+            {
+                return Err(refusal);
+            }
+            // What it was judged by has changed: decide again.
+            tokio::task::yield_now().await;
+        }
+        let kept_changing = "what the action is judged by kept changing; propose it again";
+        Err(Refusal::Unrecorded(StoreError::Refused(kept_changing.to_owned())))
     }
-    /// What the gate would say of `action` by `agent`, step by step; records nothing.
-    pub fn explain(&self, agent: &str, action: &Action) -> Option<Explanation> {
-        let _ = (agent, action);
-        todo!()
+
+    /// Commits; and a stop that came while the commit was under way still counts: the permit is
+    /// dropped unspent.
+    async fn permit(&self, seen: &Seen, ruling: Ruling) -> Result<Permit, Uncommitted> {
+        let permit = self.commit(seen, ruling).await?;
+        match self.stops.covering(&seen.subject) {
+            Some(stop) => Err(Uncommitted::Stopped(stop)),
+            None => Ok(permit),
+        }
     }
+
+    /// `None` when it has to be decided again.
+    async fn refuse_uncommitted(&self, seen: &Seen, action: &Action, why: Uncommitted) -> Option<Refusal> {
+        let refused = match why {
+            Uncommitted::Changed => return None,
+            Uncommitted::Store(error) => return Some(Refusal::Unrecorded(error)),
+            Uncommitted::Admitted(entry) => {
+                return Some(Refusal::AlreadyAdmitted {
+                    step: seen.step.clone(),
+                    entry,
+                });
+            }
+            Uncommitted::Stopped(stop) => stopped(stop),
+            Uncommitted::Bound {
+                what,
+                limit,
+                retry_after_ms,
+            } => bound(what, limit, retry_after_ms),
+        };
+        Some(self.refuse(seen, action, refused).await)
+    }
+}
+
+fn stopped(stop: Stop) -> Refused {
+    let refusal = Stopped { stop };
+    let grounds = Grounds {
+        reason: refusal.to_string(),
+        code: Some("stopped".to_owned()),
+        remedy: Some("lift the stop".to_owned()),
+        ..Grounds::default()
+    };
+    Refused {
+        refusal: Refusal::Stopped(refusal),
+        grounds,
+    }
+}
+
+fn forbidden(denial: Denial) -> Refused {
+    let grounds = Grounds {
+        reason: denial.reason(),
+        code: Some(denial.code().to_owned()),
+        rule: denial.rule().map(|rule| rule.0.clone()),
+        remedy: Some(denial.remedy()),
+        approval: None,
+    };
+    Refused {
+        refusal: Refusal::Denied(denial),
+        grounds,
+    }
+}
+
+fn bound(what: &'static str, limit: u32, retry_after_ms: Option<i64>) -> Refused {
+    let remedy = match retry_after_ms {
+        Some(ms) => format!("try again in {ms} ms, or raise the bound of the agent"),
+        None => "start another session, or raise the bound of the agent".to_owned(),
+    };
+    let refusal = Refusal::Bound {
+        what,
+        limit,
+        retry_after_ms,
+    };
+    let grounds = Grounds {
+        reason: refusal.to_string(),
+        code: Some("bound".to_owned()),
+        remedy: Some(remedy),
+        ..Grounds::default()
+    };
+    Refused { refusal, grounds }
 }

@@ -1,9 +1,18 @@
 //! Approvals: durable, bound to the exact action, single-use, expiring to denial.
 
-use crate::{Caller, Gate};
-use policy::{Principal, Timestamp};
+use crate::gate::platform;
+use crate::record::{Requested, short};
+use crate::rows::{self, body, decode, page, session_of};
+use crate::{Caller, Gate, Role};
+use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
+use journal::{Entry, kind};
+use policy::{Principal, PrincipalKind, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use store::{Applied, Corrupt, Erasable, NewEntry, Projection, Row, Rows, StoreError, Tx};
+
+/// Name of the projection.
+pub(crate) const APPROVALS: &str = "approvals";
 
 /// An approval as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,16 +76,37 @@ pub enum ApproveError {
 
 impl Gate {
     /// Pending ones first, then the newest, up to `limit`.
-    pub fn approvals(&self, limit: usize) -> Result<Vec<ApprovalView>, store::StoreError> {
-        let _ = limit;
-        todo!()
+    pub fn approvals(&self, limit: usize) -> Result<Vec<ApprovalView>, StoreError> {
+        self.store.read(|reader| {
+            let mut shown = Vec::new();
+            for row in reader.find(APPROVALS, "state", "pending")? {
+                shown.push(decode::<ApprovalView>(row.value)?);
+            }
+            shown.sort_by_key(|view| std::cmp::Reverse(rows::number(&view.id)));
+            shown.truncate(limit);
+            let decided = |view: &ApprovalView| view.state != Approval::Pending;
+            let rest = limit - shown.len();
+            shown.extend(rows::newest(reader, APPROVALS, rest, decided)?);
+            Ok(shown)
+        })
     }
+
     /// One, with its action.
-    pub fn approval(&self, id: &str) -> Result<Option<ApprovalView>, store::StoreError> {
-        let _ = id;
-        todo!()
+    pub fn approval(&self, id: &str) -> Result<Option<ApprovalView>, StoreError> {
+        self.store.read(|reader| {
+            let Some(value) = reader.row(APPROVALS, id)? else {
+                return Ok(None);
+            };
+            let mut view: ApprovalView = decode(value)?;
+            if let Erasable::Present(action) = reader.payload(rows::number(id), "action")? {
+                view.action = Some(action);
+            }
+            Ok(Some(view))
+        })
     }
+
     /// A person decides. The same verdict by the same person again changes nothing and is no error.
+    /// A denial also withdraws an approval that is not spent yet.
     pub async fn decide_approval(
         &self,
         caller: &Caller,
@@ -84,11 +114,319 @@ impl Gate {
         verdict: Verdict,
         reason: &str,
     ) -> Result<ApprovalView, ApproveError> {
-        let _ = (caller, id, verdict, reason);
-        todo!()
+        let (caller, id, reason) = (caller.clone(), id.to_owned(), short(reason));
+        let write = move |tx: &mut Tx<'_>| {
+            let view = row(tx, &id)?.ok_or_else(|| ApproveError::Unknown(id.clone()))?;
+            may_decide(&caller, &view)?;
+            if said_before(&caller, verdict, &view) {
+                return Ok(Ok(view));
+            }
+            if view.is_over(tx.now()) {
+                // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
+                tx.append(of_approval(
+                    kind::APPROVAL_EXPIRED,
+                    &view,
+                    &platform(),
+                    "nobody decided in time",
+                ))?;
+                return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
+            }
+            view.state.after(verdict.event())?;
+            tx.append(of_approval(verdict.kind(), &view, &caller.principal, &reason))?;
+            Ok(Ok(row(tx, &id)?.unwrap_or(view)))
+        };
+        let written = self
+            .store
+            .write::<Result<ApprovalView, IllegalEvent>, ApproveError, _>(write)
+            .await?;
+        Ok(written.value?)
     }
-    /// Turns every pending approval past its time into a denial; returns them. Called by a timer.
-    pub async fn expire_approvals(&self) -> Result<Vec<ApprovalView>, store::StoreError> {
-        todo!()
+
+    /// Turns every open approval past its time into a denial; returns them. Called by a timer. Also
+    /// records counts of repeated denials whose minute is over, and permits of unacknowledged commits.
+    pub async fn expire_approvals(&self) -> Result<Vec<ApprovalView>, StoreError> {
+        self.settle_doubts().await?;
+        self.record_repeats(self.denials.take_ended(self.clock.monotonic()))
+            .await?;
+        let now = self.clock.now();
+        let over = self.store.read(|reader| {
+            let mut over = Vec::new();
+            for state in ["pending", "approved"] {
+                for row in reader.find(APPROVALS, "state", state)? {
+                    over.extend(Some(decode::<ApprovalView>(row.value)?).filter(|view| view.is_over(now)));
+                }
+            }
+            Ok(over)
+        })?;
+        if over.is_empty() {
+            return Ok(over);
+        }
+        let write = move |tx: &mut Tx<'_>| {
+            let mut expired = Vec::with_capacity(over.len());
+            for view in over {
+                expired.extend(expire(tx, &view.id)?);
+            }
+            Ok(expired)
+        };
+        self.store
+            .write::<_, StoreError, _>(write)
+            .await
+            .map(|written| written.value)
     }
+}
+
+impl Verdict {
+    fn event(self) -> ApprovalEvent {
+        match self {
+            Verdict::Approve => ApprovalEvent::Approve,
+            Verdict::Deny => ApprovalEvent::Deny,
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Verdict::Approve => kind::APPROVAL_APPROVED,
+            Verdict::Deny => kind::APPROVAL_DENIED,
+        }
+    }
+}
+
+impl ApprovalView {
+    /// Whether it is still open but its time is over: it counts as expired even before that is recorded.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        matches!(self.state, Approval::Pending | Approval::Approved) && now >= self.expires
+    }
+
+    /// Where it stands at `now`.
+    pub(crate) fn state_at(&self, now: Timestamp) -> Approval {
+        if self.is_over(now) {
+            Approval::Expired
+        } else {
+            self.state
+        }
+    }
+}
+
+/// INVARIANT (nobody approves what they caused), and only persons whom the rule names decide.
+fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> {
+    let principal = &caller.principal;
+    if principal.kind != PrincipalKind::Person {
+        return Err(ApproveError::NotAPerson(principal.clone()));
+    }
+    if *principal == view.cause {
+        return Err(ApproveError::OwnCause(principal.clone()));
+    }
+    let has = |role: &Role| caller.roles.contains(role);
+    let named = |approver: &policy::Approver| match approver.0.as_str() {
+        "approver" => has(&Role::Approver),
+        "admin" => has(&Role::Admin),
+        name => name == principal.name,
+    };
+    let listed = view.approvers.is_empty() || view.approvers.iter().any(named);
+    if listed && (has(&Role::Approver) || has(&Role::Admin)) {
+        Ok(())
+    } else {
+        Err(ApproveError::NotAnApprover(principal.clone()))
+    }
+}
+
+fn said_before(caller: &Caller, verdict: Verdict, view: &ApprovalView) -> bool {
+    let same = match verdict {
+        Verdict::Approve => matches!(view.state, Approval::Approved | Approval::Spent),
+        Verdict::Deny => view.state == Approval::Denied,
+    };
+    same && view.decided_by.as_ref() == Some(&caller.principal)
+}
+
+/// The row of an approval, as of now in this transaction.
+pub(crate) fn row(tx: &Tx<'_>, id: &str) -> Result<Option<ApprovalView>, StoreError> {
+    tx.row(APPROVALS, id)?.map(decode).transpose()
+}
+
+/// All approvals of a session, as of now in this transaction.
+pub(crate) fn of(tx: &Tx<'_>, session: &str) -> Result<Vec<ApprovalView>, StoreError> {
+    tx.find(APPROVALS, "session", session)?
+        .into_iter()
+        .map(|row| decode(row.value))
+        .collect()
+}
+
+/// Records that an open approval's time is over; `None` when it is not, or not any more.
+pub(crate) fn expire(tx: &mut Tx<'_>, id: &str) -> Result<Option<ApprovalView>, StoreError> {
+    let Some(view) = row(tx, id)?.filter(|view| view.is_over(tx.now())) else {
+        return Ok(None);
+    };
+    tx.append(of_approval(
+        kind::APPROVAL_EXPIRED,
+        &view,
+        &platform(),
+        "nobody decided in time",
+    ))?;
+    row(tx, id)
+}
+
+/// Cancels one approval, if it is still open.
+pub(crate) fn cancel(tx: &mut Tx<'_>, view: &ApprovalView, reason: &str) -> Result<(), StoreError> {
+    if view.state.after(ApprovalEvent::Cancel).is_ok() {
+        tx.append(of_approval(kind::APPROVAL_CANCELLED, view, &platform(), reason))?;
+    }
+    Ok(())
+}
+
+/// Cancels every open approval of a session.
+pub(crate) fn cancel_open(tx: &mut Tx<'_>, session: &str, reason: &str) -> Result<(), StoreError> {
+    of(tx, session)?
+        .iter()
+        .try_for_each(|view| cancel(tx, view, reason))
+}
+
+fn of_approval(kind: &'static str, view: &ApprovalView, by: &Principal, reason: &str) -> NewEntry {
+    let body = json!({ "approval": view.id, "reason": reason });
+    NewEntry::new(kind, by, body)
+        .session(&view.session)
+        .cause(&view.cause)
+}
+
+#[derive(Deserialize)]
+struct Decided {
+    approval: String,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Spent {
+    approval: Option<String>,
+}
+
+/// Rows are [`ApprovalView`]s without their action, by id.
+pub(crate) struct Approvals;
+
+impl Projection for Approvals {
+    fn name(&self) -> &'static str {
+        APPROVALS
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &["approval.", kind::ACTION_PERMITTED]
+    }
+
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let entry = applied.entry;
+        match entry.kind.as_str() {
+            kind::APPROVAL_REQUESTED => request(entry, rows),
+            kind::APPROVAL_APPROVED => decide(entry, ApprovalEvent::Approve, rows),
+            kind::APPROVAL_DENIED => decide(entry, ApprovalEvent::Deny, rows),
+            kind::APPROVAL_EXPIRED => decide(entry, ApprovalEvent::Expire, rows),
+            kind::APPROVAL_CANCELLED => decide(entry, ApprovalEvent::Cancel, rows),
+            kind::ACTION_PERMITTED => match body::<Spent>(entry)?.approval {
+                // INVARIANT (an approval is spent once): in the entry that permits.
+                Some(id) => turn(entry, &id, ApprovalEvent::Spend, rows).map(drop),
+                None => Ok(()),
+            },
+            other => Err(Corrupt(format!(
+                "entry {} of kind `{other}` is none of an approval",
+                entry.sequence
+            ))),
+        }
+    }
+
+    fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
+        let text = |name: &str| {
+            row.value
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let mut values = vec![("session", text("session")), ("page", page(&row.key))];
+        if let state @ ("pending" | "approved") = text("state").as_str() {
+            values.push(("state", state.to_owned()));
+        }
+        values
+    }
+}
+
+fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let Requested {
+        approval,
+        step,
+        verb,
+        resource,
+        environment,
+        effect,
+        reason,
+        rule,
+        approvers,
+        expires,
+        ..
+    } = body(entry)?;
+    let named = |text: Option<&str>| text.and_then(Principal::parse);
+    let (Some(cause), Some(agent)) = (named(entry.cause.as_deref()), named(Some(entry.actor.as_str())))
+    else {
+        return Err(Corrupt(format!(
+            "entry {}: approval without a cause or an agent",
+            entry.sequence
+        )));
+    };
+    if rows::number(&approval) != entry.sequence || rows.get(&approval)?.is_some() {
+        return Err(Corrupt(format!(
+            "entry {} requests approval `{approval}`, whose number is another",
+            entry.sequence
+        )));
+    }
+    let view = ApprovalView {
+        id: approval,
+        state: Approval::Pending,
+        session: session_of(entry)?.to_owned(),
+        step,
+        agent: agent.name,
+        cause,
+        verb,
+        resource,
+        effect,
+        environment,
+        reason,
+        rule,
+        approvers,
+        requested: entry.timestamp,
+        expires,
+        decided_by: None,
+        decided_at: None,
+        decision_reason: None,
+        action: None,
+    };
+    rows::put(rows, &view.id, &view)
+}
+
+fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let decided: Decided = body(entry)?;
+    let mut view = turn(entry, &decided.approval, event, rows)?;
+    view.decision_reason = decided.reason;
+    view.decided_at = Some(entry.timestamp);
+    if matches!(event, ApprovalEvent::Approve | ApprovalEvent::Deny) {
+        view.decided_by = Principal::parse(&entry.actor);
+    }
+    rows::put(rows, &view.id, &view)
+}
+
+fn turn(entry: &Entry, id: &str, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<ApprovalView, Corrupt> {
+    let missing = || {
+        Corrupt(format!(
+            "entry {} is about approval `{id}`, which is not there",
+            entry.sequence
+        ))
+    };
+    let mut view: ApprovalView = rows::get(rows, id)?.ok_or_else(missing)?;
+    if session_of(entry)? != view.session {
+        return Err(Corrupt(format!(
+            "entry {} is of another session than approval `{id}`",
+            entry.sequence
+        )));
+    }
+    view.state = view
+        .state
+        .after(event)
+        .map_err(|error| Corrupt(format!("entry {}: {error}", entry.sequence)))?;
+    rows::put(rows, id, &view)?;
+    Ok(view)
 }

@@ -17,7 +17,10 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { actions_per_session: 200, actions_per_minute: 120 }
+        Bounds {
+            actions_per_session: 200,
+            actions_per_minute: 120,
+        }
     }
 }
 

@@ -1,1 +1,270 @@
-//! Step 6: one transaction that checks again, spends, and appends the record.
+//! Step 6: one transaction that judges again what may have changed, spends what has to be spent and
+//! appends the record; and the one place where a permit is made.
+
+use crate::bounds::Place;
+use crate::gate::lock;
+use crate::record::{Grounds, entry_with, judged};
+use crate::rows::json;
+use crate::seen::Seen;
+use crate::settle::{CallOf, nothing, settle};
+use crate::{Gate, approvals, calls, documents, sessions, stops};
+use journal::kind;
+use journal::machine::{Approval, Call, Session};
+use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use store::{NewEntry, StoreError, Tx};
+
+/// Names of the bounds.
+pub(crate) const PER_SESSION: &str = "actions per session";
+/// See [`PER_SESSION`].
+pub(crate) const PER_MINUTE: &str = "actions per minute";
+
+/// Why a commit did not happen. Nothing of it was written.
+#[derive(Debug)]
+pub(crate) enum Uncommitted {
+    /// Something that was judged has changed: decide again.
+    Changed,
+    /// The journal holds a stop.
+    Stopped(Stop),
+    /// The step was admitted meanwhile.
+    Admitted(u64),
+    /// A bound is reached.
+    Bound {
+        what: &'static str,
+        limit: u32,
+        retry_after_ms: Option<i64>,
+    },
+    /// Not recorded.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Uncommitted {
+    fn from(error: StoreError) -> Uncommitted {
+        Uncommitted::Store(error)
+    }
+}
+
+/// Commits that were not acknowledged. Each may have become durable all the same, and then the journal
+/// holds a permit that nobody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    next: AtomicU64,
+    /// Which commit appended the permit of a sequence, until it is acknowledged or settled. Written on
+    /// the journal's thread, so a sequence that is given out again belongs to the later one.
+    appended: Mutex<HashMap<u64, u64>>,
+    open: Mutex<Vec<Doubt>>,
+}
+
+#[derive(Clone, Debug)]
+struct Doubt {
+    commit: u64,
+    permit: u64,
+    call: CallOf,
+}
+
+/// What the transaction compares with what was judged.
+pub(crate) struct Judged {
+    session: String,
+    version: u64,
+    actions: u64,
+    generation: u64,
+    epoch: u64,
+    subject: Subject,
+    stops: Arc<StopSet>,
+    step: String,
+    action: Action,
+}
+
+impl Gate {
+    /// Makes the record of `ruling` durable and only then the permit. A task of its own: once the entry
+    /// may be durable somebody has to hold the permit, or settle it, whether or not the caller waits.
+    pub(crate) async fn commit(&self, seen: &Seen, ruling: Ruling) -> Result<Permit, Uncommitted> {
+        self.record_repeats(self.denials.take_session(&seen.session.id))
+            .await?;
+        let judged = Judged::of(seen, ruling.action(), &self.stops);
+        let entry = record(seen, &ruling)?;
+        let approval = ruling.approval().map(str::to_owned);
+        let limit = seen.agent.bounds.actions_per_session;
+        let place = self.place(seen)?;
+        let (store, doubts, call) = (
+            self.store.clone(),
+            Arc::clone(&self.doubts),
+            seen.call_of(ruling.action()),
+        );
+        let settler = self.settlements.settler(call.clone());
+        let subject = seen.subject.clone();
+        let commit = doubts.next.fetch_add(1, Ordering::SeqCst);
+        let task = tokio::spawn(async move {
+            let marks = Arc::clone(&doubts);
+            let write = move |tx: &mut Tx<'_>| {
+                let session = judged.still_holds(tx)?;
+                if session.actions >= u64::from(limit) {
+                    return Err(Uncommitted::Bound {
+                        what: PER_SESSION,
+                        limit,
+                        retry_after_ms: None,
+                    });
+                }
+                if let Some(id) = approval {
+                    still_approved(tx, &id)?;
+                }
+                // INVARIANT (an approval is spent once): this entry spends it.
+                let sequence = tx.append(entry)?;
+                lock(&marks.appended).insert(sequence, commit);
+                Ok(sequence)
+            };
+            let written = store.write::<u64, Uncommitted, _>(write).await;
+            doubts.answered(commit, &call, &written);
+            let entry = written?.value;
+            place.keep();
+            // INVARIANT (no effect before its record): the only permit there is, after the write returned.
+            Ok(Permit::now_durable(ruling, entry, subject, settler))
+        });
+        let broken = |error| StoreError::Refused(format!("the commit broke off: {error}"));
+        task.await.map_err(broken)?
+    }
+
+    fn place(&self, seen: &Seen) -> Result<Place, Uncommitted> {
+        let limit = seen.agent.bounds.actions_per_minute;
+        let full = |ms| Uncommitted::Bound {
+            what: PER_MINUTE,
+            limit,
+            retry_after_ms: Some(ms),
+        };
+        self.rates
+            .place(&seen.session.agent, limit, &self.clock)
+            .map_err(full)
+    }
+
+    /// Settles as not started what was committed without being acknowledged: its permit was never made.
+    pub(crate) async fn settle_doubts(&self) -> Result<(), StoreError> {
+        let open = lock(&self.doubts.open).clone();
+        for doubt in open {
+            let (doubts, in_doubt) = (Arc::clone(&self.doubts), doubt.clone());
+            let write = move |tx: &mut Tx<'_>| {
+                let Doubt { commit, permit, call } = in_doubt;
+                let mine = lock(&doubts.appended).get(&permit) == Some(&commit);
+                let row = calls::row(tx, &call.session, &call.step)?;
+                let stands =
+                    row.is_some_and(|row| row.permit == Some(permit) && row.state == Call::Permitted);
+                if mine && stands {
+                    settle(
+                        tx,
+                        &call,
+                        permit,
+                        &nothing(Outcome::NotStarted, "its commit was not acknowledged"),
+                    )?;
+                }
+                Ok(())
+            };
+            self.store.write::<_, StoreError, _>(write).await?;
+            lock(&self.doubts.open).retain(|other| other.commit != doubt.commit);
+            self.doubts.forget(doubt.commit);
+        }
+        Ok(())
+    }
+}
+
+impl Doubts {
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        !lock(&self.open).is_empty()
+    }
+
+    fn answered<T>(&self, commit: u64, call: &CallOf, written: &Result<T, Uncommitted>) {
+        match written {
+            Err(Uncommitted::Store(_)) => {
+                let appended = lock(&self.appended);
+                let permits = appended
+                    .iter()
+                    .filter(|(_, by)| **by == commit)
+                    .map(|(permit, _)| *permit);
+                let doubts = permits.map(|permit| Doubt {
+                    commit,
+                    permit,
+                    call: call.clone(),
+                });
+                lock(&self.open).extend(doubts);
+            }
+            _ => self.forget(commit),
+        }
+    }
+
+    fn forget(&self, commit: u64) {
+        lock(&self.appended).retain(|_, by| *by != commit);
+    }
+}
+
+impl Judged {
+    /// What `seen` was judged by.
+    pub(crate) fn of(seen: &Seen, action: &Action, stops: &Arc<StopSet>) -> Judged {
+        Judged {
+            session: seen.session.id.clone(),
+            version: seen.session.version,
+            actions: seen.session.actions,
+            generation: seen.authority.generation,
+            epoch: seen.epoch,
+            subject: seen.subject.clone(),
+            stops: Arc::clone(stops),
+            step: seen.step.clone(),
+            action: action.clone(),
+        }
+    }
+
+    /// Compares with what holds in this transaction. INVARIANT (stops first): both the stops in
+    /// memory and the durable ones are read.
+    pub(crate) fn still_holds(&self, tx: &Tx<'_>) -> Result<sessions::SessionView, Uncommitted> {
+        if self.stops.epoch() != self.epoch {
+            return Err(Uncommitted::Changed);
+        }
+        if let Some(stop) = stops::covering(tx, &self.subject)? {
+            return Err(Uncommitted::Stopped(stop));
+        }
+        if documents::generation_now(tx)? != self.generation {
+            return Err(Uncommitted::Changed);
+        }
+        let session = sessions::row(tx, &self.session)?
+            .ok_or(Uncommitted::Changed)?
+            .view;
+        let same = session.version == self.version && session.actions == self.actions;
+        if !same || session.state != Session::Running {
+            return Err(Uncommitted::Changed);
+        }
+        // INVARIANT (a step is admitted once): the call's row is unique.
+        match calls::row(tx, &self.session, &self.step)? {
+            Some(call) if !call.is_open_to(&self.action) => {
+                Err(Uncommitted::Admitted(call.permit.unwrap_or(0)))
+            }
+            _ => Ok(session),
+        }
+    }
+}
+
+fn still_approved(tx: &Tx<'_>, id: &str) -> Result<(), Uncommitted> {
+    match approvals::row(tx, id)? {
+        Some(view) if view.state == Approval::Approved && !view.is_over(tx.now()) => Ok(()),
+        _ => Err(Uncommitted::Changed),
+    }
+}
+
+fn record(seen: &Seen, ruling: &Ruling) -> Result<NewEntry, StoreError> {
+    let (reason, rule) = match ruling.basis() {
+        Basis::Rule(rule) => (format!("permitted by rule `{}`", rule.0), Some(rule.0.clone())),
+        Basis::Grant(giver) => (format!("a read that `{giver}` grants"), None),
+    };
+    let reason = match ruling.approval() {
+        Some(approval) => format!("approved as `{approval}`; {reason}"),
+        None => reason,
+    };
+    let approval = ruling.approval().map(str::to_owned);
+    let grounds = Grounds {
+        reason,
+        rule,
+        approval,
+        ..Grounds::default()
+    };
+    let body = json(&judged(seen, ruling.action(), "permit", grounds))?;
+    entry_with(kind::ACTION_PERMITTED, seen, body, "arguments", ruling.action())
+}

@@ -1,9 +1,22 @@
 //! Configuration documents as entries and as a projection.
 
+use crate::rows::{self, body, decode};
 use crate::{Authority, Gate};
+use journal::{Entry, kind};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use store::{
+    Applied, Corrupt, Erasable, NewEntry, Projection, Reader, Retention, Rows, Store, StoreError, Tx,
+};
+
+/// Name of the projection.
+const DOCUMENTS: &str = "documents";
+/// The row that holds the generation of the whole; documents have a slash in their keys.
+const GENERATION: &str = "generation";
+/// Rows read at a time.
+const READ_AT_ONCE: usize = 512;
 
 /// Who owns a document: what a directory owns is read-only to the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +28,15 @@ pub enum Owner {
     Directory,
 }
 
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Owner::Api => "the API",
+            Owner::Directory => "the configuration directory",
+        })
+    }
+}
+
 /// A document as stored.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DocumentView {
@@ -24,13 +46,13 @@ pub struct DocumentView {
     pub name: String,
     /// Who owns it.
     pub owner: Owner,
-    /// Starts at 1.
+    /// How often it was applied since it is there, from 1.
     pub generation: u64,
     /// When it last changed.
     pub updated: Timestamp,
     /// Sequence of the entry that holds it.
     pub entry: u64,
-    /// The whole document: `apiVersion`, `kind`, `metadata`, `spec`.
+    /// The whole document: `apiVersion`, `kind`, `metadata`, `spec`; null when it was erased.
     pub document: Value,
 }
 
@@ -58,9 +80,11 @@ pub enum DocumentChange {
 /// Why changes were not installed. Nothing of them was.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// A directory owns it.
-    #[error("{kind} `{name}` is owned by the configuration directory; change it there")]
+    /// The other side owns it: what a directory owns is read-only to the API, and the reverse.
+    #[error("{kind} `{name}` is owned by {owner}; change it there")]
     Owned {
+        /// Who owns it.
+        owner: Owner,
         /// `Agent`.
         kind: String,
         /// Name.
@@ -76,11 +100,24 @@ pub enum InstallError {
 
 impl Gate {
     /// All documents, by kind and name.
-    pub fn documents(&self) -> Result<Vec<DocumentView>, store::StoreError> {
-        todo!()
+    pub fn documents(&self) -> Result<Vec<DocumentView>, StoreError> {
+        self.store.read(|reader| {
+            let mut views = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                let rows = reader.rows(DOCUMENTS, after.as_deref(), READ_AT_ONCE)?;
+                let Some(last) = rows.last() else { return Ok(views) };
+                after = Some(last.key.clone());
+                for row in rows.into_iter().filter(|row| row.key != GENERATION) {
+                    views.push(view(reader, decode(row.value)?)?);
+                }
+            }
+        })
     }
+
     /// Records `changes` as entries in one transaction and makes `authority` the one in force after it,
-    /// provided that the generation is still `expected`. The whole or nothing.
+    /// provided that the generation is still `expected`; returns the new generation. The whole or
+    /// nothing. Without a change nothing happens. Deleting what is not there changes nothing.
     pub async fn install(
         &self,
         by: &Principal,
@@ -89,11 +126,176 @@ impl Gate {
         changes: Vec<DocumentChange>,
         authority: Authority,
     ) -> Result<u64, InstallError> {
-        let _ = (by, owner, expected, changes, authority);
-        todo!()
+        let (store, by, in_force) = (self.store.clone(), by.clone(), Arc::clone(&self.authority));
+        // A task of its own: once the entries are durable the authority has to follow, whether or not
+        // whoever asked still waits. In between, admissions conflict and decide again.
+        let task = tokio::spawn(async move {
+            let write = move |tx: &mut Tx<'_>| record(tx, &by, &owner, expected, changes);
+            let generation = store.write::<_, InstallError, _>(write).await?.value;
+            let next = Arc::new(Authority {
+                generation,
+                ..authority
+            });
+            in_force.rcu(|now| {
+                if now.generation < generation {
+                    Arc::clone(&next)
+                } else {
+                    Arc::clone(now)
+                }
+            });
+            Ok(generation)
+        });
+        let broken = |error| StoreError::Refused(format!("configuration was not installed: {error}"));
+        task.await.map_err(broken)?
     }
+
     /// The generation in force, and what it gives.
-    pub fn authority(&self) -> std::sync::Arc<Authority> {
-        todo!()
+    pub fn authority(&self) -> Arc<Authority> {
+        self.authority.load_full()
+    }
+}
+
+/// The generation that is stored; 0 before the first change.
+pub(crate) fn generation(store: &Store) -> Result<u64, StoreError> {
+    store.read(|reader| {
+        reader
+            .row(DOCUMENTS, GENERATION)?
+            .map_or(Ok(0), |row| Ok(decode::<Generation>(row)?.generation))
+    })
+}
+
+/// The same, as of now in this transaction.
+pub(crate) fn generation_now(tx: &Tx<'_>) -> Result<u64, StoreError> {
+    tx.row(DOCUMENTS, GENERATION)?
+        .map_or(Ok(0), |row| Ok(decode::<Generation>(row)?.generation))
+}
+
+fn record(
+    tx: &mut Tx<'_>,
+    by: &Principal,
+    owner: &Owner,
+    expected: u64,
+    changes: Vec<DocumentChange>,
+) -> Result<u64, InstallError> {
+    if generation_now(tx)? != expected {
+        return Err(InstallError::Conflict);
+    }
+    let generation = expected + 1;
+    let mut changed = false;
+    for change in changes {
+        let (DocumentChange::Apply { kind, name, .. } | DocumentChange::Delete { kind, name }) = &change;
+        let before = tx
+            .row(DOCUMENTS, &key(kind, name))?
+            .map(decode::<DocumentRow>)
+            .transpose()?;
+        if let Some(before) = before.as_ref().filter(|before| before.owner != *owner) {
+            return Err(InstallError::Owned {
+                owner: before.owner.clone(),
+                kind: kind.clone(),
+                name: name.clone(),
+            });
+        }
+        let body = json!({ "kind": kind, "name": name, "owner": owner, "generation": generation });
+        let entry = match change {
+            DocumentChange::Apply { document, .. } => {
+                NewEntry::new(kind::CONFIG_APPLIED, by, body).payload("document", Retention::Config, document)
+            }
+            DocumentChange::Delete { .. } if before.is_none() => continue,
+            DocumentChange::Delete { .. } => NewEntry::new(kind::CONFIG_DELETED, by, body),
+        };
+        tx.append(entry)?;
+        changed = true;
+    }
+    Ok(if changed { generation } else { expected })
+}
+
+fn key(kind: &str, name: &str) -> String {
+    format!("{kind}/{name}")
+}
+
+fn view(reader: &Reader<'_>, row: DocumentRow) -> Result<DocumentView, StoreError> {
+    let document = match reader.payload(row.entry, "document")? {
+        Erasable::Present(document) => document,
+        Erasable::Erased | Erasable::Absent => Value::Null,
+    };
+    let DocumentRow {
+        kind,
+        name,
+        owner,
+        generation,
+        updated,
+        entry,
+    } = row;
+    Ok(DocumentView {
+        kind,
+        name,
+        owner,
+        generation,
+        updated,
+        entry,
+        document,
+    })
+}
+
+/// A document as stored: without itself, which is a payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct DocumentRow {
+    kind: String,
+    name: String,
+    owner: Owner,
+    generation: u64,
+    updated: Timestamp,
+    entry: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Generation {
+    generation: u64,
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    kind: String,
+    name: String,
+    owner: Owner,
+    generation: u64,
+}
+
+/// Rows are [`DocumentRow`]s by `KIND/NAME`, and the generation of the whole.
+pub(crate) struct Documents;
+
+impl Projection for Documents {
+    fn name(&self) -> &'static str {
+        DOCUMENTS
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[kind::CONFIG_APPLIED, kind::CONFIG_DELETED]
+    }
+
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let entry: &Entry = applied.entry;
+        let changed: Changed = body(entry)?;
+        let key = key(&changed.kind, &changed.name);
+        rows::put(
+            rows,
+            GENERATION,
+            &Generation {
+                generation: changed.generation,
+            },
+        )?;
+        if entry.kind == kind::CONFIG_DELETED {
+            return rows.delete(&key);
+        }
+        let before: Option<DocumentRow> = rows::get(rows, &key)?;
+        let row = DocumentRow {
+            kind: changed.kind,
+            name: changed.name,
+            owner: changed.owner,
+            generation: before.map_or(0, |before| before.generation) + 1,
+            updated: entry.timestamp,
+            entry: entry.sequence,
+        };
+        rows::put(rows, &key, &row)
     }
 }

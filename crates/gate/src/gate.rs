@@ -1,40 +1,134 @@
 //! The gate's state and how it is put together.
 
-use policy::StopSet;
-use std::sync::Arc;
-use store::{Projection, Store};
+use crate::bounds::Rates;
+use crate::commit::Doubts;
+use crate::denials::Denials;
+use crate::settle::Settlements;
+use crate::stops::Reserve;
+use crate::tokens::Held;
+use crate::{AgentAuthority, Authority, approvals, calls, documents, sessions, stops, tokens};
+use arc_swap::ArcSwap;
+use policy::{Chain, Link, PolicySet, Principal, StopSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use store::clock::SharedClock;
+use store::{Projection, Store, StoreError};
+use tokio::runtime::Handle;
 
 /// Holds what admission reads. Shared as `Arc<Gate>`.
 pub struct Gate {
-    store: Store,
-    stops: Arc<StopSet>,
+    pub(crate) store: Store,
+    pub(crate) clock: SharedClock,
+    pub(crate) stops: Arc<StopSet>,
+    pub(crate) authority: Arc<ArcSwap<Authority>>,
+    /// By the SHA-256 of the secret.
+    pub(crate) tokens: RwLock<HashMap<[u8; 32], Held>>,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) denials: Denials,
+    pub(crate) doubts: Arc<Doubts>,
+    pub(crate) settlements: Settlements,
+    pub(crate) reserve: Arc<tokio::sync::Mutex<Reserve>>,
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `stops`,
 /// `documents`, `tokens`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
-    todo!()
+    vec![
+        Arc::new(sessions::Sessions),
+        Arc::new(calls::Calls),
+        Arc::new(approvals::Approvals),
+        Arc::new(stops::Stops),
+        Arc::new(documents::Documents),
+        Arc::new(tokens::Tokens),
+    ]
 }
 
 impl Gate {
     /// Over an open store: recomputes stops (also from the preallocated file), tokens, bounds; starts
     /// with no authority at all, so that everything is denied until [`Gate::install`] or
-    /// [`Gate::restore`].
-    pub fn open(store: Store) -> Result<Arc<Gate>, store::StoreError> {
-        let _ = store;
-        todo!()
+    /// [`Gate::restore`]. Blocks; has to be called within a Tokio runtime, which records outcomes.
+    pub fn open(store: Store) -> Result<Arc<Gate>, StoreError> {
+        let runtime = Handle::try_current()
+            .map_err(|error| StoreError::Refused(format!("the gate opens within a runtime: {error}")))?;
+        let clock = store.clock();
+        let stops = Arc::new(StopSet::new());
+        let reserve = Reserve::open(store.directory())?;
+        stops::restore(&store, &reserve, &stops)?;
+        let nothing = Authority {
+            generation: documents::generation(&store)?,
+            policies: Arc::new(PolicySet::empty()),
+            agents: BTreeMap::new(),
+        };
+        let gate = Arc::new(Gate {
+            tokens: RwLock::new(tokens::load(&store)?),
+            rates: Arc::new(Rates::load(&store, &clock)?),
+            settlements: Settlements::start(&runtime, store.clone()),
+            authority: Arc::new(ArcSwap::from_pointee(nothing)),
+            denials: Denials::default(),
+            doubts: Arc::default(),
+            reserve: Arc::new(tokio::sync::Mutex::new(reserve)),
+            store,
+            clock,
+            stops,
+        });
+        gate.record_reserved_stops(&runtime);
+        Ok(gate)
     }
-    /// Puts the authority in force that the stored documents make, at start; records nothing.
-    pub fn restore(&self, authority: crate::Authority) {
-        let _ = authority;
-        todo!()
+
+    /// Puts the authority in force that the stored documents make, at start; records nothing. It
+    /// holds for the generation that is stored.
+    pub fn restore(&self, authority: Authority) {
+        let generation = self.authority.load().generation;
+        self.authority.store(Arc::new(Authority {
+            generation,
+            ..authority
+        }));
     }
+
     /// The stops in memory.
     pub fn stop_set(&self) -> &Arc<StopSet> {
         &self.stops
     }
+
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
     }
+
+    /// Outcomes that could not be recorded yet and wait in memory: anything but 0 is not healthy.
+    pub fn unsettled(&self) -> usize {
+        self.settlements.unsettled()
+    }
+
+    /// Writes what is still in memory only: counts of repeated denials, outcomes under way, permits
+    /// whose commit was never acknowledged. Before the store is closed.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.settle_doubts().await?;
+        self.settlements.drained().await;
+        self.record_repeats(self.denials.take_all()).await
+    }
+}
+
+/// The chain of an agent's session: for now one link, the agent itself.
+pub(crate) fn chain(cause: Principal, name: &str, agent: &AgentAuthority) -> Chain {
+    let link = Link {
+        principal: Principal::agent(name),
+        grants: agent.grants.clone(),
+        autonomy: agent.autonomy.clone(),
+    };
+    Chain {
+        cause,
+        links: vec![link],
+    }
+}
+
+/// The platform itself, as the actor of what nobody else did.
+pub(crate) fn platform() -> Principal {
+    Principal::service("cofferdam")
+}
+
+/// A lock that goes on after a thread died while it held it: no step under any of the gate's locks
+/// leaves its data half written.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

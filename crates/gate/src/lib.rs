@@ -1,7 +1,7 @@
 //! The one gate: every action of every agent passes [`Gate::admit`], in one order.
 //!
 //! 1. identify, 2. stopped?, 3. grants, 4. policy, 5. approval, 6. commit. What comes out is a
-//! [`policy::Permit`] whose record is durable, or a [`Refusal`] with its reason.
+//!    [`policy::Permit`] whose record is durable, or a [`Refusal`] with its reason.
 //!
 //! Invariants:
 //! - **No effect before its record**: [`policy::Permit::now_durable`] is called in `commit` alone, after
@@ -17,8 +17,15 @@ mod bounds;
 mod caller;
 mod calls;
 mod commit;
+mod denials;
 mod documents;
+mod explain;
 mod gate;
+mod park;
+mod record;
+mod reserve;
+mod rows;
+mod seen;
 mod sessions;
 mod settle;
 mod stops;

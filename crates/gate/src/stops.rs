@@ -1,7 +1,26 @@
 //! Kill switches: effective in memory first, recorded second.
 
 use crate::Gate;
-use policy::{Principal, Reached, Stop, StopScope};
+use crate::record::short;
+use crate::reserve::{scope, scope_text};
+use crate::rows::{self, body, decode};
+use journal::kind;
+use policy::{Principal, Reached, Stop, StopScope, StopSet, Subject, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Applied, Corrupt, NewEntry, Projection, Rows, Store, StoreError, Tx};
+use tokio::runtime::Handle;
+
+pub(crate) use crate::reserve::Reserve;
+
+/// Name of the projection.
+const STOPS: &str = "stops";
+/// Rows read at a time.
+const READ_AT_ONCE: usize = 512;
+/// The pause between tries to record what is in the reserve.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a stop did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +34,223 @@ pub struct StopAnswer {
 impl Gate {
     /// Stops now. Never fails: what could not be recorded is said in the answer and tried again.
     pub async fn stop(&self, by: &Principal, scope: StopScope, reason: &str) -> StopAnswer {
-        let _ = (by, scope, reason);
-        todo!()
+        let stop = Stop {
+            scope,
+            reason: short(reason),
+            by: by.to_string(),
+        };
+        // INVARIANT (a stop works first and is recorded second).
+        let reached = self.stops.raise(stop.clone());
+        let (store, reserve) = (self.store.clone(), Arc::clone(&self.reserve));
+        // A task of its own: a stop is recorded even when whoever pulled it has gone.
+        let recorded = tokio::spawn(async move {
+            let mut reserve = reserve.lock().await;
+            match raise(&store, stop.clone()).await {
+                Ok(()) => {
+                    reserve.forget(&stop.scope);
+                    Recorded {
+                        durable: true,
+                        waits: false,
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a stop works but is not in the journal yet");
+                    Recorded {
+                        durable: reserve.keep(stop),
+                        waits: true,
+                    }
+                }
+            }
+        });
+        let Recorded { durable, waits } = recorded.await.unwrap_or(Recorded {
+            durable: false,
+            waits: true,
+        });
+        if waits {
+            self.record_reserved_stops(&Handle::current());
+        }
+        StopAnswer { durable, reached }
     }
+
     /// Ends a stop; durable first, effective second. `false` when there was none.
-    pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, store::StoreError> {
-        let _ = (by, scope, reason);
-        todo!()
+    pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, StoreError> {
+        let (store, reserve, stops) = (
+            self.store.clone(),
+            Arc::clone(&self.reserve),
+            Arc::clone(&self.stops),
+        );
+        let (by, scope, reason) = (by.clone(), scope.clone(), short(reason));
+        let task = tokio::spawn(async move {
+            let mut reserve = reserve.lock().await;
+            if !stops.list().iter().any(|stop| stop.scope == scope) {
+                return Ok(false);
+            }
+            let waiting = reserve.waiting().iter().find(|stop| stop.scope == scope).cloned();
+            let text = scope_text(&scope);
+            let write = move |tx: &mut Tx<'_>| {
+                if let Some(stop) = waiting {
+                    tx.append(raised(&stop))?;
+                }
+                tx.append(NewEntry::new(
+                    kind::STOP_LIFTED,
+                    by,
+                    json!({ "scope": text, "reason": reason }),
+                ))
+            };
+            store.write::<_, StoreError, _>(write).await?;
+            reserve.forget(&scope);
+            Ok(stops.lift(&scope))
+        });
+        task.await
+            .map_err(|error| StoreError::Refused(format!("the stop was not lifted: {error}")))?
     }
+
     /// All in force.
     pub fn stops(&self) -> Vec<Stop> {
-        todo!()
+        self.stops.list()
+    }
+
+    /// Brings the stops of the reserve into the journal as soon as it takes them.
+    pub(crate) fn record_reserved_stops(&self, runtime: &Handle) {
+        let (store, reserve) = (self.store.clone(), Arc::clone(&self.reserve));
+        runtime.spawn(async move {
+            if std::mem::replace(&mut reserve.lock().await.recording, true) {
+                return;
+            }
+            loop {
+                let mut held = reserve.lock().await;
+                let Some(stop) = held.waiting().first().cloned() else {
+                    held.recording = false;
+                    return;
+                };
+                match raise(&store, stop.clone()).await {
+                    Ok(()) => {
+                        held.forget(&stop.scope);
+                        continue;
+                    }
+                    Err(StoreError::Unavailable { .. }) => {}
+                    // Closed or altered: nothing will ever be taken. The reserve keeps it for the next start.
+                    Err(_) => return,
+                }
+                drop(held);
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    }
+}
+
+struct Recorded {
+    durable: bool,
+    waits: bool,
+}
+
+/// Raises every stop that the journal or the reserve holds.
+pub(crate) fn restore(store: &Store, reserve: &Reserve, stops: &StopSet) -> Result<(), StoreError> {
+    let mut after: Option<String> = None;
+    loop {
+        let rows = store.read(|reader| reader.rows(STOPS, after.as_deref(), READ_AT_ONCE))?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.key.clone());
+        for row in rows {
+            stops.raise(decode::<StopRow>(row.value)?.stop()?);
+        }
+    }
+    for stop in reserve.waiting() {
+        stops.raise(stop.clone());
+    }
+    Ok(())
+}
+
+/// The durable stop that covers `subject`, as of now in this transaction.
+pub(crate) fn covering(tx: &Tx<'_>, subject: &Subject) -> Result<Option<Stop>, StoreError> {
+    let agents = subject.agents.iter().cloned().map(StopScope::Agent);
+    let scopes = [StopScope::All]
+        .into_iter()
+        .chain(agents)
+        .chain([StopScope::Session(subject.session.clone())]);
+    for scope in scopes {
+        if let Some(row) = tx.row(STOPS, &scope_text(&scope))? {
+            return decode::<StopRow>(row)?.stop().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+async fn raise(store: &Store, stop: Stop) -> Result<(), StoreError> {
+    store
+        .write::<_, StoreError, _>(move |tx| tx.append(raised(&stop)))
+        .await
+        .map(drop)
+}
+
+fn raised(stop: &Stop) -> NewEntry {
+    NewEntry::new(
+        kind::STOP_RAISED,
+        &stop.by,
+        json!({ "scope": scope_text(&stop.scope), "reason": stop.reason }),
+    )
+}
+
+/// A stop as stored.
+#[derive(Serialize, Deserialize)]
+struct StopRow {
+    scope: String,
+    reason: String,
+    by: String,
+    raised: Timestamp,
+    entry: u64,
+}
+
+impl StopRow {
+    fn stop(self) -> Result<Stop, StoreError> {
+        let corrupt = || StoreError::Corrupt {
+            finding: format!("`{}` is no scope of a stop", self.scope),
+        };
+        Ok(Stop {
+            scope: scope(&self.scope).ok_or_else(corrupt)?,
+            reason: self.reason,
+            by: self.by,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    scope: String,
+    reason: String,
+}
+
+/// Rows are [`StopRow`]s by scope: the stops in force.
+pub(crate) struct Stops;
+
+impl Projection for Stops {
+    fn name(&self) -> &'static str {
+        STOPS
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[kind::STOP_RAISED, kind::STOP_LIFTED]
+    }
+
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let entry = applied.entry;
+        let Body { scope: text, reason } = body(entry)?;
+        if scope(&text).is_none() {
+            return Err(Corrupt(format!(
+                "entry {}: `{text}` is no scope of a stop",
+                entry.sequence
+            )));
+        }
+        if entry.kind == kind::STOP_LIFTED {
+            return rows.delete(&text);
+        }
+        let row = StopRow {
+            scope: text.clone(),
+            reason,
+            by: entry.actor.clone(),
+            raised: entry.timestamp,
+            entry: entry.sequence,
+        };
+        rows::put(rows, &text, &row)
     }
 }

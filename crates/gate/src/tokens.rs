@@ -1,8 +1,26 @@
 //! Tokens of people and triggers: opaque, random, stored as SHA-256 only.
 
+use crate::rows::{self, body, decode};
 use crate::{Caller, Gate, Role, Unidentified};
-use policy::{Principal, Timestamp};
-use serde::Serialize;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use journal::{Entry, kind};
+use policy::{Principal, PrincipalKind, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLockWriteGuard};
+use store::{Applied, Corrupt, NewEntry, Projection, Rows, Store, StoreError, Tx};
+
+/// Name of the projection.
+const TOKENS: &str = "tokens";
+/// What every secret begins with, so that scanners of secrets find a lost one.
+const PREFIX: &str = "cfd_";
+/// Length of a secret: the prefix and 32 bytes in base64url.
+const SECRET_LEN: usize = PREFIX.len() + 43;
+/// Rows read at a time.
+const READ_AT_ONCE: usize = 512;
 
 /// What to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +36,7 @@ pub struct NewToken {
 }
 
 /// A token as shown: never the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "see NewToken")]
 pub struct TokenView {
     /// `tok-7`.
@@ -47,22 +65,264 @@ pub enum TokenError {
 
 impl Gate {
     /// Makes a token; the secret (`cfd_…`, 43 characters of base64url after the prefix) is handed out this once.
-    pub async fn create_token(&self, by: &Principal, new: NewToken) -> Result<(TokenView, secrets::Secret), TokenError> {
-        let _ = (by, new);
-        todo!()
+    pub async fn create_token(
+        &self,
+        by: &Principal,
+        new: NewToken,
+    ) -> Result<(TokenView, secrets::Secret), TokenError> {
+        fits(&new).map_err(TokenError::Misfit)?;
+        let secret = new_secret()?;
+        let hash = digest(secret.expose());
+        let by = by.clone();
+        let write = move |tx: &mut Tx<'_>| {
+            let id = format!("tok-{}", tx.next_sequence());
+            let body = json!({
+                "token": id, "principal": new.principal, "roles": new.roles, "trigger": new.trigger,
+                "expires": new.expires, "sha256": policy::canonical::hex(&hash),
+            });
+            tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
+            let row = row(tx, &id)?;
+            row.map(|row| row.view).ok_or(TokenError::Unknown(id))
+        };
+        let view = self.store.write::<_, TokenError, _>(write).await?.value;
+        self.held().insert(hash, Held::of(&view));
+        Ok((view, secret))
     }
-    /// Ends a token now.
+
+    /// Ends a token now: it is dead in memory before its end is recorded, and stays so in this process
+    /// when the record fails.
     pub async fn revoke_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
-        let _ = (by, id);
-        todo!()
+        self.held().retain(|_, held| held.caller.token != id);
+        let (by, id) = (by.clone(), id.to_owned());
+        let write = move |tx: &mut Tx<'_>| {
+            let row = row(tx, &id)?.ok_or_else(|| TokenError::Unknown(id.clone()))?;
+            if !row.view.revoked {
+                tx.append(NewEntry::new(kind::TOKEN_REVOKED, by, json!({ "token": id })))?;
+            }
+            Ok(())
+        };
+        self.store.write::<_, TokenError, _>(write).await.map(drop)
     }
+
     /// All, the newest first.
     pub fn tokens(&self) -> Result<Vec<TokenView>, TokenError> {
-        todo!()
+        let mut views: Vec<TokenView> = read_all(&self.store)?.into_iter().map(|row| row.view).collect();
+        views.sort_by_key(|view| std::cmp::Reverse(rows::number(&view.id)));
+        Ok(views)
     }
-    /// Step 1 of the gate: whose token is this? Constant-time; no store access on the hot path.
+
+    /// Step 1 of the gate: whose token is this? No store access on the hot path.
+    ///
+    /// Looked up by its SHA-256. That is enough against timing: what a comparison could leak is how
+    /// much of a stored hash equals the hash of the guess, which says nothing about a secret of 256
+    /// random bits, and a guess with a chosen hash cannot be made.
     pub fn identify(&self, token: &str) -> Result<Caller, Unidentified> {
-        let _ = token;
-        todo!()
+        if token.len() != SECRET_LEN || !token.starts_with(PREFIX) {
+            return Err(Unidentified);
+        }
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let held = tokens.get(&digest(token.as_bytes())).ok_or(Unidentified)?;
+        match held.expires {
+            Some(expires) if self.clock.now() >= expires => Err(Unidentified),
+            _ => Ok(held.caller.clone()),
+        }
     }
+
+    fn held(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], Held>> {
+        self.tokens.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A token that holds, in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    caller: Caller,
+    expires: Option<Timestamp>,
+}
+
+impl Held {
+    fn of(view: &TokenView) -> Held {
+        Held {
+            caller: Caller {
+                principal: view.principal.clone(),
+                roles: view.roles.clone(),
+                token: view.id.clone(),
+                trigger: view.trigger.clone(),
+            },
+            expires: view.expires,
+        }
+    }
+}
+
+/// Every token that is not revoked, by the SHA-256 of its secret.
+pub(crate) fn load(store: &Store) -> Result<HashMap<[u8; 32], Held>, StoreError> {
+    let mut tokens = HashMap::new();
+    for row in read_all(store)? {
+        let corrupt = || StoreError::Corrupt {
+            finding: format!("token `{}` has no SHA-256", row.view.id),
+        };
+        let hash = unhex(&row.sha256).ok_or_else(corrupt)?;
+        if !row.view.revoked {
+            tokens.insert(hash, Held::of(&row.view));
+        }
+    }
+    Ok(tokens)
+}
+
+fn read_all(store: &Store) -> Result<Vec<TokenRow>, StoreError> {
+    store.read(|reader| {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let rows = reader.rows(TOKENS, after.as_deref(), READ_AT_ONCE)?;
+            let Some(last) = rows.last() else { return Ok(all) };
+            after = Some(last.key.clone());
+            for row in rows {
+                all.push(decode(row.value)?);
+            }
+        }
+    })
+}
+
+fn row(tx: &Tx<'_>, id: &str) -> Result<Option<TokenRow>, StoreError> {
+    tx.row(TOKENS, id)?.map(decode).transpose()
+}
+
+/// Whether the roles fit the principal.
+fn fits(new: &NewToken) -> Result<(), String> {
+    let NewToken {
+        principal,
+        roles,
+        trigger,
+        ..
+    } = new;
+    let name_fits = (1..=64).contains(&principal.name.len())
+        && principal
+            .name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._@/-".contains(&b));
+    if !name_fits {
+        return Err(format!(
+            "`{}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`, `@`, `/`",
+            principal.name
+        ));
+    }
+    match (principal.kind, trigger, roles.as_slice()) {
+        (PrincipalKind::Agent, ..) => Err(format!("{principal} is an agent; agents hold no token")),
+        (_, _, []) => Err(format!("a token for {principal} needs at least one role")),
+        (PrincipalKind::Service, Some(_), [Role::Trigger]) => Ok(()),
+        (PrincipalKind::Service, ..) => Err(format!(
+            "{principal} is a service: its token has the role `trigger`, one trigger, and nothing else"
+        )),
+        (PrincipalKind::Person, None, roles) if !roles.contains(&Role::Trigger) => Ok(()),
+        (PrincipalKind::Person, ..) => {
+            Err(format!("{principal} is a person; only services send to triggers"))
+        }
+    }
+}
+
+fn new_secret() -> Result<secrets::Secret, TokenError> {
+    let mut random = [0u8; 32];
+    let refused = |error| StoreError::Refused(format!("no randomness for a token: {error}"));
+    getrandom::fill(&mut random).map_err(refused)?;
+    let secret = secrets::Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random)).into_bytes());
+    random.fill(0);
+    Ok(secret)
+}
+
+fn digest(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0u8; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// A token as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct TokenRow {
+    #[serde(flatten)]
+    view: TokenView,
+    /// Of the secret, lower-case hexadecimal.
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    token: String,
+    principal: Principal,
+    roles: Vec<Role>,
+    trigger: Option<String>,
+    expires: Option<Timestamp>,
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+struct Revoked {
+    token: String,
+}
+
+/// Rows are [`TokenRow`]s by id.
+pub(crate) struct Tokens;
+
+impl Projection for Tokens {
+    fn name(&self) -> &'static str {
+        TOKENS
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[kind::TOKEN_CREATED, kind::TOKEN_REVOKED]
+    }
+
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let entry = applied.entry;
+        if entry.kind == kind::TOKEN_CREATED {
+            return create(entry, body(entry)?, rows);
+        }
+        let Revoked { token } = body(entry)?;
+        let missing = || {
+            Corrupt(format!(
+                "entry {} revokes token `{token}`, which is not there",
+                entry.sequence
+            ))
+        };
+        let mut row: TokenRow = rows::get(rows, &token)?.ok_or_else(missing)?;
+        row.view.revoked = true;
+        rows::put(rows, &token, &row)
+    }
+}
+
+fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let Created {
+        token,
+        principal,
+        roles,
+        trigger,
+        expires,
+        sha256,
+    } = created;
+    if rows::number(&token) != entry.sequence {
+        return Err(Corrupt(format!(
+            "entry {} creates token `{token}`, whose number is another",
+            entry.sequence
+        )));
+    }
+    let view = TokenView {
+        id: token,
+        principal,
+        roles,
+        trigger,
+        created: entry.timestamp,
+        expires,
+        revoked: false,
+    };
+    let key = view.id.clone();
+    rows::put(rows, &key, &TokenRow { view, sha256 })
 }

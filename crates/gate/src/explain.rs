@@ -1,0 +1,75 @@
+//! What the gate would say, step by step, without recording anything.
+
+use crate::commit::{PER_MINUTE, PER_SESSION};
+use crate::seen::TRUST_DEFAULT;
+use crate::{AgentAuthority, Gate, gate};
+use policy::{Action, Context, Explanation, Line, SessionFacts, Stop, Subject};
+
+impl Gate {
+    /// What the gate would say of `action` by `agent` in a new session, step by step; records nothing.
+    /// `None` when there is no such agent.
+    pub fn explain(&self, agent: &str, action: &Action) -> Option<Explanation> {
+        let authority = self.authority.load_full();
+        let held = authority.agents.get(agent)?;
+        let context = Context {
+            now: self.clock.now(),
+            taint: false,
+            trust: TRUST_DEFAULT,
+            session: SessionFacts::default(),
+            approval: None,
+        };
+        let chain = gate::chain(gate::platform(), agent, held);
+        let mut explanation = policy::explain(&chain, action, &context, &authority.policies);
+        let stop = self.stops.covering(&Subject {
+            agents: vec![agent.to_owned()],
+            session: String::new(),
+        });
+        explanation.lines.insert(0, stop_line(stop.as_ref()));
+        let taken = self.rates.taken(agent, &self.clock);
+        explanation.lines.extend(bound_lines(held, taken));
+        if let Some(stop) = stop {
+            explanation.outcome = "deny";
+            explanation.reason = format!("stopped by {}: {}", stop.by, stop.reason);
+            explanation.remedy = "lift the stop".to_owned();
+        } else if explanation.outcome == "permit" && taken >= held.bounds.actions_per_minute as usize {
+            explanation.outcome = "deny";
+            explanation.reason = format!("{PER_MINUTE} is limited to {}", held.bounds.actions_per_minute);
+            explanation.remedy = "try again within a minute, or raise the bound of the agent".to_owned();
+        }
+        Some(explanation)
+    }
+}
+
+fn stop_line(stop: Option<&Stop>) -> Line {
+    let (subject, finding) = match stop {
+        Some(stop) => (
+            crate::reserve::scope_text(&stop.scope),
+            format!("stopped by {}: {}", stop.by, stop.reason),
+        ),
+        None => ("none".to_owned(), "no stop covers this agent".to_owned()),
+    };
+    Line {
+        step: "stopped",
+        subject,
+        matched: stop.is_some(),
+        finding,
+    }
+}
+
+fn bound_lines(held: &AgentAuthority, taken: usize) -> [Line; 2] {
+    let (session, minute) = (held.bounds.actions_per_session, held.bounds.actions_per_minute);
+    [
+        Line {
+            step: "bounds",
+            subject: PER_SESSION.to_owned(),
+            matched: session == 0,
+            finding: format!("0 of {session} in a new session"),
+        },
+        Line {
+            step: "bounds",
+            subject: PER_MINUTE.to_owned(),
+            matched: taken >= minute as usize,
+            finding: format!("{taken} of {minute} within the last minute"),
+        },
+    ]
+}

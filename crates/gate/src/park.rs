@@ -1,0 +1,139 @@
+//! Step 5: what needs a person. The approval of exactly this action in this session is looked for, and
+//! asked for when there is none.
+
+use crate::approvals::ApprovalView;
+use crate::commit::{Judged, Uncommitted};
+use crate::denials::Refused;
+use crate::record::{Grounds, Requested, entry_with, short};
+use crate::rows::json;
+use crate::seen::{Seen, alike};
+use crate::{Gate, Refusal, approvals, calls};
+use journal::kind;
+use journal::machine::Approval;
+use policy::{Request, Timestamp};
+use store::{StoreError, Tx};
+
+impl Gate {
+    /// Holds nothing: the caller is told the approval's id, and the identical action, proposed again,
+    /// uses it.
+    pub(crate) async fn park(&self, seen: &Seen, request: Request) -> Result<Refusal, Uncommitted> {
+        let Some(approval) = &seen.approval else {
+            return self.request(seen, request).await;
+        };
+        match approval.state_at(seen.context.now) {
+            Approval::Pending => Ok(Refusal::Parked {
+                approval: approval.id.clone(),
+                reason: approval.reason.clone(),
+            }),
+            state @ (Approval::Denied | Approval::Expired) => {
+                if approval.state != state {
+                    let id = approval.id.clone();
+                    self.store
+                        .write::<_, StoreError, _>(move |tx| approvals::expire(tx, &id))
+                        .await?;
+                }
+                Ok(self
+                    .refuse(seen, &request.action, not_approved(seen, approval, state))
+                    .await)
+            }
+            Approval::Spent | Approval::Cancelled => self.request(seen, request).await,
+            // The decision had it and asks for a person all the same: fail closed.
+            Approval::Approved => Err(StoreError::Refused(format!(
+                "approval `{}` does not answer the request",
+                approval.id
+            ))
+            .into()),
+        }
+    }
+
+    async fn request(&self, seen: &Seen, request: Request) -> Result<Refusal, Uncommitted> {
+        let judged = Judged::of(seen, &request.action, &self.stops);
+        let seen = seen.clone();
+        let write = move |tx: &mut Tx<'_>| {
+            judged.still_holds(tx)?;
+            let approvals = approvals::of(tx, &seen.session.id)?;
+            // Somebody asked or decided meanwhile, maybe about the very same action.
+            if alike(&approvals, &request.action) != seen.alike {
+                return Err(Uncommitted::Changed);
+            }
+            // The step asks for something else now: what it asked for before is moot.
+            if let Some(call) = calls::row(tx, &seen.session.id, &seen.step)?
+                && let Some(moot) = approvals
+                    .iter()
+                    .find(|other| call.approval.as_ref() == Some(&other.id))
+            {
+                approvals::cancel(tx, moot, "its step proposes another action")?;
+            }
+            let id = format!("apr-{}", tx.next_sequence());
+            let asked = requested(&seen, &request, id, tx.now());
+            tx.append(entry_with(
+                kind::APPROVAL_REQUESTED,
+                &seen,
+                json(&asked)?,
+                "action",
+                &request.action,
+            )?)?;
+            Ok(Refusal::Parked {
+                approval: asked.approval,
+                reason: asked.reason,
+            })
+        };
+        self.store
+            .write::<_, Uncommitted, _>(write)
+            .await
+            .map(|written| written.value)
+    }
+}
+
+fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refused {
+    let state = if state == Approval::Denied {
+        "denied"
+    } else {
+        "expired"
+    };
+    let reason = approval
+        .decision_reason
+        .clone()
+        .filter(|reason| !reason.is_empty());
+    let told = reason
+        .as_deref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    Refused {
+        grounds: Grounds {
+            reason: format!("approval `{}` was {state}{told}", approval.id),
+            code: Some("not_approved".to_owned()),
+            rule: approval.rule.clone(),
+            remedy: Some(format!(
+                "propose another action; for this one the answer holds in `{}`",
+                seen.session.id
+            )),
+            approval: Some(approval.id.clone()),
+        },
+        refusal: Refusal::NotApproved {
+            approval: approval.id.clone(),
+            state: state.to_owned(),
+            reason,
+        },
+    }
+}
+
+fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requested {
+    let action = &request.action;
+    Requested {
+        approval: id,
+        step: seen.step.clone(),
+        verb: action.verb().as_str().to_owned(),
+        resource: action.resource().to_owned(),
+        environment: action.environment().as_str().to_owned(),
+        effect: action.effect(),
+        idempotence: action.idempotence(),
+        reason: short(&request.reason),
+        rule: request.rule.as_ref().map(|rule| rule.0.clone()),
+        level: request.level,
+        approvers: request.approvers.clone(),
+        expires: now.plus_ms(request.expires_after_ms),
+        policy: policy::canonical::hex(seen.authority.policies.digest()),
+        generation: seen.authority.generation,
+    }
+}

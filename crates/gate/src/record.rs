@@ -1,0 +1,191 @@
+//! What the journal says about an action: the bodies of `action.*` and `approval.requested`.
+//!
+//! A body holds what was decided and on which grounds, never an argument or a result: those are
+//! payloads. Texts are redacted and short.
+
+use crate::seen::Seen;
+use policy::{Action, Effect, Idempotence, Level};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{NewEntry, Retention, StoreError};
+
+/// The longest free text in a body, in characters.
+pub(crate) const TEXT_MAX: usize = 300;
+
+/// The body of `action.permitted` and `action.denied`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Judged {
+    pub step: String,
+    pub verb: String,
+    pub resource: String,
+    pub environment: String,
+    pub effect: Effect,
+    pub idempotence: Idempotence,
+    /// `permit` or `deny`.
+    pub decision: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    pub level: Level,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// Digest of the rules in force.
+    pub policy: String,
+    /// Of the configuration in force.
+    pub generation: u64,
+    pub chain: Vec<HeldLink>,
+    pub trust: u16,
+    pub taint: bool,
+    pub security: Security,
+}
+
+/// One link of the chain, with the grant of it that covers the action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HeldLink {
+    pub principal: String,
+    /// `git.log:repository/*`; absent when none covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// S0-A7.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Security {
+    /// `readonly`, `read-write`, `admin`.
+    pub permission_level: String,
+    pub resources_accessed: Vec<Accessed>,
+}
+
+/// One resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Accessed {
+    /// What stands before the first slash; `url` for an address.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub identifier: String,
+}
+
+/// The body of `approval.requested`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Requested {
+    pub approval: String,
+    pub step: String,
+    pub verb: String,
+    pub resource: String,
+    pub environment: String,
+    pub effect: Effect,
+    pub idempotence: Idempotence,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    pub level: Level,
+    pub approvers: Vec<policy::Approver>,
+    pub expires: policy::Timestamp,
+    pub policy: String,
+    pub generation: u64,
+}
+
+/// What is said besides the facts of the action and its session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grounds {
+    pub reason: String,
+    pub code: Option<String>,
+    pub rule: Option<String>,
+    pub remedy: Option<String>,
+    pub approval: Option<String>,
+}
+
+/// The body for `action` as `seen`.
+pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grounds) -> Judged {
+    let links = seen.chain.links.iter().map(|link| {
+        let holds = |grant: &&policy::Grant| {
+            grant.until.is_none_or(|until| seen.context.now < until) && grant.capability.covers(action)
+        };
+        let grant = link.grants.iter().find(holds);
+        HeldLink {
+            principal: link.principal.to_string(),
+            grant: grant.map(|grant| grant.capability.to_string()),
+            from: grant.map(|grant| grant.from.clone()),
+        }
+    });
+    Judged {
+        step: seen.step.clone(),
+        verb: action.verb().as_str().to_owned(),
+        resource: action.resource().to_owned(),
+        environment: action.environment().as_str().to_owned(),
+        effect: action.effect(),
+        idempotence: action.idempotence(),
+        decision: decision.to_owned(),
+        reason: short(&grounds.reason),
+        code: grounds.code,
+        rule: grounds.rule,
+        remedy: grounds.remedy.as_deref().map(short),
+        level: seen.agent.autonomy.at(action.environment()),
+        approval: grounds.approval,
+        policy: policy::canonical::hex(seen.authority.policies.digest()),
+        generation: seen.authority.generation,
+        chain: links.collect(),
+        trust: seen.context.trust,
+        taint: seen.session.taint,
+        security: security(action),
+    }
+}
+
+/// An entry of this session by its agent.
+pub(crate) fn entry(kind: &'static str, seen: &Seen, body: Value) -> NewEntry {
+    let mut entry = NewEntry::new(kind, policy::Principal::agent(&seen.session.agent), body)
+        .session(&seen.session.id)
+        .cause(&seen.session.cause);
+    entry.correlation.clone_from(&seen.session.correlation);
+    entry
+}
+
+/// The same with the whole action as payload `name`.
+pub(crate) fn entry_with(
+    kind: &'static str,
+    seen: &Seen,
+    body: Value,
+    name: &'static str,
+    action: &Action,
+) -> Result<NewEntry, StoreError> {
+    Ok(entry(kind, seen, body).payload(name, Retention::Action, whole(action)?))
+}
+
+/// The action as JSON: exactly what its digest is of.
+fn whole(action: &Action) -> Result<Value, StoreError> {
+    serde_json::from_slice(action.canonical())
+        .map_err(|error| StoreError::Refused(format!("an action that is no JSON: {error}")))
+}
+
+/// `text` on one line, redacted and cut.
+pub(crate) fn short(text: &str) -> String {
+    assay::redact::line(text, TEXT_MAX)
+}
+
+fn security(action: &Action) -> Security {
+    let permission_level = match action.effect() {
+        Effect::Read => "readonly",
+        Effect::Write => "read-write",
+        Effect::Destructive => "admin",
+    };
+    let resource = action.resource();
+    let kind = match resource.split_once('/') {
+        _ if resource.contains("://") => "url",
+        Some((kind, _)) => kind,
+        None => resource,
+    };
+    Security {
+        permission_level: permission_level.to_owned(),
+        resources_accessed: vec![Accessed {
+            kind: kind.to_owned(),
+            identifier: resource.to_owned(),
+        }],
+    }
+}

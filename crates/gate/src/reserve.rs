@@ -1,0 +1,189 @@
+//! The file that takes stops when the journal cannot: made in full beforehand, overwritten in place.
+//!
+//! Two slots are written in turn, each with a number and a SHA-256, so that a torn write leaves the
+//! other. It holds only stops that the journal does not hold yet. (On a file system that copies on
+//! write, overwriting may need space all the same; the answer to a stop then says so.)
+
+use policy::{Stop, StopScope};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use store::StoreError;
+
+/// Name of the file in the data directory.
+const NAME: &str = "stops.reserve";
+/// Size of each of the two slots, in bytes.
+const SLOT: usize = 8192;
+/// Hash before the text of a slot, in bytes.
+const HASH: usize = 32;
+
+/// The open file.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    file: File,
+    number: u64,
+    stops: Vec<Stop>,
+    /// The file says something else than `stops`.
+    dirty: bool,
+    /// Somebody is bringing `stops` into the journal.
+    pub(crate) recording: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Slot {
+    number: u64,
+    stops: Vec<Kept>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    scope: String,
+    reason: String,
+    by: String,
+}
+
+impl Reserve {
+    /// Opens the file below `directory` and reads it, making it in full when it is not there.
+    pub(crate) fn open(directory: &Path) -> Result<Reserve, StoreError> {
+        let path = directory.join(NAME);
+        let open = || -> std::io::Result<(File, Option<Slot>)> {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            if file.metadata()?.len() != 2 * SLOT as u64 {
+                file.set_len(0)?;
+                // Written, not only made long: a hole in a file is no space.
+                file.write_all_at(&[0; 2 * SLOT], 0)?;
+                file.sync_all()?;
+            }
+            let mut bytes = vec![0; 2 * SLOT];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok((
+                file,
+                bytes.chunks(SLOT).filter_map(read).max_by_key(|slot| slot.number),
+            ))
+        };
+        let (file, slot) = open().map_err(|error| StoreError::Unavailable {
+            reason: format!("`{}`: {error}", path.display()),
+        })?;
+        let (number, kept) = slot.map_or((0, Vec::new()), |slot| (slot.number, slot.stops));
+        let stops = kept.into_iter().filter_map(|kept| {
+            Some(Stop {
+                scope: scope(&kept.scope)?,
+                reason: kept.reason,
+                by: kept.by,
+            })
+        });
+        Ok(Reserve {
+            file,
+            number,
+            stops: stops.collect(),
+            dirty: false,
+            recording: false,
+        })
+    }
+
+    /// Stops that wait to be recorded.
+    pub(crate) fn waiting(&self) -> &[Stop] {
+        &self.stops
+    }
+
+    /// Keeps one more; says whether it is on the disk.
+    pub(crate) fn keep(&mut self, stop: Stop) -> bool {
+        self.stops.retain(|kept| kept.scope != stop.scope);
+        self.stops.push(stop);
+        self.write()
+    }
+
+    /// Forgets the one of this scope, because the journal holds it or it was lifted.
+    pub(crate) fn forget(&mut self, scope: &StopScope) -> bool {
+        let before = self.stops.len();
+        self.stops.retain(|kept| kept.scope != *scope);
+        (before == self.stops.len() && !self.dirty) || self.write()
+    }
+
+    fn write(&mut self) -> bool {
+        self.dirty = true;
+        let number = self.number + 1;
+        let slot = slot(number, &self.stops).or_else(|| {
+            // More than fits: then everything is stopped, which covers them all.
+            let all = Stop {
+                scope: StopScope::All,
+                reason: format!("{} stops could not be recorded", self.stops.len()),
+                by: crate::gate::platform().to_string(),
+            };
+            slot(number, &[all])
+        });
+        let Some(slot) = slot else { return false };
+        let offset = (number % 2) * SLOT as u64;
+        match self
+            .file
+            .write_all_at(&slot, offset)
+            .and_then(|()| self.file.sync_data())
+        {
+            Ok(()) => {
+                self.number = number;
+                self.dirty = false;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "stops cannot be written to their reserve");
+                false
+            }
+        }
+    }
+}
+
+/// A slot's bytes; `None` when the stops do not fit.
+fn slot(number: u64, stops: &[Stop]) -> Option<Vec<u8>> {
+    let kept = stops.iter().map(|stop| Kept {
+        scope: scope_text(&stop.scope),
+        reason: stop.reason.clone(),
+        by: stop.by.clone(),
+    });
+    let text = serde_json::to_vec(&Slot {
+        number,
+        stops: kept.collect(),
+    })
+    .ok()?;
+    let room = SLOT - HASH;
+    (text.len() <= room).then(|| {
+        let padded: Vec<u8> = text
+            .into_iter()
+            .chain(std::iter::repeat(b' '))
+            .take(room)
+            .collect();
+        [Sha256::digest(&padded).as_slice(), &padded].concat()
+    })
+}
+
+/// A slot that was written whole.
+fn read(bytes: &[u8]) -> Option<Slot> {
+    let (hash, text) = bytes.split_at_checked(HASH)?;
+    (Sha256::digest(text).as_slice() == hash).then(|| serde_json::from_slice(text).ok())?
+}
+
+/// A scope as entries, rows and this file spell it: `all`, `agent:NAME`, `session:ID`.
+pub(crate) fn scope_text(scope: &StopScope) -> String {
+    match scope {
+        StopScope::All => "all".to_owned(),
+        StopScope::Agent(name) => format!("agent:{name}"),
+        StopScope::Session(id) => format!("session:{id}"),
+    }
+}
+
+/// Reads a scope.
+pub(crate) fn scope(text: &str) -> Option<StopScope> {
+    match text.split_once(':') {
+        None if text == "all" => Some(StopScope::All),
+        Some(("agent", name)) if !name.is_empty() => Some(StopScope::Agent(name.to_owned())),
+        Some(("session", id)) if !id.is_empty() => Some(StopScope::Session(id.to_owned())),
+        _ => None,
+    }
+}

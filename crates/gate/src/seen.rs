@@ -1,0 +1,177 @@
+//! Step 1: who acts, and everything else that one admission reads before it judges.
+
+use crate::admit::{Proposal, Refusal};
+use crate::approvals::{APPROVALS, ApprovalView};
+use crate::calls::{CALLS, CallView, key};
+use crate::rows::{self, decode};
+use crate::sessions::{SESSIONS, SessionRow, SessionView};
+use crate::settle::CallOf;
+use crate::{AgentAuthority, Authority, Gate, gate};
+use journal::machine::{Approval, Session};
+use policy::{Action, Chain, Context, SessionFacts, Subject, Timestamp};
+use serde_json::Value;
+use std::sync::Arc;
+use store::{Erasable, Reader, StoreError};
+
+/// The trust of an agent that has no record yet (S3-B1).
+pub(crate) const TRUST_DEFAULT: u16 = 500;
+/// The longest key of a step, in bytes.
+const STEP_BYTES_MAX: usize = 256;
+
+/// What one admission judges by; its commit compares it with what holds then.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub session: SessionView,
+    pub step: String,
+    pub authority: Arc<Authority>,
+    pub agent: Arc<AgentAuthority>,
+    pub chain: Chain,
+    pub subject: Subject,
+    /// Of the stops in memory.
+    pub epoch: u64,
+    pub context: Context,
+    /// The newest approval of exactly this action in this session.
+    pub approval: Option<ApprovalView>,
+    /// Every approval of this verb and resource in this session, and where it stands.
+    pub alike: Vec<(String, Approval)>,
+}
+
+impl Gate {
+    /// Reads who proposes and what is known about it. Refuses who cannot act, and a step that was
+    /// admitted before.
+    pub(crate) async fn see(&self, proposal: &Proposal) -> Result<Seen, Refusal> {
+        if self.doubts.any() {
+            self.settle_doubts().await?;
+        }
+        let not_acting = |why: &str| Refusal::NotActing(proposal.session.clone(), why.to_owned());
+        if !(1..=STEP_BYTES_MAX).contains(&proposal.step.len()) || proposal.step.chars().any(char::is_control)
+        {
+            return Err(not_acting(
+                "a step's key has 1 to 256 bytes and no control characters",
+            ));
+        }
+        // Read before everything else, so that whatever changes from here on is noticed in the commit.
+        let (epoch, authority, now) = (self.stops.epoch(), self.authority.load_full(), self.clock.now());
+        let read = self.store.read(|reader| read(reader, proposal))?;
+        let session = read
+            .session
+            .ok_or_else(|| not_acting("there is no such session"))?;
+        if session.state != Session::Running {
+            return Err(not_acting("it does not run"));
+        }
+        let agent = authority
+            .agents
+            .get(&session.agent)
+            .ok_or_else(|| not_acting("its agent is not configured"))?;
+        if let Some(call) = read.call.filter(|call| !call.is_open_to(&proposal.action)) {
+            return Err(Refusal::AlreadyAdmitted {
+                step: call.step,
+                entry: call.permit.unwrap_or(0),
+            });
+        }
+        let approved = read
+            .approval
+            .as_ref()
+            .filter(|approval| approval.state_at(now) == Approval::Approved);
+        Ok(Seen {
+            step: proposal.step.clone(),
+            agent: Arc::clone(agent),
+            chain: gate::chain(session.cause.clone(), &session.agent, agent),
+            subject: Subject {
+                agents: vec![session.agent.clone()],
+                session: session.id.clone(),
+            },
+            epoch,
+            context: context(now, &session, approved.map(|approval| approval.id.clone())),
+            approval: read.approval,
+            alike: read.alike,
+            session,
+            authority: Arc::clone(&authority),
+        })
+    }
+}
+
+impl Seen {
+    /// Whose outcome the permit of `action` will have.
+    pub(crate) fn call_of(&self, action: &Action) -> CallOf {
+        CallOf {
+            session: self.session.id.clone(),
+            step: self.step.clone(),
+            verb: action.verb().as_str().to_owned(),
+            agent: self.session.agent.clone(),
+            cause: self.session.cause.clone(),
+            correlation: self.session.correlation.clone(),
+        }
+    }
+}
+
+/// Those of `approvals` that could be of `action`, and where they stand, the oldest first.
+pub(crate) fn alike(approvals: &[ApprovalView], action: &Action) -> Vec<(String, Approval)> {
+    let like =
+        |view: &&ApprovalView| view.verb == action.verb().as_str() && view.resource == action.resource();
+    let mut alike: Vec<_> = approvals
+        .iter()
+        .filter(like)
+        .map(|view| (view.id.clone(), view.state))
+        .collect();
+    alike.sort_by_key(|(id, _)| rows::number(id));
+    alike
+}
+
+fn context(now: Timestamp, session: &SessionView, approval: Option<String>) -> Context {
+    Context {
+        now,
+        taint: session.taint,
+        trust: TRUST_DEFAULT,
+        session: SessionFacts {
+            id: session.id.clone(),
+            version: session.version,
+            actions: session.actions,
+        },
+        approval,
+    }
+}
+
+struct Read {
+    session: Option<SessionView>,
+    call: Option<CallView>,
+    approval: Option<ApprovalView>,
+    alike: Vec<(String, Approval)>,
+}
+
+fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {
+    let session = reader
+        .row(SESSIONS, &proposal.session)?
+        .map(decode::<SessionRow>)
+        .transpose()?;
+    let call = reader
+        .row(CALLS, &key(&proposal.session, &proposal.step))?
+        .map(decode)
+        .transpose()?;
+    let rows = reader.find(APPROVALS, "session", &proposal.session)?.into_iter();
+    let approvals = rows
+        .map(|row| decode(row.value))
+        .collect::<Result<Vec<ApprovalView>, _>>()?;
+    let alike = alike(&approvals, &proposal.action);
+    let mut approval = None;
+    for (id, _) in alike.iter().rev() {
+        // INVARIANT (an approval is of one action): digests are compared, and they are in payloads only.
+        let Erasable::Present(action) = reader.payload(rows::number(id), "action")? else {
+            continue;
+        };
+        if is_digest_of(&action, proposal.action.digest()) {
+            approval = approvals.into_iter().find(|view| view.id == *id);
+            break;
+        }
+    }
+    Ok(Read {
+        session: session.map(|row| row.view),
+        call,
+        approval,
+        alike,
+    })
+}
+
+fn is_digest_of(action: &Value, digest: &[u8; 32]) -> bool {
+    policy::canonical::digest(action).is_ok_and(|found| found == *digest)
+}
