@@ -1,10 +1,142 @@
-//! The command line: parses it, and runs one command.
+//! The command line: parses it, runs one command, and turns what came of it into an exit code.
+//!
+//! Commands talk to a server over HTTP like any other client; only `up`, `demo`, `validate`, `init`,
+//! `journal` and `audit verify --data-dir` do something themselves. None of them prints a secret but
+//! `tokens create`, which exists for that.
 
+pub mod approvals;
+pub mod arguments;
+pub mod audit;
+pub mod client;
+pub mod documents;
+pub mod entry;
+pub mod events;
+pub mod explain;
+pub mod failure;
+pub mod health;
+pub mod incidents;
+pub mod journal;
+pub mod kill;
+pub mod screen;
+pub mod sessions;
+pub mod table;
+pub mod text;
+pub mod tokens;
+pub mod value;
+
+use arguments::{Arguments, Command, Completions, Global};
+use clap::{CommandFactory, Parser};
+use client::Client;
+use failure::Failure;
+use screen::Screen;
 use std::process::ExitCode;
 
 /// Parses the command line and runs the command.
 ///
 /// Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 could not reach the server.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = Arguments::parse();
+    let mut screen = Screen::new(&arguments.global);
+    match run(arguments, &mut screen) {
+        Ok(code) => code,
+        Err(failure) => {
+            screen.tell_failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Runs one command. What it prints goes to `screen`.
+pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failure> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Up(up) => crate::up::run(crate::up::Arguments {
+            listen: up.listen,
+            listen_without_tls: up.listen_without_tls,
+            data_dir: up.data_dir,
+            config: up.config,
+            origin: up.origin,
+            checkpoints: up.checkpoints,
+        })
+        .map_err(Failure::Other)?,
+        Command::Init(init) => documents::init(&init, screen)?,
+        Command::Validate(validate) => documents::validate(&validate, screen)?,
+        Command::Demo(demo) => return crate::demo::run(demo, &global, screen),
+        Command::Patient(patient) => crate::demo::run_patient(patient)?,
+        Command::Completions(completions) => print_completions(&completions, screen)?,
+        Command::Journal(journal) => journal::run(&journal, screen)?,
+        Command::Audit(audit) if audit.is_offline() => audit::run_offline(&audit, screen)?,
+        command => block_on(run_client(command, &global, screen))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Commands that need a server. Ctrl-C ends them like any other program.
+async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> Result<(), Failure> {
+    let client = &Client::from_global(global)?;
+    match command {
+        Command::Apply(apply) => documents::apply(&apply, client, screen).await,
+        Command::Diff(diff) => documents::diff(&diff, client, screen).await,
+        Command::Get(get) => documents::get(&get, client, screen).await,
+        Command::Describe(describe) => documents::describe(&describe, client, screen).await,
+        Command::Delete(delete) => documents::delete(&delete, client, screen).await,
+        Command::Tokens(tokens) => tokens::run(&tokens, client, screen).await,
+        Command::Sessions(sessions) => sessions::run(&sessions, client, screen).await,
+        Command::Incidents(incidents) => incidents::run(&incidents, client, screen).await,
+        Command::Approvals(approvals) => approvals::run(&approvals, client, screen).await,
+        Command::Audit(audit) => audit::run(&audit, client, screen).await,
+        Command::Explain(explain) => explain::run(&explain, client, screen).await,
+        Command::Health(health) => health::run(&health, client, screen).await,
+        Command::Kill(kill) => kill::run(&kill, client, screen).await,
+        Command::Up(_)
+        | Command::Init(_)
+        | Command::Validate(_)
+        | Command::Demo(_)
+        | Command::Patient(_)
+        | Command::Completions(_)
+        | Command::Journal(_) => Err(Failure::Misuse("this command talks to no server".into())),
+    }
+}
+
+fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)
+}
+
+fn print_completions(completions: &Completions, screen: &mut Screen) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(completions.shell, &mut Arguments::command(), "cofferdam", &mut script);
+    screen.raw(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines_that_scripts_rely_on() {
+        let table = [
+            ("up with its two contract options", "up --listen 127.0.0.1:0 --data-dir /x", true),
+            ("global options before", "--server http://h:1 --token-file t incidents list", true),
+            ("global options after", "incidents list --output json --server http://h:1", true),
+            ("offline verification", "audit verify --data-dir /x --against a --against b", true),
+            ("explain in full", "explain git.propose:repository/shop --as triage --env production --arg a=1", true),
+            ("kill needs one scope", "kill --reason x", false),
+            ("kill refuses two scopes", "kill --all --agent a --reason x", false),
+            ("kill with one", "kill --agent a --reason x", true),
+            ("kill list", "kill list", true),
+            ("kill lift", "kill lift --all --reason x", true),
+            ("an unknown command", "frobnicate", false),
+            ("demo for scripts", "demo --yes --output json", true),
+        ];
+        for (name, line, accepted) in table {
+            let parsed = Arguments::try_parse_from(["cofferdam"].into_iter().chain(line.split(' ')));
+            assert_eq!(parsed.is_ok(), accepted, "{name}");
+        }
+    }
 }

@@ -1,0 +1,187 @@
+//! The command line as data: every command, its options, their help and examples.
+//!
+//! It runs nothing and reads nothing but the two environment variables that it names.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{approvals, audit, documents, explain, health, incidents, journal, kill, sessions, tokens};
+
+/// The walls around AI agents that work on live infrastructure.
+#[derive(Debug, Parser)]
+#[command(name = "cofferdam", version, max_term_width = 100, after_help = TOP_HELP)]
+pub struct Arguments {
+    /// Which server, as whom, and how to print.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const TOP_HELP: &str = "\
+Start here:
+  cofferdam demo             the whole story on this machine, no key, no network
+  cofferdam init             write a commented starter cofferdam.yaml
+  cofferdam up               run the platform on 127.0.0.1:7400
+
+Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 could not reach the server";
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The server to talk to
+    #[arg(long, global = true, value_name = "URL", env = "COFFERDAM_SERVER", default_value = "http://127.0.0.1:7400")]
+    pub server: String,
+    /// The file that holds your token
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "COFFERDAM_TOKEN_FILE",
+        default_value = "./.cofferdam/admin.token"
+    )]
+    pub token_file: PathBuf,
+    /// How to print what was asked for
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: fits the terminal.
+    #[default]
+    Table,
+    /// For machines: everything that the server said.
+    Json,
+    /// For both.
+    Yaml,
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value per process")]
+pub enum Command {
+    /// Run the platform until Ctrl-C, which drains
+    #[command(after_help = UP_HELP)]
+    Up(Up),
+    /// Write a commented starter cofferdam.yaml that works as it is
+    Init(Init),
+    /// Check documents without a server: errors point at file, line and column
+    Validate(Validate),
+    /// Show the whole story on this machine: alert, triage, refusal, approval, recovery, proof
+    #[command(after_help = crate::demo::HELP)]
+    Demo(crate::demo::DemoArguments),
+    /// Install documents: all or nothing
+    Apply(documents::Apply),
+    /// Show what `apply` would change
+    Diff(documents::Diff),
+    /// List documents of a kind, or one of them
+    #[command(after_help = documents::GET_HELP)]
+    Get(documents::Get),
+    /// Show one document with its owner and history
+    Describe(documents::Describe),
+    /// Remove one document
+    Delete(documents::Delete),
+    /// Tokens of people and triggers
+    #[command(after_help = tokens::HELP)]
+    Tokens(tokens::Tokens),
+    /// Sessions: runs of agents, step by step
+    #[command(after_help = sessions::HELP)]
+    Sessions(sessions::Sessions),
+    /// Incidents and their triage summaries
+    Incidents(incidents::Incidents),
+    /// Actions that wait for a person
+    #[command(after_help = approvals::HELP)]
+    Approvals(approvals::Approvals),
+    /// The journal: read, verify, prove, export
+    #[command(after_help = audit::HELP)]
+    Audit(audit::Audit),
+    /// Maintenance of the journal, without a server
+    Journal(journal::Journal),
+    /// What the gate would say of an action, rule by rule, and what would change it
+    #[command(after_help = explain::HELP)]
+    Explain(explain::Explain),
+    /// How the platform is: the worst of its parts
+    Health(health::Health),
+    /// Stop everything, one agent or one session, now
+    #[command(after_help = kill::HELP)]
+    Kill(kill::Kill),
+    /// Print a completion script
+    Completions(Completions),
+    /// The demo's patient
+    #[command(name = "__patient", hide = true)]
+    Patient(crate::demo::PatientArguments),
+}
+
+const UP_HELP: &str = "\
+Examples:
+  cofferdam up
+  cofferdam up --config ./config/ --data-dir /var/lib/cofferdam
+
+The first start makes a named local administrator and says where the token is.";
+
+/// `cofferdam up`
+#[derive(Args, Debug)]
+pub struct Up {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7400")]
+    pub listen: SocketAddr,
+    /// Allow an address other than loopback, although there is no TLS yet
+    #[arg(long)]
+    pub listen_without_tls: bool,
+    /// Where data lives; its keys lie beside it in DIR-keys
+    #[arg(long, value_name = "DIR", default_value = "./.cofferdam")]
+    pub data_dir: PathBuf,
+    /// A document file, or a directory of them that is watched for changes [default: ./cofferdam.yaml if there]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub config: Option<PathBuf>,
+    /// The name under which checkpoints are signed
+    #[arg(long, value_name = "NAME")]
+    pub origin: Option<String>,
+    /// Where checkpoints are kept besides the data directory [default: beside it]
+    #[arg(long, value_name = "FILE")]
+    pub checkpoints: Option<PathBuf>,
+}
+
+/// `cofferdam init`
+#[derive(Args, Debug)]
+pub struct Init {
+    /// What to write; an existing file is left alone
+    #[arg(value_name = "FILE", default_value = "./cofferdam.yaml")]
+    pub path: PathBuf,
+}
+
+/// `cofferdam validate`
+#[derive(Args, Debug)]
+pub struct Validate {
+    /// What to check
+    #[arg(value_name = "FILE|DIR", default_value = "./cofferdam.yaml")]
+    pub path: PathBuf,
+}
+
+/// `cofferdam completions`
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,281 @@
+//! The journal of a data directory, read without a server. Writes nothing to it.
+//!
+//! What it needs besides the directory: the keys, and checkpoints that were kept elsewhere.
+
+use super::super::failure::Failure;
+use super::super::screen::Screen;
+use super::super::table::{Look, cell, fields};
+use super::super::value::{field, text};
+use super::{Export, Verify};
+use owo_colors::OwoColorize;
+use journal::note::Verifier;
+use journal::proof::InclusionBundle;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use store::{Keys, Options, Store};
+
+/// Entries per read.
+const PAGE: usize = 1000;
+/// Largest file of checkpoints or proofs that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Verifies, prints what was found, and fails if anything was altered.
+pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure> {
+    let data_dir = verify.data_dir.as_deref().unwrap_or(Path::new("./.cofferdam"));
+    let mut against = verify.against.clone();
+    if against.is_empty() {
+        against.extend(kept_beside(data_dir));
+    }
+    let answer = verified(data_dir, verify.keys.as_deref(), &against, &mut |done, all| {
+        if done % 4096 == 0 {
+            screen.progress(&format!("verifying {done} of {all} entries…"));
+        }
+    });
+    screen.progress_done();
+    let answer = answer?;
+    screen.data(&answer, |answer, _| verdict(answer))?;
+    if field(&answer, "verified").as_bool() == Some(true) { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// The verdict on a data directory as data: `{verified, entries, root, checkpoints, projections}` or
+/// `{verified, finding}`.
+pub fn verified(
+    data_dir: &Path,
+    keys: Option<&Path>,
+    against: &[PathBuf],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Value, Failure> {
+    let notes = read_notes(against)?;
+    let store = match open(data_dir, keys, true) {
+        Ok(store) => store,
+        Err(store::StoreError::Corrupt { finding }) => return Ok(json!({"verified": false, "finding": finding})),
+        Err(error) => return Err(Failure::Other(error.into())),
+    };
+    let found = store.verify(&notes, progress).map_err(anyhow::Error::from)?;
+    Ok(match found {
+        Ok(found) => json!({
+            "verified": true, "entries": found.entries, "root": hex(&found.root),
+            "checkpoints": found.checkpoints, "against": notes.len(), "projections": found.projections,
+        }),
+        Err(finding) => json!({"verified": false, "finding": finding.to_string()}),
+    })
+}
+
+/// A verdict in words.
+#[must_use]
+pub fn verdict(answer: &Value) -> String {
+    if field(answer, "verified").as_bool() != Some(true) {
+        return format!("{} {}", "✗ ALTERED".red().bold(), text(answer, "finding"));
+    }
+    let root: String = text(answer, "root").chars().take(16).collect();
+    format!(
+        "{} {} entries, {} checkpoints, {} projections agree {}",
+        "✓ honest".green().bold(),
+        text(answer, "entries"),
+        text(answer, "checkpoints"),
+        text(answer, "projections"),
+        format!("root {root}…").dimmed(),
+    )
+}
+
+/// Writes tiles, or prints entries.
+pub(super) fn export(export: &Export, screen: &mut Screen) -> Result<(), Failure> {
+    let data_dir = export.data_dir.as_deref().unwrap_or(Path::new("./.cofferdam"));
+    let store = open(data_dir, export.keys.as_deref(), true).map_err(anyhow::Error::from)?;
+    if let Some(directory) = &export.tiles {
+        let signed = store.export_tiles(directory).map_err(anyhow::Error::from)?;
+        let answer = json!({
+            "directory": directory.display().to_string(), "entries": signed.checkpoint.size,
+            "checkpoint": signed.note, "vkey": store.verifier().to_vkey(),
+        });
+        return screen.data(&answer, |answer, columns| {
+            fields(
+                columns,
+                &[
+                    ("written to", cell(text(answer, "directory"), Look::Bold)),
+                    ("entries", text(answer, "entries").into()),
+                    ("key", text(answer, "vkey").into()),
+                ],
+            )
+        });
+    }
+    let mut from = 0;
+    loop {
+        let entries = store.read(|reader| reader.entries(from, PAGE)).map_err(anyhow::Error::from)?;
+        for stored in &entries {
+            let leaf = stored.entry.to_leaf().map_err(anyhow::Error::from)?;
+            screen.line(&String::from_utf8_lossy(&leaf))?;
+        }
+        match entries.last() {
+            Some(last) => from = last.entry.sequence + 1,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Checks a proof bundle.
+pub(super) fn check(file: &Path, key: Option<&str>, screen: &mut Screen) -> Result<(), Failure> {
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), FILE_BYTES_MAX), &mut bytes)?;
+        bytes
+    } else {
+        read_file(file)?
+    };
+    let trusted = key.map(Verifier::parse).transpose().map_err(|e| Failure::Misuse(format!("--key: {e}")))?;
+    let proven = InclusionBundle::parse(&bytes)
+        .and_then(|bundle| bundle.verify(trusted.as_ref()).map(|proven| (bundle, proven)))
+        .map_err(anyhow::Error::from)?;
+    let (bundle, proven) = proven;
+    let answer = json!({
+        "proven": true, "entry": proven.entry, "origin": proven.checkpoint.origin,
+        "size": proven.checkpoint.size, "vkey": bundle.vkey,
+    });
+    screen.data(&answer, |answer, columns| {
+        let trust = if key.is_some() { "the key you named" } else { "a key you have to know: compare it" };
+        let origin = format!("{} at {} entries", text(answer, "origin"), text(answer, "size"));
+        let what = super::super::entry::what(field(answer, "entry"));
+        let head = format!("{} entry {} stands in the journal", "✓ proven".green().bold(), bundle.index);
+        let about = [("says", what.into()), ("journal", origin.into()), ("key", text(answer, "vkey").into()), ("signed by", trust.into())];
+        format!("{head}\n{}", fields(columns, &about))
+    })
+}
+
+/// Signed notes of files; each file holds one or more, one after another.
+pub fn read_notes(files: &[PathBuf]) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    for file in files {
+        let text = String::from_utf8(read_file(file)?)
+            .map_err(|_| Failure::Failed(format!("`{}` holds no checkpoints: it is not text", file.display())))?;
+        let found = split_notes(&text);
+        if found.is_empty() {
+            return Err(Failure::Failed(format!("`{}` holds no checkpoints", file.display())));
+        }
+        notes.extend(found);
+    }
+    Ok(notes)
+}
+
+/// Notes are texts, a blank line, signature lines (they begin with an em dash), and a blank line.
+fn split_notes(text: &str) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = String::new();
+    let mut signed = false;
+    for line in text.lines() {
+        let signature = line.starts_with("\u{2014} ");
+        if signed && !signature {
+            notes.push(std::mem::take(&mut note));
+            signed = false;
+            if line.is_empty() {
+                continue;
+            }
+        }
+        if note.is_empty() && line.is_empty() {
+            continue;
+        }
+        signed |= signature;
+        note.push_str(line);
+        note.push('\n');
+    }
+    if signed {
+        notes.push(note);
+    }
+    notes
+}
+
+/// Opens for writing, which needs the directory's lock.
+pub fn open_to_write(data_dir: &Path, keys: Option<&Path>) -> Result<Store, Failure> {
+    open(data_dir, keys, false).map_err(|e| Failure::Other(e.into()))
+}
+
+fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, store::StoreError> {
+    let refused = |reason: String| store::StoreError::Refused(reason);
+    if !data_dir.is_dir() {
+        return Err(refused(format!("`{}` is no data directory", data_dir.display())));
+    }
+    let keys_dir = keys.map_or_else(|| beside(data_dir, "-keys"), Path::to_path_buf);
+    // Never makes keys: new ones could only call an honest journal altered.
+    for key in ["organization.key", "log.key"] {
+        if !keys_dir.join(key).is_file() {
+            let directory = keys_dir.display();
+            return Err(refused(format!("no `{key}` in `{directory}`; name the directory of the keys with --keys")));
+        }
+    }
+    let origin = stored_origin(data_dir)?;
+    let keys = Keys::open_or_create(&keys_dir, &origin).map_err(|e| refused(e.to_string()))?;
+    let options = Options {
+        directory: data_dir.to_path_buf(),
+        origin,
+        keys,
+        projections: [gate::projections(), ops::triage::projections()].concat(),
+        clock: store::clock::SystemClock::shared(),
+        checkpoints: None,
+        vfs: None,
+        synchronous: "FULL",
+    };
+    if read_only { Store::open_read_only(options) } else { Store::open(options) }
+}
+
+/// The name of the log in a data directory, as its database has it.
+fn stored_origin(data_dir: &Path) -> Result<String, store::StoreError> {
+    use rusqlite::{Connection, OpenFlags};
+    let database = data_dir.join("journal.db");
+    let read = || -> rusqlite::Result<Vec<u8>> {
+        let connection = Connection::open_with_flags(&database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.query_row("SELECT value FROM meta WHERE name = 'origin'", [], |row| row.get(0))
+    };
+    let origin = read().map_err(|e| store::StoreError::Refused(format!("no journal in `{}`: {e}", data_dir.display())))?;
+    Ok(String::from_utf8_lossy(&origin).into_owned())
+}
+
+/// Files of checkpoints beside a data directory.
+fn kept_beside(data_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(beside(data_dir, "-checkpoints")) else { return Vec::new() };
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
+    files.sort();
+    files
+}
+
+/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
+fn beside(data_dir: &Path, suffix: &str) -> PathBuf {
+    let resolved = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf());
+    let mut name = resolved.file_name().map(OsString::from).unwrap_or_default();
+    name.push(suffix);
+    resolved.with_file_name(name)
+}
+
+fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(file)?, FILE_BYTES_MAX), &mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(|e| Failure::Other(anyhow::Error::new(e).context(format!("cannot read `{}`", file.display()))))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_split_after_their_signatures() {
+        let one = "origin\n7\nroot=\n\n\u{2014} key sig=\n";
+        let two = "origin\n9\nroot=\n\n\u{2014} key sig=\n\u{2014} witness sig=\n";
+        let table = [
+            ("one", one.to_owned(), vec![one.to_owned()]),
+            ("a blank line between", format!("{one}\n{two}"), vec![one.to_owned(), two.to_owned()]),
+            ("nothing between", format!("{one}{two}"), vec![one.to_owned(), two.to_owned()]),
+            ("no signature is no note", "origin\n7\nroot=\n".to_owned(), vec![]),
+            ("nothing", String::new(), vec![]),
+        ];
+        for (name, text, expected) in table {
+            assert_eq!(split_notes(&text), expected, "{name}");
+        }
+    }
+}

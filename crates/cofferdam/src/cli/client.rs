@@ -1,0 +1,206 @@
+//! The HTTP client of the commands: one server, one token, JSON both ways, and event streams.
+//!
+//! It never prints the token, follows no redirect and uses no proxy.
+
+use super::arguments::Global;
+use super::events::Events;
+use super::failure::Failure;
+use super::value;
+use reqwest::{Method, Url};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A server and the right to talk to it.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: secrets::Secret,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// As the command line says. Reads the token's file.
+    pub fn from_global(global: &Global) -> Result<Client, Failure> {
+        let token = std::fs::read(&global.token_file).map_err(|source| {
+            let path = global.token_file.display();
+            Failure::Other(anyhow::Error::new(source).context(format!(
+                "cannot read the token file `{path}`; name yours with --token-file or COFFERDAM_TOKEN_FILE"
+            )))
+        })?;
+        Client::new(&global.server, token)
+    }
+
+    /// For a server and a token; white space around the token is not part of it.
+    pub fn new(server: &str, token: Vec<u8>) -> Result<Client, Failure> {
+        let base = Url::parse(server)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| Failure::Misuse(format!("`{server}` is not a server; write it like http://127.0.0.1:7400")))?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .user_agent(concat!("cofferdam/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(anyhow::Error::from)?;
+        let token = token.trim_ascii().to_vec();
+        Ok(Client { http, base, token: secrets::Secret::new(token) })
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.call(Method::GET, path, query, None).await
+    }
+
+    /// `POST` of JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, &[], Some(body)).await
+    }
+
+    /// `POST` of JSON with a query.
+    pub async fn post_query(&self, path: &str, query: &[(&str, String)], body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, query, Some(body)).await
+    }
+
+    /// `DELETE`, with what it needs in the query or the body.
+    pub async fn delete(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, &[], body).await
+    }
+
+    /// A stream of server-sent events, which begins after event `after`.
+    pub async fn events(&self, path: &str, query: &[(&str, String)], after: Option<u64>) -> Result<Events, Failure> {
+        let mut request = self.request(Method::GET, path, query)?.header("accept", "text/event-stream");
+        if let Some(after) = after {
+            request = request.header("last-event-id", after.to_string());
+        }
+        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+        if response.status().is_success() {
+            return Ok(Events::new(response));
+        }
+        let status = response.status();
+        Err(refusal(status.as_u16(), &body_of(response).await.map_err(|e| self.unreachable(e))?))
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.request(method, path, query)?.timeout(Duration::from_secs(60));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+        let status = response.status();
+        let bytes = body_of(response).await.map_err(|e| self.unreachable(e))?;
+        if !status.is_success() {
+            return Err(refusal(status.as_u16(), &bytes));
+        }
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Failure::Failed(format!("the server's answer to `{path}` is not JSON: {e}")))
+    }
+
+    fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> Result<reqwest::RequestBuilder, Failure> {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query.iter().map(|(k, v)| (*k, v.as_str())));
+        }
+        let mut header = reqwest::header::HeaderValue::from_bytes(&[b"Bearer ", self.token.expose()].concat())
+            .map_err(|_| Failure::Failed("the token file holds no token: it has characters that no token has".into()))?;
+        header.set_sensitive(true);
+        Ok(self.http.request(method, url).header(reqwest::header::AUTHORIZATION, header))
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> Failure {
+        Failure::Unreachable { server: self.base.as_str().trim_end_matches('/').to_owned(), source: source.without_url() }
+    }
+}
+
+/// One segment of a path, with everything that could end it encoded.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(char::from(byte)),
+            // A dot could make `..`, which a URL resolves away.
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads RFC 9457 problem details; anything else is shown by its status.
+fn refusal(status: u16, body: &[u8]) -> Failure {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let title = match value::raw(&problem, "title") {
+        "" => http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("refused").to_owned(),
+        title => title.to_owned(),
+    };
+    let detail = match (value::raw(&problem, "detail"), value::raw(&problem, "place")) {
+        ("", _) => format!("the server answered {status}"),
+        (detail, "") => detail.to_owned(),
+        (detail, place) => format!("{detail} (at `{place}`)"),
+    };
+    Failure::Refused { status, title, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_say_what_the_server_said() {
+        let table: [(&str, u16, &str, &str); 3] = [
+            (
+                "problem details with a place",
+                400,
+                r#"{"title":"Bad request","detail":"expected a string","place":"/alerts/0"}"#,
+                "Bad request: expected a string (at `/alerts/0`)",
+            ),
+            ("no body", 503, "", "Service Unavailable: the server answered 503"),
+            ("a body that is no JSON", 404, "<html>", "Not Found: the server answered 404"),
+        ];
+        for (name, status, body, expected) in table {
+            assert_eq!(refusal(status, body.as_bytes()).to_string(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn segments_cannot_leave_their_place() {
+        assert_eq!(segment("ses-42"), "ses-42");
+        assert_eq!(segment("../a?b#c/d"), "%2E%2E%2Fa%3Fb%23c%2Fd");
+    }
+
+    #[test]
+    fn servers_are_urls() {
+        for bad in ["", "127.0.0.1:7400", "ftp://x", "http://"] {
+            assert!(matches!(Client::new(bad, Vec::new()), Err(Failure::Misuse(_))), "{bad}");
+        }
+    }
+}

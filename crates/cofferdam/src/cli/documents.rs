@@ -1,0 +1,218 @@
+//! `init`, `validate`, `apply`, `diff`, `get`, `describe`, `delete`: documents of configuration.
+
+use super::arguments::{Init, Validate};
+use super::client::{Client, segment};
+use super::failure::Failure;
+use super::screen::{Screen, yaml};
+use super::table::{Cell, Look, cell, fields, table};
+use super::value::{field, list, text, time};
+use crate::config::Kind;
+use clap::Args;
+use owo_colors::OwoColorize;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+pub(super) const GET_HELP: &str = "\
+Kinds: Agent, Toolset, Policy, Trigger, Channel; also in lower case and in the plural.
+
+Examples:
+  cofferdam get agents
+  cofferdam get policy defaults --output yaml";
+
+/// `cofferdam apply`
+#[derive(Args, Debug)]
+pub struct Apply {
+    /// A file of documents, or a directory of them
+    #[arg(short, long, value_name = "FILE|DIR")]
+    file: PathBuf,
+}
+
+/// `cofferdam diff`
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// A file of documents, or a directory of them
+    #[arg(short, long, value_name = "FILE|DIR")]
+    file: PathBuf,
+}
+
+/// `cofferdam get`
+#[derive(Args, Debug)]
+pub struct Get {
+    /// Which kind
+    kind: String,
+    /// Which one
+    name: Option<String>,
+}
+
+/// `cofferdam describe`
+#[derive(Args, Debug)]
+pub struct Describe {
+    /// Which kind
+    kind: String,
+    /// Which one
+    name: String,
+}
+
+/// `cofferdam delete`
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// Which kind
+    kind: String,
+    /// Which one
+    name: String,
+}
+
+/// Writes the starter document.
+pub fn init(init: &Init, screen: &mut Screen) -> Result<(), Failure> {
+    crate::config::init(&init.path).map_err(anyhow::Error::from)?;
+    screen.tell(&format!("wrote {}", init.path.display().bold()));
+    screen.tell("next: cofferdam validate, then cofferdam up");
+    Ok(())
+}
+
+/// Checks documents without a server.
+pub fn validate(validate: &Validate, screen: &mut Screen) -> Result<(), Failure> {
+    match crate::config::validate(&validate.path) {
+        Ok(found) => {
+            let value = json!({"valid": true, "found": found});
+            screen.data(&value, |value, _| format!("{} {}", "✓".green(), text(value, "found")))
+        }
+        Err(problems) => {
+            screen.tell(super::text::block(&problems).trim_end());
+            Err(Failure::Told)
+        }
+    }
+}
+
+/// Installs documents.
+pub async fn apply(apply: &Apply, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let documents = read(&apply.file, screen)?;
+    let answer = client.post("/api/v1/documents", &json!({ "documents": documents })).await?;
+    screen.data(&answer, |answer, columns| changes(answer, columns))
+}
+
+/// Shows what `apply` would change.
+pub async fn diff(diff: &Diff, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let documents = read(&diff.file, screen)?;
+    let query = [("dry_run", "true".to_owned())];
+    let answer = client.post_query("/api/v1/documents", &query, &json!({ "documents": documents })).await?;
+    screen.data(&answer, |answer, columns| changes(answer, columns))
+}
+
+/// Lists documents, or prints one.
+pub async fn get(get: &Get, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let kind = kind(&get.kind)?;
+    match &get.name {
+        Some(name) => {
+            let document = client.get(&path(kind, name), &[]).await?;
+            screen.data(&document, |document, columns| row_table(std::slice::from_ref(document), columns))
+        }
+        None => {
+            let documents = client.get(&format!("/api/v1/documents/{kind}"), &[]).await?;
+            screen.data(&documents, |documents, columns| row_table(list(documents, ""), columns))
+        }
+    }
+}
+
+/// Shows one document in full.
+pub async fn describe(describe: &Describe, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let document = client.get(&path(kind(&describe.kind)?, &describe.name), &[]).await?;
+    screen.data(&document, |document, columns| {
+        let head = fields(
+            columns,
+            &[
+                ("kind", text(document, "kind").into()),
+                ("name", cell(text(document, "name"), Look::Bold)),
+                ("owner", owner(document)),
+                ("generation", text(document, "generation").into()),
+                ("updated", time(document, "updated").into()),
+                ("entry", text(document, "entry").into()),
+            ],
+        );
+        let body = yaml(field(document, "document")).unwrap_or_default();
+        format!("{head}\n{}", super::text::block(&body))
+    })
+}
+
+/// Removes one document.
+pub async fn delete(delete: &Delete, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let kind = kind(&delete.kind)?;
+    let answer = client.delete(&path(kind, &delete.name), None).await?;
+    screen.data(&answer, |_, _| format!("{} {kind} {}", "deleted".red(), super::text::visible(&delete.name)))
+}
+
+/// Reads and checks documents here, so that errors can point into the files.
+fn read(path: &std::path::Path, screen: &mut Screen) -> Result<Vec<Value>, Failure> {
+    match crate::config::load(path) {
+        Ok(documents) => Ok(documents.into_iter().map(|document| document.value).collect()),
+        Err(problems) => {
+            screen.tell(super::text::block(&problems.render()).trim_end());
+            Err(Failure::Told)
+        }
+    }
+}
+
+fn path(kind: &str, name: &str) -> String {
+    format!("/api/v1/documents/{kind}/{}", segment(name))
+}
+
+/// The kind as documents write it.
+fn kind(text: &str) -> Result<&'static str, Failure> {
+    let known = || Kind::ALL.map(Kind::as_str).join(", ");
+    let kind = Kind::parse(text).ok_or_else(|| Failure::Misuse(format!("`{text}` is no kind; there are {}", known())))?;
+    Ok(kind.as_str())
+}
+
+fn owner(document: &Value) -> Cell {
+    match text(document, "owner").as_str() {
+        "directory" => cell("directory (read-only here)", Look::Dim),
+        other => other.into(),
+    }
+}
+
+fn row_table(documents: &[Value], columns: usize) -> String {
+    let row = |d: &Value| {
+        vec![
+            text(d, "kind").into(),
+            cell(text(d, "name"), Look::Bold),
+            text(d, "owner").into(),
+            text(d, "generation").into(),
+            time(d, "updated").into(),
+        ]
+    };
+    let headers = ["KIND", "NAME", "OWNER", "GENERATION", "UPDATED"];
+    table(columns, &headers, documents.iter().map(row).collect(), "no documents of this kind")
+}
+
+/// `+ Agent triage`, one line a change, with its diff when there is one.
+fn changes(answer: &Value, _columns: usize) -> String {
+    let changes = list(answer, "changes");
+    if changes.iter().all(|c| text(c, "change") == "unchanged") {
+        return "nothing changes".dimmed().to_string();
+    }
+    let mut out = String::new();
+    for change in changes {
+        let name = format!("{} {}", text(change, "kind"), text(change, "name"));
+        out.push_str(&match text(change, "change").as_str() {
+            "created" | "create" => format!("{} {name}\n", "+".green().bold()),
+            "deleted" | "delete" => format!("{} {name}\n", "-".red().bold()),
+            "unchanged" => format!("{}\n", format!("= {name}").dimmed()),
+            _ => format!("{} {name}\n", "~".yellow().bold()),
+        });
+        out.push_str(&super::text::diff(super::value::raw(change, "diff")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_three_spellings() {
+        for (text, expected) in [("Agent", "Agent"), ("policies", "Policy"), ("TRIGGER", "Trigger")] {
+            assert_eq!(kind(text).unwrap(), expected);
+        }
+        assert!(matches!(kind("Budget"), Err(Failure::Misuse(_))));
+    }
+}

@@ -1,0 +1,124 @@
+//! One journal entry as a line for people: what `audit tail`, `sessions watch` and the demo print.
+//!
+//! It reads entries as the server sent them and says nothing that does not stand in them.
+
+use super::table::{look_of, painted};
+use super::text::{cut, time_of_day};
+use super::value::{field, number, text};
+use owo_colors::OwoColorize;
+use serde_json::Value;
+
+/// `SEQUENCE TIME WHO WHAT`, cut to `columns`.
+#[must_use]
+pub fn line(entry: &Value, columns: usize) -> String {
+    let sequence = format!("{:>6}", number(entry, "sequence"));
+    let time = format!("{:<8}", time_of_day(field(entry, "timestamp").as_str().unwrap_or_default()));
+    let kind = text(entry, "kind");
+    let kind_shown = format!("{kind:<19}");
+    let actor = format!("{:<16}", text(entry, "actor"));
+    let room = columns.saturating_sub(6 + 2 + 8 + 2 + 19 + 2 + 16 + 2).max(20);
+    let what = cut(&what(entry), room);
+    let kind_shown = painted(&kind_shown, look_of(kind.rsplit('.').next().unwrap_or_default()));
+    format!("{}  {}  {kind_shown}  {}  {what}", sequence.dimmed(), time.dimmed(), actor.dimmed())
+}
+
+/// What an entry says, in words, as one safe line.
+#[must_use]
+pub fn what(entry: &Value) -> String {
+    let body = field(entry, "body");
+    let kind = text(entry, "kind");
+    let words: Vec<String> = match kind.as_str() {
+        "action.permitted" => vec![effect_and_target(body), because(body)],
+        "action.denied" => vec![effect_and_target(body), because(body)],
+        "action.denied_again" => {
+            vec![format!("{} more times like entry {}", text(body, "count"), text(body, "of"))]
+        }
+        "action.settled" => vec![text(body, "step"), text(body, "outcome"), text(body, "summary")],
+        "action.resolved" => vec![text(body, "step"), text(body, "resolution"), text(body, "reason")],
+        "approval.requested" => vec![text(body, "approval"), effect_and_target(body), because(body)],
+        "config.applied" | "config.deleted" => {
+            vec![format!("{} {} (generation {})", text(body, "kind"), text(body, "name"), text(body, "generation"))]
+        }
+        "stop.raised" | "stop.lifted" => vec![text(body, "scope"), text(body, "reason")],
+        _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
+        _ if kind.starts_with("session.") => {
+            vec![text(entry, "session"), text(body, "agent"), text(body, "title"), text(body, "reason")]
+        }
+        _ if kind.starts_with("incident.") => vec![
+            text(entry, "correlation"),
+            first(body, &["severity", "disposition", "status"]),
+            first(body, &["title", "reason", "resolution", "channel"]),
+        ],
+        _ => vec![brief(body)],
+    };
+    words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" · ")
+}
+
+/// `read git.log repository/shop`.
+#[must_use]
+pub fn effect_and_target(body: &Value) -> String {
+    [text(body, "effect"), text(body, "verb"), text(body, "resource")]
+        .into_iter()
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn because(body: &Value) -> String {
+    match (text(body, "reason"), text(body, "rule")) {
+        (reason, rule) if reason.is_empty() => rule,
+        (reason, _) => reason,
+    }
+}
+
+fn first(body: &Value, names: &[&str]) -> String {
+    names.iter().map(|name| text(body, name)).find(|t| !t.is_empty()).unwrap_or_default()
+}
+
+/// `key=value` of what is short, for kinds that nobody described here.
+fn brief(body: &Value) -> String {
+    let Some(fields) = body.as_object() else { return String::new() };
+    let words = fields.iter().filter(|(_, v)| !v.is_object() && !v.is_array() && !v.is_null());
+    words.map(|(k, v)| format!("{}={}", super::text::visible(k), super::value::shown(v))).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anstream::adapter::strip_str;
+    use serde_json::json;
+
+    #[test]
+    fn entries_in_words() {
+        let table = [
+            (
+                "a denial says what and why",
+                json!({"kind": "action.denied", "body": {"effect": "write", "verb": "http.request",
+                    "resource": "http://x/", "reason": "no rule opts in"}}),
+                "write http.request http://x/ · no rule opts in",
+            ),
+            (
+                "an outcome",
+                json!({"kind": "action.settled", "body": {"step": "log", "outcome": "success", "summary": "4 commits"}}),
+                "log · success · 4 commits",
+            ),
+            (
+                "a session",
+                json!({"kind": "session.created", "session": "ses-3", "body": {"agent": "triage", "title": "High\u{1b}"}}),
+                "ses-3 · triage · High␛",
+            ),
+            ("an unknown kind", json!({"kind": "x.y", "body": {"a": 1, "b": {"c": 2}}}), "a=1"),
+            ("no body at all", json!({"kind": "x.y"}), ""),
+        ];
+        for (name, entry, expected) in table {
+            assert_eq!(what(&entry), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_line_fits_its_width() {
+        let entry = json!({"sequence": 7, "timestamp": "2026-11-21T10:00:00Z", "kind": "action.permitted",
+            "actor": "agent:triage", "body": {"reason": "x".repeat(300)}});
+        assert!(super::super::text::width(&strip_str(&line(&entry, 100)).to_string()) <= 100);
+    }
+}

@@ -1,0 +1,43 @@
+//! `cofferdam journal`: maintenance of a data directory that no server uses.
+
+use super::audit::offline;
+use super::failure::Failure;
+use super::screen::Screen;
+use clap::{Args, Subcommand};
+use owo_colors::OwoColorize;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// `cofferdam journal`
+#[derive(Args, Debug)]
+pub struct Journal {
+    #[command(subcommand)]
+    command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Make every projection again from the entries, and say which were different
+    Rebuild {
+        /// The data directory
+        #[arg(long, value_name = "DIR", default_value = "./.cofferdam")]
+        data_dir: PathBuf,
+        /// The keys [default: DIR-keys]
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+}
+
+/// Runs it.
+pub fn run(journal: &Journal, screen: &mut Screen) -> Result<(), Failure> {
+    let JournalCommand::Rebuild { data_dir, keys } = &journal.command;
+    let store = offline::open_to_write(data_dir, keys.as_deref())?;
+    screen.progress("making projections again…");
+    let different = store.rebuild();
+    screen.progress_done();
+    let different = different.map_err(anyhow::Error::from)?;
+    screen.data(&json!({ "different": different }), |_, _| match different.is_empty() {
+        true => format!("{} every projection is what its entries say", "✓".green()),
+        false => format!("{} these were different and are replaced: {}", "!".yellow().bold(), different.join(", ")),
+    })
+}

@@ -1,0 +1,233 @@
+//! `cofferdam sessions`: runs of agents, step by step.
+
+use super::client::{Client, segment};
+use super::entry;
+use super::failure::Failure;
+use super::screen::Screen;
+use super::table::{Look, cell, fields, heading, table, word};
+use super::value::{field, list, text, time};
+use clap::{Args, Subcommand};
+use owo_colors::OwoColorize;
+use serde_json::{Value, json};
+
+pub(super) const HELP: &str = "\
+Examples:
+  cofferdam sessions list --state waiting
+  cofferdam sessions watch ses-42
+  cofferdam sessions resolve ses-42 --not-done --reason \"the pipeline shows no run\"";
+
+/// `cofferdam sessions`
+#[derive(Args, Debug)]
+pub struct Sessions {
+    #[command(subcommand)]
+    command: SessionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionsCommand {
+    /// List sessions, the newest first
+    List {
+        /// Only those in this state
+        #[arg(long, value_parser = ["created", "queued", "running", "waiting", "completed", "failed", "cancelled"])]
+        state: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show one session with the effect, decision and reason of every step
+    Show {
+        /// Which one: ses-42
+        id: String,
+    },
+    /// Follow a session: what happened, then what happens, until it ends
+    Watch {
+        /// Which one: ses-42
+        id: String,
+    },
+    /// Cancel a session: no further step, and what is in flight is cut
+    Cancel {
+        /// Which one: ses-42
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Say what became of a step whose outcome nobody knows
+    Resolve(Resolve),
+}
+
+#[derive(Args, Debug)]
+#[group(skip)]
+struct Resolve {
+    /// Which session: ses-42
+    id: String,
+    /// Which step, when more than one is uncertain
+    #[arg(long)]
+    step: Option<String>,
+    /// It was done
+    #[arg(long, required_unless_present = "not_done", conflicts_with = "not_done")]
+    done: bool,
+    /// It was not done, and may be proposed again
+    #[arg(long)]
+    not_done: bool,
+    /// Its result, as JSON
+    #[arg(long, value_name = "JSON", requires = "done", default_value = "null")]
+    result: String,
+    /// How you know
+    #[arg(long)]
+    reason: String,
+}
+
+/// Runs it.
+pub async fn run(sessions: &Sessions, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    match &sessions.command {
+        SessionsCommand::List { state, limit } => {
+            let mut query = vec![("limit", limit.to_string())];
+            query.extend(state.iter().map(|s| ("state", s.clone())));
+            let sessions = client.get("/api/v1/sessions", &query).await?;
+            screen.data(&sessions, |sessions, columns| rows(list(sessions, ""), columns))
+        }
+        SessionsCommand::Show { id } => {
+            let session = client.get(&path(id, ""), &[]).await?;
+            screen.data(&session, show)
+        }
+        SessionsCommand::Watch { id } => watch(id, client, screen).await,
+        SessionsCommand::Cancel { id, reason } => {
+            let session = client.post(&path(id, "/cancel"), &json!({ "reason": reason })).await?;
+            screen.data(&session, |session, columns| rows(std::slice::from_ref(session), columns))
+        }
+        SessionsCommand::Resolve(resolve) => {
+            let result: Value = serde_json::from_str(&resolve.result)
+                .map_err(|e| Failure::Misuse(format!("--result is not JSON: {e}")))?;
+            let mut body = json!({
+                "resolution": if resolve.done { "done" } else { "not_done" },
+                "reason": resolve.reason,
+            });
+            if let Some(object) = body.as_object_mut() {
+                if let Some(step) = &resolve.step {
+                    object.insert("step".into(), json!(step));
+                }
+                if resolve.done {
+                    object.insert("result".into(), result);
+                }
+            }
+            let call = client.post(&path(&resolve.id, "/resolve"), &body).await?;
+            screen.data(&call, |call, columns| steps(std::slice::from_ref(call), columns))
+        }
+    }
+}
+
+fn path(id: &str, rest: &str) -> String {
+    format!("/api/v1/sessions/{}{rest}", segment(id))
+}
+
+/// Prints every entry of a session until it ends. A lost connection is taken up after the last entry.
+async fn watch(id: &str, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let mut last = None;
+    loop {
+        let mut events = client.events(&path(id, "/events"), &[], last).await?;
+        loop {
+            match events.next().await {
+                Ok(Some(event)) if event.name == "end" => return Ok(()),
+                Ok(Some(event)) => {
+                    last = event.id.or(last);
+                    if !event.data.is_null() {
+                        screen.item(&event.data, entry::line)?;
+                    }
+                }
+                Ok(None) => break,
+                Err(failure) => {
+                    screen.tell(&format!("{} {failure}", "reconnecting:".dimmed()));
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
+fn rows(sessions: &[Value], columns: usize) -> String {
+    let row = |s: &Value| {
+        vec![
+            cell(text(s, "id"), Look::Bold),
+            word(text(s, "state")),
+            text(s, "agent").into(),
+            text(s, "actions").into(),
+            time(s, "updated").into(),
+            title(s).into(),
+        ]
+    };
+    let headers = ["ID", "STATE", "AGENT", "ACTIONS", "UPDATED", "TITLE"];
+    table(columns, &headers, sessions.iter().map(row).collect(), "no sessions")
+}
+
+fn title(session: &Value) -> String {
+    match (text(session, "title"), text(session, "reason")) {
+        (title, reason) if reason.is_empty() => title,
+        (title, reason) => format!("{title} ({reason})"),
+    }
+}
+
+/// A session and its steps.
+fn show(session: &Value, columns: usize) -> String {
+    let about = if field(session, "session").is_object() { field(session, "session") } else { session };
+    let head = fields(
+        columns,
+        &[
+            ("session", cell(text(about, "id"), Look::Bold)),
+            ("title", text(about, "title").into()),
+            ("agent", text(about, "agent").into()),
+            ("cause", text(about, "cause").into()),
+            ("state", word(text(about, "state"))),
+            ("reason", text(about, "reason").into()),
+            ("created", time(about, "created").into()),
+            ("updated", time(about, "updated").into()),
+            ("about", text(about, "correlation").into()),
+            ("tainted", if field(about, "taint").as_bool() == Some(true) { cell("yes", Look::Yellow) } else { "".into() }),
+        ],
+    );
+    format!("{head}\n{}", steps(list(session, "calls"), columns))
+}
+
+/// Steps with effect, decision, reason and outcome: two lines each, so that reasons are whole.
+pub(crate) fn steps(calls: &[Value], columns: usize) -> String {
+    if calls.is_empty() {
+        return "no steps yet".dimmed().to_string();
+    }
+    let row = |c: &Value| {
+        let outcome = match (text(c, "outcome"), text(c, "state")) {
+            (outcome, state) if outcome.is_empty() => state,
+            (outcome, _) => outcome,
+        };
+        let entry = [text(c, "permit"), text(c, "settled")].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>();
+        let why = [text(c, "reason"), text(c, "remedy"), text(c, "summary")];
+        vec![
+            cell(text(c, "step"), Look::Bold),
+            word(text(c, "effect")),
+            format!("{} {}", text(c, "verb"), text(c, "resource")).into(),
+            word(text(c, "decision")),
+            word(outcome),
+            cell(entry.join(", "), Look::Dim),
+            why.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join("; ").into(),
+        ]
+    };
+    let headers = ["STEP", "EFFECT", "ACTION", "DECISION", "OUTCOME", "ENTRIES", "WHY, AND WHAT CAME OF IT"];
+    heading("steps") + &table(columns, &headers, calls.iter().map(row).collect(), "no steps yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anstream::adapter::strip_str;
+
+    #[test]
+    fn a_session_shows_effect_decision_and_reason_of_each_step() {
+        let session = json!({"id": "ses-4", "agent": "triage", "state": "waiting", "reason": "approval apr-9",
+            "calls": [{"step": "restart", "effect": "write", "verb": "http.request", "resource": "http://x/",
+                "decision": "deny", "state": "denied", "reason": "no rule opts in", "remedy": "add a rule"}]});
+        let shown = strip_str(&show(&session, 160)).to_string();
+        for needed in ["ses-4", "approval apr-9", "restart", "write", "deny", "no rule opts in; add a rule"] {
+            assert!(shown.contains(needed), "{needed} is not in\n{shown}");
+        }
+    }
+}

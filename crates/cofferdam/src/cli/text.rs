@@ -1,0 +1,233 @@
+//! Text on its way to a terminal: what is hidden becomes visible, long lines are folded.
+//!
+//! Everything that came from outside passes [`visible`] or [`block`] before it is printed, so that no
+//! alert, commit message or diff can move the cursor, change a colour or hide a word.
+
+use owo_colors::OwoColorize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// One line: control characters become pictures (`␛`), other invisible ones their code (`<U+200B>`).
+#[must_use]
+pub fn visible(text: &str) -> String {
+    rendered(text, false, None)
+}
+
+/// Several lines: like [`visible`], but line ends stay and tabs become four spaces.
+#[must_use]
+pub fn block(text: &str) -> String {
+    rendered(text, true, None)
+}
+
+/// Like [`block`], with every character that was made visible shown in reverse: for approvals, where
+/// nothing may hide.
+#[must_use]
+pub fn marked(text: &str) -> String {
+    rendered(text, true, Some(&mut 0))
+}
+
+/// Number of characters that a reader would not see, or not see as what they are.
+#[must_use]
+pub fn hidden(text: &str) -> usize {
+    let mut count = 0;
+    let _ = rendered(text, true, Some(&mut count));
+    count
+}
+
+fn rendered(text: &str, lines: bool, mut marks: Option<&mut usize>) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match (c, lines) {
+            ('\n', true) => out.push('\n'),
+            ('\t', true) => out.push_str("    "),
+            _ => match substitute(c) {
+                None => out.push(c),
+                Some(shown) => match &mut marks {
+                    None => out.push_str(&shown),
+                    Some(count) => {
+                        **count += 1;
+                        out.push_str(&shown.red().reversed().to_string());
+                    }
+                },
+            },
+        }
+    }
+    out
+}
+
+/// What stands for a character that has no glyph of its own. The ranges are Unicode's categories Cc
+/// and Cf, the variation selectors and tag characters that can carry hidden text, and the blanks that
+/// are no spaces (Hangul fillers, Braille blank, line and paragraph separators).
+fn substitute(c: char) -> Option<String> {
+    match c {
+        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).map(String::from),
+        '\u{7f}' => Some("\u{2421}".to_owned()),
+        '\u{80}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{34f}'
+        | '\u{600}'..='\u{605}'
+        | '\u{61c}'
+        | '\u{6dd}'
+        | '\u{70f}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{2800}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0e}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}' => Some(format!("<U+{:04X}>", u32::from(c))),
+        _ => None,
+    }
+}
+
+/// Columns that `text` takes, ANSI sequences not counted.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    anstream::adapter::strip_str(text).to_string().width()
+}
+
+/// Cuts to `columns` with an ellipsis. For plain text.
+#[must_use]
+pub fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut taken = 1;
+    for c in text.chars() {
+        taken += c.width().unwrap_or(0);
+        if taken > columns {
+            break;
+        }
+        out.push(c);
+    }
+    out.truncate(out.trim_end().len());
+    out.push('…');
+    out
+}
+
+/// Folds at spaces into lines of at most `columns`; longer words are cut apart. For plain text.
+#[must_use]
+pub fn fold(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(8);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let mut word = word.to_owned();
+        if !line.is_empty() && line.width() + 1 + word.width() > columns {
+            lines.push(std::mem::take(&mut line));
+        }
+        while word.width() > columns {
+            let mut head = String::new();
+            while let Some(c) = word.chars().next() {
+                if head.width() + c.width().unwrap_or(0) > columns {
+                    break;
+                }
+                head.push(c);
+                word.remove(0);
+            }
+            lines.push(head);
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    if !line.is_empty() || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+/// A unified diff with its lines coloured; everything in it made visible.
+#[must_use]
+pub fn diff(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let shown = marked(line);
+        let coloured = match line.as_bytes().first() {
+            _ if line.starts_with("+++") || line.starts_with("---") => shown.bold().to_string(),
+            Some(b'+') => shown.green().to_string(),
+            Some(b'-') => shown.red().to_string(),
+            Some(b'@') => shown.cyan().to_string(),
+            _ => shown,
+        };
+        out.push_str(&coloured);
+        out.push('\n');
+    }
+    out
+}
+
+/// A time as sent, shorter: `2026-11-21T10:00:00.123Z` becomes `2026-11-21 10:00:00`.
+#[must_use]
+pub fn moment(text: &str) -> String {
+    let text = visible(text);
+    match (text.get(..10), text.get(10..11), text.get(11..19)) {
+        (Some(day), Some("T"), Some(time)) => format!("{day} {time}"),
+        _ => text,
+    }
+}
+
+/// The time of day alone.
+#[must_use]
+pub fn time_of_day(text: &str) -> String {
+    let moment = moment(text);
+    moment.split_once(' ').map_or(moment.clone(), |(_, time)| time.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_becomes_visible() {
+        let table = [
+            ("plain text stays", "deploy 1a2b über 日本", "deploy 1a2b über 日本"),
+            ("an escape sequence moves nothing", "a\u{1b}[2Jb", "a␛[2Jb"),
+            ("a line end does not start a row", "a\nb\r", "a␊b␍"),
+            ("delete", "a\u{7f}", "a␡"),
+            ("C1 control", "a\u{9b}31m", "a<U+009B>31m"),
+            ("zero width space", "a\u{200b}b", "a<U+200B>b"),
+            ("right-to-left override", "a\u{202e}b", "a<U+202E>b"),
+            ("tag characters", "a\u{e0041}", "a<U+E0041>"),
+            ("variation selectors that carry bytes", "a\u{fe01}\u{e0100}", "a<U+FE01><U+E0100>"),
+        ];
+        for (name, text, expected) in table {
+            assert_eq!(visible(text), expected, "{name}");
+        }
+        assert_eq!(block("a\n\tb\u{1b}"), "a\n    b␛");
+        assert_eq!(hidden("a\n\tb\u{1b}\u{200b}"), 2);
+    }
+
+    #[test]
+    fn folding_keeps_every_word_and_the_width() {
+        let text = "the error rate of shop rose to 41.3 % supercalifragilistic after commit";
+        for columns in 8..40 {
+            let lines = fold(text, columns);
+            assert!(lines.iter().all(|l| l.width() <= columns), "{columns}: {lines:?}");
+            let joined: String = lines.concat().split_whitespace().collect();
+            assert_eq!(joined, text.split_whitespace().collect::<String>(), "{columns}");
+        }
+        assert_eq!(fold("", 20), [""]);
+    }
+
+    #[test]
+    fn cutting_counts_columns() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("日本語", 4), "日…");
+    }
+
+    #[test]
+    fn times_are_shortened_only_when_they_are_times() {
+        assert_eq!(moment("2026-11-21T10:00:00.123Z"), "2026-11-21 10:00:00");
+        assert_eq!(time_of_day("2026-11-21T10:00:00.123Z"), "10:00:00");
+        assert_eq!(moment("soon\u{1b}"), "soon␛");
+    }
+}

@@ -1,0 +1,103 @@
+//! `cofferdam tokens`: who may talk to the platform.
+
+use super::client::{Client, segment};
+use super::failure::Failure;
+use super::screen::Screen;
+use super::table::{Look, cell, table, word};
+use super::value::{field, list, raw, text, time};
+use clap::{Args, Subcommand};
+use owo_colors::OwoColorize;
+use serde_json::{Value, json};
+
+pub(super) const HELP: &str = "\
+Examples:
+  cofferdam tokens create --person alice --role approver --role viewer
+  cofferdam tokens create --trigger alertmanager > /run/secrets/alertmanager
+  cofferdam tokens revoke tok-12
+
+Roles: admin, operator, approver, auditor, viewer.";
+
+/// `cofferdam tokens`
+#[derive(Args, Debug)]
+pub struct Tokens {
+    #[command(subcommand)]
+    command: TokensCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokensCommand {
+    /// Make a token; the secret is printed this once, alone on standard output
+    Create(Create),
+    /// List tokens, never their secrets
+    List,
+    /// End a token now
+    Revoke {
+        /// Which one: tok-12
+        id: String,
+    },
+}
+
+#[derive(Args, Debug)]
+#[group(skip)]
+struct Create {
+    /// For a person
+    #[arg(long, value_name = "NAME", required_unless_present = "trigger", conflicts_with = "trigger")]
+    person: Option<String>,
+    /// For a trigger: may send to it and nothing else
+    #[arg(long, value_name = "NAME")]
+    trigger: Option<String>,
+    /// What the person may do; may be given several times
+    #[arg(long = "role", value_name = "ROLE", value_parser = ["admin", "operator", "approver", "auditor", "viewer"], default_value = "viewer", conflicts_with = "trigger")]
+    roles: Vec<String>,
+    /// Ends by itself at this time, in RFC 3339
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+}
+
+/// Runs it.
+pub async fn run(tokens: &Tokens, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    match &tokens.command {
+        TokensCommand::Create(new) => create(new, client, screen).await,
+        TokensCommand::List => {
+            let tokens = client.get("/api/v1/tokens", &[]).await?;
+            screen.data(&tokens, |tokens, columns| rows(list(tokens, ""), columns))
+        }
+        TokensCommand::Revoke { id } => {
+            let answer = client.delete(&format!("/api/v1/tokens/{}", segment(id)), None).await?;
+            screen.data(&answer, |_, _| format!("{} {}", "revoked".red(), super::text::visible(id)))
+        }
+    }
+}
+
+async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let mut body = match (&new.person, &new.trigger) {
+        (_, Some(trigger)) => json!({
+            "principal": format!("service:trigger/{trigger}"), "roles": ["trigger"], "trigger": trigger,
+        }),
+        (Some(person), None) => json!({"principal": format!("person:{person}"), "roles": new.roles}),
+        (None, None) => return Err(Failure::Misuse("name a --person or a --trigger".into())),
+    };
+    if let (Some(expires), Some(object)) = (&new.expires, body.as_object_mut()) {
+        object.insert("expires".into(), json!(expires));
+    }
+    let made = client.post("/api/v1/tokens", &body).await?;
+    let about = if field(&made, "token").is_object() { field(&made, "token") } else { &made };
+    screen.tell(&format!("{} for {}; it is shown this once:", text(about, "id").bold(), text(about, "principal")));
+    screen.data(&made, |made, _| super::text::visible(raw(made, "secret")))
+}
+
+fn rows(tokens: &[Value], columns: usize) -> String {
+    let row = |t: &Value| {
+        let state = if field(t, "revoked").as_bool() == Some(true) { cell("revoked", Look::Red) } else { word("ready") };
+        vec![
+            cell(text(t, "id"), Look::Bold),
+            text(t, "principal").into(),
+            text(t, "roles").into(),
+            time(t, "created").into(),
+            time(t, "expires").into(),
+            state,
+        ]
+    };
+    let headers = ["ID", "PRINCIPAL", "ROLES", "CREATED", "EXPIRES", "STATE"];
+    table(columns, &headers, tokens.iter().map(row).collect(), "no tokens")
+}
