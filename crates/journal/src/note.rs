@@ -130,6 +130,9 @@ impl Verifier {
             .rsplit_once("\n\n")
             .ok_or_else(|| malformed("no blank line"))?;
         let text = note.get(..=text.len()).ok_or_else(|| malformed("no text"))?;
+        if signatures.is_empty() {
+            return Err(malformed("no signature"));
+        }
         let lines = signatures
             .strip_suffix('\n')
             .ok_or_else(|| malformed("last line is not ended"))?;

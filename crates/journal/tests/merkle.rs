@@ -44,7 +44,10 @@ impl Naive {
         let (mut path, sibling) = if m < half(width) {
             (self.path(m, range.start..middle), self.root(middle..range.end))
         } else {
-            (self.path(m - half(width), middle..range.end), self.root(range.start..middle))
+            (
+                self.path(m - half(width), middle..range.end),
+                self.root(range.start..middle),
+            )
         };
         path.push(sibling);
         path
@@ -57,9 +60,15 @@ impl Naive {
         }
         let middle = range.start + half(width);
         let (mut proof, sibling) = if m <= half(width) {
-            (self.subproof(m, range.start..middle, known), self.root(middle..range.end))
+            (
+                self.subproof(m, range.start..middle, known),
+                self.root(middle..range.end),
+            )
         } else {
-            (self.subproof(m - half(width), middle..range.end, false), self.root(range.start..middle))
+            (
+                self.subproof(m - half(width), middle..range.end, false),
+                self.root(range.start..middle),
+            )
         };
         proof.push(sibling);
         proof
@@ -82,7 +91,14 @@ impl Tree {
     fn of(size: u64) -> Tree {
         let mut levels = vec![(0..size).map(leaf).collect::<Vec<_>>()];
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
-            levels.push(below.as_chunks().0.iter().map(|[left, right]| node_hash(left, right)).collect());
+            levels.push(
+                below
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|[left, right]| node_hash(left, right))
+                    .collect(),
+            );
         }
         Tree(levels)
     }
@@ -91,7 +107,11 @@ impl Tree {
 impl Nodes for Tree {
     type Error = Infallible;
     fn node(&self, level: u8, index: u64) -> Result<Option<Hash>, Infallible> {
-        Ok(self.0.get(usize::from(level)).and_then(|level| level.get(index as usize)).copied())
+        Ok(self
+            .0
+            .get(usize::from(level))
+            .and_then(|level| level.get(index as usize))
+            .copied())
     }
 }
 
@@ -105,8 +125,16 @@ fn a_growing_tree_has_the_root_of_its_leaves() {
         assert_eq!(again.as_ref(), Some(&frontier));
         frontier.append(leaf(size));
     }
-    assert_eq!(Frontier::from_parts(3, vec![leaf(0)]), None, "three leaves have two perfect subtrees");
-    assert_eq!(Frontier::from_parts(u64::MAX, vec![leaf(0); 64]), None, "no journal is that long");
+    assert_eq!(
+        Frontier::from_parts(3, vec![leaf(0)]),
+        None,
+        "three leaves have two perfect subtrees"
+    );
+    assert_eq!(
+        Frontier::from_parts(u64::MAX, vec![leaf(0); 64]),
+        None,
+        "no journal is that long"
+    );
 }
 
 #[test]
@@ -118,11 +146,19 @@ fn every_leaf_of_every_tree_has_the_path_that_the_rfc_defines_and_it_holds() {
             let Ok(proof) = inclusion_proof(&tree, index, size);
             assert_eq!(proof, Some(naive.path(index, 0..size)), "{index} of {size}");
             let proof = proof.unwrap_or_default();
-            assert_eq!(verify_inclusion(index, size, &leaf(index), &proof, &root), Ok(()), "{index} of {size}");
+            assert_eq!(
+                verify_inclusion(index, size, &leaf(index), &proof, &root),
+                Ok(()),
+                "{index} of {size}"
+            );
         }
         assert_eq!(inclusion_proof(&tree, size, size), Ok(None));
     }
-    assert_eq!(inclusion_proof(&tree, 0, LEAVES + 1), Ok(None), "the tree is not that large");
+    assert_eq!(
+        inclusion_proof(&tree, 0, LEAVES + 1),
+        Ok(None),
+        "the tree is not that large"
+    );
 }
 
 #[test]
@@ -135,12 +171,24 @@ fn every_tree_extends_every_smaller_one_by_the_proof_that_the_rfc_defines() {
             let Ok(proof) = consistency_proof(&tree, old, new);
             assert_eq!(proof, Some(naive.subproof(old, 0..new, true)), "{old} to {new}");
             let proof = proof.unwrap_or_default();
-            assert_eq!(verify_consistency(old, new, &old_root, &new_root, &proof), Ok(()), "{old} to {new}");
+            assert_eq!(
+                verify_consistency(old, new, &old_root, &new_root, &proof),
+                Ok(()),
+                "{old} to {new}"
+            );
         }
     }
-    assert_eq!(consistency_proof(&tree, 0, 5), Ok(None), "anything extends nothing");
+    assert_eq!(
+        consistency_proof(&tree, 0, 5),
+        Ok(None),
+        "anything extends nothing"
+    );
     assert_eq!(consistency_proof(&tree, 6, 5), Ok(None));
-    assert_eq!(consistency_proof(&tree, 5, LEAVES + 1), Ok(None), "the tree is not that large");
+    assert_eq!(
+        consistency_proof(&tree, 5, LEAVES + 1),
+        Ok(None),
+        "the tree is not that large"
+    );
 }
 
 #[test]
@@ -167,7 +215,11 @@ fn a_proof_holds_for_nothing_else() {
         ("the largest numbers",   u64::MAX - 1, u64::MAX, 13, vec![root; 63],             Err(ProofError::Root)),
     ];
     for (name, index, size, of, proof, expected) in table {
-        assert_eq!(verify_inclusion(index, size, &leaf(of), &proof, &root), expected, "{name}");
+        assert_eq!(
+            verify_inclusion(index, size, &leaf(of), &proof, &root),
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -191,6 +243,10 @@ fn no_history_extends_what_it_does_not_contain() {
         ("the largest numbers",         1 << 63, u64::MAX, old, new,  vec![old],     Err(ProofError::Root)),
     ];
     for (name, old_size, new_size, old, new, proof, expected) in table {
-        assert_eq!(verify_consistency(old_size, new_size, &old, &new, &proof), expected, "{name}");
+        assert_eq!(
+            verify_consistency(old_size, new_size, &old, &new, &proof),
+            expected,
+            "{name}"
+        );
     }
 }
