@@ -3,8 +3,40 @@
 //! `up`, the demo and the tests all start it here, so what they run is the same thing. It decides
 //! nothing about actions: that is the gate's.
 
+mod administrator;
+mod background;
+mod configuration;
+mod origin;
+mod watch;
+
+pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
+pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
+
+use crate::health::{Cell, Part, Report, Status, Verification};
+use crate::server;
+use crate::server::metrics::Metrics;
+use anyhow::Context as _;
+use gate::Gate;
+use ops::Triage;
+use runtime::{Runtime, Settings};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use store::clock::{SharedClock, SystemClock};
+use store::{Keys, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch as channel};
+use tokio::task::JoinSet;
+
+/// Notifications that are taken at once; more are told to come again.
+const INTAKE_MAX: usize = 64;
+/// How long running sessions may take to settle when the platform stops.
+const RUNTIME_GRACE: Duration = Duration::from_secs(15);
+/// How long deliveries may take when the platform stops.
+const TRIAGE_GRACE: Duration = Duration::from_secs(5);
+/// Free space below which `health` warns, in bytes.
+const DISK_LOW: u64 = 64 * 1024 * 1024;
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -17,14 +49,16 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Whether changes below `config` are applied as they happen.
     pub watch: bool,
-    /// The name under which checkpoints are signed. `None`: the one that the store already has,
-    /// or `cofferdam.local/HOSTNAME` on first start.
+    /// The name under which checkpoints are signed. `None`: the one that the data directory has, or
+    /// [`DEFAULT_ORIGIN`] on first start.
     pub origin: Option<String>,
     /// The file outside the data directory that checkpoints are appended to. `None`: the default
     /// beside the data directory.
     pub checkpoints: Option<PathBuf>,
     /// The person whom the first start makes administrator. `None`: `$USER`, or `admin`.
     pub administrator: Option<String>,
+    /// The clock. `None`: the machine's.
+    pub clock: Option<SharedClock>,
 }
 
 impl Options {
@@ -39,15 +73,103 @@ impl Options {
             origin: None,
             checkpoints: None,
             administrator: None,
+            clock: None,
+        }
+    }
+}
+
+/// What handlers and background tasks share.
+pub struct App {
+    /// The one gate.
+    pub gate: Arc<Gate>,
+    /// Sessions.
+    pub runtime: Arc<Runtime>,
+    /// Incidents.
+    pub triage: Arc<Triage>,
+    /// Documents.
+    pub configuration: Configuration,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The clock of the store.
+    pub clock: SharedClock,
+    /// Slots for notifications.
+    pub intake: Semaphore,
+    /// One slot for verification on demand.
+    pub verifying: Arc<Semaphore>,
+    /// Turns true when the platform stops.
+    pub draining: channel::Receiver<bool>,
+    verification: Cell<Verification>,
+    /// Of the timers, on the monotonic clock.
+    heartbeat: Cell<Option<Duration>>,
+}
+
+impl App {
+    /// Every part and the worst of them.
+    #[must_use]
+    pub fn health(&self) -> Report {
+        let now = self.clock.monotonic();
+        Report::of(vec![
+            self.store_health(),
+            self.verification.get().part(),
+            Part::alive("runtime", Some(self.runtime.heartbeat()), now),
+            self.triage_health(),
+            self.configuration.health(),
+            Part::alive("background", self.heartbeat.get(), now),
+            disk_health(self.gate.store().directory()),
+        ])
+    }
+
+    fn store_health(&self) -> Part {
+        let entries = *self.gate.store().committed().borrow();
+        match (self.gate.store().health(), self.gate.unsettled()) {
+            (store::Health::Ready, 0) => Part::new("store", Status::Healthy, format!("{entries} entries")),
+            (store::Health::Ready, n) => {
+                Part::new("store", Status::Degraded, format!("{n} outcomes wait to be recorded"))
+            }
+            (store::Health::Unavailable(why), _) => {
+                let detail = format!("refuses new actions, tries again by itself: {why}");
+                Part::new("store", Status::Unhealthy, detail)
+            }
+            (store::Health::Corrupt(finding), _) => {
+                Part::new("store", Status::Unhealthy, format!("acting has stopped: {finding}"))
+            }
+        }
+    }
+
+    /// Triage lives by its journal: it is as well as reading its incidents is.
+    fn triage_health(&self) -> Part {
+        match self.triage.incidents(1) {
+            Ok(_) => Part::new("triage", Status::Healthy, "takes notifications"),
+            Err(error) => Part::new("triage", Status::Unhealthy, error.to_string()),
+        }
+    }
+}
+
+fn disk_health(directory: &Path) -> Part {
+    match rustix::fs::statvfs(directory) {
+        Err(error) => Part::new("disk", Status::Degraded, format!("cannot be asked: {error}")),
+        Ok(space) => {
+            let free = space.f_bavail.saturating_mul(space.f_frsize);
+            let status = if free < DISK_LOW { Status::Degraded } else { Status::Healthy };
+            Part::new("disk", status, format!("{} MiB free", free / (1024 * 1024)))
         }
     }
 }
 
 /// A started platform. Dropping it without [`Running::shutdown`] stops it without draining.
-#[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
     admin_token_file: PathBuf,
+    app: Arc<App>,
+    stop: channel::Sender<bool>,
+    server: tokio::task::JoinHandle<()>,
+    tasks: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Running {
@@ -65,20 +187,120 @@ impl Running {
 
     /// The 0600 file that holds the administrator's token: `<data-dir>/admin.token`.
     #[must_use]
-    pub fn admin_token_file(&self) -> &std::path::Path {
+    pub fn admin_token_file(&self) -> &Path {
         &self.admin_token_file
     }
 
+    /// What it runs on.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
     /// Stops accepting, drains the runtime and triage, and closes the store.
-    #[expect(clippy::unused_async, reason = "the signature others code against; filled in next")]
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        let _ = (&mut self.server).await;
+        self.app.runtime.drain(RUNTIME_GRACE).await;
+        self.app.triage.drain(TRIAGE_GRACE).await;
+        self.tasks.shutdown().await;
+        if let Err(error) = self.app.gate.flush().await {
+            tracing::error!(%error, "something could not be recorded before the end");
+        }
+        if let Err(error) = self.app.gate.store().close().await {
+            tracing::error!(%error, "the journal was not closed well; the next start recovers it");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
 }
 
 /// Opens everything and starts serving.
 ///
 /// # Errors
 /// What could not be opened, read or bound, with what to do about it.
-#[expect(clippy::unused_async, reason = "the signature others code against; filled in next")]
 pub async fn start(options: Options) -> anyhow::Result<Running> {
-    anyhow::bail!("cannot start on `{}` yet", options.data_dir.display())
+    // 1. The port first: whoever cannot listen should change nothing.
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on `{}`; choose another address with --listen", options.listen))?;
+    let address = listener.local_addr().context("cannot tell the listener's address")?;
+    // 2. The journal, and in it what everything else is recomputed from.
+    let store = open_store(&options).await?;
+    let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
+    let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
+    let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime));
+    // 3. What may act: nothing, until configuration says so.
+    let incidents = Triage::search(store.clone());
+    let configuration =
+        Configuration::new(Arc::clone(&gate), Arc::clone(&runtime), Arc::clone(&triage), incidents);
+    configuration.restore().context("cannot read the stored documents")?;
+    if let Some(path) = &options.config {
+        configuration.synchronize(path).await.map_err(|error| anyhow::anyhow!(error.render()))?;
+    }
+    let admin_token_file = administrator::ensure(&gate, &options).await?;
+    let (stop, draining) = channel::channel(false);
+    let app = Arc::new(App {
+        clock: store.clock(),
+        gate,
+        runtime,
+        triage,
+        configuration,
+        metrics: Metrics::default(),
+        intake: Semaphore::new(INTAKE_MAX),
+        verifying: Arc::new(Semaphore::new(1)),
+        draining,
+        verification: Cell::default(),
+        heartbeat: Cell::default(),
+    });
+    // 4. Only now anything moves: what a crash interrupted, then timers, then callers.
+    app.runtime.start().await.context("cannot take up the sessions")?;
+    app.triage.start().await.context("cannot take up the incidents")?;
+    let tasks = background::spawn(&app, &options);
+    let server = tokio::spawn(server::serve(listener, server::router(Arc::clone(&app)), app.draining.clone()));
+    Ok(Running { address, admin_token_file, app, stop, server, tasks })
+}
+
+/// Opening reads and checks the tail of the journal, so it is done beside the async threads.
+async fn open_store(options: &Options) -> anyhow::Result<Store> {
+    let options = options.clone();
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<Store> {
+        let directory = &options.data_dir;
+        let origin = origin::settle(directory, options.origin.as_deref())?;
+        let keys = Keys::open_or_create(&beside(directory, "-keys"), &origin)?;
+        let checkpoints = checkpoints_file(&options, &origin);
+        let mut projections = gate::projections();
+        projections.extend(ops::triage::projections());
+        Ok(Store::open(store::Options {
+            directory: directory.clone(),
+            origin,
+            keys,
+            projections,
+            clock: options.clock.clone().unwrap_or_else(SystemClock::shared),
+            checkpoints: Some(checkpoints),
+            vfs: None,
+            synchronous: "FULL",
+        })?)
+    });
+    opened.await.context("opening the journal was interrupted")?
+}
+
+/// The file that checkpoints are appended to: as given, or `<data-dir>-checkpoints/ORIGIN.txt`.
+fn checkpoints_file(options: &Options, origin: &str) -> PathBuf {
+    options.checkpoints.clone().unwrap_or_else(|| {
+        beside(&options.data_dir, "-checkpoints").join(format!("{}.txt", origin.replace('/', "_")))
+    })
+}
+
+/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
+#[must_use]
+pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
+    let name = directory.file_name().map_or_else(|| "cofferdam".into(), std::ffi::OsStr::to_os_string);
+    let mut name = name;
+    name.push(suffix);
+    directory.with_file_name(name)
 }

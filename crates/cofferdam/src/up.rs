@@ -1,7 +1,18 @@
 //! `cofferdam up`: runs the platform in the foreground until it is told to stop.
 
+use crate::app::{self, Options};
+use anyhow::Context as _;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What is used when no `--config` is given and it exists.
+const DEFAULT_CONFIG: &str = "cofferdam.yaml";
+/// Threads that run async code. Work is small; what blocks has threads of its own.
+const WORKER_THREADS: usize = 2;
+/// Threads for what blocks: reading configuration, verification.
+const BLOCKING_THREADS: usize = 8;
 
 /// What `cofferdam up` was asked for. The command line is parsed in `cli`.
 #[derive(Clone, Debug)]
@@ -27,5 +38,97 @@ pub struct Arguments {
 /// # Errors
 /// What could not be opened or bound, with what to do about it.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    anyhow::bail!("cannot listen on `{}` yet", arguments.listen)
+    check_listen(&arguments)?;
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(serve(arguments))
+}
+
+/// Tokens would go over the network in clear text.
+fn check_listen(arguments: &Arguments) -> anyhow::Result<()> {
+    let address = arguments.listen;
+    if address.ip().is_loopback() || arguments.listen_without_tls {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "`{address}` can be reached from other machines, and there is no TLS yet: tokens would be sent in clear text. \
+         Listen on 127.0.0.1 behind a proxy that ends TLS, or say --listen-without-tls"
+    )
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+    let config = arguments.config.or_else(|| Path::new(DEFAULT_CONFIG).is_file().then(|| DEFAULT_CONFIG.into()));
+    if config.is_none() {
+        tracing::warn!("there is no configuration, so no agent can act; `cofferdam init` writes one to start from");
+    }
+    let running = app::start(Options {
+        listen: arguments.listen,
+        config,
+        watch: true,
+        origin: arguments.origin,
+        checkpoints: arguments.checkpoints,
+        ..Options::new(arguments.data_dir)
+    })
+    .await?;
+    tracing::info!("listening on {}", running.url());
+    tracing::info!("the administrator's token is in `{}`", running.admin_token_file().display());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: what runs may settle; interrupt again to end at once");
+    tokio::select! {
+        () = running.shutdown() => tracing::info!("stopped"),
+        _ = interrupt.recv() => tracing::warn!("ended without draining; the next start recovers"),
+        _ = terminate.recv() => tracing::warn!("ended without draining; the next start recovers"),
+    }
+    Ok(())
+}
+
+/// `COFFERDAM_LOG` takes the filter of tracing: `info`, `debug`, `gate=debug,info`.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("COFFERDAM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let built = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .finish();
+    // Somebody who embeds us may have set up logging before; theirs stays.
+    let _ = tracing::subscriber::set_global_default(built);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_listened_on_without_saying_so() {
+        let table = [
+            ("127.0.0.1:0", false, true),
+            ("[::1]:0", false, true),
+            ("0.0.0.0:0", false, false),
+            ("10.0.0.1:0", false, false),
+            ("0.0.0.0:0", true, true),
+        ];
+        for (listen, listen_without_tls, expected) in table {
+            let arguments = Arguments {
+                listen: listen.parse().unwrap(),
+                listen_without_tls,
+                data_dir: PathBuf::new(),
+                config: None,
+                origin: None,
+                checkpoints: None,
+            };
+            assert_eq!(check_listen(&arguments).is_ok(), expected, "{listen}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Names that begin so are the platform's own.
-const RESERVED_PREFIX: &str = "cofferdam-";
+const RESERVED_PREFIXES: [&str; 2] = ["cofferdam-", "built-in-"];
 
 /// One generation of configuration, ready to be put in force.
 #[derive(Clone)]
@@ -49,10 +49,11 @@ pub fn compile(
 ) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
-    let policies = policies(documents, &mut problems);
+    let (notifier, notifier_authority, built_in) = ops::channel::authority();
+    let policies = policies(documents, built_in, &mut problems);
     let toolsets = toolsets(documents, incidents, &mut problems);
     let mut agents = BTreeMap::new();
-    let mut authorities = BTreeMap::new();
+    let mut authorities = BTreeMap::from([(notifier, Arc::new(notifier_authority))]);
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
     for document in documents {
@@ -89,8 +90,8 @@ fn index<'d>(documents: &'d [Document], problems: &mut Vec<Problem>) -> Index<'d
     let mut index = Index::new();
     for document in documents {
         let Document { kind, name, .. } = document;
-        if matches!(kind, Kind::Agent | Kind::Policy) && name.starts_with(RESERVED_PREFIX) {
-            let what = format!("names that begin with `{RESERVED_PREFIX}` are the platform's own; use another");
+        if let Some(prefix) = RESERVED_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+            let what = format!("names that begin with `{prefix}` are the platform's own; use another");
             problems.push(document.problem("/metadata/name", what));
         }
         if let Some(first) = index.insert((*kind, name.as_str()), document) {
@@ -106,9 +107,13 @@ fn index<'d>(documents: &'d [Document], problems: &mut Vec<Problem>) -> Index<'d
 }
 
 /// Every policy by itself first, so that an error is found in its document. `None` after an error.
-fn policies(documents: &[Document], problems: &mut Vec<Problem>) -> Option<PolicySet> {
+fn policies(
+    documents: &[Document],
+    built_in: (String, PolicyDocument),
+    problems: &mut Vec<Problem>,
+) -> Option<PolicySet> {
     let before = problems.len();
-    let mut all: Vec<(String, PolicyDocument)> = platform_policies();
+    let mut all = vec![built_in];
     for document in documents {
         if let Spec::Policy(spec) = &document.spec {
             let one = [(document.name.clone(), spec.clone())];
@@ -123,11 +128,6 @@ fn policies(documents: &[Document], problems: &mut Vec<Problem>) -> Option<Polic
         return None;
     }
     PolicySet::load(&all).map_err(|error| problems.push(Problem::plain(error.to_string()))).ok()
-}
-
-/// What the platform itself needs, besides what is written in documents.
-fn platform_policies() -> Vec<(String, PolicyDocument)> {
-    Vec::new()
 }
 
 fn toolsets(documents: &[Document], incidents: &Arc<dyn IncidentSearch>, problems: &mut Vec<Problem>) -> Bound {
@@ -245,13 +245,11 @@ fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems:
 fn channel(document: &Document, spec: &ChannelSpec, problems: &mut Vec<Problem>) {
     match spec {
         ChannelSpec::Log {} => {}
-        ChannelSpec::Webhook { url, secret_ref: SecretRef::File(path), .. } => {
+        ChannelSpec::Webhook { secret_ref: SecretRef::File(path), .. } => {
             absolute(document, "/spec/secretRef/file", path, problems);
-            match reqwest::Url::parse(url) {
-                Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.username().is_empty() => {}
-                Ok(_) => problems.push(document.problem("/spec/url", "use http or https, without a name or password")),
-                Err(error) => problems.push(document.problem("/spec/url", format!("not a URL: {error}"))),
-            }
         }
+    }
+    if let Err(what) = spec.check() {
+        problems.push(document.problem("/spec/url", what));
     }
 }

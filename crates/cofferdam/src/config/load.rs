@@ -42,15 +42,16 @@ pub fn load(path: &Path) -> Result<Vec<Document>, Problems> {
     if problems.is_empty() { Ok(documents) } else { Err(Problems(problems)) }
 }
 
-/// Reads documents that came as JSON through the API. Paths in them have to be absolute.
+/// Reads documents that are JSON already, each with what its places begin with: `/0`. Paths in them
+/// have to be absolute.
 ///
 /// # Errors
 /// Everything that is wrong with single documents, by JSON pointer.
-pub fn from_values(values: Vec<Value>) -> Result<Vec<Document>, Problems> {
+pub fn from_values(values: Vec<(String, Value)>) -> Result<Vec<Document>, Problems> {
     let mut documents = Vec::new();
     let mut problems = Vec::new();
-    for (i, value) in values.into_iter().enumerate() {
-        match read(Parsed { value, origin: Origin::pointer(&format!("/{i}")) }) {
+    for (prefix, value) in values {
+        match read(Parsed { value, origin: Origin::pointer(&prefix) }) {
             Ok(document) => documents.push(document),
             Err(problem) => problems.push(problem),
         }

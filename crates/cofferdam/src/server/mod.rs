@@ -1,2 +1,226 @@
 //! The HTTP server: routes, authentication, views. It holds no logic of its own: a handler calls
 //! the gate, the runtime or triage and turns the answer into JSON.
+//!
+//! Invariants:
+//! - **One place decides who may call**: [`authorize`], from the table in [`routes`].
+//! - **Authenticated before read**: nothing of a body is looked at before the token.
+//! - **Never a 5xx for what a caller sent**, and never a crash: a panic is a 500 and is counted.
+
+mod approvals;
+mod audit;
+pub mod call;
+mod documents;
+mod explain;
+mod hooks;
+mod incidents;
+mod listen;
+pub mod metrics;
+pub mod problem;
+pub mod routes;
+mod sessions;
+mod status;
+mod stops;
+mod stream;
+mod tasks;
+mod tokens;
+
+pub(crate) use listen::serve;
+
+use crate::app::App;
+use axum::Router;
+use axum::extract::{RawPathParams, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use bytes::Bytes;
+use call::Call;
+use gate::Caller;
+use http::{HeaderMap, StatusCode, header};
+use problem::ApiError;
+use routes::{Handler, ROUTES, Route, Shared};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Largest body of any request, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long the body of a request may take to arrive, and the head of its answer to be made.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// The router that the table describes.
+pub fn router(app: Shared) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, method(route));
+    }
+    router
+        .fallback(|| async { ApiError::not_found("such path") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has other methods")
+        })
+        .with_state(app)
+}
+
+fn method(route: &'static Route) -> MethodRouter<Shared> {
+    let filter = match route.method {
+        "POST" => MethodFilter::POST,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::GET,
+    };
+    on(filter, move |State(app): State<Shared>, parameters: RawPathParams, request: Request| async move {
+        let response = finish(&app, tokio::spawn(answer(app.clone(), route, parameters, request))).await;
+        app.metrics.answered(route.method, route.path, response.status());
+        response
+    })
+}
+
+/// Waits for an answer. What answers is a task of its own: once begun it goes on to its end, although
+/// the caller went away, so that nothing is ever half applied. A panic in it is its alone.
+async fn finish(app: &App, answering: JoinHandle<Result<Response, ApiError>>) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, answering).await {
+        Ok(Ok(answer)) => answer.unwrap_or_else(IntoResponse::into_response),
+        Ok(Err(failed)) => {
+            app.metrics.panicked();
+            ApiError::internal(&failed).into_response()
+        }
+        Err(_) => ApiError::slow().into_response(),
+    }
+}
+
+/// One request. The order of these lines is the security argument.
+async fn answer(
+    app: Shared,
+    route: &'static Route,
+    parameters: RawPathParams,
+    request: Request,
+) -> Result<Response, ApiError> {
+    check_host(request.headers())?;
+    let (roles, handler) = match &route.handler {
+        Handler::Open(handler) => return Ok(handler(&app)),
+        Handler::Guarded(roles, handler) => (*roles, *handler),
+    };
+    let caller = authorize(&app, roles, request.headers())?;
+    let (head, body) = request.into_parts();
+    let body = read(&head.headers, body).await?;
+    let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    handler(Call { app, caller, parameters, uri: head.uri, headers: head.headers, body }).await
+}
+
+/// Refuses names that a page in a browser could have pointed at us (DNS rebinding). An address is
+/// what such a page cannot fake, and `localhost` is not resolved by any DNS of its choice.
+fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let name = host.and_then(|host| host.parse::<http::uri::Authority>().ok());
+    let fits = name.is_some_and(|authority| {
+        let name = authority.host();
+        name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    });
+    if fits {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "misdirected",
+        "the Host header has to be `localhost` or an address",
+    ))
+}
+
+/// Who calls, if it may. The one place where the API decides that.
+fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let unauthenticated = |error: ApiError| {
+        app.metrics.unauthenticated();
+        error
+    };
+    let token = bearer(headers).ok_or_else(|| {
+        let detail = "send `Authorization: Bearer TOKEN`";
+        unauthenticated(ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail))
+    })?;
+    let caller = app.gate.identify(token).map_err(|error| unauthenticated(error.into()))?;
+    if caller.roles().iter().any(|role| roles.contains(role)) {
+        return Ok(caller);
+    }
+    let needed: Vec<_> = roles.iter().map(|role| routes::role_name(*role)).collect();
+    Err(ApiError::forbidden(format!("this needs one of the roles: {}", needed.join(", "))))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && (1..=TOKEN_BYTES_MAX).contains(&token.len())).then_some(token)
+}
+
+async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Bytes, ApiError> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return Err(ApiError::too_large(BODY_BYTES_MAX));
+    }
+    let reading = tokio::time::timeout(REQUEST_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX));
+    let Ok(bytes) = reading.await else {
+        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long to arrive"));
+    };
+    bytes.map_err(|error| {
+        let cause = root_cause(&error);
+        if cause.contains("length limit") { ApiError::too_large(BODY_BYTES_MAX) } else { ApiError::malformed("body", cause) }
+    })
+}
+
+/// The innermost message of an error: what really was wrong.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn hosts_are_localhost_or_addresses() {
+        let table = [
+            ("127.0.0.1:7400", true),
+            ("localhost:7400", true),
+            ("LocalHost", true),
+            ("[::1]:7400", true),
+            ("192.168.1.5:7400", true),
+            ("evil.example:7400", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("user@127.0.0.1", true),
+            ("", false),
+        ];
+        for (host, expected) in table {
+            assert_eq!(check_host(&headers("host", &[host])).is_ok(), expected, "{host}");
+        }
+        assert!(check_host(&HeaderMap::new()).is_err(), "no Host at all");
+    }
+
+    #[test]
+    fn one_bearer_token_and_nothing_else() {
+        let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
+        let table: [(&[&str], Option<&str>); 7] = [
+            (&["Bearer abc"], Some("abc")),
+            (&["bearer abc"], Some("abc")),
+            (&["Basic abc"], None),
+            (&["Bearer "], None),
+            (&["abc"], None),
+            (&["Bearer a", "Bearer b"], None),
+            (&[&long], None),
+        ];
+        for (values, expected) in table {
+            assert_eq!(bearer(&headers("authorization", values)), expected, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Configuration documents: read, applied as a whole or not at all, deleted.
+
+use super::call::{Answer, Call, ok};
+use super::problem::ApiError;
+use crate::app::Change;
+use crate::config::{self, Kind};
+use gate::{DocumentView, Owner};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Most documents in one request.
+const APPLY_MAX: usize = 1000;
+
+/// `GET /api/v1/documents`: all, by kind and name.
+pub async fn list(call: Call) -> Answer {
+    ok(&call.app.gate.documents()?)
+}
+
+/// `GET /api/v1/documents/{kind}`.
+pub async fn of_kind(call: Call) -> Answer {
+    let kind = kind(&call)?;
+    let mut documents = call.app.gate.documents()?;
+    documents.retain(|document| document.kind == kind.as_str());
+    ok(&documents)
+}
+
+/// `GET /api/v1/documents/{kind}/{name}`.
+pub async fn show(call: Call) -> Answer {
+    let kind = kind(&call)?;
+    let name = call.parameter("name");
+    let is_it = |document: &DocumentView| document.kind == kind.as_str() && document.name == name;
+    let found = call.app.gate.documents()?.into_iter().find(is_it);
+    ok(&found.ok_or_else(|| ApiError::not_found(format!("{kind} `{name}`")))?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mode {
+    /// Check and tell the difference, change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Apply {
+    documents: Vec<Value>,
+}
+
+/// `POST /api/v1/documents?dry_run=`: `{"documents": [...]}`; all of them are applied or none.
+pub async fn apply(call: Call) -> Answer {
+    let mode: Mode = call.query()?;
+    let Apply { documents } = call.json()?;
+    if documents.len() > APPLY_MAX {
+        return Err(ApiError::malformed("/documents", format!("more than {APPLY_MAX} documents")));
+    }
+    let placed = documents.into_iter().enumerate().map(|(i, value)| (format!("/documents/{i}"), value)).collect();
+    let changes = config::from_values(placed)?.into_iter().map(|d| Change::Apply(Box::new(d))).collect();
+    let by = call.caller.principal();
+    ok(&call.app.configuration.change(by, Owner::Api, changes, mode.dry_run).await?)
+}
+
+/// `DELETE /api/v1/documents/{kind}/{name}`: refused while others refer to it.
+pub async fn delete(call: Call) -> Answer {
+    let mode: Mode = call.query()?;
+    let change = Change::Delete { kind: kind(&call)?, name: call.parameter("name").to_owned() };
+    let by = call.caller.principal();
+    ok(&call.app.configuration.change(by, Owner::Api, vec![change], mode.dry_run).await?)
+}
+
+fn kind(call: &Call) -> Result<Kind, ApiError> {
+    let word = call.parameter("kind");
+    Kind::parse(word).ok_or_else(|| {
+        let known = json!(Kind::ALL.map(Kind::as_str));
+        ApiError::malformed("kind", format!("unknown kind `{word}`; this version knows {known}"))
+    })
+}

@@ -1,0 +1,103 @@
+//! What the gate would say, rule by rule, without asking it to decide.
+
+use super::call::{Answer, Call, ok};
+use super::problem::ApiError;
+use policy::{Action, ActionError, Effect, Environment, Idempotence, Verb};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    agent: String,
+    verb: String,
+    /// May be left out when the agent's tool computes it from the arguments.
+    resource: Option<String>,
+    /// As `resource`.
+    environment: Option<String>,
+    /// As `resource`. Only for the sake of the question: a real action's effect is its tool's.
+    effect: Option<Effect>,
+    #[serde(default)]
+    arguments: Option<Value>,
+}
+
+/// `POST /api/v1/explain`: the decision about a hypothetical action, and what would change it.
+///
+/// `assumed` lists what was neither given nor computed by a tool.
+pub async fn explain(call: Call) -> Answer {
+    let question: Question = call.json()?;
+    let arguments = question.arguments.clone().unwrap_or_else(|| json!({}));
+    let computed = call.app.configuration.propose(&question.agent, &question.verb, &arguments).await;
+    let mut assumed = Vec::new();
+    let action = match (&computed, overrides(&question, computed.as_ref())) {
+        (Some(action), false) => action.clone(),
+        _ => hypothetical(&question, computed.as_ref(), arguments, &mut assumed)?,
+    };
+    let explanation = call.app.gate.explain(&question.agent, &action);
+    let explanation =
+        explanation.ok_or_else(|| ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent)))?;
+    ok(&json!({
+        "agent": question.agent,
+        "action": {
+            "verb": action.verb(), "resource": action.resource(), "environment": action.environment(),
+            "effect": action.effect(), "arguments": action.arguments(),
+        },
+        "assumed": assumed,
+        "outcome": explanation.outcome,
+        "reason": explanation.reason,
+        "remedy": explanation.remedy,
+        "lines": explanation.lines,
+    }))
+}
+
+/// Whether the question is about something else than the tool would propose.
+fn overrides(question: &Question, computed: Option<&Action>) -> bool {
+    computed.is_some_and(|action| {
+        question.resource.as_deref().is_some_and(|r| r != action.resource())
+            || question.environment.as_deref().is_some_and(|e| e != action.environment().as_str())
+            || question.effect.is_some_and(|e| e != action.effect())
+    })
+}
+
+fn hypothetical(
+    question: &Question,
+    computed: Option<&Action>,
+    arguments: Value,
+    assumed: &mut Vec<String>,
+) -> Result<Action, ApiError> {
+    let resource = match (&question.resource, computed) {
+        (Some(resource), _) => resource.clone(),
+        (None, Some(action)) => action.resource().to_owned(),
+        (None, None) => {
+            return Err(ApiError::malformed("/resource", "no tool of the agent computes it from these arguments: give it"));
+        }
+    };
+    let environment = match (&question.environment, computed) {
+        (Some(text), _) => Environment::new(text),
+        (None, Some(action)) => Ok(action.environment().clone()),
+        (None, None) => {
+            assumed.push("environment production".to_owned());
+            Ok(Environment::production())
+        }
+    };
+    let effect = match (question.effect, computed) {
+        (Some(effect), _) => effect,
+        (None, Some(action)) => action.effect(),
+        (None, None) => {
+            assumed.push("effect write".to_owned());
+            Effect::Write
+        }
+    };
+    let idempotence = computed.map_or(Idempotence::Once, Action::idempotence);
+    let made = Verb::new(&question.verb)
+        .and_then(|verb| Action::new(verb, &resource, arguments, environment?, effect, idempotence));
+    made.map_err(|error| {
+        let place = match error {
+            ActionError::Verb(_) => "/verb",
+            ActionError::Resource(_) => "/resource",
+            ActionError::Environment(_) => "/environment",
+            ActionError::NotAnObject | ActionError::Arguments(_) => "/arguments",
+        };
+        ApiError::malformed(place, error.to_string())
+    })
+}

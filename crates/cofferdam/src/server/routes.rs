@@ -1,0 +1,130 @@
+//! Every door of the API and who may call it: the one table that both builds the router and is the
+//! golden text of rights. A route that is not here does not exist; a role that is not here is refused.
+
+use super::call::{Answer, Call};
+use super::{approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens};
+use crate::app::App;
+use axum::response::Response;
+use gate::{BoxFuture, Role};
+use std::sync::Arc;
+
+/// How a request to a route is answered.
+pub enum Handler {
+    /// Without a token. Sees no caller, no body and no query, and gives nothing away.
+    Open(fn(&App) -> Response),
+    /// With a token that has one of these roles.
+    Guarded(&'static [Role], fn(Call) -> BoxFuture<'static, Answer>),
+}
+
+/// One route.
+pub struct Route {
+    /// `GET`, `POST`, `DELETE`.
+    pub method: &'static str,
+    /// In axum's notation: `/api/v1/tasks/{id}`.
+    pub path: &'static str,
+    /// Who may call it, and what answers.
+    pub handler: Handler,
+}
+
+const ADMIN: &[Role] = &[Role::Admin];
+const APPROVE: &[Role] = &[Role::Admin, Role::Approver];
+const AUDIT: &[Role] = &[Role::Admin, Role::Auditor];
+const CONFIG: &[Role] = &[Role::Admin, Role::Operator, Role::Approver, Role::Auditor];
+const OPERATE: &[Role] = &[Role::Admin, Role::Operator];
+const READ: &[Role] = &[Role::Admin, Role::Operator, Role::Approver, Role::Auditor, Role::Viewer];
+const TRIGGER: &[Role] = &[Role::Trigger];
+
+macro_rules! open {
+    ($method:literal, $path:literal, $handler:path) => {
+        Route { method: $method, path: $path, handler: Handler::Open($handler) }
+    };
+}
+macro_rules! route {
+    ($method:literal, $path:literal, $roles:ident, $handler:path) => {
+        Route { method: $method, path: $path, handler: Handler::Guarded($roles, |call| Box::pin($handler(call))) }
+    };
+}
+
+/// The table.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    open!("GET", "/healthz", status::alive),
+    open!("GET", "/readyz", status::ready),
+    route!("GET", "/metrics", READ, status::metrics),
+    route!("GET", "/api/v1/health", READ, status::health),
+
+    route!("POST", "/hooks/alertmanager", TRIGGER, hooks::alertmanager),
+
+    route!("POST", "/api/v1/tasks", OPERATE, tasks::submit),
+    route!("GET", "/api/v1/tasks/{id}", READ, tasks::show),
+
+    route!("GET", "/api/v1/sessions", READ, sessions::list),
+    route!("GET", "/api/v1/sessions/{id}", READ, sessions::show),
+    route!("GET", "/api/v1/sessions/{id}/output", READ, sessions::output),
+    route!("GET", "/api/v1/sessions/{id}/events", READ, sessions::events),
+    route!("POST", "/api/v1/sessions/{id}/cancel", OPERATE, sessions::cancel),
+    route!("POST", "/api/v1/sessions/{id}/resolve", OPERATE, sessions::resolve),
+
+    route!("GET", "/api/v1/incidents", READ, incidents::list),
+    route!("GET", "/api/v1/incidents/{id}", READ, incidents::show),
+
+    route!("GET", "/api/v1/approvals", READ, approvals::list),
+    route!("GET", "/api/v1/approvals/{id}", READ, approvals::show),
+    route!("POST", "/api/v1/approvals/{id}/approve", APPROVE, approvals::approve),
+    route!("POST", "/api/v1/approvals/{id}/deny", APPROVE, approvals::deny),
+
+    route!("GET", "/api/v1/documents", CONFIG, documents::list),
+    route!("POST", "/api/v1/documents", ADMIN, documents::apply),
+    route!("GET", "/api/v1/documents/{kind}", CONFIG, documents::of_kind),
+    route!("GET", "/api/v1/documents/{kind}/{name}", CONFIG, documents::show),
+    route!("DELETE", "/api/v1/documents/{kind}/{name}", ADMIN, documents::delete),
+
+    route!("GET", "/api/v1/tokens", AUDIT, tokens::list),
+    route!("POST", "/api/v1/tokens", ADMIN, tokens::create),
+    route!("DELETE", "/api/v1/tokens/{id}", ADMIN, tokens::revoke),
+
+    route!("GET", "/api/v1/stops", READ, stops::list),
+    route!("POST", "/api/v1/stops", OPERATE, stops::raise),
+    route!("DELETE", "/api/v1/stops", OPERATE, stops::lift),
+
+    route!("POST", "/api/v1/explain", READ, explain::explain),
+
+    route!("GET", "/api/v1/audit/entries", AUDIT, audit::entries),
+    route!("GET", "/api/v1/audit/entries/{sequence}", AUDIT, audit::entry),
+    route!("GET", "/api/v1/audit/events", AUDIT, audit::events),
+    route!("GET", "/api/v1/audit/checkpoint", AUDIT, audit::checkpoint),
+    route!("GET", "/api/v1/audit/proofs/inclusion", AUDIT, audit::inclusion),
+    route!("GET", "/api/v1/audit/proofs/consistency", AUDIT, audit::consistency),
+    route!("POST", "/api/v1/audit/verify", AUDIT, audit::verify),
+];
+
+/// The name of a role, as tokens and the golden text have it.
+#[must_use]
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "admin",
+        Role::Operator => "operator",
+        Role::Approver => "approver",
+        Role::Auditor => "auditor",
+        Role::Viewer => "viewer",
+        Role::Trigger => "trigger",
+    }
+}
+
+/// Every route with who may call it, one a line.
+#[must_use]
+pub fn table() -> String {
+    ROUTES
+        .iter()
+        .map(|route| {
+            let who = match &route.handler {
+                Handler::Open(_) => "anyone".to_owned(),
+                Handler::Guarded(roles, _) => roles.iter().map(|r| role_name(*r)).collect::<Vec<_>>().join(" "),
+            };
+            format!("{:<7}{:<40}{who}\n", route.method, route.path)
+        })
+        .collect()
+}
+
+/// Kept so that the type of a shared application is written once.
+pub type Shared = Arc<App>;

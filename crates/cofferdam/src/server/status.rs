@@ -1,0 +1,52 @@
+//! Signs of life, health and metrics.
+
+use super::call::{Answer, Call, ok};
+use super::metrics::header as metric;
+use crate::app::App;
+use crate::health::Status;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use std::fmt::Write as _;
+
+/// `GET /healthz`: the process answers. Says nothing else.
+pub fn alive(_: &App) -> Response {
+    (StatusCode::OK, "ok\n").into_response()
+}
+
+/// `GET /readyz`: whether it takes work: the journal can be written and nothing is being shut down.
+pub fn ready(app: &App) -> Response {
+    let writable = app.gate.store().health() == store::Health::Ready;
+    if writable && !*app.draining.borrow() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+/// `GET /api/v1/health`: every part, and the worst of them.
+pub async fn health(call: Call) -> Answer {
+    ok(&call.app.health())
+}
+
+/// `GET /metrics`, for Prometheus.
+pub async fn metrics(call: Call) -> Answer {
+    let mut text = call.app.metrics.render();
+    metric(&mut text, "cofferdam_journal_entries", "gauge", "Committed entries of the journal.");
+    let _ = writeln!(text, "cofferdam_journal_entries {}", *call.app.gate.store().committed().borrow());
+    metric(&mut text, "cofferdam_stops", "gauge", "Kill switches in force.");
+    let _ = writeln!(text, "cofferdam_stops {}", call.app.gate.stops().len());
+    metric(&mut text, "cofferdam_part_health", "gauge", "Health of each part: 0 healthy, 1 degraded, 2 unhealthy.");
+    for part in call.app.health().parts {
+        let value = match part.status {
+            Status::Healthy => 0,
+            Status::Degraded => 1,
+            Status::Unhealthy => 2,
+        };
+        let _ = writeln!(text, "cofferdam_part_health{{part=\"{}\"}} {value}", part.name);
+    }
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}

@@ -1,0 +1,137 @@
+//! Tasks: work that a person or a program gives to an agent, and polls for.
+//!
+//! A task is a session seen from outside. Its id is the caller's, or `task-N` where `ses-N` is its
+//! session; sending the same id twice gives the same session and runs nothing twice.
+
+use super::call::{Answer, Call, json, ok};
+use super::problem::ApiError;
+use gate::{NewSession, SessionView};
+use http::StatusCode;
+use journal::machine::Session;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Longest id, in characters (S4-9).
+const ID_MAX: usize = 64;
+/// Longest title, in characters.
+const TITLE_MAX: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTask {
+    task_id: Option<String>,
+    agent: String,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    title: String,
+}
+
+/// `POST /api/v1/tasks`: takes a task; 201 when it is new, 200 when this id was sent before.
+pub async fn submit(call: Call) -> Answer {
+    let task: NewTask = call.json()?;
+    if task.input.is_null() {
+        return Err(ApiError::malformed("/input", "a task needs an `input` that is not null"));
+    }
+    let key = task.task_id.as_deref().map(checked_id).transpose()?.map(idempotency_key);
+    let new = NewSession {
+        agent: task.agent.clone(),
+        cause: call.caller.principal().clone(),
+        correlation: task.task_id.clone(),
+        input: task.input.clone(),
+        title: title(&task),
+        idempotency_key: key,
+    };
+    let (session, is_new) = call.app.gate.create_session(new).await?;
+    if is_new {
+        call.app.runtime.wake();
+        return json(StatusCode::CREATED, &view(&call, &session)?);
+    }
+    if session.agent != task.agent || call.app.gate.session_input(&session.id)?.is_some_and(|was| was != task.input) {
+        let id = task.task_id.unwrap_or_default();
+        return Err(ApiError::conflict(format!("task `{id}` was given before with another agent or input")));
+    }
+    ok(&view(&call, &session)?)
+}
+
+/// `GET /api/v1/tasks/{id}`: where it stands, and its output or why it failed.
+pub async fn show(call: Call) -> Answer {
+    let id = call.parameter("id");
+    let session = find(&call, id)?.ok_or_else(|| ApiError::not_found(format!("task `{id}`")))?;
+    ok(&view(&call, &session)?)
+}
+
+fn find(call: &Call, id: &str) -> Result<Option<SessionView>, ApiError> {
+    if let Some(number) = id.strip_prefix("task-").filter(|n| is_number(n)) {
+        return match call.app.gate.session(&format!("ses-{number}")) {
+            Ok(session) if session.correlation.is_none() => Ok(Some(session)),
+            Ok(_) | Err(gate::SessionError::Unknown(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+    }
+    if checked_id(id).is_err() {
+        return Ok(None);
+    }
+    let rows = call.app.gate.store().read(|r| r.find("sessions", "idempotency_key", &idempotency_key(id)))?;
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    Ok(Some(call.app.gate.session(&row.key)?))
+}
+
+fn idempotency_key(id: &str) -> String {
+    format!("task/{id}")
+}
+
+/// `[A-Za-z0-9_-]{1,64}` (S4-9), and not of the form that the platform gives.
+fn checked_id(id: &str) -> Result<&str, ApiError> {
+    let fits = (1..=ID_MAX).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !fits {
+        let what = format!("a task's id is 1 to {ID_MAX} of A-Z, a-z, 0-9, `_` and `-`");
+        return Err(ApiError::malformed("/task_id", what));
+    }
+    if id.strip_prefix("task-").is_some_and(is_number) {
+        return Err(ApiError::malformed("/task_id", "ids of the form `task-N` are given by the platform"));
+    }
+    Ok(id)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Titles stand in lists, so they are short and redacted.
+fn title(task: &NewTask) -> String {
+    let given = if task.title.trim().is_empty() { "task" } else { task.title.trim() };
+    assay::redact::line(given, TITLE_MAX)
+}
+
+fn view(call: &Call, session: &SessionView) -> Result<Value, ApiError> {
+    let id = match &session.correlation {
+        Some(id) => id.clone(),
+        None => session.id.replacen("ses-", "task-", 1),
+    };
+    let mut view = json!({
+        "id": id,
+        "session": session.id,
+        "agent": session.agent,
+        "status": session.state,
+        "created": session.created,
+        "updated": session.updated,
+    });
+    if let Some(map) = view.as_object_mut() {
+        match session.state {
+            Session::Failed | Session::Cancelled => {
+                let reason = session.reason.clone().unwrap_or_else(|| "no reason was recorded".into());
+                map.insert("error".into(), json!({"message": reason}));
+            }
+            Session::Waiting => {
+                map.insert("reason".into(), json!(session.reason));
+            }
+            Session::Created | Session::Queued | Session::Running | Session::Completed => {}
+        }
+        if session.output.is_some() {
+            map.insert("output".into(), call.app.gate.session_output(&session.id)?.unwrap_or_default());
+        }
+    }
+    Ok(view)
+}

@@ -1,0 +1,79 @@
+//! Tokens of people and triggers. A secret is told once, to whoever made it.
+
+use super::call::{Answer, Call, json, nothing, ok};
+use super::problem::ApiError;
+use gate::{NewToken, Role};
+use http::StatusCode;
+use policy::{Principal, PrincipalKind};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Longest life, in seconds: 10 years.
+const LIFE_MAX_SECONDS: u64 = 10 * 366 * 86_400;
+
+/// `GET /api/v1/tokens`: all, the newest first; never a secret.
+pub async fn list(call: Call) -> Answer {
+    ok(&call.app.gate.tokens()?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    /// `person:alice` or `service:ci`; a name alone is a person. Not needed for a trigger.
+    principal: Option<String>,
+    #[serde(default)]
+    roles: Vec<Role>,
+    /// Makes a token for this trigger and nothing else.
+    trigger: Option<String>,
+    expires_in_seconds: Option<u64>,
+}
+
+/// `POST /api/v1/tokens`: 201 with `token` and, this once, `secret`.
+pub async fn create(call: Call) -> Answer {
+    let new: New = call.json()?;
+    let (principal, roles) = match (&new.trigger, &new.principal) {
+        (Some(trigger), None) if new.roles.is_empty() || new.roles == [Role::Trigger] => {
+            (Principal::service(&format!("trigger/{trigger}")), vec![Role::Trigger])
+        }
+        (Some(_), _) => return Err(ApiError::malformed("/trigger", "a trigger's token has no principal and no other role")),
+        (None, Some(_)) if new.roles.contains(&Role::Trigger) => {
+            return Err(ApiError::malformed("/roles", "name the trigger instead of giving the role `trigger`"));
+        }
+        (None, Some(text)) => (principal(text)?, new.roles),
+        (None, None) => return Err(ApiError::malformed("/principal", "say for whom, or for which trigger")),
+    };
+    if roles.is_empty() {
+        return Err(ApiError::malformed("/roles", "a token without a role can do nothing; give at least one"));
+    }
+    let expires = match new.expires_in_seconds {
+        Some(seconds) if !(1..=LIFE_MAX_SECONDS).contains(&seconds) => {
+            return Err(ApiError::malformed("/expires_in_seconds", format!("1 to {LIFE_MAX_SECONDS} seconds")));
+        }
+        Some(seconds) => Some(call.app.clock.now().plus_ms(i64::try_from(seconds * 1000).unwrap_or(i64::MAX))),
+        None => None,
+    };
+    let token = NewToken { principal, roles, trigger: new.trigger, expires };
+    let (view, secret) = call.app.gate.create_token(call.caller.principal(), token).await?;
+    let text = std::str::from_utf8(secret.expose()).map_err(|error| ApiError::internal(&error))?;
+    json(StatusCode::CREATED, &json!({"token": view, "secret": text}))
+}
+
+fn principal(text: &str) -> Result<Principal, ApiError> {
+    let full = if text.contains(':') { text.to_owned() } else { format!("person:{text}") };
+    let fits = |p: &Principal| {
+        p.name.len() <= 63
+            && p.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
+            && p.kind != PrincipalKind::Agent
+            && !(p.kind == PrincipalKind::Service && p.name == "cofferdam")
+    };
+    Principal::parse(&full).filter(fits).ok_or_else(|| {
+        let what = format!("`{text}` is neither person:NAME nor service:NAME with 1 to 63 of A-Z, a-z, 0-9, `.`, `_`, `@`, `-`");
+        ApiError::malformed("/principal", what)
+    })
+}
+
+/// `DELETE /api/v1/tokens/{id}`: ends a token now.
+pub async fn revoke(call: Call) -> Answer {
+    call.app.gate.revoke_token(call.caller.principal(), call.parameter("id")).await?;
+    Ok(nothing())
+}
