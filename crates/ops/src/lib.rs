@@ -6,9 +6,19 @@
 //! - **A dead channel never holds triage up.**
 //! - **A summary always comes**, marked partial if the time box ran out.
 
+mod board;
 pub mod channel;
+mod compose;
+mod conclude;
+mod delivery;
+mod event;
 pub mod incident;
+mod intake;
+mod post;
+mod record;
+mod search;
 pub mod summary;
 pub mod triage;
+mod webhook;
 
 pub use triage::Triage;

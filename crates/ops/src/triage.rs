@@ -1,13 +1,33 @@
 //! From a notification to an incident, an investigation and a summary.
+//!
+//! What has to happen next always stands in the journal: an incident without a session wants one, a
+//! session without a summary wants one, a delivery that is pending wants to be made. So whatever a
+//! crash interrupts is taken up by [`Triage::start`], and nothing is remembered in memory alone but
+//! counts of repeats.
 
-use crate::channel::ChannelSpec;
-use crate::incident::IncidentView;
-use gate::{Caller, Gate};
-use runtime::Runtime;
+use crate::board::{self, Board, Newest, Record};
+use crate::channel::{ChannelSpec, Channels, Post};
+use crate::conclude::Conclusions;
+use crate::delivery::Deliveries;
+use crate::event;
+use crate::incident::{IncidentView, Severity};
+use crate::intake::{self, Facts};
+use crate::post::Postman;
+use crate::record::{self, Counts, Intake, Taken};
+use crate::search::Search;
+use assay::alertmanager::{Limits, Notification, normalise};
+use gate::{Caller, Gate, NewSession, SessionError};
+use policy::Principal;
+use runtime::{Finished, Runtime, Watcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use store::Projection;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use store::{Erasable, Projection, StoreError};
+use tokio::sync::{Notify, mpsc};
+
+/// How long to wait before what could not be recorded is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// `spec` of a `Trigger`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +44,9 @@ pub struct TriggerSpec {
     #[serde(default = "debounce")]
     pub debounce_seconds: u32,
     /// Labels that relate alerts to each other: an alert that agrees with an open incident in all of
-    /// them attaches. Default `[alertname]`... of the same group key always attaches.
+    /// them attaches to it; one that lacks one of them is related to nothing. By default `alertname` and
+    /// the first of `service`, `job`, `instance` that the alert has. What Alertmanager put into one
+    /// group always attaches.
     #[serde(default)]
     pub related_by: Vec<String>,
 }
@@ -44,7 +66,7 @@ pub enum Source {
 /// What became of a notification. Durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Received {
-    /// Sequence of its entry.
+    /// Sequence of its entry, or of the entry that it only repeats.
     pub entry: u64,
     /// The incident, unless it resolved nothing known.
     pub incident: Option<String>,
@@ -65,57 +87,361 @@ pub enum IntakeError {
     Refused(#[from] assay::alertmanager::Refused),
     /// Not recorded: try again later.
     #[error(transparent)]
-    Store(#[from] store::StoreError),
+    Store(#[from] StoreError),
 }
 
 /// Triage. Shared as `Arc`.
 pub struct Triage {
-    _private: (),
+    gate: Arc<Gate>,
+    runtime: Arc<Runtime>,
+    triggers: Triggers,
+    channels: Arc<Channels>,
+    counts: Arc<Counts>,
+    postman: Arc<Postman>,
+    conclusions: Conclusions,
+    /// Sessions that finished; taken by the task that [`Triage::start`] spawns.
+    finished: Mutex<Option<mpsc::UnboundedReceiver<Finished>>>,
+    /// Something may be wanted.
+    sweep: Notify,
+    stop: Notify,
 }
+
+/// The triggers in force.
+pub(crate) type Triggers = Arc<RwLock<BTreeMap<String, TriggerSpec>>>;
 
 /// The projections of this crate: `incidents`, `deliveries`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
-    todo!()
+    vec![Arc::new(Board), Arc::new(Deliveries)]
+}
+
+/// Hears of sessions, and holds nothing that holds the runtime.
+struct Ear(mpsc::UnboundedSender<Finished>);
+
+impl Watcher for Ear {
+    fn finished(&self, finished: &Finished) {
+        // Nobody listens only when triage is gone, and then the summary is made after the next start.
+        let _ = self.0.send(finished.clone());
+    }
 }
 
 impl Triage {
     /// Not running yet. Registers itself as the runtime's watcher.
     pub fn new(gate: Arc<Gate>, runtime: Arc<Runtime>) -> Arc<Triage> {
-        let _ = (gate, runtime);
-        todo!()
+        let (sender, receiver) = mpsc::unbounded_channel();
+        runtime.watch(Arc::new(Ear(sender)));
+        let channels = Arc::new(Channels::default());
+        let triggers = Triggers::default();
+        let post = Post::new(Arc::clone(&channels), gate.store().clock());
+        Arc::new(Triage {
+            postman: Arc::new(Postman::new(Arc::clone(&gate), post)),
+            conclusions: Conclusions {
+                gate: Arc::clone(&gate),
+                triggers: Arc::clone(&triggers),
+            },
+            gate,
+            runtime,
+            triggers,
+            channels,
+            counts: Arc::default(),
+            finished: Mutex::new(Some(receiver)),
+            sweep: Notify::new(),
+            stop: Notify::new(),
+        })
     }
+
     /// Triggers and channels from now on.
     pub fn install(&self, triggers: BTreeMap<String, TriggerSpec>, channels: BTreeMap<String, ChannelSpec>) {
-        let _ = (triggers, channels);
-        todo!()
+        *self.triggers.write().unwrap_or_else(PoisonError::into_inner) = triggers;
+        self.channels.install(channels);
+        // An incident may have waited for its trigger's agent, a message for its channel.
+        self.sweep.notify_one();
+        self.postman.wake();
     }
-    /// Takes up undelivered messages and unfinished incidents, starts delivering.
-    pub async fn start(self: &Arc<Self>) -> Result<(), store::StoreError> {
-        todo!()
+
+    /// Takes up undelivered messages and unfinished incidents, starts delivering. Called within a Tokio
+    /// runtime, after the runtime of agents was started; a second call does nothing.
+    pub async fn start(self: &Arc<Self>) -> Result<(), StoreError> {
+        let Some(finished) = self
+            .finished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return Ok(());
+        };
+        self.take_up().await?;
+        tokio::spawn(Arc::clone(self).follow(finished));
+        tokio::spawn(Arc::clone(&self.postman).walk());
+        Ok(())
     }
+
     /// One notification, by a caller whose token is for a trigger.
     pub async fn receive(&self, caller: &Caller, body: &[u8]) -> Result<Received, IntakeError> {
-        let _ = (caller, body);
-        todo!()
+        let trigger = caller.trigger().unwrap_or_default().to_owned();
+        self.take(&trigger, caller.principal(), body).await
     }
+
+    /// [`Triage::receive`] once it is known for which trigger.
+    pub(crate) async fn take(
+        &self,
+        trigger: &str,
+        by: &Principal,
+        body: &[u8],
+    ) -> Result<Received, IntakeError> {
+        let spec = trigger_of(&self.triggers, trigger);
+        let spec = spec.ok_or_else(|| IntakeError::UnknownTrigger(assay::redact::line(trigger, 64)))?;
+        let limits = Limits::default();
+        let raw = assay::json::read(body, limits.bytes, limits.depth)?;
+        let facts = Facts::of(&normalise(&raw, limits)?, &spec.related_by);
+        let intake = Intake {
+            trigger: trigger.to_owned(),
+            actor: by.clone(),
+            debounce_ms: i64::from(spec.debounce_seconds) * 1000,
+            resolutions: self.resolutions(trigger, &facts)?,
+            facts,
+            raw,
+            counts: Arc::clone(&self.counts),
+        };
+        let taken = Taken::of(&self.counts);
+        let lent = Arc::clone(&taken);
+        let written = self
+            .gate
+            .store()
+            .write::<_, StoreError, _>(move |tx| intake.record(tx, &lent))
+            .await?;
+        taken.keep();
+        let noted = written.value;
+        if let Some(at) = noted.window {
+            self.counts.open_window(trigger, at, noted.entry);
+        }
+        // Durable: from here on nothing can fail the answer. What is not queued now is taken up later.
+        let session = match &noted.incident {
+            Some(incident) => self.investigate_or_retry(incident).await,
+            None => None,
+        };
+        Ok(Received {
+            entry: noted.entry,
+            incident: noted.incident,
+            disposition: noted.disposition.to_owned(),
+            session,
+        })
+    }
+
     /// The newest first.
-    pub fn incidents(&self, limit: usize) -> Result<Vec<IncidentView>, store::StoreError> {
-        let _ = limit;
-        todo!()
+    pub fn incidents(&self, limit: usize) -> Result<Vec<IncidentView>, StoreError> {
+        let records = self.gate.store().read(|reader| {
+            let newest = reader
+                .row(board::NAME, board::NEWEST)?
+                .map(decode::<Newest>)
+                .transpose()?;
+            let mut next = newest.map(|newest| newest.id);
+            let mut records = Vec::new();
+            while let Some(id) = next.take()
+                && records.len() < limit
+            {
+                let Some(row) = reader.row(board::NAME, &id)? else {
+                    break;
+                };
+                let record = record::record(row)?;
+                next = record.before.clone();
+                records.push(record);
+            }
+            Ok(records)
+        })?;
+        Ok(records.into_iter().map(|record| self.show(record)).collect())
     }
+
     /// One.
-    pub fn incident(&self, id: &str) -> Result<Option<IncidentView>, store::StoreError> {
-        let _ = id;
-        todo!()
+    pub fn incident(&self, id: &str) -> Result<Option<IncidentView>, StoreError> {
+        Ok(self.record(id)?.map(|record| self.show(record)))
     }
+
     /// For `incidents.search`; made before the gate exists, so over the store alone.
     pub fn search(store: store::Store) -> Arc<dyn runtime::tools::IncidentSearch> {
-        let _ = store;
-        todo!()
+        Arc::new(Search { store })
     }
-    /// Waits for deliveries under way, at most `grace`.
-    pub async fn drain(&self, grace: std::time::Duration) {
-        let _ = grace;
-        todo!()
+
+    /// Waits for deliveries under way, at most `grace`, and records the counts that are only in memory.
+    pub async fn drain(&self, grace: Duration) {
+        self.stop.notify_one();
+        self.postman.drain(grace).await;
+        let incidents = self.counts.incidents();
+        let taken = Taken::of(&self.counts);
+        let lent = Arc::clone(&taken);
+        let write = self
+            .gate
+            .store()
+            .write::<_, StoreError, _>(move |tx| record::flush(tx, &lent, &incidents));
+        match write.await {
+            Ok(_) => taken.keep(),
+            Err(error) => tracing::warn!(%error, "counts of repeated notifications are lost"),
+        }
     }
+
+    fn show(&self, record: Record) -> IncidentView {
+        let mut view = record.view;
+        view.repeats = view.repeats.saturating_add(self.counts.repeats(&view.id));
+        view
+    }
+
+    fn record(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        if id == board::NEWEST {
+            return Ok(None);
+        }
+        self.gate
+            .store()
+            .read(|reader| reader.row(board::NAME, id)?.map(record::record).transpose())
+    }
+
+    /// What was done about the incidents that `facts` may end.
+    fn resolutions(&self, trigger: &str, facts: &Facts) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut resolutions = BTreeMap::new();
+        for print in &facts.resolved {
+            let key = intake::fingerprint_key(trigger, print);
+            let rows = self
+                .gate
+                .store()
+                .read(|reader| reader.find(board::NAME, "open", &key))?;
+            for row in rows
+                .into_iter()
+                .filter(|row| !resolutions.contains_key(&row.key))
+                .collect::<Vec<_>>()
+            {
+                let record = record::record(row.value)?;
+                if let Some(text) = self.conclusions.resolution(&record)? {
+                    resolutions.insert(row.key, text);
+                }
+            }
+        }
+        Ok(resolutions)
+    }
+
+    async fn investigate_or_retry(&self, incident: &str) -> Option<String> {
+        match self.investigate(incident).await {
+            Ok(session) => session,
+            Err(error) => {
+                tracing::error!(incident, error = %chain(&error), "no session yet for this incident");
+                self.sweep.notify_one();
+                None
+            }
+        }
+    }
+
+    /// Queues the session of an incident that wants one. The key makes it the same session however
+    /// often this is called.
+    async fn investigate(&self, incident: &str) -> Result<Option<String>, SessionError> {
+        let Some(record) = self.record(incident)?.filter(Record::wants_session) else {
+            return Ok(None);
+        };
+        let Some(spec) = trigger_of(&self.triggers, &record.view.trigger) else {
+            tracing::warn!(
+                incident,
+                trigger = record.view.trigger,
+                "its trigger is gone: nobody investigates"
+            );
+            return Ok(None);
+        };
+        let notification = self.notification(record.notification)?;
+        let urgent = if record.view.severity == Severity::Critical {
+            "critical: "
+        } else {
+            ""
+        };
+        let new = NewSession {
+            agent: spec.agent,
+            cause: Principal::service(&format!("trigger/{}", record.view.trigger)),
+            correlation: Some(incident.to_owned()),
+            input: event::input(&record, notification.as_ref(), self.gate.store().clock().now()),
+            title: assay::redact::line(&format!("{urgent}triage {incident}: {}", record.view.title), 200),
+            idempotency_key: Some(format!("incident/{incident}/1")),
+        };
+        let (session, new) = self.gate.create_session(new).await?;
+        self.runtime.wake();
+        Ok(new.then_some(session.id))
+    }
+
+    fn notification(&self, entry: u64) -> Result<Option<Notification>, StoreError> {
+        match self
+            .gate
+            .store()
+            .read(|reader| reader.payload(entry, "notification"))?
+        {
+            Erasable::Present(raw) => Ok(normalise(&raw, Limits::default()).ok()),
+            Erasable::Erased | Erasable::Absent => Ok(None),
+        }
+    }
+
+    /// Concludes sessions as they finish, and takes up what is wanted when something may be.
+    async fn follow(self: Arc<Self>, mut finished: mpsc::UnboundedReceiver<Finished>) {
+        loop {
+            let again = tokio::select! {
+                () = self.stop.notified() => return,
+                one = finished.recv() => match one {
+                    Some(one) => self.conclusions.conclude(&one).await,
+                    None => return,
+                },
+                () = self.sweep.notified() => self.take_up().await,
+            };
+            self.postman.wake();
+            if let Err(error) = again {
+                tracing::error!(error = %chain(&error), "triage is behind; tried again shortly");
+                let triage = Arc::clone(&self);
+                tokio::spawn(async move {
+                    tokio::time::sleep(AGAIN).await;
+                    triage.sweep.notify_one();
+                });
+            }
+        }
+    }
+
+    /// Whatever the journal says is wanted.
+    pub(crate) async fn take_up(&self) -> Result<(), StoreError> {
+        for row in self
+            .gate
+            .store()
+            .read(|reader| reader.find(board::NAME, "wants", "session"))?
+        {
+            match self.investigate(&row.key).await {
+                Ok(_) => {}
+                Err(SessionError::Store(error)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(incident = row.key, %error, "nobody investigates this incident")
+                }
+            }
+        }
+        for row in self
+            .gate
+            .store()
+            .read(|reader| reader.find(board::NAME, "wants", "summary"))?
+        {
+            self.conclusions.take_up(&record::record(row.value)?).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A trigger by name.
+pub(crate) fn trigger_of(triggers: &Triggers, name: &str) -> Option<TriggerSpec> {
+    triggers
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(name)
+        .cloned()
+}
+
+fn decode<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, StoreError> {
+    board::read(value).map_err(|error| StoreError::Corrupt {
+        finding: error.to_string(),
+    })
+}
+
+/// An error with its sources, for logs.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(one) = next {
+        text = format!("{text}: {one}");
+        next = one.source();
+    }
+    text
 }
