@@ -23,16 +23,26 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// Starts the monotonic clock at zero.
-    #[expect(clippy::disallowed_methods, reason = "this module is the one that reads clocks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is the one that reads clocks"
+    )]
     pub fn shared() -> SharedClock {
-        Arc::new(SystemClock { start: std::time::Instant::now() })
+        Arc::new(SystemClock {
+            start: std::time::Instant::now(),
+        })
     }
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this module is the one that reads clocks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is the one that reads clocks"
+    )]
     fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
     fn monotonic(&self) -> Duration {

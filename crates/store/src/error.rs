@@ -1,10 +1,14 @@
 //! Why the store did not do what it was asked.
 
+use rusqlite::ErrorCode;
+
 /// Errors of reading and writing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StoreError {
-    /// Nothing was written, and nothing can be for now: full disk, read-only file system, failed fsync.
-    /// The caller may try again later.
+    /// Nothing was acknowledged, and nothing can be for now: full disk, read-only file system, failed
+    /// fsync. The caller may try again later. What was asked for may nevertheless have become durable
+    /// (a commit whose fsync failed, a machine that lost power): it is unknown, and the journal tells
+    /// once it was opened again.
     #[error("the journal cannot be written: {reason}")]
     Unavailable {
         /// What the system said.
@@ -28,4 +32,18 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the journal is closed")]
     Closed,
+}
+
+/// Every error of SQLite is the medium's fault or an alteration, never the caller's: statements are fixed.
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+                finding: format!("the database file is damaged: {error}"),
+            },
+            _ => StoreError::Unavailable {
+                reason: error.to_string(),
+            },
+        }
+    }
 }

@@ -11,15 +11,33 @@
 //! - **A projection is what its entries say**: rows change only in [`Projection::apply`].
 
 pub mod clock;
+mod digest;
+mod engine;
 mod error;
+mod export;
+mod fold;
+mod head;
 mod keys;
+mod open;
+mod payloads;
 mod projection;
+mod query;
 mod read;
+mod refold;
+mod replace;
+mod schema;
+mod seal;
+mod shared;
+mod signing;
 mod store;
+mod tail;
+mod verify;
 mod write;
+mod writer;
 
 pub use error::StoreError;
 pub use keys::{Keys, KeysError};
+pub use payloads::PAYLOAD_BYTES_MAX;
 pub use projection::{Applied, Corrupt, Projection, Row, Rows};
 pub use read::{Erasable, Reader, Stored};
 pub use store::{Health, Options, Signed, Store, Verified};

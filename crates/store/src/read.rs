@@ -1,8 +1,11 @@
 //! Reading: a consistent snapshot of committed state.
 
-use crate::{Row, StoreError};
+use crate::query::{self, TreeNodes};
+use crate::shared::Shared;
+use crate::{Row, StoreError, head, payloads};
 use journal::Entry;
-use journal::merkle::Hash;
+use journal::merkle::{self, Hash};
+use rusqlite::Connection;
 use serde_json::Value;
 
 /// An entry as stored.
@@ -27,67 +30,93 @@ pub enum Erasable<T> {
 
 /// A snapshot. Short-lived: it holds back nothing but WAL checkpoints.
 pub struct Reader<'a> {
-    _private: std::marker::PhantomData<&'a ()>,
+    pub(crate) connection: &'a Connection,
+    pub(crate) shared: &'a Shared,
 }
 
 impl Reader<'_> {
     /// Number of committed entries.
     pub fn size(&self) -> Result<u64, StoreError> {
-        todo!()
+        query::size(self.connection)
     }
     /// One entry.
     pub fn entry(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
-        let _ = sequence;
-        todo!()
+        query::entry(self.connection, sequence)
     }
     /// Up to `limit` entries from `from` on, in order.
     pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        let _ = (from, limit);
-        todo!()
+        query::entries(self.connection, from, limit)
     }
     /// Up to `limit` entries of one session from `from` on.
     pub fn session_entries(&self, session: &str, from: u64, limit: usize) -> Result<Vec<Stored>, StoreError> {
-        let _ = (session, from, limit);
-        todo!()
+        query::session_entries(self.connection, session, from, limit)
     }
     /// A payload of an entry, decrypted and checked against its commitment.
     pub fn payload(&self, sequence: u64, name: &str) -> Result<Erasable<Value>, StoreError> {
-        let _ = (sequence, name);
-        todo!()
+        let Some(stored) = self.entry(sequence)? else {
+            return Ok(Erasable::Absent);
+        };
+        payloads::get(
+            self.connection,
+            self.shared,
+            sequence,
+            name,
+            &stored.entry.commitments,
+        )?
+        .map_err(|finding| StoreError::Corrupt {
+            finding: finding.to_string(),
+        })
     }
     /// One row of a projection.
     pub fn row(&self, projection: &str, key: &str) -> Result<Option<Value>, StoreError> {
-        let _ = (projection, key);
-        todo!()
+        query::row(self.connection, projection, key)
     }
     /// Rows in order of key after `after`, up to `limit`.
     pub fn rows(&self, projection: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let _ = (projection, after, limit);
-        todo!()
+        query::rows(self.connection, projection, after, limit)
     }
     /// Rows whose index holds `value`, in order of key.
     pub fn find(&self, projection: &str, index: &str, value: &str) -> Result<Vec<Row>, StoreError> {
-        let _ = (projection, index, value);
-        todo!()
+        query::find(self.connection, projection, index, value)
     }
-    /// Rows whose text has any of the words, best first. Words are data, never query syntax.
+    /// Rows whose text has any of the words, best first. Words are data, never query syntax; at most 64 count.
     pub fn search(&self, projection: &str, words: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let _ = (projection, words, limit);
-        todo!()
+        query::search(self.connection, projection, words, limit)
     }
-    /// Hex digest of a projection.
+    /// Hex digest of a projection, as entries hold it.
     pub fn projection_digest(&self, projection: &str) -> Result<String, StoreError> {
-        let _ = projection;
-        todo!()
+        let key = self.shared.digest_key()?;
+        let sum = head::digests(self.connection, key)?
+            .remove(projection)
+            .unwrap_or_default();
+        Ok(key.show(projection, &sum))
     }
     /// Audit path of an entry in the tree of `size`.
     pub fn inclusion_proof(&self, sequence: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        let _ = (sequence, size);
-        todo!()
+        match size <= self.size()? {
+            true => merkle::inclusion_proof(&self.tree(size), sequence, size),
+            false => Ok(None),
+        }
     }
     /// Consistency proof.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Option<Vec<Hash>>, StoreError> {
-        let _ = (old, new);
-        todo!()
+        match new <= self.size()? {
+            true => merkle::consistency_proof(&self.tree(new), old, new),
+            false => Ok(None),
+        }
+    }
+    /// Root of the tree of the first `size` entries; `None` when there are fewer.
+    pub fn root(&self, size: u64) -> Result<Option<Hash>, StoreError> {
+        match size <= self.size()? {
+            true => Ok(self.tree(size).frontier_at(size)?.map(|frontier| frontier.root())),
+            false => Ok(None),
+        }
+    }
+
+    fn tree(&self, size: u64) -> TreeNodes<'_> {
+        TreeNodes {
+            connection: self.connection,
+            size,
+        }
     }
 }

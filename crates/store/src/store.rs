@@ -1,12 +1,17 @@
 //! Opening, health, signing, verifying, rebuilding, exporting.
 
 use crate::clock::SharedClock;
-use crate::{Keys, Projection, Reader, StoreError, Tx, Written};
+use crate::shared::{Shared, lock};
+use crate::writer::{Order, Typed, WAITING_MAX};
+use crate::{Keys, Projection, Reader, StoreError, Tx, Written, export, open, signing, verify};
 use journal::checkpoint::Checkpoint;
 use journal::verify::Finding;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How to open.
 pub struct Options {
@@ -57,91 +62,222 @@ pub struct Verified {
     pub root: [u8; 32],
     /// Checkpoints that were compared.
     pub checkpoints: u64,
+    /// Payloads that were decrypted and compared.
+    pub payloads: u64,
     /// Projections that were rebuilt and compared.
     pub projections: u64,
+    /// Whether payloads and projections were left out, for want of the organization's key.
+    pub without_key: bool,
 }
 
 /// The store. Cheap to clone; closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {
-    _private: (),
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// `None` when opened for reading only.
+    orders: Option<Sender<Order>>,
+    waiting: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {
     /// Opens, takes the lock of the directory, checks the tail since the last checkpoint, recomputes
-    /// what must be right before acting. Blocks.
+    /// what must be right before acting. Blocks. What does not verify is opened as [`Health::Corrupt`].
     pub fn open(options: Options) -> Result<Store, StoreError> {
-        let _ = options;
-        todo!()
+        let opened = open::open(options)?;
+        Ok(Store::from_parts(
+            opened.shared,
+            Some(opened.orders),
+            Some(opened.thread),
+        ))
     }
-    /// Opens for reading only, also beside a running process, or a copy. Takes no lock, writes nothing.
+    /// Opens for reading only, also beside a running process, or a copy. Takes no lock, writes nothing
+    /// (but SQLite puts an index beside a write-ahead log that it finds without one).
     pub fn open_read_only(options: Options) -> Result<Store, StoreError> {
-        let _ = options;
-        todo!()
+        Ok(Store::from_parts(open::open_read_only(options)?, None, None))
     }
     /// Runs `closure` on the writer's thread. Resolves after the commit that holds it. An error from
-    /// the closure rolls back all it did and comes back as it is.
-    pub fn write<T, E, F>(&self, closure: F) -> impl Future<Output = Result<Written<T>, E>> + Send + use<T, E, F>
+    /// the closure rolls back all it did and comes back as it is. It is sent at the first poll; dropped
+    /// after that, the closure still runs.
+    pub fn write<T, E, F>(
+        &self,
+        closure: F,
+    ) -> impl Future<Output = Result<Written<T>, E>> + Send + use<T, E, F>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let _ = closure;
-        async { todo!() }
+        let (orders, waiting) = (self.inner.orders.clone(), self.inner.waiting.clone());
+        async move {
+            let orders = orders.ok_or_else(read_only)?;
+            let permit = waiting.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+            let (reply, answer) = oneshot::channel();
+            let job = Typed {
+                closure: Some(closure),
+                returned: None,
+                reply,
+                _permit: permit,
+            };
+            orders
+                .send(Order::Write(Box::new(job)))
+                .map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        }
     }
     /// Reads a snapshot; returns quickly, so it may be called from async code.
-    pub fn read<T>(&self, closure: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let _ = closure;
-        todo!()
+    pub fn read<T>(
+        &self,
+        closure: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let shared = &*self.inner.shared;
+        shared.with_reader(|connection| closure(&Reader { connection, shared }))
     }
     /// Number of committed entries; `changed` on every commit. For live tails.
     pub fn committed(&self) -> tokio::sync::watch::Receiver<u64> {
-        todo!()
+        self.inner.shared.committed.subscribe()
     }
     /// The data directory. Owners of other files keep them there: the gate its reserve for stops.
     pub fn directory(&self) -> &std::path::Path {
-        todo!()
+        &self.inner.shared.directory
     }
     /// How it is.
     pub fn health(&self) -> Health {
-        todo!()
+        self.inner.shared.health()
+    }
+    /// Stops taking writes for good: somebody found that what is stored is not what was written. For
+    /// the verification in the background.
+    pub fn quarantine(&self, finding: String) {
+        tracing::error!(%finding, "the journal does not verify");
+        self.inner.shared.set_health(Health::Corrupt(finding));
     }
     /// The clock it was opened with.
     pub fn clock(&self) -> SharedClock {
-        todo!()
+        self.inner.shared.clock.clone()
     }
     /// Signs the present durable size, stores the checkpoint and appends it to the checkpoints file.
     /// The same size is signed once.
     pub fn checkpoint(&self) -> impl Future<Output = Result<Signed, StoreError>> + Send + use<> {
-        async { todo!() }
+        let orders = self.inner.orders.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            let order = Order::Sign(Box::new(|signed| drop(reply.send(signed))));
+            orders
+                .ok_or_else(read_only)?
+                .send(order)
+                .map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        }
     }
     /// The newest signed checkpoint.
     pub fn latest_checkpoint(&self) -> Result<Option<Signed>, StoreError> {
-        todo!()
+        let shared = &*self.inner.shared;
+        shared.with_reader(|connection| signing::latest(connection, shared))
     }
     /// The key that verifies checkpoints.
     pub fn verifier(&self) -> journal::note::Verifier {
-        todo!()
+        self.inner.shared.verifier.clone()
     }
     /// Reads everything: leaves, tree, stored checkpoints, `against` (signed notes kept elsewhere),
-    /// projections. `progress` is told (done, all). Blocks.
-    pub fn verify(&self, against: &[String], progress: &mut dyn FnMut(u64, u64)) -> Result<Result<Verified, Finding>, StoreError> {
-        let _ = (against, progress);
-        todo!()
+    /// payloads, projections. `progress` is told (done, all). Blocks, but not the writer.
+    pub fn verify(
+        &self,
+        against: &[String],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Result<Verified, Finding>, StoreError> {
+        verify::verify(&self.inner.shared, against, progress)
     }
     /// Makes every projection again from the entries, compares, and replaces. Returns the names of
-    /// those that were different. Blocks.
+    /// those that were different. Blocks. A corrupt store stays so until it is opened again.
     pub fn rebuild(&self) -> Result<Vec<String>, StoreError> {
-        todo!()
+        self.ask(Order::Rebuild)
     }
-    /// Writes `checkpoint`, `tile/…` and `tile/entries/…` (C2SP tlog-tiles) below `directory`. Blocks.
+    /// Replaces the organization's key in its directory and wraps every payload's key anew. Returns
+    /// how many. Blocks. The old key opens nothing of this journal afterwards, but it opens copies that
+    /// were made before.
+    pub fn replace_organization_key(&self) -> Result<u64, StoreError> {
+        self.ask(Order::Replace)
+    }
+    /// Writes `checkpoint`, `log.vkey`, `tile/…` and `tile/entries/…` (C2SP tlog-tiles) below
+    /// `directory`, up to a checkpoint that is signed now, or, when opened for reading only, up to the
+    /// newest. Blocks.
     pub fn export_tiles(&self, directory: &std::path::Path) -> Result<Signed, StoreError> {
-        let _ = directory;
-        todo!()
+        let signed = match (&self.inner.orders, self.health()) {
+            (Some(_), Health::Ready) => {
+                self.ask(|reply| Order::Sign(Box::new(move |signed| drop(reply.send(signed)))))?
+            }
+            _ => self
+                .latest_checkpoint()?
+                .ok_or_else(|| StoreError::Refused("nothing of this journal was signed yet".to_owned()))?,
+        };
+        export::export(&self.inner.shared, &signed, directory)?;
+        Ok(signed)
+    }
+    /// Splits the text of a checkpoints file into its signed notes, oldest first; what is no whole note
+    /// is left out.
+    pub fn notes(text: &str) -> Vec<String> {
+        signing::notes(text)
     }
     /// Stops taking writes, finishes those under way, signs a last checkpoint, closes.
     pub fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        async { todo!() }
+        let (orders, shared) = (self.inner.orders.clone(), self.inner.shared.clone());
+        async move {
+            let Some(orders) = orders else {
+                shared.close_readers();
+                return Ok(());
+            };
+            let (reply, answer) = oneshot::channel();
+            match orders.send(Order::Close(reply)) {
+                Ok(()) => answer.await.map_err(|_| StoreError::Closed)?,
+                // Closed already.
+                Err(_) => Ok(()),
+            }
+        }
     }
+
+    fn from_parts(
+        shared: Arc<Shared>,
+        orders: Option<Sender<Order>>,
+        thread: Option<JoinHandle<()>>,
+    ) -> Store {
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+        Store {
+            inner: Arc::new(Inner {
+                shared,
+                orders,
+                waiting,
+                thread: Mutex::new(thread),
+            }),
+        }
+    }
+
+    fn ask<T>(&self, order: impl FnOnce(Sender<Result<T, StoreError>>) -> Order) -> Result<T, StoreError> {
+        let orders = self.inner.orders.as_ref().ok_or_else(read_only)?;
+        let (reply, answer) = channel();
+        orders.send(order(reply)).map_err(|_| StoreError::Closed)?;
+        answer.recv().map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Some(orders) = &self.orders else { return };
+        // Said explicitly, because a future that was never polled may still hold a sender. Waiting for
+        // the thread makes the directory free at once.
+        drop(orders.send(Order::Close(oneshot::channel().0)));
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id())
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}
+
+fn read_only() -> StoreError {
+    StoreError::Refused("the journal was opened for reading only".to_owned())
 }

@@ -1,8 +1,15 @@
 //! Writing: closures that run on the writer's thread, inside the commit.
 
-use crate::{Row, StoreError};
+use crate::fold::{self, FoldError, Sums};
+use crate::head::Head;
+use crate::shared::Shared;
+use crate::{Applied, Erasable, Row, StoreError, payloads, query};
+use journal::{Entry, kind};
 use policy::Timestamp;
-use serde_json::Value;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// How long a payload is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,7 +82,11 @@ impl NewEntry {
     }
     /// With a payload.
     pub fn payload(mut self, name: &'static str, retention: Retention, value: Value) -> NewEntry {
-        self.payloads.push(NewPayload { name, retention, value });
+        self.payloads.push(NewPayload {
+            name,
+            retention,
+            value,
+        });
         self
     }
 }
@@ -90,42 +101,232 @@ pub struct Written<T> {
 }
 
 /// The transaction that a closure writes in. It sees what earlier closures of the same commit wrote.
+///
+/// An error of [`Tx::append`] or [`Tx::erase`] undoes the whole closure, even if it goes on.
 pub struct Tx<'a> {
-    _private: std::marker::PhantomData<&'a mut ()>,
+    pub(crate) connection: &'a Connection,
+    pub(crate) shared: &'a Shared,
+    pub(crate) head: &'a mut Head,
+    pub(crate) sums: &'a mut Sums,
+    pub(crate) now: Timestamp,
+    /// Projections that this closure changed.
+    pub(crate) changed: Vec<bool>,
+    /// The last appended entry: its leaf is finished when it is known not to be the closure's last.
+    pub(crate) pending: Option<Entry>,
+    pub(crate) first: Option<u64>,
+    pub(crate) bytes: usize,
+    pub(crate) failure: RefCell<Option<StoreError>>,
+    pub(crate) erased: bool,
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) fn new(
+        connection: &'a Connection,
+        shared: &'a Shared,
+        head: &'a mut Head,
+        sums: &'a mut Sums,
+        now: Timestamp,
+    ) -> Tx<'a> {
+        let changed = vec![false; shared.projections.len()];
+        Tx {
+            connection,
+            shared,
+            head,
+            sums,
+            now,
+            changed,
+            pending: None,
+            first: None,
+            bytes: 0,
+            failure: RefCell::new(None),
+            erased: false,
+        }
+    }
 }
 
 impl Tx<'_> {
     /// The time of this transaction, the same for all its entries.
     pub fn now(&self) -> Timestamp {
-        todo!()
+        self.now
     }
     /// The sequence that the next appended entry gets. Ids of new things are made from it: `ses-42`.
     pub fn next_sequence(&self) -> u64 {
-        todo!()
+        self.head
+            .frontier
+            .size()
+            .saturating_add(u64::from(self.pending.is_some()))
     }
     /// Appends, applies every projection to it, and returns its sequence.
     pub fn append(&mut self, entry: NewEntry) -> Result<u64, StoreError> {
-        let _ = entry;
-        todo!()
+        self.unless_failed()?;
+        let result = self.try_append(entry);
+        self.note_failure(result)
     }
     /// One row of a projection, as of now in this transaction.
     pub fn row(&self, projection: &str, key: &str) -> Result<Option<Value>, StoreError> {
-        let _ = (projection, key);
-        todo!()
+        self.note_failure(query::row(self.connection, projection, key))
     }
     /// Rows by index.
     pub fn find(&self, projection: &str, index: &str, value: &str) -> Result<Vec<Row>, StoreError> {
-        let _ = (projection, index, value);
-        todo!()
+        self.note_failure(query::find(self.connection, projection, index, value))
     }
     /// A payload, decrypted.
-    pub fn payload(&self, sequence: u64, name: &str) -> Result<crate::Erasable<Value>, StoreError> {
-        let _ = (sequence, name);
-        todo!()
+    pub fn payload(&self, sequence: u64, name: &str) -> Result<Erasable<Value>, StoreError> {
+        self.note_failure(self.try_payload(sequence, name))
     }
-    /// Destroys key and salt of an entry's payloads and appends `payload.erased`.
+    /// Destroys key and salt of an entry's payloads and appends `payload.erased`, which projections
+    /// that show something of a payload have to subscribe to.
     pub fn erase(&mut self, sequence: u64, by: &str, reason: &str) -> Result<u64, StoreError> {
-        let _ = (sequence, by, reason);
-        todo!()
+        self.unless_failed()?;
+        let names = self.note_failure(payloads::erase(self.connection, sequence))?;
+        if names.is_empty() {
+            return Err(StoreError::Refused(format!(
+                "entry {sequence} has no payload that could be erased"
+            )));
+        }
+        self.erased = true;
+        let body = json!({"of": sequence, "names": names, "reason": reason});
+        self.append(NewEntry::new(kind::PAYLOAD_ERASED, by, body))
+    }
+
+    /// Finishes the closure's last entry, which carries the digests of what the closure changed.
+    pub(crate) fn finish(&mut self) -> Result<(), StoreError> {
+        self.unless_failed()?;
+        if let Some(mut entry) = self.pending.take() {
+            let key = self.shared.digest_key()?;
+            for ((projection, sum), changed) in self
+                .shared
+                .projections
+                .iter()
+                .zip(&self.sums.sums)
+                .zip(&self.changed)
+            {
+                if *changed {
+                    entry
+                        .projections
+                        .insert(projection.name().to_owned(), key.show(projection.name(), sum));
+                }
+            }
+            self.write_leaf(&entry)?;
+        }
+        Ok(())
+    }
+
+    fn try_payload(&self, sequence: u64, name: &str) -> Result<Erasable<Value>, StoreError> {
+        let commitments = match &self.pending {
+            Some(pending) if pending.sequence == sequence => pending.commitments.clone(),
+            _ => match query::entry(self.connection, sequence)? {
+                Some(stored) => stored.entry.commitments,
+                None => return Ok(Erasable::Absent),
+            },
+        };
+        payloads::get(self.connection, self.shared, sequence, name, &commitments)?.map_err(|finding| {
+            StoreError::Corrupt {
+                finding: finding.to_string(),
+            }
+        })
+    }
+
+    fn try_append(&mut self, new: NewEntry) -> Result<u64, StoreError> {
+        let NewEntry {
+            kind,
+            session,
+            actor,
+            cause,
+            correlation,
+            mut body,
+            payloads: mut beside,
+        } = new;
+        if let Some(entry) = self.pending.take() {
+            self.write_leaf(&entry)?;
+        }
+        let sequence = self.next_sequence();
+        payloads::settle_numbers(&mut body);
+        let mut entry = Entry {
+            v: 1,
+            log: self.shared.origin.clone(),
+            sequence,
+            timestamp: self.now,
+            kind: kind.to_owned(),
+            session,
+            actor,
+            cause,
+            correlation,
+            body,
+            commitments: Vec::with_capacity(beside.len()),
+            projections: BTreeMap::new(),
+        };
+        for payload in &mut beside {
+            if entry.commitments.iter().any(|c| c.name == payload.name) {
+                return Err(StoreError::Refused(format!(
+                    "`{kind}` has two payloads named `{}`",
+                    payload.name
+                )));
+            }
+            payloads::settle_numbers(&mut payload.value);
+            let (commitment, bytes) = payloads::put(self.connection, self.shared, sequence, payload)?;
+            entry.commitments.push(commitment);
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        self.apply(&entry, beside)?;
+        self.first.get_or_insert(sequence);
+        self.pending = Some(entry);
+        Ok(sequence)
+    }
+
+    fn apply(&mut self, entry: &Entry, beside: Vec<NewPayload>) -> Result<(), StoreError> {
+        let payloads: Vec<(String, Value)> =
+            beside.into_iter().map(|p| (p.name.to_owned(), p.value)).collect();
+        let key = self.shared.digest_key()?;
+        self.sums.touched.fill(false);
+        let applied = Applied {
+            entry,
+            payloads: &payloads,
+        };
+        let result = fold::apply(
+            self.connection,
+            key,
+            &self.shared.projections,
+            self.sums,
+            &applied,
+        );
+        for (changed, touched) in self.changed.iter_mut().zip(&self.sums.touched) {
+            *changed |= *touched;
+        }
+        result.map_err(|error| match error {
+            FoldError::Store(error) => error,
+            FoldError::Corrupt { projection, corrupt } => StoreError::Refused(format!(
+                "`{}` cannot be applied to `{projection}`: {corrupt}",
+                entry.kind
+            )),
+        })
+    }
+
+    fn write_leaf(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        let leaf = entry
+            .to_leaf()
+            .map_err(|e| StoreError::Refused(format!("`{}` cannot be recorded: {e}", entry.kind)))?;
+        let hash = journal::merkle::leaf_hash(&leaf);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO entries(seq, leaf, hash, session, kind) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((entry.sequence, &leaf, hash, &entry.session, &entry.kind))?;
+        self.head.append(self.connection, hash)?;
+        self.head.last = Some(entry.timestamp);
+        self.bytes = self.bytes.saturating_add(leaf.len());
+        Ok(())
+    }
+
+    fn unless_failed(&self) -> Result<(), StoreError> {
+        self.failure.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// What failed once fails the closure, whatever the closure makes of it.
+    fn note_failure<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.failure.borrow_mut().get_or_insert_with(|| error.clone());
+        }
+        result
     }
 }

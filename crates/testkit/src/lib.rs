@@ -1,1 +1,7 @@
-//! For tests only: a clock that stands still, a disk that lies, upstreams that follow a script.
+//! What tests of several crates need: a clock that stands still, a disk that fails.
+//!
+//! Never part of the product: no crate depends on it but for tests and benches.
+
+mod clock;
+
+pub use clock::ManualClock;

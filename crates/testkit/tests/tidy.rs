@@ -13,14 +13,32 @@ const EDGES: &[(&str, &[&str])] = &[
     ("secrets", &["policy"]),
     ("gate", &["assay", "journal", "policy", "secrets", "store"]),
     ("runtime", &["assay", "gate", "journal", "policy", "store"]),
-    ("ops", &["assay", "gate", "journal", "policy", "runtime", "secrets", "store"]),
-    ("cofferdam", &["assay", "gate", "journal", "ops", "policy", "runtime", "secrets", "store"]),
+    (
+        "ops",
+        &[
+            "assay", "gate", "journal", "policy", "runtime", "secrets", "store",
+        ],
+    ),
+    (
+        "cofferdam",
+        &[
+            "assay", "gate", "journal", "ops", "policy", "runtime", "secrets", "store",
+        ],
+    ),
     ("testkit", &["journal", "policy", "store"]),
 ];
 
 /// Crates that cannot do input or output, and what they therefore never name.
 const PURE: &[&str] = &["policy", "journal", "assay"];
-const IMPURE: &[&str] = &["std::fs", "std::net", "std::process", "tokio::", "SystemTime", "Instant::now", "std::env"];
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::process",
+    "tokio::",
+    "SystemTime",
+    "Instant::now",
+    "std::env",
+];
 
 /// The only files that may hold `unsafe`.
 const UNSAFE: &[&str] = &["crates/testkit/src/faulty"];
@@ -50,14 +68,23 @@ fn crates_use_only_the_edges_of_the_design() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     let known: BTreeSet<String> = EDGES.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(found, known, "a new crate needs a recorded decision and a row here");
+    assert_eq!(
+        found, known,
+        "a new crate needs a recorded decision and a row here"
+    );
     for (name, allowed) in EDGES {
         let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
-        let section = manifest.split("\n[").find(|s| s.starts_with("dependencies]")).unwrap_or_default();
+        let section = manifest
+            .split("\n[")
+            .find(|s| s.starts_with("dependencies]"))
+            .unwrap_or_default();
         for line in section.lines() {
             let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
             if known.contains(dependency) {
-                assert!(allowed.contains(&dependency), "{name} may not depend on {dependency}");
+                assert!(
+                    allowed.contains(&dependency),
+                    "{name} may not depend on {dependency}"
+                );
             }
         }
     }
@@ -68,8 +95,14 @@ fn pure_crates_name_no_input_or_output() {
     for (path, text) in production() {
         if PURE.iter().any(|c| path.starts_with(&format!("crates/{c}/src"))) {
             for word in IMPURE {
-                let code = text.lines().take_while(|l| !l.contains("#[cfg(test)]")).filter(|l| !l.trim_start().starts_with("//"));
-                assert!(!code.into_iter().any(|l| l.contains(word)), "{path} is pure and names `{word}`");
+                let code = text
+                    .lines()
+                    .take_while(|l| !l.contains("#[cfg(test)]"))
+                    .filter(|l| !l.trim_start().starts_with("//"));
+                assert!(
+                    !code.into_iter().any(|l| l.contains(word)),
+                    "{path} is pure and names `{word}`"
+                );
             }
         }
     }
@@ -78,7 +111,10 @@ fn pure_crates_name_no_input_or_output() {
 #[test]
 fn every_file_says_what_it_is_for() {
     for (path, text) in production() {
-        assert!(text.starts_with("//!"), "{path} has no module documentation at its top");
+        assert!(
+            text.starts_with("//!"),
+            "{path} has no module documentation at its top"
+        );
     }
 }
 
@@ -87,7 +123,10 @@ fn files_and_functions_stay_small() {
     let mut long = Vec::new();
     for (path, text) in production() {
         let lines = text.lines().count();
-        assert!(lines <= FILE_LINES_MAX, "{path} has {lines} lines, more than {FILE_LINES_MAX}");
+        assert!(
+            lines <= FILE_LINES_MAX,
+            "{path} has {lines} lines, more than {FILE_LINES_MAX}"
+        );
         for (name, length) in functions(&text) {
             if length > FUNCTION_LINES_MAX {
                 long.push(format!("{path}::{name}"));
@@ -117,9 +156,15 @@ fn unsafe_stands_where_it_may() {
     for (path, text) in production() {
         let has = text.lines().any(|l| {
             let code = l.split("//").next().unwrap_or_default();
-            code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("unsafe extern")
+            code.contains("unsafe {")
+                || code.contains("unsafe fn")
+                || code.contains("unsafe impl")
+                || code.contains("unsafe extern")
         });
-        assert!(!has || UNSAFE.iter().any(|u| path.starts_with(u)), "{path} holds unsafe code");
+        assert!(
+            !has || UNSAFE.iter().any(|u| path.starts_with(u)),
+            "{path} holds unsafe code"
+        );
     }
 }
 
@@ -135,13 +180,21 @@ fn each_dangerous_step_has_one_place() {
         let mut places = Vec::new();
         for (path, text) in production() {
             let code = text.lines().take_while(|l| !l.contains("#[cfg(test)]"));
-            let count = code.filter(|l| !l.trim_start().starts_with("//") && l.contains(call)).count();
+            let count = code
+                .filter(|l| !l.trim_start().starts_with("//") && l.contains(call))
+                .count();
             if count > 0 {
-                assert!(path.starts_with(home), "{path} calls `{call}`, which belongs to {home}");
+                assert!(
+                    path.starts_with(home),
+                    "{path} calls `{call}`, which belongs to {home}"
+                );
                 places.extend(std::iter::repeat_n(path.clone(), count));
             }
         }
-        assert!(!places.is_empty(), "nothing calls `{call}` any more: mend this table");
+        assert!(
+            !places.is_empty(),
+            "nothing calls `{call}` any more: mend this table"
+        );
         assert!(places.len() <= most, "`{call}` is called in {places:?}");
     }
 }
@@ -153,13 +206,22 @@ fn the_threat_model_names_real_code() {
     let sources: String = production().into_values().chain(tests().into_values()).collect();
     let mut named = 0;
     for reference in text.split('`').skip(1).step_by(2).filter(|r| r.contains("::")) {
-        let item = reference.rsplit("::").next().unwrap_or_default().trim_end_matches("()");
-        let defined = ["fn ", "struct ", "enum ", "const ", "mod ", "trait "].iter().any(|k| {
-            sources.match_indices(&format!("{k}{item}")).any(|(at, found)| {
-                !sources[at + found.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
-            })
-        });
-        assert!(defined, "THREAT_MODEL.md names `{reference}`, which is not in the code");
+        let item = reference
+            .rsplit("::")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches("()");
+        let defined = ["fn ", "struct ", "enum ", "const ", "mod ", "trait "]
+            .iter()
+            .any(|k| {
+                sources.match_indices(&format!("{k}{item}")).any(|(at, found)| {
+                    !sources[at + found.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                })
+            });
+        assert!(
+            defined,
+            "THREAT_MODEL.md names `{reference}`, which is not in the code"
+        );
         named += 1;
     }
     assert!(named >= 20, "the threat model names only {named} functions");
@@ -167,7 +229,16 @@ fn the_threat_model_names_real_code() {
 
 #[test]
 fn the_texts_are_there_and_say_the_two_commands() {
-    for file in ["README.md", "ARCHITECTURE.md", "THREAT_MODEL.md", "CONTRIBUTING.md", "LICENSE", "Makefile", ".ci/run", "deny.toml"] {
+    for file in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "THREAT_MODEL.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        ".ci/run",
+        "deny.toml",
+    ] {
         assert!(root().join(file).is_file(), "{file} is missing");
     }
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -175,7 +246,10 @@ fn the_texts_are_there_and_say_the_two_commands() {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// Sources that ship, or that tests stand on: path relative to the root, and text.
@@ -220,9 +294,14 @@ fn functions(text: &str) -> Vec<(String, usize)> {
                 open = None;
             }
         } else if let Some(at) = body.find("fn ").filter(|at| {
-            body[..*at].split_whitespace().all(|w| ["pub", "async", "const", "unsafe", "extern"].contains(&w) || w.starts_with("pub("))
+            body[..*at]
+                .split_whitespace()
+                .all(|w| ["pub", "async", "const", "unsafe", "extern"].contains(&w) || w.starts_with("pub("))
         }) {
-            let name: String = body[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let name: String = body[at + 3..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if !body.ends_with(';') && !body.ends_with('}') {
                 open = Some((name, number, indent));
             }

@@ -1,0 +1,146 @@
+//! The database: how it is opened and what tables it has.
+//!
+//! Connections never share a page cache and never map the file. A commit is one fsync of the
+//! write-ahead log (`synchronous=FULL`). What is deleted or replaced is overwritten (`secure_delete`),
+//! because erasing has to destroy.
+
+use crate::StoreError;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+
+/// Name of the database in the data directory.
+pub(crate) const DATABASE: &str = "journal.db";
+
+/// Numbered migrations: `user_version` is how many were applied. Append only, never edit.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE entries(
+    seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL, hash BLOB NOT NULL, session TEXT, kind TEXT NOT NULL
+) STRICT;
+CREATE INDEX entries_of_session ON entries(session, seq) WHERE session IS NOT NULL;
+-- NULL key and ciphertext: erased.
+CREATE TABLE payloads(
+    seq INTEGER NOT NULL REFERENCES entries(seq) DEFERRABLE INITIALLY DEFERRED,
+    name TEXT NOT NULL, retention TEXT NOT NULL, wrapped_key BLOB, ciphertext BLOB, UNIQUE(seq, name)
+) STRICT;
+-- Roots of the perfect subtrees of 2^level leaves, from level 8 on.
+CREATE TABLE nodes(
+    level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(level, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE head(
+    id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, roots BLOB NOT NULL,
+    last_ms INTEGER NOT NULL, seal BLOB NOT NULL
+) STRICT;
+CREATE TABLE checkpoints(
+    size INTEGER PRIMARY KEY, root BLOB NOT NULL, note TEXT NOT NULL, roots BLOB NOT NULL
+) STRICT;
+CREATE TABLE rows(
+    projection TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(projection, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE row_index(
+    projection TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, key TEXT NOT NULL,
+    PRIMARY KEY(projection, name, value, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE row_text_ids(
+    id INTEGER PRIMARY KEY, projection TEXT NOT NULL, key TEXT NOT NULL, UNIQUE(projection, key)
+) STRICT;
+CREATE VIRTUAL TABLE row_text USING fts5(text, tokenize = 'unicode61');
+INSERT INTO row_text(row_text, rank) VALUES('secure-delete', 1);
+CREATE TABLE digests(
+    projection TEXT PRIMARY KEY, nonce BLOB NOT NULL, masked BLOB NOT NULL, rows INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"];
+
+/// Opens for writing and brings the schema up to date.
+pub(crate) fn open_writer(
+    path: &Path,
+    vfs: Option<&str>,
+    synchronous: &str,
+) -> Result<Connection, StoreError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = connect(path, flags, vfs)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Unavailable {
+            reason: format!("the database stays in journal mode `{mode}`"),
+        });
+    }
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens for reading beside a writer of this process.
+pub(crate) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    connect(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        vfs,
+    )
+}
+
+/// Opens for reading a directory that is not ours: a running process's, or a copy. Without a
+/// write-ahead log there is nothing beside the file, and it is read as immutable: nothing is written.
+pub(crate) fn open_foreign(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if vfs.is_some() || Path::new(&wal).exists() {
+        return open_reader(path, vfs);
+    }
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let mut uri = String::from("file:");
+    for byte in std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()) {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    connect(Path::new(&uri), flags, None)
+}
+
+/// A database in memory with the same tables, for folding again.
+pub(crate) fn open_in_memory() -> Result<Connection, StoreError> {
+    let mut connection = Connection::open_in_memory()?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+const STATEMENTS_MAX: usize = 48;
+
+fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    let connection = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    // KiB, negative by SQLite's convention.
+    connection.pragma_update(None, "cache_size", -2048)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len();
+    let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > known {
+        return Err(StoreError::Refused(format!(
+            "the journal has schema version {version}, and this program knows up to {known}; use a newer one"
+        )));
+    }
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", number + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

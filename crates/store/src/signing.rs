@@ -1,0 +1,181 @@
+//! Signing checkpoints of durable sizes, and keeping them: in the database, and in a file outside the
+//! data directory that convicts whoever rewrites and signs again.
+
+use crate::StoreError;
+use crate::engine::Engine;
+use crate::shared::Shared;
+use crate::store::Signed;
+use journal::checkpoint::Checkpoint;
+use rusqlite::{Connection, OptionalExtension};
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// How much of the end of the checkpoints file is read to find the newest: many notes' worth.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// Signs the size that the last commit made durable; a size that was signed before is not signed again.
+/// Says besides whether the file outside has it.
+pub(crate) fn sign(
+    engine: &mut Engine,
+    shared: &Shared,
+) -> Result<(Signed, Result<(), StoreError>), StoreError> {
+    let frontier = &engine.head.frontier;
+    let checkpoint = Checkpoint {
+        origin: shared.origin.clone(),
+        size: frontier.size(),
+        root: frontier.root(),
+    };
+    let signed = match stored_at(&engine.connection, checkpoint.size)? {
+        Some(note) => Signed { checkpoint, note },
+        None => {
+            let signer = shared.signer.as_ref().ok_or_else(|| {
+                StoreError::Refused("checkpoints cannot be signed without the log's key".to_owned())
+            })?;
+            let note = checkpoint
+                .sign(signer)
+                .map_err(|e| StoreError::Refused(e.to_string()))?;
+            engine
+                .connection
+                .prepare_cached("INSERT INTO checkpoints(size, root, note, roots) VALUES (?1, ?2, ?3, ?4)")?
+                .execute((checkpoint.size, checkpoint.root, &note, frontier.roots().concat()))?;
+            engine.signed = checkpoint.size;
+            Signed { checkpoint, note }
+        }
+    };
+    let missing = missing_outside(engine, shared)?;
+    let outside = copy_outside(engine, shared, &missing);
+    Ok((signed, outside))
+}
+
+/// The newest stored checkpoint.
+pub(crate) fn latest(connection: &Connection, shared: &Shared) -> Result<Option<Signed>, StoreError> {
+    let note: Option<String> = connection
+        .prepare_cached("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    note.map(|note| match Checkpoint::open(&note, &shared.verifier) {
+        Ok(checkpoint) => Ok(Signed { checkpoint, note }),
+        Err(error) => Err(StoreError::Corrupt {
+            finding: format!("the newest stored checkpoint: {error}"),
+        }),
+    })
+    .transpose()
+}
+
+/// Moves the write-ahead log into the database and empties it. A reader may be in the way: then it
+/// happens later by itself.
+pub(crate) fn empty_wal(connection: &Connection) {
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "the write-ahead log could not be emptied yet");
+    }
+}
+
+/// The newest note of a checkpoints file; `None` when there is none.
+pub(crate) fn newest_outside(path: &Path) -> Result<Option<String>, StoreError> {
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unavailable(path, &error)),
+    };
+    let read = || {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error: std::io::Error| unavailable(path, &error))?;
+    Ok(notes(&String::from_utf8_lossy(&bytes)).pop())
+}
+
+/// All notes of a checkpoints file, oldest first.
+pub(crate) fn all_outside(path: &Path) -> Result<Vec<String>, StoreError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(notes(&String::from_utf8_lossy(&bytes))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unavailable(path, &error)),
+    }
+}
+
+/// Splits a checkpoints file into its notes, oldest first. What is no note (the rest of a torn write)
+/// is left out.
+pub(crate) fn notes(text: &str) -> Vec<String> {
+    let blocks: Vec<&str> = text.split("\n\n").collect();
+    blocks
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [text, signatures] if signatures.trim_start_matches('\n').starts_with('\u{2014}') => {
+                let signatures = signatures.trim_matches('\n');
+                Some(format!("{}\n\n{signatures}\n", text.trim_start_matches('\n')))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Every stored checkpoint that the file outside does not have yet.
+fn missing_outside(engine: &Engine, shared: &Shared) -> Result<Vec<(u64, String)>, StoreError> {
+    if shared.checkpoints.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut statement = engine
+        .connection
+        .prepare_cached("SELECT size, note FROM checkpoints WHERE size > ?1 ORDER BY size")?;
+    let missing = statement.query_map([engine.outside], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(missing.collect::<Result<_, _>>()?)
+}
+
+fn copy_outside(engine: &mut Engine, shared: &Shared, missing: &[(u64, String)]) -> Result<(), StoreError> {
+    if let (Some(path), Some((newest, _))) = (&shared.checkpoints, missing.last()) {
+        append(path, missing).map_err(|error| unavailable(path, &error))?;
+        engine.outside = *newest;
+    }
+    Ok(())
+}
+
+fn append(path: &Path, notes: &[(u64, String)]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut text = String::new();
+    if !ends_in_blank_line(&mut file)? {
+        text.push_str("\n\n");
+    }
+    for (_, note) in notes {
+        text.push_str(note);
+        text.push('\n');
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn ends_in_blank_line(file: &mut std::fs::File) -> std::io::Result<bool> {
+    if file.metadata()?.len() < 2 {
+        return Ok(file.metadata()?.len() == 0);
+    }
+    let mut end = [0; 2];
+    file.seek(SeekFrom::End(-2))?;
+    file.read_exact(&mut end)?;
+    Ok(end == *b"\n\n")
+}
+
+fn stored_at(connection: &Connection, size: u64) -> Result<Option<String>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT note FROM checkpoints WHERE size = ?1")?
+        .query_row([size], |row| row.get(0))
+        .optional()?)
+}
+
+fn unavailable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable {
+        reason: format!("checkpoints file `{}`: {error}", path.display()),
+    }
+}

@@ -1,0 +1,159 @@
+//! What has to be right before anything is acknowledged: the entries since the last checkpoint, the
+//! head, and the projections that decide about acting. Cost grows with the tail, not with the log.
+
+use crate::digest::{DigestKey, Sum};
+use crate::head::{Head, frontier};
+use crate::query::TreeNodes;
+use crate::shared::Shared;
+use crate::{StoreError, signing};
+use journal::checkpoint::Checkpoint;
+use journal::merkle::Hash;
+use journal::verify::{Finding, Replay};
+use rusqlite::{Connection, OptionalExtension};
+use std::collections::BTreeMap;
+
+/// Compared at every start, unless they have more rows than [`ROWS_MAX`].
+const DECISIVE: [&str; 5] = ["approvals", "documents", "sessions", "stops", "tokens"];
+/// Larger projections are compared by `verify` only.
+const ROWS_MAX: u64 = 10_000;
+
+/// Checks entries since the last checkpoint against the head, and the head against the checkpoint
+/// outside. Returns the sizes of the newest checkpoints, stored and outside.
+pub(crate) fn check(
+    connection: &Connection,
+    shared: &Shared,
+    head: &Head,
+) -> Result<Result<(u64, u64), Finding>, StoreError> {
+    let (mut replay, signed) = match newest_checkpoint(connection, shared)? {
+        Ok(found) => found,
+        Err(finding) => return Ok(Err(finding)),
+    };
+    let mut statement =
+        connection.prepare("SELECT seq, leaf, hash FROM entries WHERE seq >= ?1 ORDER BY seq")?;
+    let mut rows = statement.query([signed])?;
+    while let Some(row) = rows.next()? {
+        let (sequence, expected) = (row.get::<_, u64>(0)?, replay.size());
+        if sequence != expected {
+            return Ok(Err(Finding::Missing { sequence: expected }));
+        }
+        let hash: Hash = row.get(2)?;
+        if let Err(finding) = replay.fold(
+            row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?,
+            Some(&hash),
+        ) {
+            return Ok(Err(finding));
+        }
+    }
+    if replay.size() < head.frontier.size() {
+        return Ok(Err(Finding::Missing {
+            sequence: replay.size(),
+        }));
+    }
+    if replay.frontier() != &head.frontier {
+        return Ok(Err(Finding::Derived {
+            what: "the head of the log".to_owned(),
+        }));
+    }
+    check_outside(connection, shared, head).map(|outside| outside.map(|outside| (signed, outside)))
+}
+
+/// Compares the rows of small decisive projections with their digests.
+pub(crate) fn check_projections(
+    connection: &Connection,
+    key: &DigestKey,
+    digests: &BTreeMap<String, Sum>,
+) -> Result<Result<(), Finding>, StoreError> {
+    for name in DECISIVE {
+        let Some(digest) = digests.get(name).filter(|sum| sum.rows <= ROWS_MAX) else {
+            continue;
+        };
+        if sum_rows(connection, key, name)? != *digest {
+            return Ok(Err(Finding::Derived {
+                what: format!("projection `{name}`"),
+            }));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The digest of the rows as they are.
+pub(crate) fn sum_rows(
+    connection: &Connection,
+    key: &DigestKey,
+    projection: &str,
+) -> Result<Sum, StoreError> {
+    let mut sum = Sum::default();
+    let mut statement = connection.prepare_cached("SELECT key, value FROM rows WHERE projection = ?1")?;
+    let mut rows = statement.query([projection])?;
+    while let Some(row) = rows.next()? {
+        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        sum.add(key, projection, text(0)?, text(1)?);
+    }
+    Ok(sum)
+}
+
+/// Where replay starts: at the newest stored checkpoint, which its signature vouches for.
+fn newest_checkpoint(
+    connection: &Connection,
+    shared: &Shared,
+) -> Result<Result<(Replay, u64), Finding>, StoreError> {
+    let found: Option<(u64, String, Vec<u8>)> = connection
+        .query_row(
+            "SELECT size, note, roots FROM checkpoints ORDER BY size DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .optional()?;
+    let Some((size, note, roots)) = found else {
+        return Ok(Ok((Replay::new(), 0)));
+    };
+    let bad = || Finding::Derived {
+        what: format!("the stored checkpoint at {size}"),
+    };
+    let Some(frontier) = frontier(size, &roots) else {
+        return Ok(Err(bad()));
+    };
+    match Checkpoint::open(&note, &shared.verifier) {
+        Ok(checkpoint) if checkpoint.size == size && checkpoint.root == frontier.root() => {
+            Ok(Ok((Replay::resume(frontier, &shared.origin), size)))
+        }
+        _ => Ok(Err(bad())),
+    }
+}
+
+/// Compares the newest checkpoint of the file outside with the tree.
+fn check_outside(
+    connection: &Connection,
+    shared: &Shared,
+    head: &Head,
+) -> Result<Result<u64, Finding>, StoreError> {
+    let Some(path) = &shared.checkpoints else {
+        return Ok(Ok(0));
+    };
+    let Some(note) = signing::newest_outside(path)? else {
+        return Ok(Ok(0));
+    };
+    let checkpoint = match Checkpoint::open(&note, &shared.verifier) {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => {
+            let what = format!(
+                "the newest checkpoint in `{}` ({error}); if this is a new journal, move that file away: it",
+                path.display()
+            );
+            return Ok(Err(Finding::Derived { what }));
+        }
+    };
+    let size = head.frontier.size();
+    if checkpoint.size > size {
+        return Ok(Err(Finding::Truncated {
+            size,
+            checkpoint: checkpoint.size,
+        }));
+    }
+    match (TreeNodes { connection, size }).frontier_at(checkpoint.size)? {
+        Some(frontier) if frontier.root() == checkpoint.root => Ok(Ok(checkpoint.size)),
+        _ => Ok(Err(Finding::Rewritten {
+            size: checkpoint.size,
+        })),
+    }
+}

@@ -1,0 +1,384 @@
+//! Verification of everything that is stored: leaves, tree, checkpoints, payloads, projections.
+//!
+//! One pass over the entries on a connection of its own, in one snapshot, so that the writer goes on.
+//! Projections are folded again into a database in memory, by the code that folds them live.
+
+use crate::fold::Sums;
+use crate::head::{self, Head};
+use crate::read::Erasable;
+use crate::shared::Shared;
+use crate::store::Verified;
+use crate::{StoreError, payloads, refold, schema, signing};
+use journal::checkpoint::Checkpoint;
+use journal::merkle::Hash;
+use journal::verify::{Finding, Replay};
+use journal::{Entry, kind};
+use rusqlite::Connection;
+use rusqlite::types::Value as Cell;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Entries between two reports of progress.
+const PROGRESS_EVERY: u64 = 1_000;
+
+/// Either what was found wrong first, or what stopped the looking.
+enum Stop {
+    Found(Finding),
+    Failed(StoreError),
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Stop {
+        Stop::Found(finding)
+    }
+}
+
+impl<E: Into<StoreError>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Failed(error.into())
+    }
+}
+
+/// See [`crate::Store::verify`].
+pub(crate) fn verify(
+    shared: &Shared,
+    against: &[String],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Result<Verified, Finding>, StoreError> {
+    let source = shared.open_reader()?;
+    source.execute_batch("BEGIN DEFERRED")?;
+    let outcome = Verification::new(shared, &source, against).and_then(|mut verification| {
+        verification.read_entries(progress)?;
+        verification.finish()
+    });
+    match outcome {
+        Ok(verified) => Ok(Ok(verified)),
+        Err(Stop::Found(finding)) => Ok(Err(finding)),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+struct Verification<'a> {
+    shared: &'a Shared,
+    source: &'a Connection,
+    memory: Connection,
+    /// Whether payloads and projections can be compared.
+    keyed: bool,
+    /// By size; what the tree has to be at that size.
+    checkpoints: BTreeMap<u64, Vec<Checkpoint>>,
+    replay: Replay,
+    tree: Head,
+    sums: Sums,
+    /// The newest entry that tells a projection's digest.
+    claims: BTreeMap<String, (u64, String)>,
+    commitments: u64,
+    /// Decrypted and compared.
+    payloads: u64,
+    /// Found erased.
+    gone: BTreeSet<(u64, String)>,
+    /// Said to be erased.
+    erased: BTreeSet<(u64, String)>,
+}
+
+impl<'a> Verification<'a> {
+    fn new(shared: &'a Shared, source: &'a Connection, against: &[String]) -> Result<Verification<'a>, Stop> {
+        let memory = schema::open_in_memory()?;
+        memory.execute_batch("BEGIN")?;
+        Ok(Verification {
+            shared,
+            source,
+            memory,
+            keyed: shared.digest_key.is_some(),
+            checkpoints: checkpoints(shared, source, against)?,
+            replay: Replay::new(),
+            tree: Head::default(),
+            sums: Sums::empty(shared.projections.len()),
+            claims: BTreeMap::new(),
+            commitments: 0,
+            payloads: 0,
+            gone: BTreeSet::new(),
+            erased: BTreeSet::new(),
+        })
+    }
+
+    fn read_entries(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Stop> {
+        let source = self.source;
+        let all: u64 = source.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
+        let mut statement =
+            source.prepare("SELECT seq, leaf, hash, session, kind FROM entries ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (sequence, expected) = (row.get::<_, u64>(0)?, self.replay.size());
+            if sequence != expected {
+                return Err(Finding::Missing { sequence: expected }.into());
+            }
+            let hash: Hash = row.get(2).map_err(|_| Finding::Altered { sequence })?;
+            let leaf = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let entry = self.replay.leaf(leaf, Some(&hash))?;
+            if entry.log != self.shared.origin {
+                return Err(Finding::Foreign {
+                    sequence,
+                    claims: entry.log,
+                }
+                .into());
+            }
+            let (session, kind): (Option<String>, String) = (row.get(3)?, row.get(4)?);
+            if session != entry.session || kind != entry.kind {
+                return Err(Finding::Derived {
+                    what: format!("the index of entry {sequence}"),
+                }
+                .into());
+            }
+            self.tree.append(&self.memory, hash)?;
+            for checkpoint in self.checkpoints.get(&self.replay.size()).into_iter().flatten() {
+                self.replay.check(checkpoint)?;
+            }
+            self.read_entry(entry)?;
+            if self.replay.size().is_multiple_of(PROGRESS_EVERY) {
+                progress(self.replay.size(), all);
+            }
+        }
+        progress(self.replay.size(), all);
+        Ok(())
+    }
+
+    fn read_entry(&mut self, entry: Entry) -> Result<(), Stop> {
+        for (projection, digest) in &entry.projections {
+            self.claims
+                .insert(projection.clone(), (entry.sequence, digest.clone()));
+        }
+        self.commitments += entry.commitments.len() as u64;
+        if entry.kind == kind::PAYLOAD_ERASED {
+            self.erased.extend(erased(&entry));
+        }
+        if !self.keyed {
+            return Ok(());
+        }
+        let mut readable = Vec::with_capacity(entry.commitments.len());
+        for commitment in &entry.commitments {
+            let name = &commitment.name;
+            match payloads::get(self.source, self.shared, entry.sequence, name, &entry.commitments)?? {
+                Erasable::Present(value) => readable.push((name.clone(), value)),
+                Erasable::Erased | Erasable::Absent => {
+                    self.gone.insert((entry.sequence, name.clone()));
+                }
+            }
+        }
+        self.payloads += readable.len() as u64;
+        let sequence = entry.sequence;
+        match refold::apply(
+            &self.memory,
+            self.shared,
+            &self.shared.projections,
+            &mut self.sums,
+            entry,
+            &readable,
+        ) {
+            Err(StoreError::Corrupt { finding: reason }) => {
+                Err(Finding::Unreadable { sequence, reason }.into())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn finish(self) -> Result<Verified, Stop> {
+        let size = self.replay.size();
+        for checkpoint in self
+            .checkpoints
+            .range(size + 1..)
+            .flat_map(|(_, checkpoints)| checkpoints)
+        {
+            self.replay.check(checkpoint)?;
+        }
+        self.check_derived_from_tree()?;
+        let mut projections = 0;
+        if self.keyed {
+            self.check_erasures()?;
+            projections = self.check_projections()?;
+        }
+        Ok(Verified {
+            entries: size,
+            root: self.replay.root(),
+            checkpoints: self.checkpoints.values().map(|at| at.len() as u64).sum(),
+            payloads: self.payloads,
+            projections,
+            without_key: !self.keyed,
+        })
+    }
+
+    fn check_derived_from_tree(&self) -> Result<(), Stop> {
+        let size = self.replay.size();
+        let stored = Head::load(self.source)?
+            .map(|stored| stored.head.frontier)
+            .unwrap_or_default();
+        if stored.size() > size {
+            return Err(Finding::Missing { sequence: size }.into());
+        }
+        if &stored != self.replay.frontier() {
+            return Err(derived("the head of the log"));
+        }
+        let sql = "SELECT level || '/' || position, hash FROM nodes WHERE ?1 = ?1 ORDER BY level, position";
+        match first_difference(self.source, &self.memory, sql, "")? {
+            Some(node) => Err(derived(&format!("node {node} of the tree"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What is gone was erased by an entry, what was erased is gone, and there is nothing besides.
+    fn check_erasures(&self) -> Result<(), Stop> {
+        let altered = |(sequence, name): &(u64, String), reason: &str| {
+            Stop::Found(Finding::Payload {
+                sequence: *sequence,
+                name: name.clone(),
+                reason: reason.to_owned(),
+            })
+        };
+        if let Some(payload) = self.gone.difference(&self.erased).next() {
+            return Err(altered(
+                payload,
+                "it is gone, and no entry says that it was erased",
+            ));
+        }
+        if let Some(payload) = self.erased.difference(&self.gone).next() {
+            return Err(altered(payload, "it was erased, and is there again"));
+        }
+        let rows: u64 = self
+            .source
+            .query_row("SELECT count(*) FROM payloads", [], |row| row.get(0))?;
+        match rows == self.commitments {
+            true => Ok(()),
+            false => Err(derived("the table of payloads")),
+        }
+    }
+
+    fn check_projections(&self) -> Result<u64, Stop> {
+        let key = self.shared.digest_key()?;
+        let stored = head::digests(self.source, key)?;
+        let mut compared = 0;
+        for (projection, sum) in self.shared.projections.iter().zip(&self.sums.sums) {
+            let name = projection.name();
+            if !stored.contains_key(name) && self.shared.foreign {
+                // The program that wrote this journal did not have it.
+                continue;
+            }
+            for (what, sql) in COMPARED {
+                if let Some(row) = first_difference(self.source, &self.memory, sql, name)? {
+                    return Err(derived(&format!("{what} `{row}` of projection `{name}`")));
+                }
+            }
+            if stored.get(name) != Some(sum) {
+                return Err(derived(&format!("the digest of projection `{name}`")));
+            }
+            if let Some((sequence, _)) = self
+                .claims
+                .get(name)
+                .filter(|(_, claim)| *claim != key.show(name, sum))
+            {
+                return Err(derived(&format!(
+                    "the digest of projection `{name}` in entry {sequence}"
+                )));
+            }
+            compared += 1;
+        }
+        Ok(compared)
+    }
+}
+
+/// What a projection consists of; the first column names the row.
+const COMPARED: [(&str, &str); 3] = [
+    (
+        "row",
+        "SELECT key, value FROM rows WHERE projection = ?1 ORDER BY key",
+    ),
+    (
+        "the index of row",
+        "SELECT key, name, value FROM row_index WHERE projection = ?1 ORDER BY key, name, value",
+    ),
+    (
+        "the text of row",
+        "SELECT i.key, t.text FROM row_text_ids i LEFT JOIN row_text t ON t.rowid = i.id
+         WHERE i.projection = ?1 ORDER BY i.key",
+    ),
+];
+
+/// Stored checkpoints, those of the file outside and those given, by size. All have to be signed.
+fn checkpoints(
+    shared: &Shared,
+    source: &Connection,
+    against: &[String],
+) -> Result<BTreeMap<u64, Vec<Checkpoint>>, Stop> {
+    let mut by_size: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
+    let mut statement = source.prepare("SELECT size, note, root FROM checkpoints ORDER BY size")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (size, note, root): (u64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        match Checkpoint::open(&note, &shared.verifier) {
+            Ok(checkpoint) if checkpoint.size == size && checkpoint.root.as_slice() == root => {
+                by_size.entry(size).or_default().push(checkpoint);
+            }
+            _ => return Err(derived(&format!("the stored checkpoint at {size}"))),
+        }
+    }
+    let outside = match &shared.checkpoints {
+        Some(path) => signing::all_outside(path)?,
+        None => Vec::new(),
+    };
+    for note in against.iter().chain(&outside) {
+        let checkpoint = Checkpoint::open(note, &shared.verifier).map_err(|e| {
+            StoreError::Refused(format!("a checkpoint to compare with is not this log's: {e}"))
+        })?;
+        by_size.entry(checkpoint.size).or_default().push(checkpoint);
+    }
+    Ok(by_size)
+}
+
+fn erased(entry: &Entry) -> Vec<(u64, String)> {
+    let of = entry.body.get("of").and_then(Value::as_u64);
+    let names = entry.body.get("names").and_then(Value::as_array);
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    of.map(|of| names.map(|name| (of, name.to_owned())).collect())
+        .unwrap_or_default()
+}
+
+fn derived(what: &str) -> Stop {
+    Stop::Found(Finding::Derived {
+        what: what.to_owned(),
+    })
+}
+
+/// Runs a query in both databases; the first column of the first row that is not in both.
+fn first_difference(
+    one: &Connection,
+    other: &Connection,
+    sql: &str,
+    parameter: &str,
+) -> Result<Option<String>, StoreError> {
+    let (mut one, mut other) = (one.prepare(sql)?, other.prepare(sql)?);
+    let columns = one.column_count();
+    let (mut ours, mut theirs) = (one.query([parameter])?, other.query([parameter])?);
+    loop {
+        match (cells(ours.next()?, columns)?, cells(theirs.next()?, columns)?) {
+            (None, None) => return Ok(None),
+            (a, b) if a == b => (),
+            (a, b) => {
+                let names = [a, b]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|row| match row.into_iter().next() {
+                        Some(Cell::Text(name)) => Some(name),
+                        _ => None,
+                    });
+                return Ok(Some(names.min().unwrap_or_default()));
+            }
+        }
+    }
+}
+
+fn cells(row: Option<&rusqlite::Row<'_>>, columns: usize) -> Result<Option<Vec<Cell>>, StoreError> {
+    let cells = row.map(|row| {
+        (0..columns)
+            .map(|column| row.get(column))
+            .collect::<Result<_, _>>()
+    });
+    Ok(cells.transpose()?)
+}

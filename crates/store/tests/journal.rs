@@ -1,0 +1,325 @@
+//! Writing, reading, and what comes back after closing and opening again.
+
+mod common;
+
+use common::{Place, append, delete, fill, put};
+use serde_json::{Value, json};
+use store::{Erasable, Health, NewEntry, Retention, Store, StoreError};
+
+#[tokio::test]
+async fn what_is_written_is_read_and_survives() {
+    let place = Place::new();
+    let store = place.open();
+    let written = store
+        .write(|tx| {
+            let id = format!("thing-{}", tx.next_sequence());
+            let sequence = tx.append(put(&id, "g", "the disk is full"))?;
+            assert_eq!(id, format!("thing-{sequence}"), "ids lead to their records");
+            assert!(tx.row("documents", &id)?.is_some(), "seen within the transaction");
+            assert_eq!(
+                tx.payload(sequence, "note")?,
+                Erasable::Present(json!("the disk is full"))
+            );
+            Ok::<_, StoreError>(id)
+        })
+        .await
+        .unwrap();
+    let (id, sequence) = (written.value, written.first.unwrap());
+    for turn in ["open", "opened again"] {
+        let store = match turn {
+            "open" => store.clone(),
+            _ => {
+                store.close().await.unwrap();
+                place.open()
+            }
+        };
+        store
+            .read(|reader| {
+                assert_eq!(reader.size()?, sequence + 1, "{turn}");
+                let stored = reader.entry(sequence)?.unwrap();
+                assert_eq!(
+                    (stored.entry.kind.as_str(), stored.entry.actor.as_str()),
+                    ("thing.put", "person:alice")
+                );
+                assert_eq!(
+                    stored.entry.projections["documents"],
+                    reader.projection_digest("documents")?
+                );
+                assert_eq!(
+                    reader.payload(sequence, "note")?,
+                    Erasable::Present(json!("the disk is full"))
+                );
+                assert_eq!(reader.payload(sequence, "other")?, Erasable::Absent);
+                assert_eq!(reader.find("documents", "group", "g")?.len(), 1);
+                assert_eq!(reader.rows("documents", None, 10)?[0].key, id);
+                assert_eq!(reader.session_entries("ses-g", 0, 10)?.len(), 1);
+                assert_eq!(
+                    reader.search("documents", "\"disk\" OR (nonsense*", 10)?[0].key,
+                    id,
+                    "words are data"
+                );
+                assert_eq!(reader.search("documents", "nothing here -- \" *", 10)?, vec![]);
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_refused_closure_leaves_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store, 3).await;
+    let before = store
+        .read(|r| Ok((r.size()?, r.projection_digest("documents")?)))
+        .unwrap();
+    let own = store.write(|tx| {
+        tx.append(put("x", "g", "n"))?;
+        Err::<(), _>(StoreError::Refused("not today".to_owned()))
+    });
+    let impossible = store.write(|tx| {
+        let _ = tx.append(NewEntry::new("thing.impossible", "person:alice", json!({})));
+        Ok::<_, StoreError>(())
+    });
+    let large = store.write(|tx| {
+        tx.append(NewEntry::new(
+            "other.x",
+            "person:alice",
+            json!({"x": "y".repeat(70_000)}),
+        ))
+    });
+    let number =
+        store.write(|tx| tx.append(NewEntry::new("other.x", "person:alice", json!({"x": u64::MAX}))));
+    let twice = store.write(|tx| tx.append(put("x", "g", "n").payload("note", Retention::Intake, json!(1))));
+    let panics = store.write(|tx| {
+        tx.append(put("x", "g", "n"))?;
+        if tx.next_sequence() > 0 {
+            panic!("a bug");
+        }
+        Ok::<_, StoreError>(())
+    });
+    #[rustfmt::skip]
+    let table: [(&str, Result<(), StoreError>, &str); 6] = [
+        ("the closure refuses",      own.await.map(drop),        "not today"),
+        ("a projection refuses",     impossible.await.map(drop), "`thing.impossible` cannot be applied to `documents`: this cannot be"),
+        ("a leaf is too large",      large.await.map(drop),      "larger than 61440"),
+        ("a number JSON can't hold", number.await.map(drop),     "number"),
+        ("two payloads of one name", twice.await.map(drop),      "two payloads named `note`"),
+        ("the closure panics",       panics.await.map(drop),     "panicked"),
+    ];
+    for (name, result, reason) in table {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Refused(text) if text.contains(reason)),
+            "{name}: {error}"
+        );
+    }
+    let after = store
+        .read(|r| Ok((r.size()?, r.projection_digest("documents")?)))
+        .unwrap();
+    assert_eq!(before, after);
+    append(&store, put("x", "g", "n")).await.unwrap();
+    store.verify(&[], &mut |_, _| ()).unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_honest_journal_verifies_also_read_only_and_without_keys() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store, 40).await;
+    let signed = store.checkpoint().await.unwrap();
+    assert_eq!(
+        store.checkpoint().await.unwrap(),
+        signed,
+        "the same size is signed once"
+    );
+    let mut told = (0, 0);
+    let verified = store
+        .verify(std::slice::from_ref(&signed.note), &mut |done, all| {
+            told = (done, all)
+        })
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (verified.entries, verified.projections, verified.payloads),
+        (41, 2, 32)
+    );
+    assert_eq!(told, (41, 41));
+    let beside = Store::open_read_only(place.options()).unwrap();
+    assert_eq!(
+        beside.verify(&[], &mut |_, _| ()).unwrap().unwrap().projections,
+        2,
+        "beside a running process"
+    );
+    store.close().await.unwrap();
+    let keyless = store::Keys::verifier_only(store.verifier());
+    let alone = Store::open_read_only(store::Options {
+        keys: keyless,
+        ..place.options()
+    })
+    .unwrap();
+    let verified = alone.verify(&[signed.note], &mut |_, _| ()).unwrap().unwrap();
+    assert!(verified.without_key && verified.projections == 0 && verified.entries == 41);
+    assert!(
+        matches!(append(&alone, delete("x")).await, Err(StoreError::Refused(reason)) if reason.contains("reading only"))
+    );
+}
+
+#[tokio::test]
+async fn the_second_process_is_refused_and_the_next_one_is_not() {
+    let place = Place::new();
+    let store = place.open();
+    let second = Store::open(place.options()).err().unwrap();
+    assert_eq!(
+        second,
+        StoreError::InUse {
+            path: place.data().display().to_string()
+        }
+    );
+    drop(store);
+    place.open();
+}
+
+#[tokio::test]
+async fn many_writers_are_committed_together_and_in_order() {
+    let place = Place::new();
+    let store = place.open();
+    let mut committed = store.committed();
+    committed.mark_unchanged();
+    let tasks: Vec<_> = (0..300)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { append(&store, put(&format!("k{n}"), "g", "n")).await.unwrap() })
+        })
+        .collect();
+    let mut sequences = Vec::new();
+    for task in tasks {
+        sequences.push(task.await.unwrap());
+    }
+    sequences.sort_unstable();
+    assert_eq!(sequences, (1..=300).collect::<Vec<u64>>());
+    assert!(committed.has_changed().unwrap());
+    assert_eq!(*committed.borrow_and_update(), 301);
+    assert_eq!(store.health(), Health::Ready);
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_is_recorded_before_anything_else() {
+    let place = Place::new();
+    let store = place.open();
+    let first = append(&store, put("a", "g", "n")).await.unwrap();
+    let back = policy::Timestamp::parse("2025-06-01T00:00:00Z").unwrap();
+    place.clock.set(back);
+    let second = append(&store, put("b", "g", "n")).await.unwrap();
+    assert_eq!(second, first + 2);
+    let jump = store.read(|r| r.entry(first + 1)).unwrap().unwrap().entry;
+    assert_eq!(jump.kind, "clock.jumped");
+    assert_eq!(
+        jump.body,
+        json!({"from": "2026-01-01T00:00:00.000Z", "to": "2025-06-01T00:00:00.000Z"})
+    );
+    assert_eq!(
+        append(&store, put("c", "g", "n")).await.unwrap(),
+        second + 1,
+        "recorded once"
+    );
+}
+
+#[tokio::test]
+async fn erasing_destroys_and_proofs_still_hold() {
+    let place = Place::new();
+    let store = place.open();
+    let secret = "a-secret-nobody-may-find";
+    let sequence = append(&store, put("a", "g", secret)).await.unwrap();
+    fill(&store, 10).await;
+    let signed = store.checkpoint().await.unwrap();
+    store
+        .write(move |tx| tx.erase(sequence, "person:alice", "asked for"))
+        .await
+        .unwrap();
+    store
+        .read(|r| {
+            assert_eq!(r.payload(sequence, "note")?, Erasable::Erased);
+            assert_eq!(r.row("documents", "a")?.unwrap()["note"], Value::Null);
+            assert_eq!(r.search("documents", "secret", 10)?, vec![]);
+            Ok(())
+        })
+        .unwrap();
+    let verified = store.verify(&[signed.note], &mut |_, _| ()).unwrap().unwrap();
+    assert_eq!(verified.projections, 2, "equal to a rebuild, also after erasure");
+    assert_eq!(store.rebuild().unwrap(), Vec::<String>::new());
+    let again = store
+        .write(move |tx| tx.erase(sequence, "person:alice", "twice"))
+        .await;
+    assert!(
+        matches!(again, Err(StoreError::Refused(reason)) if reason.contains("no payload that could be erased"))
+    );
+    store.close().await.unwrap();
+    for file in std::fs::read_dir(place.data()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(
+            !bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes())
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_organizations_key_can_be_replaced() {
+    let place = Place::new();
+    let store = place.open();
+    let sequence = append(&store, put("a", "g", "kept")).await.unwrap();
+    let old = std::fs::read(place.keys().join("organization.key")).unwrap();
+    let digest = store.read(|r| r.projection_digest("documents")).unwrap();
+    assert_eq!(store.replace_organization_key().unwrap(), 1);
+    assert_ne!(std::fs::read(place.keys().join("organization.key")).unwrap(), old);
+    for turn in ["running", "opened again"] {
+        let store = match turn {
+            "running" => store.clone(),
+            _ => {
+                store.close().await.unwrap();
+                place.open()
+            }
+        };
+        assert_eq!(
+            store.read(|r| r.payload(sequence, "note")).unwrap(),
+            Erasable::Present(json!("kept")),
+            "{turn}"
+        );
+        assert_eq!(
+            store.read(|r| r.projection_digest("documents")).unwrap(),
+            digest,
+            "{turn}"
+        );
+        store.verify(&[], &mut |_, _| ()).unwrap().unwrap();
+    }
+    std::fs::write(place.keys().join("organization.key"), old).unwrap();
+    let refused = Store::open(place.options()).err().unwrap();
+    assert!(matches!(refused, StoreError::Refused(reason) if reason.contains("not the key of this journal")));
+}
+
+#[tokio::test]
+async fn an_interrupted_replacement_of_the_key_is_finished_at_the_next_start() {
+    let place = Place::new();
+    let store = place.open();
+    let sequence = append(&store, put("a", "g", "kept")).await.unwrap();
+    let old = std::fs::read(place.keys().join("organization.key")).unwrap();
+    store.replace_organization_key().unwrap();
+    store.close().await.unwrap();
+    // As if the machine had stopped between the commit and the renaming.
+    std::fs::rename(
+        place.keys().join("organization.key"),
+        place.keys().join("organization.key.next"),
+    )
+    .unwrap();
+    std::fs::write(place.keys().join("organization.key"), old).unwrap();
+    let chmod = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(place.keys().join("organization.key"), chmod).unwrap();
+    let store = place.open();
+    assert_eq!(
+        store.read(|r| r.payload(sequence, "note")).unwrap(),
+        Erasable::Present(json!("kept"))
+    );
+    assert!(!place.keys().join("organization.key.next").exists());
+}
