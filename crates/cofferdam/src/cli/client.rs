@@ -3,7 +3,7 @@
 //! It never prints the token, follows no redirect and uses no proxy.
 
 use super::arguments::Global;
-use super::events::Events;
+use super::events::{Events, Lines};
 use super::failure::Failure;
 use super::value;
 use reqwest::{Method, Url};
@@ -84,6 +84,17 @@ impl Client {
         let response = request.send().await.map_err(|e| self.unreachable(e))?;
         if response.status().is_success() {
             return Ok(Events::new(response));
+        }
+        let status = response.status();
+        Err(refusal(status.as_u16(), &body_of(response).await.map_err(|e| self.unreachable(e))?))
+    }
+
+    /// `POST` of JSON that is answered by lines of JSON, as they come.
+    pub async fn post_lines(&self, path: &str, body: &Value) -> Result<Lines, Failure> {
+        let response =
+            self.request(Method::POST, path, &[])?.json(body).send().await.map_err(|e| self.unreachable(e))?;
+        if response.status().is_success() {
+            return Ok(Lines::new(response));
         }
         let status = response.status();
         Err(refusal(status.as_u16(), &body_of(response).await.map_err(|e| self.unreachable(e))?))

@@ -88,7 +88,7 @@ pub fn validate(validate: &Validate, screen: &mut Screen) -> Result<(), Failure>
 pub async fn apply(apply: &Apply, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let documents = read(&apply.file, screen)?;
     let answer = client.post("/api/v1/documents", &json!({ "documents": documents })).await?;
-    screen.data(&answer, |answer, columns| changes(answer, columns))
+    screen.data(&answer, changes)
 }
 
 /// Shows what `apply` would change.
@@ -96,7 +96,7 @@ pub async fn diff(diff: &Diff, client: &Client, screen: &mut Screen) -> Result<(
     let documents = read(&diff.file, screen)?;
     let query = [("dry_run", "true".to_owned())];
     let answer = client.post_query("/api/v1/documents", &query, &json!({ "documents": documents })).await?;
-    screen.data(&answer, |answer, columns| changes(answer, columns))
+    screen.data(&answer, changes)
 }
 
 /// Lists documents, or prints one.
@@ -185,7 +185,7 @@ fn row_table(documents: &[Value], columns: usize) -> String {
 }
 
 /// `+ Agent triage`, one line a change, with its diff when there is one.
-fn changes(answer: &Value, _columns: usize) -> String {
+fn changes(answer: &Value, _: usize) -> String {
     let changes = list(answer, "changes");
     if changes.iter().all(|c| text(c, "change") == "unchanged") {
         return "nothing changes".dimmed().to_string();
@@ -199,7 +199,10 @@ fn changes(answer: &Value, _columns: usize) -> String {
             "unchanged" => format!("{}\n", format!("= {name}").dimmed()),
             _ => format!("{} {name}\n", "~".yellow().bold()),
         });
-        out.push_str(&super::text::diff(super::value::raw(change, "diff")));
+        if text(change, "change") == "updated" {
+            let lines = |side| yaml(field(change, side)).unwrap_or_default();
+            out.push_str(&super::text::diff(&super::text::changed_lines(&lines("before"), &lines("after"))));
+        }
     }
     out
 }

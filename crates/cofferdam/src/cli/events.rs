@@ -43,13 +43,46 @@ impl Events {
             match self.response.chunk().await {
                 Ok(Some(chunk)) => self.parser.feed(&chunk),
                 Ok(None) => return Ok(None),
-                Err(source) => {
-                    let server = self.response.url().origin().ascii_serialization();
-                    return Err(Failure::Unreachable { server, source: source.without_url() });
-                }
+                Err(source) => return Err(lost(&self.response, source)),
             }
         }
     }
+}
+
+/// Lines of JSON of one response, in order.
+#[derive(Debug)]
+pub struct Lines {
+    response: reqwest::Response,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// Of a response whose status was looked at.
+    #[must_use]
+    pub fn new(response: reqwest::Response) -> Lines {
+        Lines { response, rest: Vec::new() }
+    }
+
+    /// The next line; null when it is no JSON, `None` when the server ended the answer.
+    pub async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(Some(serde_json::from_slice(&line).unwrap_or_default()));
+            }
+            match self.response.chunk().await {
+                Ok(Some(chunk)) if self.rest.len() < EVENT_BYTES_MAX => self.rest.extend_from_slice(&chunk),
+                Ok(Some(_)) => return Err(Failure::Failed("a line of the server's answer is too long".into())),
+                Ok(None) => return Ok(None),
+                Err(source) => return Err(lost(&self.response, source)),
+            }
+        }
+    }
+}
+
+fn lost(response: &reqwest::Response, source: reqwest::Error) -> Failure {
+    let server = response.url().origin().ascii_serialization();
+    Failure::Unreachable { server, source: source.without_url() }
 }
 
 /// The parser of the stream's lines.

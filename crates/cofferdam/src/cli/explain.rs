@@ -27,9 +27,9 @@ pub struct Explain {
     /// Which agent would do it
     #[arg(long = "as", value_name = "AGENT")]
     agent: String,
-    /// Where
-    #[arg(long, value_name = "ENVIRONMENT", default_value = "production")]
-    env: String,
+    /// Where [default: as the agent's tool says, or else production]
+    #[arg(long, value_name = "ENVIRONMENT")]
+    env: Option<String>,
     /// An argument; the value is JSON, or else a text. May be given several times
     #[arg(long = "arg", value_name = "KEY=VALUE")]
     arguments: Vec<String>,
@@ -57,14 +57,10 @@ fn request(explain: &Explain) -> Result<Value, Failure> {
             .ok_or_else(|| Failure::Misuse(format!("`--arg {argument}` is no argument; write KEY=VALUE")))?;
         arguments.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
     }
-    let mut request = json!({
-        "agent": explain.agent, "verb": verb, "resource": resource,
-        "environment": explain.env, "arguments": arguments,
-    });
-    if let (Some(effect), Some(object)) = (&explain.effect, request.as_object_mut()) {
-        object.insert("effect".into(), json!(effect));
-    }
-    Ok(request)
+    Ok(json!({
+        "agent": explain.agent, "verb": verb, "resource": resource, "environment": explain.env,
+        "effect": explain.effect, "arguments": arguments,
+    }))
 }
 
 fn show(answer: &Value, columns: usize) -> String {
@@ -90,6 +86,9 @@ fn show(answer: &Value, columns: usize) -> String {
     }
     let outcome = text(answer, "outcome");
     out.push_str(&format!("\n{}  {}\n", painted(&outcome.bold().to_string(), look_of(&outcome)), text(answer, "reason")));
+    for assumed in list(answer, "assumed") {
+        out.push_str(&format!("{} {}\n", "assumed:".dimmed(), super::value::shown(assumed)));
+    }
     let remedy = text(answer, "remedy");
     if !remedy.is_empty() {
         out.push_str(&format!("{} {remedy}\n", "what would change it:".dimmed()));
@@ -106,7 +105,7 @@ mod tests {
         Explain {
             action: action.into(),
             agent: "triage".into(),
-            env: "production".into(),
+            env: Some("production".into()),
             arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
             effect: None,
         }

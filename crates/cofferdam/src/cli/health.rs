@@ -4,7 +4,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Look, cell, table, word};
-use super::value::{field, text};
+use super::value::{list, text};
 use clap::Args;
 use owo_colors::OwoColorize;
 use serde_json::Value;
@@ -34,25 +34,15 @@ pub async fn run(health: &Health, client: &Client, screen: &mut Screen) -> Resul
     }
 }
 
-/// `(name, state, detail)` of every part, whether the server sent a list or a map of them.
-fn parts(answer: &Value) -> Vec<(String, String, String)> {
-    let part = |name: String, p: &Value| (name, text(p, "status"), text(p, "detail"));
-    match field(answer, "parts") {
-        Value::Array(parts) => parts.iter().map(|p| part(text(p, "name"), p)).collect(),
-        Value::Object(parts) => parts.iter().map(|(name, p)| part(super::text::visible(name), p)).collect(),
-        _ => Vec::new(),
-    }
-}
-
 fn states(answer: &Value) -> Vec<(String, String)> {
-    parts(answer).into_iter().map(|(name, state, _)| (name, state)).collect()
+    list(answer, "parts").iter().map(|part| (text(part, "name"), text(part, "status"))).collect()
 }
 
 fn show(answer: &Value, columns: usize) -> String {
-    let rows = parts(answer)
-        .into_iter()
-        .map(|(name, state, detail)| vec![cell(name, Look::Bold), word(state), detail.into()])
-        .collect();
+    let row = |part: &Value| {
+        vec![cell(text(part, "name"), Look::Bold), word(text(part, "status")), text(part, "detail").into()]
+    };
+    let rows = list(answer, "parts").iter().map(row).collect();
     let overall = text(answer, "status");
     let overall = super::table::painted(&overall, super::table::look_of(&overall));
     format!("{}\n{}", overall.bold(), table(columns, &["PART", "STATUS", "DETAIL"], rows, "no parts reported"))

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Look, cell, table};
-use super::value::{field, list, text, time};
+use super::value::{field, list, text};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
 /// What was cut, and whether the stop survives a restart.
 fn stopped(scope: &str, answer: &Value) -> String {
     let mut out = format!("{} {}", "stopped".red().bold(), super::text::visible(scope));
-    let cut = list(answer, "cancelled").len() + list(answer, "reached.cancelled").len();
+    let cut = list(answer, "cancelled").len();
     out.push_str(&format!("; {cut} actions in flight were cut"));
     if field(answer, "durable").as_bool() != Some(true) {
         out.push_str(&format!("\n{}", "not recorded yet: it holds until this process ends, and is tried again".yellow()));
@@ -103,7 +103,7 @@ fn stopped(scope: &str, answer: &Value) -> String {
 
 fn rows(stops: &[Value], columns: usize) -> String {
     let row = |s: &Value| {
-        vec![cell(text(s, "scope"), Look::Red), text(s, "by").into(), time(s, "since").into(), text(s, "reason").into()]
+        vec![cell(text(s, "scope"), Look::Red), text(s, "by").into(), text(s, "reason").into()]
     };
-    table(columns, &["SCOPE", "BY", "SINCE", "REASON"], stops.iter().map(row).collect(), "no stops")
+    table(columns, &["SCOPE", "BY", "REASON"], stops.iter().map(row).collect(), "no stops")
 }

@@ -128,7 +128,10 @@ async fn watch(id: &str, client: &Client, screen: &mut Screen) -> Result<(), Fai
         let mut events = client.events(&path(id, "/events"), &[], last).await?;
         loop {
             match events.next().await {
-                Ok(Some(event)) if event.name == "end" => return Ok(()),
+                Ok(Some(event)) if event.name == "end" => match text(&event.data, "error") {
+                    error if error.is_empty() => return Ok(()),
+                    error => return Err(Failure::Failed(error)),
+                },
                 Ok(Some(event)) => {
                     last = event.id.or(last);
                     if !event.data.is_null() {

@@ -49,9 +49,9 @@ struct Create {
     /// What the person may do; may be given several times
     #[arg(long = "role", value_name = "ROLE", value_parser = ["admin", "operator", "approver", "auditor", "viewer"], default_value = "viewer", conflicts_with = "trigger")]
     roles: Vec<String>,
-    /// Ends by itself at this time, in RFC 3339
-    #[arg(long, value_name = "TIME")]
-    expires: Option<String>,
+    /// Ends by itself after this time: 12h, 30d
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    expires_in: Option<u64>,
 }
 
 /// Runs it.
@@ -71,19 +71,31 @@ pub async fn run(tokens: &Tokens, client: &Client, screen: &mut Screen) -> Resul
 
 async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let mut body = match (&new.person, &new.trigger) {
-        (_, Some(trigger)) => json!({
-            "principal": format!("service:trigger/{trigger}"), "roles": ["trigger"], "trigger": trigger,
-        }),
+        (_, Some(trigger)) => json!({ "trigger": trigger }),
         (Some(person), None) => json!({"principal": format!("person:{person}"), "roles": new.roles}),
         (None, None) => return Err(Failure::Misuse("name a --person or a --trigger".into())),
     };
-    if let (Some(expires), Some(object)) = (&new.expires, body.as_object_mut()) {
-        object.insert("expires".into(), json!(expires));
+    if let (Some(expires), Some(object)) = (new.expires_in, body.as_object_mut()) {
+        object.insert("expires_in_seconds".into(), json!(expires));
     }
     let made = client.post("/api/v1/tokens", &body).await?;
-    let about = if field(&made, "token").is_object() { field(&made, "token") } else { &made };
-    screen.tell(&format!("{} for {}; it is shown this once:", text(about, "id").bold(), text(about, "principal")));
+    let (id, principal) = (text(&made, "token.id"), text(&made, "token.principal"));
+    screen.tell(&format!("{} for {principal}; the secret is shown this once:", id.bold()));
     screen.data(&made, |made, _| super::text::visible(raw(made, "secret")))
+}
+
+/// `90s`, `30m`, `12h`, `30d` in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("write a number and s, m, h or d, like 30d".into()),
+    };
+    let number = number.parse::<u64>().map_err(|_| format!("`{number}` is no number"))?;
+    number.checked_mul(factor).ok_or_else(|| "that is too long".to_owned())
 }
 
 fn rows(tokens: &[Value], columns: usize) -> String {
@@ -100,4 +112,16 @@ fn rows(tokens: &[Value], columns: usize) -> String {
     };
     let headers = ["ID", "PRINCIPAL", "ROLES", "CREATED", "EXPIRES", "STATE"];
     table(columns, &headers, tokens.iter().map(row).collect(), "no tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes() {
+        for (text, expected) in [("90s", Some(90)), ("30d", Some(2_592_000)), ("d", None), ("5", None), ("", None), ("5é", None)] {
+            assert_eq!(seconds(text).ok(), expected, "{text}");
+        }
+    }
 }

@@ -8,10 +8,11 @@ use super::super::table::{Look, cell, fields};
 use super::super::value::{field, text};
 use super::{Export, Verify};
 use owo_colors::OwoColorize;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use journal::note::Verifier;
 use journal::proof::InclusionBundle;
 use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use store::{Keys, Options, Store};
 
@@ -55,7 +56,7 @@ pub fn verified(
     let found = store.verify(&notes, progress).map_err(anyhow::Error::from)?;
     Ok(match found {
         Ok(found) => json!({
-            "verified": true, "entries": found.entries, "root": hex(&found.root),
+            "verified": true, "entries": found.entries, "root": STANDARD.encode(found.root),
             "checkpoints": found.checkpoints, "against": notes.len(), "projections": found.projections,
         }),
         Err(finding) => json!({"verified": false, "finding": finding.to_string()}),
@@ -202,7 +203,7 @@ fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, 
             return Err(refused(format!("no `{key}` in `{directory}`; name the directory of the keys with --keys")));
         }
     }
-    let origin = stored_origin(data_dir)?;
+    let origin = crate::app::stored_origin(data_dir).map_err(|e| refused(e.to_string()))?;
     let keys = Keys::open_or_create(&keys_dir, &origin).map_err(|e| refused(e.to_string()))?;
     let options = Options {
         directory: data_dir.to_path_buf(),
@@ -217,18 +218,6 @@ fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, 
     if read_only { Store::open_read_only(options) } else { Store::open(options) }
 }
 
-/// The name of the log in a data directory, as its database has it.
-fn stored_origin(data_dir: &Path) -> Result<String, store::StoreError> {
-    use rusqlite::{Connection, OpenFlags};
-    let database = data_dir.join("journal.db");
-    let read = || -> rusqlite::Result<Vec<u8>> {
-        let connection = Connection::open_with_flags(&database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.query_row("SELECT value FROM meta WHERE name = 'origin'", [], |row| row.get(0))
-    };
-    let origin = read().map_err(|e| store::StoreError::Refused(format!("no journal in `{}`: {e}", data_dir.display())))?;
-    Ok(String::from_utf8_lossy(&origin).into_owned())
-}
-
 /// Files of checkpoints beside a data directory.
 fn kept_beside(data_dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(beside(data_dir, "-checkpoints")) else { return Vec::new() };
@@ -238,12 +227,9 @@ fn kept_beside(data_dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
+/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`; also for `.`.
 fn beside(data_dir: &Path, suffix: &str) -> PathBuf {
-    let resolved = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf());
-    let mut name = resolved.file_name().map(OsString::from).unwrap_or_default();
-    name.push(suffix);
-    resolved.with_file_name(name)
+    crate::app::beside(&data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf()), suffix)
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -253,10 +239,6 @@ fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
         Ok(bytes)
     };
     read().map_err(|e| Failure::Other(anyhow::Error::new(e).context(format!("cannot read `{}`", file.display()))))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
