@@ -155,8 +155,9 @@ mod tests {
             key.show("p", &sum)
         };
         let whole = sum(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        type Pairs = &'static [(&'static str, &'static str)];
         #[rustfmt::skip]
-        let table: [(&str, &[(&str, &str)], bool); 6] = [
+        let table: [(&str, Pairs, bool); 6] = [
             ("another order",    &[("c", "3"), ("a", "1"), ("b", "2")], true),
             ("a row less",       &[("a", "1"), ("b", "2")], false),
             ("a row more",       &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")], false),

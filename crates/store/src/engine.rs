@@ -96,7 +96,7 @@ impl Engine {
             Err(finding) => return Ok(Err(finding)),
         };
         if checks == Checks::All
-            && let Err(finding) = tail::check_projections(&connection, key, &digests)?
+            && let Err(finding) = tail::check_projections(&connection, shared, &digests)?
         {
             return Ok(Err(finding));
         }

@@ -5,12 +5,12 @@ use crate::digest::{DigestKey, Sum};
 use crate::head::{Head, frontier};
 use crate::query::TreeNodes;
 use crate::shared::Shared;
-use crate::{StoreError, signing};
+use crate::{Projection, StoreError, query, signing};
 use journal::checkpoint::Checkpoint;
 use journal::merkle::Hash;
 use journal::verify::{Finding, Replay};
 use rusqlite::{Connection, OptionalExtension};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Compared at every start, unless they have more rows than [`ROWS_MAX`].
 const DECISIVE: [&str; 5] = ["approvals", "documents", "sessions", "stops", "tokens"];
@@ -57,12 +57,13 @@ pub(crate) fn check(
     check_outside(connection, shared, head).map(|outside| outside.map(|outside| (signed, outside)))
 }
 
-/// Compares the rows of small decisive projections with their digests.
+/// Compares the rows of small decisive projections with their digests, and their indexes with the rows.
 pub(crate) fn check_projections(
     connection: &Connection,
-    key: &DigestKey,
+    shared: &Shared,
     digests: &BTreeMap<String, Sum>,
 ) -> Result<Result<(), Finding>, StoreError> {
+    let key = shared.digest_key()?;
     for name in DECISIVE {
         let Some(digest) = digests.get(name).filter(|sum| sum.rows <= ROWS_MAX) else {
             continue;
@@ -72,8 +73,39 @@ pub(crate) fn check_projections(
                 what: format!("projection `{name}`"),
             }));
         }
+        let projection = shared.projections.iter().find(|p| p.name() == name);
+        if let Some(projection) = projection
+            && !is_indexed(connection, projection.as_ref())?
+        {
+            return Ok(Err(Finding::Derived {
+                what: format!("the index of projection `{name}`"),
+            }));
+        }
     }
     Ok(Ok(()))
+}
+
+/// Whether the index holds what the rows say, and no more.
+fn is_indexed(connection: &Connection, projection: &dyn Projection) -> Result<bool, StoreError> {
+    let name = projection.name();
+    let mut entry = connection
+        .prepare("SELECT 1 FROM row_index WHERE projection = ?1 AND name = ?2 AND value = ?3 AND key = ?4")?;
+    let mut expected = 0_u64;
+    for row in query::rows(connection, name, None, usize::MAX >> 1)? {
+        let pairs: BTreeSet<_> = projection.index(&row).into_iter().collect();
+        expected = expected.saturating_add(pairs.len() as u64);
+        for (index, value) in pairs {
+            if !entry.exists((name, index, value, &row.key))? {
+                return Ok(false);
+            }
+        }
+    }
+    let stored: u64 = connection.query_row(
+        "SELECT count(*) FROM row_index WHERE projection = ?1",
+        [name],
+        |row| row.get(0),
+    )?;
+    Ok(stored == expected)
 }
 
 /// The digest of the rows as they are.

@@ -1,7 +1,5 @@
 //! A store in a temporary directory, with two small projections. Shared by the tests of this crate.
 
-#![expect(dead_code, reason = "every test file uses another part")]
-
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

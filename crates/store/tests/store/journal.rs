@@ -1,8 +1,6 @@
 //! Writing, reading, and what comes back after closing and opening again.
 
-mod common;
-
-use common::{Place, append, delete, fill, put};
+use crate::common::{Place, append, delete, fill, put};
 use serde_json::{Value, json};
 use store::{Erasable, Health, NewEntry, Retention, Store, StoreError};
 

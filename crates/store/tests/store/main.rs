@@ -1,0 +1,11 @@
+//! Tests of the store as its users see it, on real files or on a disk that fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests; clippy sees only the functions marked so"
+)]
+
+mod common;
+mod journal;
+mod tamper;

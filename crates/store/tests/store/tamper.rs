@@ -1,0 +1,337 @@
+//! Whoever owns the disk edits the database: what is found, by whom, and in which words.
+
+use crate::common::{Place, append, fill, put};
+use rusqlite::Connection;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use store::{Health, Options, Signed, Store, StoreError};
+
+/// A closed journal of 41 entries with checkpoints at 21 and 41, and a copy of it to edit.
+struct Scene {
+    place: Place,
+    early: Signed,
+    late: Signed,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        let place = Place::new();
+        let store = place.open();
+        fill(&store, 20).await;
+        let early = store.checkpoint().await.unwrap();
+        fill(&store, 20).await;
+        store.close().await.unwrap();
+        let store = Store::open_read_only(place.options()).unwrap();
+        let late = store.latest_checkpoint().unwrap().unwrap();
+        assert_eq!((early.checkpoint.size, late.checkpoint.size), (21, 41));
+        Scene { place, early, late }
+    }
+
+    /// A copy of the data directory after `edit`.
+    fn edited(&self, name: &str, edit: impl FnOnce(&Connection)) -> PathBuf {
+        let copy = self
+            .place
+            .root
+            .path()
+            .join(format!("copy-{}", name.replace(' ', "-")));
+        copy_directory(&self.place.data(), &copy);
+        let connection = Connection::open(copy.join("journal.db")).unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        edit(&connection);
+        copy
+    }
+
+    /// Without the checkpoints outside.
+    fn alone(&self, copy: &Path) -> Options {
+        Options {
+            checkpoints: None,
+            ..self.place.options_at(copy)
+        }
+    }
+
+    fn finding(&self, copy: &Path, against: &[String]) -> String {
+        let store = Store::open_read_only(self.alone(copy)).unwrap();
+        match store.verify(against, &mut |_, _| ()) {
+            Ok(Ok(_)) => "verifies".to_owned(),
+            Ok(Err(finding)) => finding.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn start(&self, copy: &Path) -> String {
+        match Store::open(self.alone(copy)).map(|store| store.health()) {
+            Ok(Health::Ready) => "starts".to_owned(),
+            Ok(Health::Corrupt(finding)) => finding,
+            Ok(Health::Unavailable(reason)) => format!("unavailable: {reason}"),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+fn sql(text: &'static str) -> impl Fn(&Connection) {
+    move |connection| connection.execute_batch(text).unwrap()
+}
+
+#[tokio::test]
+async fn every_edit_is_found_and_named() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.finding(&scene.edited("untouched", |_| ()), &[]), "verifies");
+    #[rustfmt::skip]
+    let table = [
+        // what was edited; the edit; what verification says
+        ("a byte of a leaf",
+            "UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person:alice', 'person:alicf') AS BLOB) WHERE seq = 7",
+            "entry 7 was altered: its content does not have the hash on record"),
+        ("a hash",
+            "UPDATE entries SET hash = zeroblob(32) WHERE seq = 7",
+            "entry 7 was altered: its content does not have the hash on record"),
+        ("a row deleted",
+            "DELETE FROM entries WHERE seq = 7",
+            "entry 7 is missing"),
+        ("two rows swapped",
+            "UPDATE entries SET seq = -1 WHERE seq = 7; UPDATE entries SET seq = 7 WHERE seq = 8; UPDATE entries SET seq = 8 WHERE seq = -1",
+            "entry 7 claims to be entry 8"),
+        ("tail cut off below a checkpoint",
+            "DELETE FROM entries WHERE seq >= 30",
+            "the journal has 30 entries; the checkpoint vouches for 41"),
+        ("tail and checkpoint cut off",
+            "DELETE FROM entries WHERE seq >= 30; DELETE FROM checkpoints WHERE size > 30",
+            "entry 30 is missing"),
+        ("an entry put behind the last",
+            "INSERT INTO entries SELECT 41, leaf, hash, session, kind FROM entries WHERE seq = 40",
+            "entry 41 claims to be entry 40"),
+        ("an entry hidden from its session",
+            "UPDATE entries SET session = 'ses-x' WHERE seq = 7",
+            "the index of entry 7 is not what the entries say"),
+        ("a row of a projection",
+            "UPDATE rows SET value = replace(value, 'group-', 'group-9') WHERE key = 'thing-1'",
+            "row `thing-1` of projection `documents` is not what the entries say"),
+        ("a row of a projection removed",
+            "DELETE FROM rows WHERE projection = 'counts' AND key = 'thing.put'",
+            "row `thing.put` of projection `counts` is not what the entries say"),
+        ("a row of a projection invented",
+            "INSERT INTO rows VALUES ('documents', 'thing-99', '{}')",
+            "row `thing-99` of projection `documents` is not what the entries say"),
+        ("a row taken out of its index",
+            "DELETE FROM row_index WHERE key = 'thing-1' AND name = 'group'",
+            "the index of row `thing-1` of projection `documents` is not what the entries say"),
+        ("a digest",
+            "UPDATE digests SET masked = zeroblob(32) WHERE projection = 'counts'",
+            "the digest of projection `counts` is not what the entries say"),
+        ("a payload",
+            "UPDATE payloads SET ciphertext = zeroblob(length(ciphertext)) WHERE seq = 7",
+            "payload `note` of entry 7 was altered: it does not decrypt"),
+        ("a payload put elsewhere",
+            "UPDATE payloads SET (wrapped_key, ciphertext) = (SELECT wrapped_key, ciphertext FROM payloads WHERE seq = 8) WHERE seq = 7",
+            "payload `note` of entry 7 was altered: it does not decrypt"),
+        ("a payload removed",
+            "DELETE FROM payloads WHERE seq = 7",
+            "payload `note` of entry 7 was altered: it is missing"),
+        ("a payload erased in silence",
+            "UPDATE payloads SET wrapped_key = NULL, ciphertext = NULL WHERE seq = 1",
+            "payload `note` of entry 1 was altered: it is gone, and no entry says that it was erased"),
+        ("a payload too many",
+            "INSERT INTO payloads SELECT seq, 'other', retention, wrapped_key, ciphertext FROM payloads WHERE seq = 7",
+            "the table of payloads is not what the entries say"),
+        ("a stored checkpoint",
+            "UPDATE checkpoints SET note = replace(note, '41', '40') WHERE size = 41",
+            "the stored checkpoint at 41 is not what the entries say"),
+        ("the head",
+            "UPDATE head SET size = 42",
+            "entry 41 is missing"),
+    ];
+    for (name, edit, expected) in table {
+        let copy = scene.edited(name, sql(edit));
+        assert_eq!(scene.finding(&copy, &[]), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_finds_what_would_decide_about_acting() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.start(&scene.edited("untouched", |_| ())), "starts");
+    #[rustfmt::skip]
+    let table = [
+        ("a decisive row",
+            "UPDATE rows SET value = replace(value, 'group-', 'group-9') WHERE key = 'thing-1'",
+            "projection `documents` is not what the entries say"),
+        ("a decisive row's index",
+            "DELETE FROM row_index WHERE key = 'thing-1' AND name = 'group'",
+            "the index of projection `documents` is not what the entries say"),
+        ("another row, left to verification",
+            "UPDATE rows SET value = '{}' WHERE projection = 'counts'",
+            "starts"),
+        ("the tail",
+            "UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person:alice', 'person:alicf') AS BLOB) WHERE seq = 40;
+             DELETE FROM checkpoints WHERE size = 41",
+            "entry 40 was altered: its content does not have the hash on record"),
+        ("the tail cut off",
+            "DELETE FROM entries WHERE seq >= 30; DELETE FROM checkpoints WHERE size > 30",
+            "entry 30 is missing"),
+        ("an old entry, left to verification",
+            "UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person:alice', 'person:alicf') AS BLOB) WHERE seq = 7",
+            "starts"),
+        ("the checkpoint",
+            "UPDATE checkpoints SET note = replace(note, '41', '40') WHERE size = 41",
+            "the stored checkpoint at 41 is not what the entries say"),
+    ];
+    for (name, edit, expected) in table {
+        assert_eq!(scene.start(&scene.edited(name, sql(edit))), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn older_rows_beside_newer_entries_are_found_at_the_start() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store, 10).await;
+    store.close().await.unwrap();
+    let older = place.root.path().join("older");
+    copy_directory(&place.data(), &older);
+    let store = place.open();
+    append(&store, put("thing-1", "group-2", "changed"))
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let database = Connection::open(place.database()).unwrap();
+    database
+        .execute("ATTACH ?1 AS older", [older.join("journal.db").to_str().unwrap()])
+        .unwrap();
+    for table in ["rows", "row_index", "digests"] {
+        database
+            .execute_batch(&format!(
+                "DELETE FROM {table}; INSERT INTO {table} SELECT * FROM older.{table}"
+            ))
+            .unwrap();
+    }
+    drop(database);
+    let store = place.open();
+    assert_eq!(
+        store.health(),
+        Health::Corrupt("the state of the projections is not what the entries say".to_owned()),
+        "digests and rows fit each other, but not the head"
+    );
+    assert_eq!(
+        append(&store, put("a", "g", "n")).await.unwrap_err(),
+        StoreError::Corrupt {
+            finding: "the state of the projections is not what the entries say".to_owned()
+        }
+    );
+    let different = store.rebuild().unwrap();
+    assert_eq!(different, ["counts", "documents"]);
+    assert!(
+        matches!(store.health(), Health::Corrupt(_)),
+        "until everything was checked again"
+    );
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.health(), Health::Ready);
+    store.verify(&[], &mut |_, _| ()).unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn rewritten_and_signed_again_is_found_only_by_a_checkpoint_kept_elsewhere() {
+    let scene = Scene::new().await;
+    // Whoever owns the disk and all keys makes another history and signs it.
+    let forged = scene.place.root.path().join("forged");
+    let store = Store::open(scene.alone(&forged)).unwrap();
+    for n in 0..50 {
+        append(&store, put(&format!("thing-{n}"), "g", "nothing happened here"))
+            .await
+            .unwrap();
+    }
+    store.close().await.unwrap();
+    assert_eq!(
+        scene.finding(&forged, &[]),
+        "verifies",
+        "alone it is as good as any"
+    );
+    #[rustfmt::skip]
+    let table = [
+        ("an early checkpoint", &scene.early, "history up to entry 21 was rewritten: its root is not the checkpoint's"),
+        ("a late checkpoint",   &scene.late,  "history up to entry 41 was rewritten: its root is not the checkpoint's"),
+    ];
+    for (name, signed, expected) in table {
+        assert_eq!(
+            scene.finding(&forged, std::slice::from_ref(&signed.note)),
+            expected,
+            "{name}"
+        );
+    }
+    // The file outside is compared at every start.
+    let store = Store::open(scene.place.options_at(&forged)).unwrap();
+    assert_eq!(
+        store.health(),
+        Health::Corrupt("history up to entry 41 was rewritten: its root is not the checkpoint's".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_journal_put_back_to_an_older_copy_is_found_by_the_checkpoints_outside() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store, 10).await;
+    store.close().await.unwrap();
+    let older = place.root.path().join("older");
+    copy_directory(&place.data(), &older);
+    let store = place.open();
+    fill(&store, 10).await;
+    store.close().await.unwrap();
+    let store = Store::open(place.options_at(&older)).unwrap();
+    assert_eq!(
+        store.health(),
+        Health::Corrupt("the journal has 11 entries; the checkpoint vouches for 21".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_checkpoint_is_refused_rather_than_ignored() {
+    let scene = Scene::new().await;
+    let other = Place::new();
+    let store = other.open();
+    let signed = store.checkpoint().await.unwrap();
+    let finding = scene.finding(&scene.place.data(), &[signed.note]);
+    assert!(
+        finding.starts_with("a checkpoint to compare with is not this log's"),
+        "{finding}"
+    );
+}
+
+#[tokio::test]
+async fn a_corrupt_journal_is_still_read_and_exported() {
+    let scene = Scene::new().await;
+    let copy = scene.edited(
+        "rows",
+        sql("UPDATE rows SET value = '{}' WHERE projection = 'documents'"),
+    );
+    let store = Store::open(scene.alone(&copy)).unwrap();
+    assert!(matches!(store.health(), Health::Corrupt(_)));
+    assert_eq!(store.read(|r| r.size()).unwrap(), 41);
+    let tiles = scene.place.root.path().join("tiles");
+    assert_eq!(store.export_tiles(&tiles).unwrap(), scene.late);
+    assert!(tiles.join("tile/entries/000.p/41").exists());
+}
+
+#[tokio::test]
+async fn a_quarantined_journal_refuses_writes_with_the_finding() {
+    let place = Place::new();
+    let store = place.open();
+    store.quarantine("entry 3 was altered".to_owned());
+    let refused = store
+        .write(|tx| tx.append(store::NewEntry::new("other.x", "person:alice", json!({}))))
+        .await;
+    assert_eq!(
+        refused.unwrap_err(),
+        StoreError::Corrupt {
+            finding: "entry 3 was altered".to_owned()
+        }
+    );
+}
