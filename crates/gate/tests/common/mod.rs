@@ -1,0 +1,325 @@
+//! A gate over a real store in a temporary directory, with a clock that tests set; and one `check`
+//! that says in words what an admission gave.
+
+#![expect(dead_code, reason = "each test binary uses its own part")]
+
+use gate::{AgentAuthority, Authority, Bounds, Caller, Gate, NewSession, NewToken, Proposal, Refusal, Role};
+use journal::machine::SessionEvent;
+use policy::{
+    Action, Autonomy, Capability, Effect, Environment, Grant, Idempotence, Level, Outcome, Permit,
+    PolicyDocument, PolicySet, Principal, Resources, Settlement, Timestamp, Verb,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use store::clock::Clock;
+use store::{Keys, Options, Store};
+
+pub const START_MS: i64 = 1_790_000_000_000;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(START_MS + self.0.load(Ordering::SeqCst))
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst).try_into().unwrap())
+    }
+}
+
+pub struct World {
+    pub gate: Arc<Gate>,
+    pub clock: Arc<TestClock>,
+    pub directory: Arc<tempfile::TempDir>,
+    authority: Mutex<Authority>,
+}
+
+/// Rules that the tests speak of: `git.propose` needs approval, `channel.post` is permitted, anything on
+/// `forbidden` is denied.
+pub fn rules() -> Value {
+    json!({ "rules": [
+        { "name": "ask", "match": { "verbs": ["git.propose"] }, "outcome": "require_approval", "reason": "a person reads the diff" },
+        { "name": "post", "match": { "verbs": ["channel.post"] }, "outcome": "permit", "reason": "posting is fine" },
+        { "name": "never", "match": { "resources": ["forbidden*"] }, "outcome": "deny", "reason": "not this one" },
+        { "name": "bob", "match": { "verbs": ["db.drop"] }, "outcome": "require_approval", "reason": "bob decides",
+          "approvers": ["bob"] },
+    ] })
+}
+
+pub fn authority(rules: &Value, agents: &[(&str, AgentAuthority)]) -> Authority {
+    let document: PolicyDocument = serde_json::from_value(rules.clone()).unwrap();
+    Authority {
+        generation: 0,
+        policies: Arc::new(PolicySet::load(&[("test".to_owned(), document)]).unwrap()),
+        agents: agents
+            .iter()
+            .map(|(name, held)| ((*name).to_owned(), Arc::new(held.clone())))
+            .collect(),
+    }
+}
+
+/// An agent that may read and propose everything but `ungranted.*`.
+pub fn agent(level: Level) -> AgentAuthority {
+    let grant = |text: &str| Grant {
+        capability: Capability::parse(text).unwrap(),
+        from: "toolset/all".to_owned(),
+        until: None,
+    };
+    AgentAuthority {
+        grants: ["git.*:*", "http.*:*", "channel.*:*", "db.*:*"]
+            .map(grant)
+            .to_vec(),
+        autonomy: Autonomy {
+            default: level,
+            environments: BTreeMap::new(),
+        },
+        bounds: Bounds::default(),
+        sponsor: "alice".to_owned(),
+    }
+}
+
+pub fn open_store(directory: &std::path::Path, clock: Arc<TestClock>) -> Store {
+    Store::open(Options {
+        directory: directory.join("data"),
+        origin: "test.local/default".to_owned(),
+        keys: Keys::open_or_create(&directory.join("data-keys"), "test.local/default").unwrap(),
+        projections: gate::projections(),
+        clock,
+        checkpoints: None,
+        vfs: None,
+        synchronous: "FULL",
+    })
+    .unwrap()
+}
+
+impl World {
+    pub async fn new() -> World {
+        World::with(authority(
+            &rules(),
+            &[("triage", agent(Level::L3)), ("reader", agent(Level::L0))],
+        ))
+        .await
+    }
+
+    pub async fn with(authority: Authority) -> World {
+        let clock = Arc::new(TestClock::default());
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        World::over(
+            open_store(directory.path(), clock.clone()),
+            clock,
+            directory,
+            authority,
+        )
+    }
+
+    pub fn over(
+        store: Store,
+        clock: Arc<TestClock>,
+        directory: Arc<tempfile::TempDir>,
+        authority: Authority,
+    ) -> World {
+        let gate = Gate::open(store).unwrap();
+        gate.restore(authority.clone());
+        World {
+            gate,
+            clock,
+            directory,
+            authority: Mutex::new(authority),
+        }
+    }
+
+    /// What the next start finds: everything is dropped and opened again.
+    pub async fn reopened(self) -> World {
+        let World {
+            gate,
+            clock,
+            directory,
+            authority,
+        } = self;
+        gate.store().close().await.unwrap();
+        drop(gate);
+        World::over(
+            open_store(directory.path(), clock.clone()),
+            clock,
+            directory,
+            authority.into_inner().unwrap(),
+        )
+    }
+
+    /// A session of `agent` that runs, caused by a trigger.
+    pub async fn running(&self, agent: &str) -> String {
+        let (view, new) = self.gate.create_session(new_session(agent)).await.unwrap();
+        assert!(new);
+        self.drive(&view.id, SessionEvent::Start).await;
+        view.id
+    }
+
+    pub async fn drive(&self, session: &str, event: SessionEvent) {
+        let by = Principal::service("cofferdam");
+        self.gate
+            .session_event(session, &by, event, None, None)
+            .await
+            .unwrap();
+    }
+
+    pub async fn admit(&self, session: &str, step: &str, action: &Action) -> Result<Permit, Refusal> {
+        let proposal = Proposal {
+            session: session.to_owned(),
+            step: step.to_owned(),
+            action: action.clone(),
+        };
+        self.gate.admit(proposal).await
+    }
+
+    /// What came of it, in words. A permit is settled as done.
+    pub async fn check(&self, session: &str, step: &str, action: &Action) -> String {
+        match self.admit(session, step, action).await {
+            Ok(permit) => {
+                let flight = permit.spend(self.gate.stop_set()).unwrap();
+                flight.settle(done(json!({ "ok": true }))).await.unwrap();
+                "permit".to_owned()
+            }
+            Err(refusal) => refusal.to_string(),
+        }
+    }
+
+    pub async fn caller(&self, name: &str, roles: &[Role]) -> Caller {
+        let new = NewToken {
+            principal: Principal::person(name),
+            roles: roles.to_vec(),
+            trigger: None,
+            expires: None,
+        };
+        let (_, secret) = self
+            .gate
+            .create_token(&Principal::service("cofferdam"), new)
+            .await
+            .unwrap();
+        self.gate
+            .identify(std::str::from_utf8(secret.expose()).unwrap())
+            .unwrap()
+    }
+
+    /// Every entry's kind and body.
+    pub fn entries(&self) -> Vec<journal::Entry> {
+        let read = self
+            .gate
+            .store()
+            .read(|reader| reader.entries(0, 100_000))
+            .unwrap();
+        read.into_iter().map(|stored| stored.entry).collect()
+    }
+
+    pub fn kinds(&self) -> Vec<String> {
+        self.entries().into_iter().map(|entry| entry.kind).collect()
+    }
+
+    pub fn bodies(&self, kind: &str) -> Vec<Value> {
+        self.entries()
+            .into_iter()
+            .filter(|entry| entry.kind == kind)
+            .map(|entry| entry.body)
+            .collect()
+    }
+
+    /// Every row of every projection, as text.
+    pub fn rows(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        for projection in gate::projections() {
+            let name = projection.name();
+            for row in self
+                .gate
+                .store()
+                .read(|reader| reader.rows(name, None, 100_000))
+                .unwrap()
+            {
+                all.insert(format!("{name}:{}", row.key), row.value.to_string());
+            }
+        }
+        all
+    }
+}
+
+pub fn new_session(agent: &str) -> NewSession {
+    NewSession {
+        agent: agent.to_owned(),
+        cause: Principal::service("trigger/alerts"),
+        correlation: Some("INC-2026-0921-001".to_owned()),
+        input: json!({ "alert": "HighErrorRate" }),
+        title: "HighErrorRate on shop".to_owned(),
+        idempotency_key: None,
+    }
+}
+
+pub fn action(
+    verb: &str,
+    resource: &str,
+    arguments: Value,
+    effect: Effect,
+    idempotence: Idempotence,
+) -> Action {
+    let environment = Environment::production();
+    Action::new(
+        Verb::new(verb).unwrap(),
+        resource,
+        arguments,
+        environment,
+        effect,
+        idempotence,
+    )
+    .unwrap()
+}
+
+pub fn read(resource: &str) -> Action {
+    action(
+        "git.log",
+        resource,
+        json!({ "limit": 10 }),
+        Effect::Read,
+        Idempotence::Idempotent,
+    )
+}
+
+/// Permitted by a rule, and not to be repeated.
+pub fn post(text: &str) -> Action {
+    action(
+        "channel.post",
+        "channel/oncall",
+        json!({ "text": text }),
+        Effect::Write,
+        Idempotence::Once,
+    )
+}
+
+/// Needs an approval.
+pub fn propose(title: &str) -> Action {
+    action(
+        "git.propose",
+        "repository/shop",
+        json!({ "title": title }),
+        Effect::Write,
+        Idempotence::Idempotent,
+    )
+}
+
+pub fn done(result: Value) -> Settlement {
+    Settlement {
+        outcome: Outcome::Success,
+        result,
+        summary: "done".to_owned(),
+        failure: None,
+        resources: Resources::default(),
+        taints: false,
+    }
+}
