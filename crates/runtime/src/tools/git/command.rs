@@ -59,11 +59,13 @@ pub(super) struct Git<'a> {
 }
 
 impl Repository {
+    /// Whether there is a repository is seen when it is used: one that is away for a while makes its own
+    /// calls fail, and must not make a whole configuration invalid at the next start.
     pub(crate) fn new(resource: String, environment: Environment, path: &Path) -> Result<Repository, String> {
-        let path = path.canonicalize().map_err(|error| format!("`{}` cannot be opened: {error}", path.display()))?;
-        if !path.join(".git").exists() && !path.join("HEAD").exists() {
-            return Err(format!("`{}` is not a Git repository", path.display()));
+        if !path.is_absolute() {
+            return Err(format!("`{}` is not an absolute path", path.display()));
         }
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         Ok(Repository { resource, environment, path })
     }
 
