@@ -251,3 +251,110 @@ fn canonical_form(
     out.push(b'}');
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn action(
+        verb: &str,
+        resource: &str,
+        arguments: Value,
+        environment: &str,
+    ) -> Result<Action, ActionError> {
+        let (verb, environment) = (Verb::new(verb)?, Environment::new(environment)?);
+        Action::new(
+            verb,
+            resource,
+            arguments,
+            environment,
+            Effect::Write,
+            Idempotence::Once,
+        )
+    }
+
+    #[test]
+    fn the_canonical_form_is_the_whole_action() {
+        let action = action(
+            "git.propose",
+            "repository/\"é\"",
+            json!({"z": 1.0, "a": [true]}),
+            "staging",
+        )
+        .unwrap();
+        let expected = r#"{"arguments":{"a":[true],"z":1},"effect":"write","environment":"staging","idempotence":"once","resource":"repository/\"é\"","verb":"git.propose"}"#;
+        assert_eq!(String::from_utf8_lossy(action.canonical()), expected);
+        let whole = canonical::parse(action.canonical(), 1 << 20).unwrap();
+        assert_eq!(canonical::to_bytes(&whole).unwrap(), action.canonical());
+        assert_eq!(canonical::digest(&whole).unwrap(), *action.digest());
+    }
+
+    #[test]
+    fn every_part_changes_the_digest() {
+        let base = action("a", "r", json!({"x": 1}), "dev").unwrap();
+        let others = [
+            action("b", "r", json!({"x": 1}), "dev"),
+            action("a", "s", json!({"x": 1}), "dev"),
+            action("a", "r", json!({"x": 2}), "dev"),
+            action("a", "r", json!({"x": 1}), "test"),
+        ];
+        for other in others {
+            assert_ne!(base.digest(), other.unwrap().digest());
+        }
+        for (effect, idempotence) in [
+            (Effect::Read, Idempotence::Once),
+            (Effect::Destructive, Idempotence::Once),
+            (Effect::Write, Idempotence::Idempotent),
+        ] {
+            let (verb, environment) = (base.verb().clone(), base.environment().clone());
+            let other = Action::new(verb, "r", json!({"x": 1}), environment, effect, idempotence).unwrap();
+            assert_ne!(base.digest(), other.digest(), "{effect:?} {idempotence:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_action_is_refused_with_the_part() {
+        let deep = (0..canonical::DEPTH_MAX).fold(json!(1), |inner, _| json!([inner]));
+        let large = json!({"text": "x".repeat(ARGUMENTS_BYTES_MAX)});
+        let long = "r".repeat(RESOURCE_BYTES_MAX + 1);
+        let too_long = format!(
+            "`{}` is not a resource: use 1 to 1024 bytes without control characters",
+            "r".repeat(80)
+        );
+        #[rustfmt::skip]
+        let table = [
+            (action("", "r", json!({}), "dev"), "`` is not a verb: use 1 to 64 of a-z, 0-9, `_`, `-`, `.`"),
+            (action("Git", "r", json!({}), "dev"), "`Git` is not a verb: use 1 to 64 of a-z, 0-9, `_`, `-`, `.`"),
+            (action("a", "r", json!({}), "Prod"), "`Prod` is not an environment: use 1 to 64 of a-z, 0-9, `_`, `-`"),
+            (action("a", "", json!({}), "dev"), "`` is not a resource: use 1 to 1024 bytes without control characters"),
+            (action("a", "a\nb", json!({}), "dev"), "`a\nb` is not a resource: use 1 to 1024 bytes without control characters"),
+            (action("a", &long, json!({}), "dev"), too_long.as_str()),
+            (action("a", "r", json!([]), "dev"), "arguments are not a JSON object"),
+            (action("a", "r", json!({"a": {"b": u64::MAX}}), "dev"), "arguments: number `18446744073709551615` at `/a/b` cannot be carried by JSON without loss"),
+            (action("a", "r", json!({"deep": deep}), "dev"), "arguments: document is nested deeper than 64"),
+            (action("a", "r", large, "dev"), "arguments: document is larger than 262144 bytes"),
+        ];
+        for (result, expected) in table {
+            assert_eq!(result.expect_err(expected).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn only_well_known_names_are_not_production() {
+        for (name, production) in [
+            ("production", true),
+            ("prod", true),
+            ("staging2", true),
+            ("staging", false),
+            ("dev", false),
+            ("local", false),
+        ] {
+            assert_eq!(
+                Environment::new(name).unwrap().is_production(),
+                production,
+                "{name}"
+            );
+        }
+    }
+}

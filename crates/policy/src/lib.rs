@@ -19,6 +19,8 @@ mod permit;
 mod principal;
 mod rule;
 mod stop;
+#[cfg(test)]
+mod test;
 mod time;
 
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};

@@ -12,6 +12,22 @@ pub type Sequence = u64;
 
 /// A ruling whose record is durable. Private fields, no `Clone`, no `Serialize`: it can be neither
 /// forged, stored nor spent twice. Whoever acts takes the action from here.
+///
+/// ```compile_fail
+/// fn copied(permit: &policy::Permit) -> policy::Permit { permit.clone() }
+/// ```
+/// ```compile_fail
+/// fn stored(permit: &policy::Permit) -> String { serde_json::to_string(permit).unwrap() }
+/// ```
+/// ```compile_fail
+/// fn spent_twice(permit: policy::Permit, stops: std::sync::Arc<policy::StopSet>) {
+///     let _ = permit.spend(&stops);
+///     let _ = permit.spend(&stops);
+/// }
+/// ```
+/// ```compile_fail
+/// fn forged(permit: policy::Permit) -> policy::Permit { policy::Permit { ..permit } }
+/// ```
 #[derive(Debug)]
 pub struct Permit {
     ruling: Ruling,
@@ -198,5 +214,110 @@ impl Drop for Account {
         if let Some(settle) = self.settle.take() {
             settle.abandoned(self.entry, self.flight.is_some());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::{action, chain, context};
+    use crate::{Decision, Effect, Level, PolicySet, Stop, StopScope, decide};
+    use std::sync::Mutex;
+
+    /// Writes down what reached it.
+    #[derive(Debug)]
+    struct Ledger(Arc<Mutex<Vec<String>>>);
+
+    impl Settle for Ledger {
+        fn settle(self: Box<Self>, entry: Sequence, settlement: Settlement) -> SettleFuture {
+            self.0
+                .lock()
+                .unwrap()
+                .push(format!("{entry} settled {:?}", settlement.outcome));
+            Box::pin(std::future::ready(Ok(entry + 1)))
+        }
+        fn abandoned(self: Box<Self>, entry: Sequence, spent: bool) {
+            self.0
+                .lock()
+                .unwrap()
+                .push(format!("{entry} abandoned, spent: {spent}"));
+        }
+    }
+
+    fn permit(ledger: &Arc<Mutex<Vec<String>>>) -> Permit {
+        let action = action("git.log", Effect::Read, "staging");
+        match decide(&chain(Level::L0), action, &context(), &PolicySet::empty()) {
+            Decision::Permit(ruling) => {
+                let subject = Subject {
+                    agents: vec!["triage".to_owned()],
+                    session: "ses-1".to_owned(),
+                };
+                Permit::now_durable(ruling, 41, subject, Box::new(Ledger(Arc::clone(ledger))))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn settlement() -> Settlement {
+        Settlement {
+            outcome: Outcome::Success,
+            result: Value::Null,
+            summary: String::new(),
+            failure: None,
+            resources: Resources::default(),
+            taints: false,
+        }
+    }
+
+    fn stop() -> Stop {
+        Stop {
+            scope: StopScope::All,
+            reason: "drill".to_owned(),
+            by: "person:alice".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_way_a_permit_ends_reaches_the_journal_once() {
+        type Ending = fn(Permit, &Arc<StopSet>);
+        #[rustfmt::skip]
+        let table: [(&str, Ending, &str); 6] = [
+            ("dropped unspent",       |permit, _| drop(permit),                                   "41 abandoned, spent: false"),
+            ("refused by a stop",     |permit, stops| { stops.raise(stop()); assert!(permit.spend(stops).is_err()); },
+                                                                                                  "41 abandoned, spent: false"),
+            ("dropped in flight",     |permit, stops| drop(permit.spend(stops).unwrap()),         "41 abandoned, spent: true"),
+            ("settled, not awaited",  |permit, stops| drop(permit.spend(stops).unwrap().settle(settlement())), "41 settled Success"),
+            ("settled after a stop",  |permit, stops| {
+                let flight = permit.spend(stops).unwrap();
+                assert_eq!(stops.raise(stop()).cancelled, [41]);
+                assert!(flight.cancel().is_cancelled());
+                drop(flight.settle(settlement()));
+            },                                                                                    "41 settled Success"),
+            ("a panic in flight",     |permit, stops| {
+                let stops = Arc::clone(stops);
+                let thread = std::thread::spawn(move || { let _flight = permit.spend(&stops).unwrap(); panic!("on purpose"); });
+                assert!(thread.join().is_err());
+            },                                                                                    "41 abandoned, spent: true"),
+        ];
+        for (name, end, expected) in table {
+            let (ledger, stops) = (Arc::new(Mutex::new(Vec::new())), Arc::new(StopSet::new()));
+            end(permit(&ledger), &stops);
+            assert_eq!(*ledger.lock().unwrap(), [expected], "{name}");
+            assert_eq!(
+                stops.raise(stop()).cancelled,
+                Vec::<u64>::new(),
+                "{name}: nothing stays registered"
+            );
+        }
+    }
+
+    #[test]
+    fn what_flies_is_what_was_judged() {
+        let stops = Arc::new(StopSet::new());
+        let permit = permit(&Arc::default());
+        let judged = permit.action().clone();
+        let flight = permit.spend(&stops).unwrap();
+        assert_eq!(*flight.action(), judged);
+        assert_eq!((flight.entry(), flight.session()), (41, "ses-1"));
     }
 }

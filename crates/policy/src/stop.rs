@@ -252,3 +252,198 @@ impl Drop for Cancelled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    fn subject(agents: &[&str], session: &str) -> Subject {
+        Subject {
+            agents: agents.iter().map(|&name| name.to_owned()).collect(),
+            session: session.to_owned(),
+        }
+    }
+
+    fn stop(scope: StopScope) -> Stop {
+        Stop {
+            scope,
+            reason: "drill".to_owned(),
+            by: "person:alice".to_owned(),
+        }
+    }
+
+    fn agent(name: &str) -> StopScope {
+        StopScope::Agent(name.to_owned())
+    }
+
+    fn session(id: &str) -> StopScope {
+        StopScope::Session(id.to_owned())
+    }
+
+    #[test]
+    fn a_stop_covers_its_scope_and_nothing_else() {
+        #[rustfmt::skip]
+        let table = [
+            ("all covers everybody",              StopScope::All,   subject(&["a"], "ses-1"),      true),
+            ("all covers who is nobody",          StopScope::All,   subject(&[], ""),              true),
+            ("an agent",                          agent("a"),       subject(&["a"], "ses-1"),      true),
+            ("an agent that delegated",           agent("a"),       subject(&["a", "b"], "ses-1"), true),
+            ("another agent",                     agent("a"),       subject(&["ab"], "ses-1"),     false),
+            ("a session",                         session("ses-1"), subject(&["a"], "ses-1"),      true),
+            ("another session",                   session("ses-1"), subject(&["a"], "ses-10"),     false),
+            ("an action outside every session",   session("ses-1"), subject(&["a"], ""),           false),
+        ];
+        for (name, scope, subject, covered) in table {
+            let stops = StopSet::new();
+            assert_eq!(stops.covering(&subject), None, "{name}");
+            stops.raise(stop(scope.clone()));
+            assert_eq!(stops.covering(&subject).is_some(), covered, "{name}");
+            assert_eq!(stops.register(1, &subject).is_err(), covered, "{name}");
+            assert!(stops.lift(&scope), "{name}");
+            assert_eq!(stops.covering(&subject), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_widest_stop_is_named_and_the_epoch_grows() {
+        let stops = StopSet::new();
+        stops.raise(stop(session("ses-1")));
+        stops.raise(stop(agent("a")));
+        assert_eq!(
+            stops.covering(&subject(&["a"], "ses-1")).map(|s| s.scope),
+            Some(agent("a"))
+        );
+        stops.raise(stop(StopScope::All));
+        assert_eq!(
+            stops.covering(&subject(&["a"], "ses-1")).map(|s| s.scope),
+            Some(StopScope::All)
+        );
+        stops.raise(Stop {
+            reason: "again".to_owned(),
+            ..stop(StopScope::All)
+        });
+        assert_eq!(
+            stops.list().iter().map(|s| s.reason.as_str()).collect::<Vec<_>>(),
+            ["again", "drill", "drill"]
+        );
+        assert_eq!(stops.epoch(), 4);
+        assert!(!stops.lift(&agent("b")));
+        assert_eq!(stops.epoch(), 4);
+        assert!(stops.lift(&StopScope::All));
+        assert_eq!(stops.epoch(), 5);
+    }
+
+    #[test]
+    fn raising_cancels_the_flights_it_covers_and_names_them() {
+        let stops = StopSet::new();
+        let first = stops.register(7, &subject(&["a"], "ses-1")).unwrap();
+        let second = stops.register(9, &subject(&["b", "a"], "ses-2")).unwrap();
+        let other = stops.register(8, &subject(&["b"], "ses-3")).unwrap();
+        let landed = stops.register(6, &subject(&["a"], "ses-4")).unwrap();
+        stops.landed(6);
+        assert_eq!(stops.raise(stop(agent("a"))).cancelled, [7, 9]);
+        let turned = [&first, &second, &other, &landed].map(Cancel::is_cancelled);
+        assert_eq!(turned, [true, true, false, false]);
+        stops.landed(7);
+        stops.landed(9);
+        assert_eq!(stops.raise(stop(agent("a"))).cancelled, Vec::<u64>::new());
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+    impl Wake for Bell {
+        fn wake(self: Arc<Bell>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn everyone_who_waits_is_woken_once_and_who_gave_up_is_not() {
+        let stops = StopSet::new();
+        let cancel = stops.register(1, &subject(&["a"], "")).unwrap();
+        let (waits, gives_up) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+        let poll = |future: &mut Cancelled, bell: &Arc<Bell>| {
+            Pin::new(future).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
+        };
+        let mut waiting = cancel.cancelled();
+        assert!(poll(&mut waiting, &waits).is_pending());
+        assert!(poll(&mut waiting, &waits).is_pending());
+        let mut dropped = cancel.cancelled();
+        assert!(poll(&mut dropped, &gives_up).is_pending());
+        drop(dropped);
+        stops.raise(stop(StopScope::All));
+        assert_eq!(waits.0.load(Ordering::SeqCst), 1);
+        assert_eq!(gives_up.0.load(Ordering::SeqCst), 0);
+        assert!(poll(&mut waiting, &waits).is_ready());
+        assert!(
+            poll(&mut cancel.cancelled(), &gives_up).is_ready(),
+            "one who comes late does not wait"
+        );
+    }
+
+    /// Parks the thread until the future is ready.
+    fn wait(mut future: Cancelled) {
+        struct Unpark(std::thread::Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Unpark>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        while Pin::new(&mut future)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+        {
+            std::thread::park();
+        }
+    }
+
+    #[test]
+    fn no_flight_outruns_a_stop() {
+        for round in 0..200 {
+            let stops = Arc::new(StopSet::new());
+            let pilots: Vec<_> = (0..4)
+                .map(|pilot| {
+                    let stops = Arc::clone(&stops);
+                    std::thread::spawn(move || {
+                        let permit = round * 4 + pilot;
+                        match stops.register(permit, &subject(&["a"], "ses-1")) {
+                            // Registered before the stop: it must be cancelled, or this never returns.
+                            Ok(cancel) => {
+                                wait(cancel.cancelled());
+                                Some(permit)
+                            }
+                            Err(_) => None,
+                        }
+                    })
+                })
+                .collect();
+            let reached = stops.raise(stop(agent("a"))).cancelled;
+            let mut flew: Vec<_> = pilots
+                .into_iter()
+                .filter_map(|pilot| pilot.join().unwrap())
+                .collect();
+            flew.sort_unstable();
+            assert_eq!(flew, reached);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_died_under_the_lock_opens_nothing() {
+        let stops = Arc::new(StopSet::new());
+        stops.raise(stop(StopScope::All));
+        let poisoner = Arc::clone(&stops);
+        let died = std::thread::spawn(move || {
+            let _board = poisoner.board.write().unwrap();
+            panic!("on purpose");
+        });
+        assert!(died.join().is_err());
+        assert!(stops.board.is_poisoned());
+        assert!(stops.covering(&subject(&["a"], "")).is_some());
+        assert!(stops.register(1, &subject(&["a"], "")).is_err());
+        assert!(stops.lift(&StopScope::All));
+    }
+}

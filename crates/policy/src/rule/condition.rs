@@ -3,13 +3,16 @@
 use super::bounds::Bounds;
 use super::constants::Constants;
 use super::dialect;
-use super::facts::{ENVIRONMENT, Facts};
+use super::facts::Facts;
 use cel::common::ast::IdedExpr;
 use cel::common::types::CelBool;
+use cel::parser::PrattParser;
 use cel::{ExecutionError, Value};
 
 /// Longest source, in bytes.
 const SOURCE_BYTES_MAX: usize = 4096;
+/// Deepest nesting of parentheses, lists and arguments.
+const DEPTH_MAX: u16 = 32;
 /// Most values in the arguments of an action that a condition may loop over.
 const LOOPED_NODES_MAX: usize = 4096;
 
@@ -83,17 +86,22 @@ fn within_limit(source: &str) -> Result<(), String> {
 }
 
 fn compile(source: &str, constants: &mut Constants) -> Result<Condition, String> {
-    let mut expression =
-        ENVIRONMENT
-            .parser()
-            .parse(source)
-            .map_err(|errors| match errors.errors.first() {
-                Some(error) => format!(
+    // The library's other parser overflows the stack on a few dozen parentheses.
+    let parser = PrattParser::new()
+        .max_recursion_depth(DEPTH_MAX)
+        .error_reporting_limit(1);
+    let mut expression = parser
+        .parse(source)
+        .map_err(|errors| match errors.errors.first() {
+            Some(error) if error.pos.0 > 0 => {
+                format!(
                     "condition, line {}, column {}: {}",
                     error.pos.0, error.pos.1, error.msg
-                ),
-                None => "condition does not parse".to_owned(),
-            })?;
+                )
+            }
+            Some(error) => format!("condition: {}", error.msg),
+            None => "condition does not parse".to_owned(),
+        })?;
     let mut bounds = Bounds::new(constants);
     bounds.check(&mut expression)?;
     let loops = bounds.loops();

@@ -1,0 +1,18 @@
+//! Tests of the crate's public face, in one binary: what is read and written canonically, what
+//! conditions mean, what is decided, and the laws that decisions obey.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+mod canonical;
+mod common;
+mod conditions;
+mod matrix;
+mod properties;
+
+/// Cases that fail are printed and become rows of a table; no file of seeds is kept.
+fn proptest_config() -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
