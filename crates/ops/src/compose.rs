@@ -95,8 +95,10 @@ pub(crate) fn resolution(calls: &[CallView], approved_by: impl Fn(&str) -> Optio
         .iter()
         .filter(|call| call.effect != Effect::Read && call.outcome == Some(Outcome::Success));
     let told = done.map(|call| {
-        let what = call.summary.as_deref().filter(|text| !text.is_empty());
-        let what = what.map_or_else(|| format!("{} {}", call.verb, call.resource), clean);
+        let what = match call.summary.as_deref().filter(|text| !text.is_empty()) {
+            Some(said) => format!("{} {}: {said}", call.verb, call.resource),
+            None => format!("{} {}", call.verb, call.resource),
+        };
         match call.approval.as_deref().and_then(&approved_by) {
             Some(person) => format!("{what} by approval of {person}"),
             None => what,
@@ -254,3 +256,6 @@ fn recorded_similar(run: &Run<'_>, cited: &mut Cited) -> Vec<Similar> {
     let all = searches.flat_map(|(_, result, entry)| similar(items(result, "incidents"), cited, Some(entry)));
     all.filter(|one| seen.insert(one.id.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -353,3 +353,6 @@ fn corrupt(error: store::Corrupt) -> StoreError {
 pub(crate) fn value(body: &impl Serialize) -> Result<Value, StoreError> {
     serde_json::to_value(body).map_err(|error| StoreError::Refused(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
