@@ -127,7 +127,7 @@ impl Gate {
                     kind::APPROVAL_EXPIRED,
                     &view,
                     &platform(),
-                    "nobody decided in time",
+                    late(&view),
                 ))?;
                 return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
             }
@@ -260,7 +260,7 @@ pub(crate) fn expire(tx: &mut Tx<'_>, id: &str) -> Result<Option<ApprovalView>, 
         kind::APPROVAL_EXPIRED,
         &view,
         &platform(),
-        "nobody decided in time",
+        late(&view),
     ))?;
     row(tx, id)
 }
@@ -278,6 +278,14 @@ pub(crate) fn cancel_open(tx: &mut Tx<'_>, session: &str, reason: &str) -> Resul
     of(tx, session)?
         .iter()
         .try_for_each(|view| cancel(tx, view, reason))
+}
+
+/// Why an approval whose time is over does not count.
+pub(crate) fn late(view: &ApprovalView) -> &'static str {
+    match view.state {
+        Approval::Approved => "it was approved, but not used in time",
+        _ => "nobody decided in time",
+    }
 }
 
 fn of_approval(kind: &'static str, view: &ApprovalView, by: &Principal, reason: &str) -> NewEntry {
@@ -403,9 +411,9 @@ fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<()
     let mut view = turn(entry, &decided.approval, event, rows)?;
     view.decision_reason = decided.reason;
     view.decided_at = Some(entry.timestamp);
-    if matches!(event, ApprovalEvent::Approve | ApprovalEvent::Deny) {
-        view.decided_by = Principal::parse(&entry.actor);
-    }
+    // Time and the end of a session are nobody's decision.
+    let decides = matches!(event, ApprovalEvent::Approve | ApprovalEvent::Deny);
+    view.decided_by = Principal::parse(&entry.actor).filter(|_| decides);
     rows::put(rows, &view.id, &view)
 }
 

@@ -86,15 +86,18 @@ impl Gate {
 }
 
 fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refused {
+    let reason = match approval.state {
+        Approval::Pending | Approval::Approved => Some(approvals::late(approval).to_owned()),
+        _ => approval
+            .decision_reason
+            .clone()
+            .filter(|reason| !reason.is_empty()),
+    };
     let state = if state == Approval::Denied {
         "denied"
     } else {
         "expired"
     };
-    let reason = approval
-        .decision_reason
-        .clone()
-        .filter(|reason| !reason.is_empty());
     let told = reason
         .as_deref()
         .map(|reason| format!(": {reason}"))

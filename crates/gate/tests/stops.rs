@@ -1,0 +1,149 @@
+//! Stops: effective at once, kept over a restart, and never outrun.
+
+mod common;
+
+use common::{World, post, read};
+use policy::{Outcome, Principal, StopScope};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn eve() -> Principal {
+    Principal::person("eve")
+}
+
+#[tokio::test]
+async fn a_stop_covers_its_scope_until_it_is_lifted() {
+    let world = World::new().await;
+    let (one, two) = (world.running("triage").await, world.running("triage").await);
+    let other = world.running("reader").await;
+    #[rustfmt::skip]
+    let table = [
+        // scope                              one    two    reader's
+        (StopScope::All,                      false, false, false),
+        (StopScope::Agent("triage".into()),   false, false, true),
+        (StopScope::Session(one.clone()),     false, true,  true),
+    ];
+    for (index, (scope, first, second, third)) in table.into_iter().enumerate() {
+        let answer = world.gate.stop(&eve(), scope.clone(), "halt").await;
+        assert!(answer.durable);
+        for (session, acts) in [(&one, first), (&two, second), (&other, third)] {
+            let said = world.check(session, &format!("{index}"), &read("a")).await;
+            let expected = if acts {
+                "permit"
+            } else {
+                "stopped by person:eve: halt"
+            };
+            assert_eq!(said, expected, "{scope:?} {session}");
+        }
+        assert_eq!(world.gate.stops().len(), 1);
+        assert!(world.gate.lift(&eve(), &scope, "over").await.unwrap());
+        assert!(!world.gate.lift(&eve(), &scope, "over").await.unwrap());
+    }
+    assert_eq!(world.bodies("stop.raised").len(), 3);
+    assert_eq!(world.bodies("stop.lifted").len(), 3);
+}
+
+#[tokio::test]
+async fn a_stop_cuts_what_is_in_flight_and_what_is_permitted() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let flight = world
+        .admit(&session, "a", &post("x"))
+        .await
+        .unwrap()
+        .spend(world.gate.stop_set())
+        .unwrap();
+    let permit = world.admit(&session, "b", &post("y")).await.unwrap();
+    let answer = world.gate.stop(&eve(), StopScope::All, "halt").await;
+    assert_eq!(answer.reached.cancelled, [flight.entry()]);
+    assert!(flight.cancel().is_cancelled());
+    assert!(permit.spend(world.gate.stop_set()).is_err());
+    drop(flight);
+    world.gate.flush().await.unwrap();
+    let outcome = |step| world.gate.call(&session, step).unwrap().unwrap().outcome;
+    assert_eq!(outcome("a"), Some(Outcome::Uncertain));
+    assert_eq!(outcome("b"), Some(Outcome::NotStarted));
+}
+
+#[tokio::test]
+async fn a_stop_survives_a_restart() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    world
+        .gate
+        .stop(&eve(), StopScope::Agent("triage".into()), "halt")
+        .await;
+    world.gate.stop(&eve(), StopScope::All, "all").await;
+    world.gate.lift(&eve(), &StopScope::All, "but").await.unwrap();
+    let world = world.reopened().await;
+    assert_eq!(world.gate.stops().len(), 1);
+    assert_eq!(
+        world.check(&session, "a", &read("a")).await,
+        "stopped by person:eve: halt"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_starts_after_a_stop_returned() {
+    let world = World::new().await;
+    let stopped = std::sync::Arc::new(AtomicBool::new(false));
+    let mut set = tokio::task::JoinSet::new();
+    for worker in 0..8 {
+        let session = world.running("triage").await;
+        let (gate, stopped) = (world.gate.clone(), stopped.clone());
+        set.spawn(async move {
+            let mut started = 0;
+            for step in 0..1000 {
+                let before = stopped.load(Ordering::SeqCst);
+                let proposal = gate::Proposal {
+                    session: session.clone(),
+                    step: format!("{step}"),
+                    action: read("a"),
+                };
+                let Ok(permit) = gate.admit(proposal).await else {
+                    break;
+                };
+                assert!(!before, "worker {worker}: admitted after the stop had returned");
+                let before = stopped.load(Ordering::SeqCst);
+                let Ok(flight) = permit.spend(gate.stop_set()) else {
+                    break;
+                };
+                assert!(!before, "worker {worker}: spent after the stop had returned");
+                started += 1;
+                flight.settle(common::done(serde_json::json!(1))).await.unwrap();
+            }
+            started
+        });
+    }
+    // Some way in, by count and not by time.
+    let mut committed = world.gate.store().committed();
+    let begun = *committed.borrow();
+    committed.wait_for(|size| *size >= begun + 60).await.unwrap();
+    world
+        .gate
+        .stop(&eve(), StopScope::Agent("triage".into()), "halt")
+        .await;
+    stopped.store(true, Ordering::SeqCst);
+    let started: usize = set.join_all().await.into_iter().sum();
+    assert!(started > 0);
+    world.gate.flush().await.unwrap();
+    // After the stop's entry no permit stands that started anything.
+    let entries = world.entries();
+    let raised = entries
+        .iter()
+        .position(|entry| entry.kind == "stop.raised")
+        .unwrap();
+    for entry in &entries[raised..] {
+        assert_ne!(entry.kind, "action.permitted", "entry {}", entry.sequence);
+    }
+}
+
+#[tokio::test]
+async fn the_reserve_is_made_in_full_at_the_start() {
+    let world = World::new().await;
+    let file = world.directory.path().join("data/stops.reserve");
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(file).unwrap();
+    assert_eq!(metadata.len(), 16_384);
+    assert!(metadata.blocks() * 512 >= 16_384, "{} blocks", metadata.blocks());
+    assert_eq!(metadata.mode() & 0o777, 0o600);
+}
