@@ -89,6 +89,12 @@ impl Screen {
         let _ = writeln!(self.err, "{text}");
     }
 
+    /// Asks the person something; the answer is typed behind it.
+    pub fn ask(&mut self, text: &str) {
+        let _ = write!(self.err, "{text}");
+        let _ = self.err.flush();
+    }
+
     /// Tells what went wrong, with its causes.
     pub fn tell_failure(&mut self, failure: &Failure) {
         for (depth, message) in failure.messages().iter().enumerate() {

@@ -52,11 +52,6 @@ impl Repository {
         self.git(&["cat-file", "blob", &format!("{commit}:{file}")], None).await
     }
 
-    /// Whether a branch is there, and at which commit.
-    pub async fn branch(&self, name: &str) -> Option<String> {
-        self.git(&["rev-parse", "--verify", "--quiet", &format!("refs/heads/{name}")], None).await.ok()
-    }
-
     /// Writes a file and commits it.
     pub async fn commit(&self, file: &str, text: &str, title: &str, who: Signature<'_>) -> Result<String, Failure> {
         std::fs::write(self.path.join(file), text)?;

@@ -26,11 +26,14 @@ pub enum Expression {
 
 /// Between two expressions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each name is the documentation of its value")]
 pub enum Operator {
+    /// `/`
     Divide,
+    /// `*`
     Multiply,
+    /// `>`
     Above,
+    /// `<`
     Below,
 }
 
