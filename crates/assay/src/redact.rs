@@ -8,23 +8,39 @@ use std::sync::LazyLock;
 
 const MARK: &str = "[REDACTED]";
 
+/// How much of a text is looked at beyond what is shown: room for what is dropped, and for a secret
+/// that begins in what is shown and ends after it.
+const BEYOND: usize = 16 * 1024;
+
 /// `text` with what looks like a secret replaced by `[REDACTED]`, cut to `limit` characters.
 ///
 /// Control and invisible characters are dropped first, for one inside a word could hide it from the
 /// patterns and the text from a reader; line breaks and tabs stay.
 pub fn redact(text: &str, limit: usize) -> String {
-    let visible: String = text.chars().filter(|&c| !hides(c)).collect();
-    let clean = PATTERNS.iter().fold(visible, |text, (pattern, replacement)| {
-        pattern.replace_all(&text, *replacement).into_owned()
-    });
-    cut(clean, limit)
+    cut(clean(text, limit), limit)
 }
 
 /// [`redact`] on one line: white space of any kind and length becomes one blank.
 pub fn line(text: &str, limit: usize) -> String {
     // Redacted with its line breaks, because they end some secrets; cut once, at the end.
-    let clean = redact(text, usize::MAX);
-    cut(clean.split_whitespace().collect::<Vec<_>>().join(" "), limit)
+    cut(
+        clean(text, limit)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
+        limit,
+    )
+}
+
+fn clean(text: &str, limit: usize) -> String {
+    let visible: String = text
+        .chars()
+        .filter(|&c| !hides(c))
+        .take(limit.saturating_add(BEYOND))
+        .collect();
+    PATTERNS.iter().fold(visible, |text, (pattern, replacement)| {
+        pattern.replace_all(&text, *replacement).into_owned()
+    })
 }
 
 fn cut(text: String, limit: usize) -> String {
@@ -59,7 +75,8 @@ const TABLE: &[(&str, &str)] = &[
     (r"(?i)([a-z][a-z0-9+.-]*://)[^\s/?#]*@", "${1}[REDACTED]@"),
     // Authorization: Bearer x; also as a JSON member.
     (r#"(?i)((?:proxy-)?authorization)(["'\\]*\s*[:=]\s*["'\\]*)(?:[a-z-]{1,20}\s+)?[^\s"'\\]+"#, "${1}${2}[REDACTED]"),
-    (r#"(?i)(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{8,}"#, "${1}${2}[REDACTED]"),
+    // The same without the header; long enough not to be a word.
+    (r#"(?i)(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{16,}"#, "${1}${2}[REDACTED]"),
     // password=x, "api_key": "x", SECRET_TOKEN: x (S0-A14).
     (r#"(?i)([a-z0-9_.-]*(?:pass(?:word|wd|phrase)|api[_-]?key|access[_-]?key|private[_-]?key|secret|token|credential)[a-z0-9_.-]*)(["'\\]*\s*(?:=>|[:=]+)\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|\S+)"#, "${1}${2}[REDACTED]"),
     // The same words, and `key`, before anything that is long enough (S1-9.8).
@@ -105,7 +122,8 @@ mod tests {
             ("long value, no sign",    "the key abcdefghijklmnopqrstuvwx failed",  "the key [REDACTED] failed"),
             ("header",                 "Authorization: Bearer abc.def",            "Authorization: [REDACTED]"),
             ("basic",                  "curl -H 'authorization: Basic YWxhZGRpbg==' x", "curl -H 'authorization: [REDACTED]' x"),
-            ("bearer alone",           "sent Bearer abcdefgh12",                   "sent Bearer [REDACTED]"),
+            ("bearer alone",           "sent Bearer abcdefgh12345678",             "sent Bearer [REDACTED]"),
+            ("words",                  "basic authentication failed: no bearer",   "basic authentication failed: no bearer"),
             ("user of a url",          "postgres://app:s3cr3t@db/x",               "postgres://[REDACTED]@db/x"),
             ("aws",                    "id AKIAIOSFODNN7EXAMPLE",                  "id [REDACTED]"),
             ("github",                 "ghp_0123456789abcdefABCDEF0123456789abcd", "[REDACTED]"),

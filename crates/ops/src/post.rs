@@ -302,6 +302,19 @@ impl Postman {
             reason: reason.as_deref().map(|reason| assay::redact::line(reason, 200)),
             next,
         };
+        // The session ends first: if the record of that is lost, the next look finds a session that has
+        // ended and its calls, and comes to the same.
+        if ends && !session.state.is_final() {
+            let event = if attempted.reason.is_none() {
+                SessionEvent::Complete
+            } else {
+                SessionEvent::Fail
+            };
+            let reason = attempted.reason.clone();
+            self.gate
+                .session_event(&session.id, &platform(), event, reason, None)
+                .await?;
+        }
         let entry = NewEntry::new(kind, platform(), record::value(&attempted)?)
             .session(&session.id)
             .cause(platform())
@@ -310,16 +323,6 @@ impl Postman {
             .store()
             .write::<_, StoreError, _>(move |tx| tx.append(entry))
             .await?;
-        if ends && !session.state.is_final() {
-            let event = if reason.is_none() {
-                SessionEvent::Complete
-            } else {
-                SessionEvent::Fail
-            };
-            self.gate
-                .session_event(&session.id, &platform(), event, attempted.reason, None)
-                .await?;
-        }
         Ok(())
     }
 
@@ -378,20 +381,4 @@ fn message(delivery: &Delivery, summary: &Summary) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_tried_ten_times_over_hours() {
-        let start = Timestamp::from_ms(0);
-        let (mut now, mut attempt) = (start, 1);
-        while let Some(next) = again(attempt, now) {
-            assert!(next.since_ms(now) >= 10_000, "{attempt}");
-            now = next;
-            attempt += 1;
-        }
-        assert_eq!(attempt, ATTEMPTS_MAX);
-        let hours = now.since_ms(start) / 3_600_000;
-        assert!((3..=9).contains(&hours), "{hours} h");
-    }
-}
+mod tests;

@@ -342,21 +342,20 @@ impl Triage {
             return Ok(None);
         };
         let notification = self.notification(record.notification)?;
-        let urgent = if record.view.severity == Severity::Critical {
-            "critical: "
-        } else {
-            ""
-        };
         let new = NewSession {
             agent: spec.agent,
             cause: Principal::service(&format!("trigger/{}", record.view.trigger)),
             correlation: Some(incident.to_owned()),
             input: event::input(&record, notification.as_ref(), self.gate.store().clock().now()),
-            title: assay::redact::line(&format!("{urgent}triage {incident}: {}", record.view.title), 200),
+            title: assay::redact::line(&format!("triage {incident}: {}", record.view.title), 200),
             idempotency_key: Some(format!("incident/{incident}/1")),
         };
         let (session, new) = self.gate.create_session(new).await?;
-        self.runtime.wake();
+        if new && record.view.severity == Severity::Critical {
+            self.runtime.expedite(&session.id);
+        } else {
+            self.runtime.wake();
+        }
         Ok(new.then_some(session.id))
     }
 

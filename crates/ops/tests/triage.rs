@@ -1,0 +1,361 @@
+//! Triage from a notification to a delivered summary, with everything real but the alert.
+
+#![cfg(test)]
+
+mod world;
+
+use gate::{Role, Verdict};
+use hmac::{Hmac, KeyInit, Mac};
+use ops::incident::Status;
+use ops::summary::Summary;
+use ops::triage::IntakeError;
+use policy::Principal;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::time::Duration;
+use world::{KEY, World, webhook};
+
+/// Looks for similar incidents, and says what it found.
+fn reads() -> Value {
+    json!({
+        "steps": [{"name": "similar", "tool": "incidents.search", "arguments": {"words": "{{ event.alert.name }}", "not": "{{ event.incident.id }}"}}],
+        "output": {
+            "summary": "{{ event.alert.name }} on {{ event.alert.labels.instance }}: {{ event.alert.annotations.summary }}",
+            "observations": [
+                {"text": "{{ steps.similar.output.incidents | length }} like it", "entry": "{{ steps.similar.entry }}"},
+                {"text": "made up", "entry": 1},
+            ],
+            "suggestions": ["look at the last deploy"],
+        },
+    })
+}
+
+/// Turns the switch, which takes an approval.
+fn writes(switch: &str) -> Value {
+    json!({
+        "steps": [{"name": "switch", "tool": "http.request", "arguments": {"method": "POST", "url": switch, "body": ""}}],
+        "output": {"summary": "switch: {{ steps.switch.outcome or 'asked for' }}"},
+    })
+}
+
+fn summary(value: &Value) -> Summary {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_investigated_summarised_and_delivered() {
+    let world = World::start(reads(), json!({"log": {"type": "log"}})).await;
+    let hook = world.webhook(&format!("{}/letters", world.outside.address));
+    world.configure(reads(), json!({"log": {"type": "log"}, "hook": hook}));
+
+    let received = world.notify("firing", "critical").await;
+    assert_eq!(
+        (received.disposition.as_str(), received.incident.as_deref()),
+        ("opened", Some("INC-2026-1121-001"))
+    );
+    let incident = world
+        .until("triaged", |incident| incident.status == Status::Triaged)
+        .await;
+    assert_eq!(incident.sessions, [received.session.unwrap()]);
+    let said = summary(&incident.summary);
+    assert_eq!(said.summary, "HighErrors on patient:8080: 5xx above 5 %");
+    let seen: Vec<&str> = said.observations.iter().map(|seen| seen.text.as_str()).collect();
+    assert_eq!((seen, said.uncited, said.partial), (vec!["0 like it"], 1, false));
+    let cited = world
+        .gate
+        .store()
+        .read(|reader| reader.entry(said.observations[0].entry))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        cited.entry.session.as_deref(),
+        Some(incident.sessions[0].as_str()),
+        "cites its own session"
+    );
+
+    let (headers, body) = world
+        .eventually("a letter", || {
+            world.outside.letters.lock().unwrap().first().cloned()
+        })
+        .await;
+    let letter: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(letter["summary"]["summary"], said.summary);
+    let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let mut mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
+    mac.update(format!("{}.", header("x-cofferdam-timestamp")).as_bytes());
+    mac.update(&body);
+    let expected = policy::canonical::hex(&mac.finalize().into_bytes());
+    assert_eq!(header("x-cofferdam-signature"), format!("sha256={expected}"));
+    assert_eq!(
+        header("x-cofferdam-delivery"),
+        letter["delivery"].as_str().unwrap()
+    );
+
+    world
+        .eventually("both delivered", || {
+            (world.kinds("incident.delivered").len() == 2).then_some(())
+        })
+        .await;
+    assert_eq!(world.notify("firing", "critical").await.disposition, "repeated");
+    assert_eq!(world.notify("resolved", "critical").await.disposition, "resolved");
+    let over = world.triage.incident(&incident.id).unwrap().unwrap();
+    assert_eq!(
+        (over.status, over.repeats, over.resolution.as_deref()),
+        (Status::Resolved, 1, Some("resolved without a recorded change"))
+    );
+    let posted = world.outside.letters.lock().unwrap().len();
+    assert_eq!(posted, 1, "the same delivery once");
+    assert_eq!(
+        world.gate.store().rebuild().unwrap(),
+        Vec::<String>::new(),
+        "rebuilt rows are the same"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_incident_is_found_with_its_resolution() {
+    let world = World::start(reads(), json!({})).await;
+    world.notify("firing", "warning").await;
+    world
+        .until("triaged", |incident| incident.status == Status::Triaged)
+        .await;
+    world.notify("resolved", "warning").await;
+    world.notify("firing", "warning").await;
+    let second = world
+        .until("the second triaged", |incident| {
+            incident.id.ends_with("002") && incident.status == Status::Triaged
+        })
+        .await;
+    let said = summary(&second.summary);
+    assert_eq!(said.observations[0].text, "1 like it");
+    let similar = &said.similar_incidents[0];
+    assert_eq!(
+        (similar.id.as_str(), similar.resolution.as_deref()),
+        ("INC-2026-1121-001", Some("resolved without a recorded change"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn info_is_logged_and_nobody_investigates() {
+    let world = World::start(reads(), json!({})).await;
+    let received = world.notify("firing", "info").await;
+    assert_eq!(
+        (received.disposition.as_str(), received.session),
+        ("logged", None)
+    );
+    assert!(world.gate.sessions(None, 10).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_summary_does_not_wait_for_the_person_and_the_resolution_names_them() {
+    let world = World::start(reads(), json!({})).await;
+    world.configure(writes(&format!("{}/switch", world.outside.address)), json!({}));
+    world.notify("firing", "critical").await;
+    let waiting = world
+        .until("a summary while waiting", |incident| !incident.summary.is_null())
+        .await;
+    assert_eq!(*world.outside.switched.lock().unwrap(), 0);
+    assert!(!summary(&waiting.summary).partial);
+
+    let alice = world.caller(Principal::person("alice"), Role::Approver).await;
+    let approval = world.gate.approvals(1).unwrap().remove(0);
+    world
+        .gate
+        .decide_approval(&alice, &approval.id, Verdict::Approve, "go on")
+        .await
+        .unwrap();
+    // What waits is looked at a few times a second, by the clock.
+    world.clock.advance(Duration::from_secs(1));
+    world.runtime.wake();
+    world
+        .until("a summary of the end", |incident| {
+            summary(&incident.summary).summary == "switch: success"
+        })
+        .await;
+    assert_eq!(*world.outside.switched.lock().unwrap(), 1);
+    world.notify("resolved", "critical").await;
+    let over = world.triage.incident(&waiting.id).unwrap().unwrap();
+    let resolution = over.resolution.unwrap();
+    assert!(
+        resolution.ends_with("by approval of person:alice") && resolution.starts_with("http.request"),
+        "{resolution}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_investigation_gives_a_partial_summary() {
+    let mut runbook = reads();
+    runbook["steps"] = json!([runbook["steps"][0], {"name": "gone", "tool": "http.get", "arguments": {"url": "http://127.0.0.1:9/"}}]);
+    let world = World::start(runbook, json!({})).await;
+    world.notify("firing", "warning").await;
+    let said = summary(
+        &world
+            .until("a summary", |incident| !incident.summary.is_null())
+            .await
+            .summary,
+    );
+    assert!(said.partial);
+    assert!(!said.observations.is_empty(), "what was seen before is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_taken_says_why() {
+    let world = World::start(reads(), json!({})).await;
+    let caller = world
+        .caller(Principal::service("trigger/alerts"), Role::Trigger)
+        .await;
+    let refused = world
+        .triage
+        .receive(&caller, b"{\"version\":\"3\"}")
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, IntakeError::Refused(_)), "{refused}");
+    world.triage.install([].into(), [].into());
+    let refused = world.triage.receive(&caller, b"{}").await.unwrap_err();
+    assert_eq!(refused.to_string(), "no trigger `alerts`");
+    assert!(world.kinds("incident.").is_empty(), "nothing is recorded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_intake_and_session_is_taken_up_once() {
+    let world = World::start(reads(), json!({})).await;
+    // Recorded, and then nobody could make the session: its agent was not there.
+    world.gate.restore(gate::Authority {
+        generation: 0,
+        policies: std::sync::Arc::new(policy::PolicySet::empty()),
+        agents: [].into(),
+    });
+    let received = world.notify("firing", "critical").await;
+    assert_eq!(
+        (received.disposition.as_str(), received.session),
+        ("opened", None)
+    );
+    let world = world.restart().await;
+    world.configure(reads(), json!({}));
+    world.run().await;
+    let incident = world
+        .until("triaged", |incident| incident.status == Status::Triaged)
+        .await;
+    assert_eq!(incident.sessions.len(), 1);
+    let world = world.restart().await;
+    world.configure(reads(), json!({}));
+    world.run().await;
+    assert_eq!(
+        world.gate.sessions(None, 10).unwrap().len(),
+        1,
+        "one investigation however often it restarts"
+    );
+    assert_eq!(world.kinds("incident."), ["incident.opened", "incident.triaged"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_end_of_a_session_and_its_summary_is_taken_up() {
+    let world = World::start(reads(), json!({})).await;
+    let world = world.restart().await;
+    world.configure(reads(), json!({}));
+    // The session runs and ends, and triage hears nothing of it.
+    world.runtime.start().await.unwrap();
+    let received = world.notify("firing", "warning").await;
+    let session = received.session.unwrap();
+    world
+        .eventually("completed", || {
+            world
+                .gate
+                .session(&session)
+                .unwrap()
+                .state
+                .is_final()
+                .then_some(())
+        })
+        .await;
+    assert!(
+        world
+            .triage
+            .incident("INC-2026-1121-001")
+            .unwrap()
+            .unwrap()
+            .summary
+            .is_null()
+    );
+    let world = world.restart().await;
+    world.configure(reads(), json!({}));
+    world.run().await;
+    let said = summary(
+        &world
+            .until("triaged", |incident| incident.status == Status::Triaged)
+            .await
+            .summary,
+    );
+    assert_eq!((said.session, said.partial), (session, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_channel_holds_up_nothing_and_is_given_up_in_the_end() {
+    let world = World::start(reads(), json!({})).await;
+    let dead = webhook(world.root.path(), "http://127.0.0.1:9/dead");
+    world.configure(reads(), json!({"dead": dead, "log": {"type": "log"}}));
+    world.notify("firing", "critical").await;
+    world
+        .until("triaged", |incident| incident.status == Status::Triaged)
+        .await;
+    world
+        .eventually("the live one delivered", || {
+            (world.kinds("incident.delivered").len() == 1).then_some(())
+        })
+        .await;
+    for attempt in 1..=10 {
+        let failed = || (world.kinds("incident.delivery_failed").len() == attempt).then_some(());
+        world.eventually("one more attempt", failed).await;
+        world.clock.advance(Duration::from_secs(2 * 3600));
+        // Wakes the deliveries, which otherwise look at the clock every half minute.
+        let dead = webhook(world.root.path(), "http://127.0.0.1:9/dead");
+        world.configure(reads(), json!({"dead": dead, "log": {"type": "log"}}));
+    }
+    let sessions = world
+        .gate
+        .sessions(Some(journal::machine::Session::Failed), 10)
+        .unwrap();
+    assert_eq!(sessions.len(), 1, "its session ends with it");
+    assert_eq!(world.kinds("incident.delivery_failed").len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_letter_is_the_same_letter_again_also_after_a_crash() {
+    let world = World::start(reads(), json!({})).await;
+    let hook = world.webhook(&format!("{}/letters", world.outside.address));
+    *world.outside.answers.lock().unwrap() = vec![500, 302];
+    world.configure(reads(), json!({"hook": hook}));
+    world.notify("firing", "critical").await;
+    let failed = |count: usize| (world.kinds("incident.delivery_failed").len() == count).then_some(());
+    world.eventually("one failure", || failed(1)).await;
+    let world = world.restart().await;
+    for count in 2..=3 {
+        world.clock.advance(Duration::from_secs(3600));
+        let hook = world.webhook(&format!("{}/letters", world.outside.address));
+        world.configure(reads(), json!({"hook": hook}));
+        if count == 2 {
+            world.run().await;
+        }
+        world
+            .eventually("another try", || {
+                (world.outside.letters.lock().unwrap().len() == count).then_some(())
+            })
+            .await;
+        world
+            .eventually("its record", || {
+                (world.kinds("incident.deliver").len() == count).then_some(())
+            })
+            .await;
+    }
+    let letters = world.outside.letters.lock().unwrap().clone();
+    let told = letters
+        .iter()
+        .map(|(headers, body)| (headers["x-cofferdam-delivery"].clone(), body.clone()));
+    let told: std::collections::HashSet<_> = told.collect();
+    assert_eq!(
+        (letters.len(), told.len()),
+        (3, 1),
+        "three tries, one delivery, one text"
+    );
+    assert_eq!(world.kinds("incident.delivered").len(), 1);
+}
