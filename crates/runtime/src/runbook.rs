@@ -2,8 +2,22 @@
 //!
 //! Texts in `arguments`, `when`, `forEach` and `output` are minijinja templates over `event` (the
 //! session's input), `steps.NAME` (earlier results: `.output`, `.outcome`, `.entry`, `.denied`,
-//! `.reason`), `item` and `index` inside a loop. A text that is one expression and nothing else
+//! `.failed`, `.skipped`, `.reason`, `.remedy`), `item`, `index` and `outer` (the `item` and `index` of
+//! the loop around) inside a loop. A text that is one expression and nothing else
 //! (`"{{ steps.a.output.values }}"`) keeps its type.
+//!
+//! A step's key is `NAME`, inside a loop `LOOP/INDEX/NAME`. Inside a loop `steps.NAME` is the step of the
+//! same iteration; after it `steps.LOOP.iterations` is a list of `{item, index, NAME…}`, and
+//! `steps.LOOP.truncated` tells whether elements were left out. In `output`,
+//! `{forEach: LIST, when: CONDITION, value: …}` makes a list from a list.
+//!
+//! Filters besides those of minijinja: `truncate(n)`, `plus_minutes(n)`, `minutes_before(later)`.
+
+mod plan;
+mod template;
+mod validate;
+
+pub use plan::{End, Next, Plan, StepResult};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,7 +54,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { time_box_seconds: 300, iterations: 50, steps: 200 }
+        Limits {
+            time_box_seconds: 300,
+            iterations: 50,
+            steps: 200,
+        }
     }
 }
 

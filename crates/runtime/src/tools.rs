@@ -12,6 +12,8 @@ pub mod prometheus;
 mod report;
 pub mod schema;
 
+pub(crate) use report::{broken, line};
+
 use gate::{Tool, Tools};
 use policy::{Capability, Environment, Grant, Verb};
 use serde::{Deserialize, Serialize};
@@ -84,7 +86,8 @@ pub struct BindError {
 pub trait IncidentSearch: Send + Sync {
     /// Closed and open incidents like these words, best first: JSON objects with `id`, `title`,
     /// `severity`, `status`, `opened`, `resolution`, `score`.
-    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Vec<serde_json::Value>, String>;
+    fn similar(&self, words: &str, not: Option<&str>, limit: usize)
+    -> Result<Vec<serde_json::Value>, String>;
 }
 
 /// Makes the tools and the grants of toolset `name`. A toolset holds each type of binding once, but for
@@ -94,19 +97,33 @@ pub fn bind(
     spec: &ToolsetSpec,
     incidents: Arc<dyn IncidentSearch>,
 ) -> Result<(Tools, Vec<Grant>), BindError> {
-    let environment = Environment::new(&spec.environment)
-        .map_err(|error| BindError { index: 0, what: format!("cannot act in {error}") })?;
-    let mut bound = Bound { giver: format!("toolset/{name}"), tools: Tools::new(), grants: Vec::new() };
+    let environment = Environment::new(&spec.environment).map_err(|error| BindError {
+        index: 0,
+        what: format!("cannot act in {error}"),
+    })?;
+    let mut bound = Bound {
+        giver: format!("toolset/{name}"),
+        tools: Tools::new(),
+        grants: Vec::new(),
+    };
     let mut reads = Vec::new();
     let mut requests = Vec::new();
     for (index, binding) in spec.tools.iter().enumerate() {
         let said = |what: String| BindError { index, what };
         match binding {
-            Binding::Http { allow, private, write } => {
+            Binding::Http {
+                allow,
+                private,
+                write,
+            } => {
                 let client = Arc::new(http::Client::new(*private));
                 for text in allow {
-                    let prefix = address::Prefix::parse(text).map_err(|what| said(format!("`{text}` {what}")))?;
-                    let allowed = |prefix| http::Allowed { prefix, client: Arc::clone(&client) };
+                    let prefix =
+                        address::Prefix::parse(text).map_err(|what| said(format!("`{text}` {what}")))?;
+                    let allowed = |prefix| http::Allowed {
+                        prefix,
+                        client: Arc::clone(&client),
+                    };
                     bound.grant("http.get", &prefix.patterns()).map_err(said)?;
                     reads.push(allowed(prefix.clone()));
                     if *write {
@@ -127,7 +144,8 @@ pub fn bind(
             }
             Binding::Git { name, path, propose } => {
                 let resource = format!("repository/{name}");
-                let repository = git::Repository::new(resource.clone(), environment.clone(), path).map_err(said)?;
+                let repository =
+                    git::Repository::new(resource.clone(), environment.clone(), path).map_err(said)?;
                 let repository = Arc::new(repository);
                 for operation in git::Operation::ALL {
                     let tool = |verb| git::Read::new(verb, Arc::clone(&repository), operation);
@@ -140,14 +158,18 @@ pub fn bind(
             }
             Binding::Incidents {} => {
                 let tool = |verb| incidents::Search::new(verb, environment.clone(), Arc::clone(&incidents));
-                bound.add("incidents.search", incidents::RESOURCE, tool).map_err(said)?;
+                bound
+                    .add("incidents.search", incidents::RESOURCE, tool)
+                    .map_err(said)?;
             }
         }
     }
     for (verb, allowed, any_method) in [("http.get", reads, false), ("http.request", requests, true)] {
         if !allowed.is_empty() {
             let tool = |verb| http::Http::new(verb, environment.clone(), Arc::new(allowed), any_method);
-            bound.tool(verb, tool).map_err(|what| BindError { index: 0, what })?;
+            bound
+                .tool(verb, tool)
+                .map_err(|what| BindError { index: 0, what })?;
         }
     }
     Ok((bound.tools, bound.grants))
@@ -161,7 +183,12 @@ struct Bound {
 }
 
 impl Bound {
-    fn add<T: Tool + 'static>(&mut self, verb: &str, resource: &str, make: impl FnOnce(Verb) -> T) -> Result<(), String> {
+    fn add<T: Tool + 'static>(
+        &mut self,
+        verb: &str,
+        resource: &str,
+        make: impl FnOnce(Verb) -> T,
+    ) -> Result<(), String> {
         self.tool(verb, make)?;
         self.grant(verb, &[resource.to_owned()])
     }
@@ -177,8 +204,13 @@ impl Bound {
     fn grant(&mut self, verb: &str, resources: &[String]) -> Result<(), String> {
         for resource in resources {
             let text = format!("{verb}:{resource}");
-            let capability = Capability::parse(&text).ok_or_else(|| format!("`{resource}` cannot be granted"))?;
-            self.grants.push(Grant { capability, from: self.giver.clone(), until: None });
+            let capability =
+                Capability::parse(&text).ok_or_else(|| format!("`{resource}` cannot be granted"))?;
+            self.grants.push(Grant {
+                capability,
+                from: self.giver.clone(),
+                until: None,
+            });
         }
         Ok(())
     }

@@ -76,14 +76,23 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     if text.len() > URL_BYTES_MAX {
         return Err(format!("is longer than {URL_BYTES_MAX} bytes"));
     }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+    if text
+        .chars()
+        .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
+    {
         return Err("holds a space, a control character or a backslash".to_owned());
     }
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("has scheme `{}`; use http or https", url.scheme()));
     }
-    let authority = text.split("//").nth(1).unwrap_or_default().split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = text
+        .split("//")
+        .nth(1)
+        .unwrap_or_default()
+        .split(['/', '?', '#'])
+        .next()
+        .unwrap_or_default();
     if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
         return Err("names a user; credentials do not belong in a URL".to_owned());
     }
@@ -96,7 +105,11 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
 /// The address in the URL when its host is one in any spelling; names are the resolver's affair.
 pub fn literal(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
-    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).parse().ok()
+    host.strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host)
+        .parse()
+        .ok()
 }
 
 /// The URL without query and fragment: the name of the resource.
@@ -121,7 +134,11 @@ impl Prefix {
         if url.query().is_some() || url.fragment().is_some() || text.contains('*') {
             return Err("is a prefix: leave out query, fragment and `*`".to_owned());
         }
-        let segments: Vec<String> = path(&url).into_iter().filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        let segments: Vec<String> = path(&url)
+            .into_iter()
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect();
         if segments.iter().any(|s| !is_plain(s)) {
             return Err("has a path with an encoded slash or dots".to_owned());
         }
@@ -140,7 +157,11 @@ impl Prefix {
         // Below a path, a server that decodes twice or ignores `;` could climb out again.
         same && path.iter().all(|s| is_plain(s))
             && path.len() >= self.segments.len()
-            && self.segments.iter().zip(&path).all(|(ours, theirs)| ours == theirs)
+            && self
+                .segments
+                .iter()
+                .zip(&path)
+                .all(|(ours, theirs)| ours == theirs)
     }
 
     /// Patterns of the resources that are covered.
@@ -148,7 +169,11 @@ impl Prefix {
         let mut bare = self.url.clone();
         bare.set_path(&self.segments.join("/"));
         let bare: String = bare.into();
-        if self.segments.is_empty() { vec![format!("{bare}*")] } else { vec![format!("{bare}/*"), bare] }
+        if self.segments.is_empty() {
+            vec![format!("{bare}*")]
+        } else {
+            vec![format!("{bare}/*"), bare]
+        }
     }
 }
 
@@ -158,7 +183,9 @@ fn path(url: &Url) -> Vec<&str> {
 
 fn is_plain(segment: &str) -> bool {
     let lower = segment.to_ascii_lowercase();
-    let bad = ["%2f", "%5c", "%2e", "%25", "%00", "%3b"].iter().any(|code| lower.contains(code));
+    let bad = ["%2f", "%5c", "%2e", "%25", "%00", "%3b"]
+        .iter()
+        .any(|code| lower.contains(code));
     !bad && !segment.starts_with("..") && segment != "." && !segment.contains(";")
 }
 
@@ -218,7 +245,11 @@ mod tests {
         for (address, public, private) in table {
             let address: IpAddr = address.parse().unwrap();
             assert_eq!(refusal(address, false).unwrap_or("-"), public, "{address} public");
-            assert_eq!(refusal(address, true).unwrap_or("-"), private, "{address} private");
+            assert_eq!(
+                refusal(address, true).unwrap_or("-"),
+                private,
+                "{address} private"
+            );
         }
     }
 
@@ -278,7 +309,11 @@ mod tests {
             ("http://256.256.256.256/",         "is not a URL: invalid IPv4 address"),
         ];
         for (text, expected) in table {
-            assert_eq!(parse_url(text).err().unwrap_or("-".to_owned()), expected, "{text}");
+            assert_eq!(
+                parse_url(text).err().unwrap_or("-".to_owned()),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -288,7 +323,7 @@ mod tests {
         let table = [
             ("http://h:8080/",    "http://h:8080/any/thing",        true),
             ("http://h:8080/",    "http://h:8080",                  true),
-            ("http://h:8080/",    "http://h:80801/",                false),
+            ("http://h:8080/",    "http://h:8081/",                 false),
             ("http://h:8080/",    "https://h:8080/",                false),
             ("http://h:8080/",    "http://h:8080.evil.test/",       false),
             ("http://h/",         "http://h:80/",                   true),
@@ -315,7 +350,7 @@ mod tests {
             ("http://127.0.0.1/", "http://2130706433/",             true),
         ];
         for (prefix, url, expected) in table {
-            let covers = Prefix::parse(prefix).unwrap().covers(&parse_url(url).unwrap());
+            let covers = parse_url(url).is_ok_and(|url| Prefix::parse(prefix).unwrap().covers(&url));
             assert_eq!(covers, expected, "{prefix} {url}");
         }
         for bad in ["http://h/*", "http://h/?a", "http://h/a%2fb", "h/"] {
@@ -326,6 +361,9 @@ mod tests {
     #[test]
     fn patterns_cover_what_the_prefix_covers() {
         assert_eq!(Prefix::parse("http://h:80").unwrap().patterns(), ["http://h/*"]);
-        assert_eq!(Prefix::parse("http://h:81/a/b/").unwrap().patterns(), ["http://h:81/a/b/*", "http://h:81/a/b"]);
+        assert_eq!(
+            Prefix::parse("http://h:81/a/b/").unwrap().patterns(),
+            ["http://h:81/a/b/*", "http://h:81/a/b"]
+        );
     }
 }

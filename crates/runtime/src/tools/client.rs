@@ -60,7 +60,10 @@ pub struct Client {
 impl Client {
     /// `private` lets it reach loopback and private networks.
     pub fn new(private: bool) -> Client {
-        Client { private, inner: OnceLock::new() }
+        Client {
+            private,
+            inner: OnceLock::new(),
+        }
     }
 
     /// Sends one request and reads up to `limit` bytes of the answer.
@@ -75,7 +78,10 @@ impl Client {
         if let Some(address) = literal(url)
             && let Some(what) = refusal(address, self.private)
         {
-            return Err(SendError::Refused { host: address.to_string(), what: what.to_owned() });
+            return Err(SendError::Refused {
+                host: address.to_string(),
+                what: what.to_owned(),
+            });
         }
         let client = self.inner.get_or_init(|| build(self.private)).as_ref();
         let client = client.map_err(|reason| SendError::NotSent(reason.clone()))?;
@@ -93,9 +99,14 @@ impl Client {
 
 async fn read(mut response: reqwest::Response, limit: usize) -> Exchange {
     let headers = response.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
-    let mut exchange =
-        Exchange { status: response.status().as_u16(), headers: headers.collect(), body: Vec::new(), truncated: false };
+    let headers =
+        headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+    let mut exchange = Exchange {
+        status: response.status().as_u16(),
+        headers: headers.collect(),
+        body: Vec::new(),
+        truncated: false,
+    };
     loop {
         match response.chunk().await {
             Ok(None) => return exchange,
@@ -149,7 +160,8 @@ impl Resolve for Resolver {
             for address in &addresses {
                 if let Some(what) = refusal(address.ip(), private) {
                     let what = what.to_owned();
-                    return Err(Box::new(Unreachable(SendError::Refused { host, what })) as Box<dyn Error + Send + Sync>);
+                    return Err(Box::new(Unreachable(SendError::Refused { host, what }))
+                        as Box<dyn Error + Send + Sync>);
                 }
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -167,7 +179,11 @@ fn classify(error: reqwest::Error) -> SendError {
         next = one.source();
     }
     let said = chain(&error);
-    if error.is_connect() || error.is_builder() { SendError::NotSent(said) } else { SendError::Lost(said) }
+    if error.is_connect() || error.is_builder() {
+        SendError::NotSent(said)
+    } else {
+        SendError::Lost(said)
+    }
 }
 
 fn chain(error: &dyn Error) -> String {

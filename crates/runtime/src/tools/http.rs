@@ -7,7 +7,7 @@
 
 use super::address::{Prefix, parse_url, resource};
 pub use super::client::{Client, Exchange, SendError};
-use super::report::{action, argument, cancelled, ended, failure, success, text};
+use super::report::{action, argument, cancelled, ended, failure, put, success, text};
 use super::schema;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,10 +24,24 @@ const JSON_BYTES_MAX: usize = 256 * 1024;
 /// Largest body of a request, in characters.
 const REQUEST_CHARS_MAX: u64 = 64 * 1024;
 /// Headers that an agent may set. None of them carries authority or changes where a request goes.
-const HEADERS_SENT: [&str; 6] = ["accept", "content-type", "idempotency-key", "if-match", "if-none-match", "range"];
+const HEADERS_SENT: [&str; 6] = [
+    "accept",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "range",
+];
 /// Headers of an answer that are shown.
-const HEADERS_SHOWN: [&str; 7] =
-    ["content-length", "content-type", "date", "etag", "last-modified", "location", "retry-after"];
+const HEADERS_SHOWN: [&str; 7] = [
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "last-modified",
+    "location",
+    "retry-after",
+];
 
 /// One URL that may be reached, and by which client.
 pub(crate) struct Allowed {
@@ -45,19 +59,36 @@ pub(crate) struct Http {
 
 impl Http {
     /// `http.get` alone, or `http.request` with `any_method`.
-    pub(crate) fn new(verb: Verb, environment: Environment, allowed: Arc<Vec<Allowed>>, any_method: bool) -> Http {
-        Http { verb, environment, allowed, any_method }
+    pub(crate) fn new(
+        verb: Verb,
+        environment: Environment,
+        allowed: Arc<Vec<Allowed>>,
+        any_method: bool,
+    ) -> Http {
+        Http {
+            verb,
+            environment,
+            allowed,
+            any_method,
+        }
     }
 
     fn client(&self, url: &Url) -> Option<&Client> {
-        self.allowed.iter().find(|a| a.prefix.covers(url)).map(|a| &*a.client)
+        self.allowed
+            .iter()
+            .find(|a| a.prefix.covers(url))
+            .map(|a| &*a.client)
     }
 
     fn action(&self, arguments: &Value) -> Result<Action, ToolError> {
         schema::check(&self.schema(), arguments)?;
-        let url = parse_url(text(arguments, "url").unwrap_or_default()).map_err(|what| argument("/url", &what))?;
+        let url =
+            parse_url(text(arguments, "url").unwrap_or_default()).map_err(|what| argument("/url", &what))?;
         if self.client(&url).is_none() {
-            return Err(argument("/url", &format!("`{}` is not among what this toolset allows", resource(&url))));
+            return Err(argument(
+                "/url",
+                &format!("`{}` is not among what this toolset allows", resource(&url)),
+            ));
         }
         headers(arguments)?;
         let (effect, idempotence) = meaning(text(arguments, "method").unwrap_or("GET"));
@@ -68,7 +99,14 @@ impl Http {
         if let Some(exact) = exact.as_object_mut() {
             exact.insert("url".to_owned(), json!(url.as_str()));
         }
-        action(&self.verb, &resource(&url), exact, &self.environment, effect, idempotence)
+        action(
+            &self.verb,
+            &resource(&url),
+            exact,
+            &self.environment,
+            effect,
+            idempotence,
+        )
     }
 
     async fn act(&self, flight: &InFlight) -> Settlement {
@@ -79,7 +117,8 @@ impl Http {
         let (Some(client), Ok(headers)) = (self.client(&url), headers(arguments)) else {
             return failure("refused", "the URL is no longer allowed", Value::Null);
         };
-        let method = Method::from_bytes(text(arguments, "method").unwrap_or("GET").as_bytes()).unwrap_or(Method::GET);
+        let method =
+            Method::from_bytes(text(arguments, "method").unwrap_or("GET").as_bytes()).unwrap_or(Method::GET);
         let body = text(arguments, "body").map(|body| body.as_bytes().to_vec());
         let cancel = flight.cancel();
         tokio::select! {
@@ -93,19 +132,29 @@ impl Http {
         match answer {
             Ok(exchange) => {
                 let summary = format!("{} with {} bytes", exchange.status, exchange.body.len());
-                let uncertain = action.idempotence() == Idempotence::Once && matches!(exchange.status, 502 | 504);
+                let uncertain =
+                    action.idempotence() == Idempotence::Once && matches!(exchange.status, 502 | 504);
                 let refused = self.any_method && exchange.status >= 400;
                 let result = view(&exchange);
                 match (uncertain, refused) {
-                    (true, _) => ended(Outcome::Uncertain, "no_answer", &format!("{summary}, from in between"), result),
+                    (true, _) => ended(
+                        Outcome::Uncertain,
+                        "no_answer",
+                        &format!("{summary}, from in between"),
+                        result,
+                    ),
                     (false, true) => failure("http_status", &summary, result),
                     (false, false) => success(result, &summary, true),
                 }
             }
-            Err(error @ SendError::Refused { .. }) => failure("address_refused", &error.to_string(), Value::Null),
+            Err(error @ SendError::Refused { .. }) => {
+                failure("address_refused", &error.to_string(), Value::Null)
+            }
             Err(error @ SendError::NotSent(_)) => failure("not_connected", &error.to_string(), Value::Null),
             Err(error @ SendError::Lost(_)) if reads => failure("no_answer", &error.to_string(), Value::Null),
-            Err(error @ SendError::Lost(_)) => ended(Outcome::Uncertain, "no_answer", &error.to_string(), Value::Null),
+            Err(error @ SendError::Lost(_)) => {
+                ended(Outcome::Uncertain, "no_answer", &error.to_string(), Value::Null)
+            }
         }
     }
 }
@@ -132,9 +181,17 @@ impl Tool for Http {
         });
         let mut required = vec!["url"];
         if self.any_method {
-            properties["method"] =
-                json!({"type": "string", "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]});
-            properties["body"] = json!({"type": "string", "maxLength": REQUEST_CHARS_MAX});
+            let methods = json!(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]);
+            put(
+                &mut properties,
+                "method",
+                json!({"type": "string", "enum": methods}),
+            );
+            put(
+                &mut properties,
+                "body",
+                json!({"type": "string", "maxLength": REQUEST_CHARS_MAX}),
+            );
             required.push("method");
         }
         json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
@@ -159,7 +216,9 @@ fn meaning(method: &str) -> (Effect, Idempotence) {
 }
 
 fn headers(arguments: &Value) -> Result<Vec<(String, String)>, ToolError> {
-    let Some(given) = arguments.get("headers").and_then(Value::as_object) else { return Ok(Vec::new()) };
+    let Some(given) = arguments.get("headers").and_then(Value::as_object) else {
+        return Ok(Vec::new());
+    };
     given
         .iter()
         .map(|(name, value)| {
@@ -188,7 +247,7 @@ fn view(exchange: &Exchange) -> Value {
     if !exchange.truncated
         && let Ok(parsed) = policy::canonical::parse(&exchange.body, JSON_BYTES_MAX)
     {
-        result["json"] = parsed;
+        put(&mut result, "json", parsed);
     }
     result
 }
@@ -197,9 +256,10 @@ fn view(exchange: &Exchange) -> Value {
 fn lossless(body: &[u8], truncated: bool) -> (String, bool) {
     match std::str::from_utf8(body) {
         Ok(text) => (text.to_owned(), false),
-        Err(error) if truncated && error.error_len().is_none() => {
-            (String::from_utf8_lossy(body.get(..error.valid_up_to()).unwrap_or_default()).into_owned(), false)
-        }
+        Err(error) if truncated && error.error_len().is_none() => (
+            String::from_utf8_lossy(body.get(..error.valid_up_to()).unwrap_or_default()).into_owned(),
+            false,
+        ),
         Err(_) => (STANDARD.encode(body), true),
     }
 }

@@ -24,14 +24,25 @@ pub(crate) struct Search {
 
 impl Search {
     pub(crate) fn new(verb: Verb, environment: Environment, incidents: Arc<dyn IncidentSearch>) -> Search {
-        Search { verb, environment, incidents }
+        Search {
+            verb,
+            environment,
+            incidents,
+        }
     }
 
     fn act(&self, flight: &InFlight) -> Settlement {
         let arguments = flight.action().arguments();
         let words = text(arguments, "words").unwrap_or_default();
-        let limit = arguments.get("limit").and_then(Value::as_u64).unwrap_or(LIMIT).min(LIMIT_MAX);
-        match self.incidents.similar(words, text(arguments, "not"), usize::try_from(limit).unwrap_or(1)) {
+        let limit = arguments
+            .get("limit")
+            .and_then(Value::as_u64)
+            .unwrap_or(LIMIT)
+            .min(LIMIT_MAX);
+        match self
+            .incidents
+            .similar(words, text(arguments, "not"), usize::try_from(limit).unwrap_or(1))
+        {
             Ok(found) => {
                 let summary = format!("{} similar incidents", found.len());
                 success(json!({"incidents": found}), &summary, true)
@@ -62,7 +73,14 @@ impl Tool for Search {
         Box::pin(async move {
             schema::check(&self.schema(), arguments)?;
             let (effect, idempotence) = (Effect::Read, Idempotence::Idempotent);
-            action(&self.verb, RESOURCE, arguments.clone(), &self.environment, effect, idempotence)
+            action(
+                &self.verb,
+                RESOURCE,
+                arguments.clone(),
+                &self.environment,
+                effect,
+                idempotence,
+            )
         })
     }
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {

@@ -37,7 +37,11 @@ impl Server {
         let host = base.host_str().unwrap_or_default();
         let port = base.port_or_known_default().unwrap_or_default();
         let resource = format!("prometheus/{host}:{port}");
-        Ok(Server { base, resource, client: Client::new(true) })
+        Ok(Server {
+            base,
+            resource,
+            client: Client::new(true),
+        })
     }
 
     /// `prometheus/HOST:PORT`.
@@ -56,8 +60,12 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 4] =
-        [Operation::Query, Operation::QueryRange, Operation::Alerts, Operation::Rules];
+    pub(crate) const ALL: [Operation; 4] = [
+        Operation::Query,
+        Operation::QueryRange,
+        Operation::Alerts,
+        Operation::Rules,
+    ];
 
     pub(crate) fn verb(self) -> &'static str {
         match self {
@@ -87,8 +95,18 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    pub(crate) fn new(verb: Verb, environment: Environment, server: Arc<Server>, operation: Operation) -> Prometheus {
-        Prometheus { verb, environment, server, operation }
+    pub(crate) fn new(
+        verb: Verb,
+        environment: Environment,
+        server: Arc<Server>,
+        operation: Operation,
+    ) -> Prometheus {
+        Prometheus {
+            verb,
+            environment,
+            server,
+            operation,
+        }
     }
 
     fn check(&self, arguments: &Value) -> Result<(), ToolError> {
@@ -101,15 +119,22 @@ impl Prometheus {
         };
         time("time")?;
         if let (Some(start), Some(end)) = (time("start")?, time("end")?) {
-            let step_ms = 1000 * arguments.get("step_seconds").and_then(Value::as_i64).unwrap_or(1).max(1);
+            let step_ms = 1000
+                * arguments
+                    .get("step_seconds")
+                    .and_then(Value::as_i64)
+                    .unwrap_or(1)
+                    .max(1);
             let span_ms = end.since_ms(start);
             if span_ms < 0 {
                 return Err(argument("/end", "lies before `start`"));
             }
             if span_ms / step_ms >= answer::POINTS_MAX as i64 {
                 let enough = span_ms / 1000 / answer::POINTS_MAX as i64 + 1;
-                let what =
-                    format!("gives more than {} points; use {enough} or more", answer::POINTS_MAX);
+                let what = format!(
+                    "gives more than {} points; use {enough} or more",
+                    answer::POINTS_MAX
+                );
                 return Err(argument("/step_seconds", &what));
             }
         }
@@ -122,7 +147,11 @@ impl Prometheus {
         url.set_path(&path);
         let given = arguments.as_object().into_iter().flatten();
         for (key, value) in given {
-            let key = if key == "step_seconds" { "step" } else { key.as_str() };
+            let key = if key == "step_seconds" {
+                "step"
+            } else {
+                key.as_str()
+            };
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             url.query_pairs_mut().append_pair(key, &value);
         }
@@ -146,7 +175,11 @@ impl Prometheus {
 
 fn read(url: &Url, exchange: &super::client::Exchange) -> Settlement {
     if exchange.truncated {
-        return failure("too_large", &format!("the answer is larger than {} bytes", answer::BYTES_MAX), Value::Null);
+        return failure(
+            "too_large",
+            &format!("the answer is larger than {} bytes", answer::BYTES_MAX),
+            Value::Null,
+        );
     }
     match parse_response(&exchange.body) {
         Ok(answer) => success(answer.to_json(), &answer.summary(), true),
@@ -191,7 +224,14 @@ impl Tool for Prometheus {
         Box::pin(async move {
             self.check(arguments)?;
             let (effect, idempotence) = (Effect::Read, Idempotence::Idempotent);
-            action(&self.verb, &self.server.resource, arguments.clone(), &self.environment, effect, idempotence)
+            action(
+                &self.verb,
+                &self.server.resource,
+                arguments.clone(),
+                &self.environment,
+                effect,
+                idempotence,
+            )
         })
     }
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {

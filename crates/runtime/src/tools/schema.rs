@@ -33,11 +33,12 @@ fn at(schema: &Value, value: &Value, place: &mut String, depth: usize) -> Result
         Value::Number(number) => range(schema, number.as_f64().unwrap_or(f64::NAN), place),
         Value::Array(elements) => {
             lengths(schema, elements.len(), place, "Items", "elements")?;
-            let Some(items) = schema.get("items") else { return Ok(()) };
-            elements
-                .iter()
-                .enumerate()
-                .try_for_each(|(index, element)| below(place, &index.to_string(), |p| at(items, element, p, depth - 1)))
+            let Some(items) = schema.get("items") else {
+                return Ok(());
+            };
+            elements.iter().enumerate().try_for_each(|(index, element)| {
+                below(place, &index.to_string(), |p| at(items, element, p, depth - 1))
+            })
         }
         Value::Object(members) => object(schema, members, place, depth),
         Value::Null | Value::Bool(_) => Ok(()),
@@ -50,8 +51,16 @@ fn object(
     place: &mut String,
     depth: usize,
 ) -> Result<(), ToolError> {
-    let required = schema.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if let Some(missing) = required.iter().filter_map(Value::as_str).find(|name| !members.contains_key(*name)) {
+    let required = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if let Some(missing) = required
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|name| !members.contains_key(*name))
+    {
         return below(place, missing, |p| refuse(p, "is missing"));
     }
     let properties = schema.get("properties").and_then(Value::as_object);
@@ -110,7 +119,11 @@ fn name(value: &Value) -> &'static str {
 }
 
 fn article(wanted: &str) -> String {
-    let article = if wanted.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
+    let article = if wanted.starts_with(['a', 'i', 'o']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {wanted}")
 }
 
@@ -124,8 +137,15 @@ fn below<T>(place: &mut String, key: &str, inner: impl FnOnce(&mut String) -> T)
 }
 
 fn refuse(place: &str, what: &str) -> Result<(), ToolError> {
-    let place: String = if place.is_empty() { "/".to_owned() } else { place.chars().take(200).collect() };
-    Err(ToolError::Arguments { place, what: what.to_owned() })
+    let place: String = if place.is_empty() {
+        "/".to_owned()
+    } else {
+        place.chars().take(200).collect()
+    };
+    Err(ToolError::Arguments {
+        place,
+        what: what.to_owned(),
+    })
 }
 
 #[cfg(test)]

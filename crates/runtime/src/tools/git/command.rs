@@ -66,27 +66,51 @@ impl Repository {
             return Err(format!("`{}` is not an absolute path", path.display()));
         }
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Repository { resource, environment, path })
+        Ok(Repository {
+            resource,
+            environment,
+            path,
+        })
     }
 
     /// A run with these arguments.
     pub(super) fn git<I: Into<OsString>>(&self, arguments: impl IntoIterator<Item = I>) -> Git<'_> {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Git { repository: self, arguments, environment: Vec::new(), input: None, cancel: None }
+        Git {
+            repository: self,
+            arguments,
+            environment: Vec::new(),
+            input: None,
+            cancel: None,
+        }
     }
 
     /// The commit that `name` means now. `place` is the argument it came in.
     pub(super) async fn commit(&self, place: &str, name: &str) -> Result<String, ToolError> {
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"._/~^@-+".contains(&b);
-        if name.is_empty() || name.len() > REVISION_BYTES_MAX || name.starts_with('-') || !name.bytes().all(fits) {
+        if name.is_empty()
+            || name.len() > REVISION_BYTES_MAX
+            || name.starts_with('-')
+            || !name.bytes().all(fits)
+        {
             return Err(argument(place, "is not the name of a commit, branch or tag"));
         }
         let revision = format!("{name}^{{commit}}");
-        let run = self.git(["rev-parse", "--verify", "--quiet", "--end-of-options", &revision]).run().await;
-        let unresolved = |reason: String| ToolError::Unresolved { name: name.to_owned(), reason };
+        let run = self
+            .git(["rev-parse", "--verify", "--quiet", "--end-of-options", &revision])
+            .run()
+            .await;
+        let unresolved = |reason: String| ToolError::Unresolved {
+            name: name.to_owned(),
+            reason,
+        };
         let output = run.map_err(|error| unresolved(error.to_string()))?;
         let sha = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if output.code == 0 && is_sha(&sha) { Ok(sha) } else { Err(unresolved("no such commit".to_owned())) }
+        if output.code == 0 && is_sha(&sha) {
+            Ok(sha)
+        } else {
+            Err(unresolved("no such commit".to_owned()))
+        }
     }
 }
 
@@ -117,12 +141,22 @@ impl Git<'_> {
 
     /// Runs and demands success; gives standard output, which has to be complete.
     pub(super) async fn output(self) -> Result<Vec<u8>, GitError> {
-        let what = self.arguments.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
+        let what = self
+            .arguments
+            .first()
+            .map(|a| a.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let output = self.run().await?;
         match (output.code, output.truncated) {
             (0, false) => Ok(output.stdout),
-            (0, true) => Err(GitError::Failed { what, said: format!("gave more than {OUTPUT_BYTES_MAX} bytes") }),
-            (code, _) => Err(GitError::Failed { what, said: format!("{} (exit code {code})", output.stderr) }),
+            (0, true) => Err(GitError::Failed {
+                what,
+                said: format!("gave more than {OUTPUT_BYTES_MAX} bytes"),
+            }),
+            (code, _) => Err(GitError::Failed {
+                what,
+                said: format!("{} (exit code {code})", output.stderr),
+            }),
         }
     }
 
@@ -146,7 +180,9 @@ impl Git<'_> {
 
     async fn exchange(self) -> Result<Output, GitError> {
         let mut command = hardened(&self.repository.path);
-        command.args(&self.arguments).envs(self.environment.iter().map(|(k, v)| (k, v)));
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(k, v)| (k, v)));
         let mut child = command.spawn().map_err(GitError::NotRun)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let input = self.input.unwrap_or_default();
@@ -159,7 +195,11 @@ impl Git<'_> {
         };
         let mut out = Vec::new();
         let mut said = Vec::new();
-        let ((), read, _) = tokio::join!(write, bounded(stdout, &mut out, OUTPUT_BYTES_MAX), bounded(stderr, &mut said, 4096));
+        let ((), read, _) = tokio::join!(
+            write,
+            bounded(stdout, &mut out, OUTPUT_BYTES_MAX),
+            bounded(stderr, &mut said, 4096)
+        );
         let truncated = read.map_err(GitError::NotRun)?;
         if truncated {
             // Closing the pipe ends most commands; the rest is killed.
@@ -168,7 +208,12 @@ impl Git<'_> {
         let status = child.wait().await.map_err(GitError::NotRun)?;
         let code = if truncated { 0 } else { status.code().unwrap_or(-1) };
         let stderr: String = String::from_utf8_lossy(&said).trim().chars().take(300).collect();
-        Ok(Output { code, stdout: out, stderr, truncated })
+        Ok(Output {
+            code,
+            stdout: out,
+            stderr,
+            truncated,
+        })
     }
 }
 
@@ -199,11 +244,45 @@ fn hardened(path: &Path) -> Command {
     command
         .arg("-c")
         .arg(safe)
-        .args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "-c", "core.fsmonitor=false"])
-        .args(["-c", "core.attributesFile=/dev/null", "-c", "diff.external=", "-c", "core.pager=cat"])
-        .args(["-c", "log.showSignature=false", "-c", "core.quotePath=false", "-c", "gc.auto=0"])
-        .args(["-c", "core.alternateRefsCommand=", "-c", "submodule.recurse=false", "-c", "color.ui=false"])
-        .args(["--no-optional-locks", "--no-replace-objects", "--literal-pathspecs", "--no-pager", "-C"])
+        .args([
+            "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "protocol.allow=never",
+            "-c",
+            "core.fsmonitor=false",
+        ])
+        .args([
+            "-c",
+            "core.attributesFile=/dev/null",
+            "-c",
+            "diff.external=",
+            "-c",
+            "core.pager=cat",
+        ])
+        .args([
+            "-c",
+            "log.showSignature=false",
+            "-c",
+            "core.quotePath=false",
+            "-c",
+            "gc.auto=0",
+        ])
+        .args([
+            "-c",
+            "core.alternateRefsCommand=",
+            "-c",
+            "submodule.recurse=false",
+            "-c",
+            "color.ui=false",
+        ])
+        .args([
+            "--no-optional-locks",
+            "--no-replace-objects",
+            "--literal-pathspecs",
+            "--no-pager",
+            "-C",
+        ])
         .arg(path)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -226,7 +305,10 @@ fn hardened(path: &Path) -> Command {
 
 /// Whether `text` is an object name in full.
 pub(super) fn is_sha(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    matches!(text.len(), 40 | 64)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Checks a path inside a repository: relative, plain, no way up, nothing of git's own.
@@ -237,7 +319,11 @@ pub(super) fn check_path(place: &str, path: &str) -> Result<(), ToolError> {
         let lower = part.to_ascii_lowercase();
         !part.is_empty() && part != "." && part != ".." && lower != ".git" && !lower.starts_with("git~")
     });
-    if plain && sound && parts { Ok(()) } else { Err(argument(place, "is not a path inside the repository")) }
+    if plain && sound && parts {
+        Ok(())
+    } else {
+        Err(argument(place, "is not a path inside the repository"))
+    }
 }
 
 #[cfg(test)]
@@ -250,8 +336,24 @@ mod tests {
             assert!(check_path("/path", good).is_ok(), "{good}");
         }
         for bad in [
-            "", "-a", "/a", ":(top)a", "..", "../a", "a/../b", "a/..", "./a", "a//b", "a/", ".git", ".git/config",
-            "sub/.GIT/config", "GIT~1/x", "a\\b", "a\0b", "a\nb",
+            "",
+            "-a",
+            "/a",
+            ":(top)a",
+            "..",
+            "../a",
+            "a/../b",
+            "a/..",
+            "./a",
+            "a//b",
+            "a/",
+            ".git",
+            ".git/config",
+            "sub/.GIT/config",
+            "GIT~1/x",
+            "a\\b",
+            "a\0b",
+            "a\nb",
         ] {
             assert!(check_path("/path", bad).is_err(), "{bad:?}");
         }

@@ -54,7 +54,9 @@ pub struct Blamed {
 /// Reads the output of `git log` in the format above. No field holds a NUL, a hash holds no tab and a
 /// file line holds two, so no name or title can pass for another record.
 pub fn parse_log(output: &[u8]) -> Vec<Commit> {
-    let mut tokens = output.split(|b| *b == 0).map(|token| token.strip_prefix(b"\n").unwrap_or(token));
+    let mut tokens = output
+        .split(|b| *b == 0)
+        .map(|token| token.strip_prefix(b"\n").unwrap_or(token));
     let mut commits: Vec<Commit> = Vec::new();
     while let Some(token) = tokens.next() {
         if let Some(file) = file_change(token) {
@@ -69,7 +71,14 @@ pub fn parse_log(output: &[u8]) -> Vec<Commit> {
         }
         let mut field = || tokens.next().map(text).unwrap_or_default();
         let (author, email, seconds, title) = (field(), field(), field(), field());
-        commits.push(Commit { commit: sha, author, email, time: time(&seconds), title, files: Vec::new() });
+        commits.push(Commit {
+            commit: sha,
+            author,
+            email,
+            time: time(&seconds),
+            title,
+            files: Vec::new(),
+        });
     }
     commits
 }
@@ -81,7 +90,11 @@ fn file_change(token: &[u8]) -> Option<FileChange> {
         b"-" => Some(None),
         digits => text(digits).parse::<u64>().ok().map(Some),
     };
-    Some(FileChange { path: text(path), added: count(added)?, deleted: count(deleted)? })
+    Some(FileChange {
+        path: text(path),
+        added: count(added)?,
+        deleted: count(deleted)?,
+    })
 }
 
 /// Reads the output of `git blame --porcelain`.
@@ -93,7 +106,13 @@ pub fn parse_blame(output: &[u8]) -> Vec<Blamed> {
         if let Some(content) = raw.strip_prefix(b"\t") {
             if let Some((commit, line)) = current.take() {
                 let (author, time) = known.get(&commit).cloned().unwrap_or_default();
-                lines.push(Blamed { line, commit, author, time, text: text(content) });
+                lines.push(Blamed {
+                    line,
+                    commit,
+                    author,
+                    time,
+                    text: text(content),
+                });
             }
             continue;
         }
@@ -134,16 +153,42 @@ mod tests {
 
     #[test]
     fn a_log_with_and_without_files() {
-        let output = format!("{A}\0Ann\0a@x\x0010\0Break it\0\x0012\t0\tsrc/a b\0-\t-\tlogo.png\0\0{B}\0Bob\0b@x\x0020\0Empty\0");
+        let output = format!(
+            "{A}\0Ann\0a@x\x0010\0Break it\0\x0012\t0\tsrc/a b\0-\t-\tlogo.png\0\0{B}\0Bob\0b@x\x0020\0Empty\0"
+        );
         let commits = parse_log(output.as_bytes());
         let said: Vec<String> = commits
             .iter()
-            .map(|c| format!("{} {} {} {} {} {:?}", &c.commit[..2], c.author, c.email, c.time.ms(), c.title, c.files.len()))
+            .map(|c| {
+                format!(
+                    "{} {} {} {} {} {:?}",
+                    &c.commit[..2],
+                    c.author,
+                    c.email,
+                    c.time.ms(),
+                    c.title,
+                    c.files.len()
+                )
+            })
             .collect();
         assert_eq!(said, ["aa Ann a@x 10000 Break it 2", "bb Bob b@x 20000 Empty 0"]);
         let files = &commits[0].files;
-        assert_eq!(files[0], FileChange { path: "src/a b".to_owned(), added: Some(12), deleted: Some(0) });
-        assert_eq!(files[1], FileChange { path: "logo.png".to_owned(), added: None, deleted: None });
+        assert_eq!(
+            files[0],
+            FileChange {
+                path: "src/a b".to_owned(),
+                added: Some(12),
+                deleted: Some(0)
+            }
+        );
+        assert_eq!(
+            files[1],
+            FileChange {
+                path: "logo.png".to_owned(),
+                added: None,
+                deleted: None
+            }
+        );
     }
 
     #[test]
@@ -162,7 +207,16 @@ mod tests {
         );
         let said: Vec<String> = parse_blame(output.as_bytes())
             .iter()
-            .map(|b| format!("{} {} {} {} {}", b.line, &b.commit[..1], b.author, b.time.ms(), b.text.len()))
+            .map(|b| {
+                format!(
+                    "{} {} {} {} {}",
+                    b.line,
+                    &b.commit[..1],
+                    b.author,
+                    b.time.ms(),
+                    b.text.len()
+                )
+            })
             .collect();
         assert_eq!(said, ["1 a Ann 10000 3", "2 a Ann 10000 44", "3 b Bob 20000 5"]);
     }

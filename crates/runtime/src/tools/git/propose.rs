@@ -6,7 +6,7 @@
 //! - **Only a new branch below `cofferdam/` moves**: no push, no work tree, no branch that exists.
 
 use super::command::{GitError, Repository, check_path};
-use crate::tools::report::{action, argument, cancelled, ended, failure, success, text};
+use crate::tools::report::{action, argument, cancelled, ended, failure, put, success, text};
 use crate::tools::schema;
 use gate::{BoxFuture, Tool, ToolError};
 use policy::{Action, Effect, Idempotence, InFlight, Outcome, Settlement, Verb, canonical};
@@ -58,36 +58,69 @@ impl Propose {
         if title.chars().any(char::is_control) || title.trim().is_empty() {
             return Err(argument("/title", "is not one line of text"));
         }
-        let base = self.repository.commit("/base", text(arguments, "base").unwrap_or("HEAD")).await?;
-        let mut exact = json!({"base": base, "title": title, "message": text(arguments, "message").unwrap_or_default()});
+        let base = self
+            .repository
+            .commit("/base", text(arguments, "base").unwrap_or("HEAD"))
+            .await?;
+        let mut exact =
+            json!({"base": base, "title": title, "message": text(arguments, "message").unwrap_or_default()});
         match text(arguments, "revert") {
-            Some(name) => exact["revert"] = json!(self.repository.commit("/revert", name).await?),
-            None => exact["files"] = arguments.get("files").cloned().unwrap_or_default(),
+            Some(name) => put(
+                &mut exact,
+                "revert",
+                self.repository.commit("/revert", name).await?,
+            ),
+            None => put(
+                &mut exact,
+                "files",
+                arguments.get("files").cloned().unwrap_or_default(),
+            ),
         }
         let scratch = self.scratch().await.map_err(unresolved)?;
         let objects = [
-            ("GIT_OBJECT_DIRECTORY", scratch.directory.path().join("objects").into_os_string()),
+            (
+                "GIT_OBJECT_DIRECTORY",
+                scratch.directory.path().join("objects").into_os_string(),
+            ),
             ("GIT_ALTERNATE_OBJECT_DIRECTORIES", scratch.alternate.clone()),
         ];
-        let tree = self.tree(&exact, scratch.directory.path(), &objects).await.map_err(|unbuilt| match unbuilt {
-            Unbuilt::Argument(place, what) => argument(&place, &what),
-            Unbuilt::Git(error) => unresolved(error),
-        })?;
+        let tree = self
+            .tree(&exact, scratch.directory.path(), &objects)
+            .await
+            .map_err(|unbuilt| match unbuilt {
+                Unbuilt::Argument(place, what) => argument(&place, &what),
+                Unbuilt::Git(error) => unresolved(error),
+            })?;
         let diff = self.diff(&base, &tree, &objects).await.map_err(unresolved)?;
         if diff.is_empty() {
             return Err(argument("/", "changes nothing"));
         }
         if diff.len() > DIFF_BYTES_MAX {
-            return Err(argument("/", &format!("makes a diff of more than {DIFF_BYTES_MAX} bytes, too long to be approved")));
+            return Err(argument(
+                "/",
+                &format!("makes a diff of more than {DIFF_BYTES_MAX} bytes, too long to be approved"),
+            ));
         }
-        let diff = String::from_utf8(diff).map_err(|_| argument("/", "makes a diff that is not UTF-8 text"))?;
-        exact["tree"] = json!(tree);
-        exact["diff"] = json!(diff);
+        let diff =
+            String::from_utf8(diff).map_err(|_| argument("/", "makes a diff that is not UTF-8 text"))?;
+        put(&mut exact, "tree", tree);
+        put(&mut exact, "diff", diff);
         let digest = canonical::digest(&exact).map_err(|error| argument("/", &error.to_string()))?;
         let digest: String = canonical::hex(&digest).chars().take(8).collect();
-        exact["branch"] = json!(format!("cofferdam/{}-{digest}", slug(title)));
+        put(
+            &mut exact,
+            "branch",
+            format!("cofferdam/{}-{digest}", slug(title)),
+        );
         let repository = &self.repository;
-        action(&self.verb, &repository.resource, exact, &repository.environment, Effect::Write, Idempotence::Idempotent)
+        action(
+            &self.verb,
+            &repository.resource,
+            exact,
+            &repository.environment,
+            Effect::Write,
+            Idempotence::Idempotent,
+        )
     }
 
     async fn act(&self, flight: &InFlight) -> Settlement {
@@ -101,7 +134,9 @@ impl Propose {
                 });
                 success(result, &format!("{branch} at {commit}"), false)
             }
-            Err(Unbuilt::Argument(place, what)) => failure("not_made", &format!("{place}: {what}"), Value::Null),
+            Err(Unbuilt::Argument(place, what)) => {
+                failure("not_made", &format!("{place}: {what}"), Value::Null)
+            }
             Err(Unbuilt::Git(GitError::Cancelled)) => cancelled(Effect::Write),
             Err(Unbuilt::Git(error @ GitError::Timeout)) => {
                 ended(Outcome::Uncertain, "timeout", &error.to_string(), Value::Null)
@@ -117,14 +152,23 @@ impl Propose {
         let (base, tree, branch) = (part("base"), part("tree"), part("branch"));
         let repository = &self.repository;
         let reference = format!("refs/heads/{branch}");
-        let existing = repository.git(["rev-parse", "--verify", "--quiet", &reference]).run().await?;
+        let existing = repository
+            .git(["rev-parse", "--verify", "--quiet", &reference])
+            .run()
+            .await?;
         if existing.code == 0 {
             let commit = String::from_utf8_lossy(&existing.stdout).trim().to_owned();
-            let shape = repository.git(["log", "-1", "--format=%T %P", &commit]).line().await?;
+            let shape = repository
+                .git(["log", "-1", "--format=%T %P", &commit])
+                .line()
+                .await?;
             return if shape == format!("{tree} {base}") {
                 Ok((commit, true))
             } else {
-                Err(fault("/branch", &format!("`{branch}` exists and is something else")))
+                Err(fault(
+                    "/branch",
+                    &format!("`{branch}` exists and is something else"),
+                ))
             };
         }
         let head = repository.git(["symbolic-ref", "--quiet", "HEAD"]).run().await?;
@@ -149,13 +193,26 @@ impl Propose {
         if flight.cancel().is_cancelled() {
             return Err(GitError::Cancelled.into());
         }
-        let update = ["update-ref", "--no-deref", "-m", "cofferdam: proposed", &reference, &commit, &nothing];
+        let update = [
+            "update-ref",
+            "--no-deref",
+            "-m",
+            "cofferdam: proposed",
+            &reference,
+            &commit,
+            &nothing,
+        ];
         repository.git(update).output().await?;
         Ok((commit, false))
     }
 
     /// Builds the tree that `exact` means. Objects go where `objects` says, scratch files below `scratch`.
-    async fn tree(&self, exact: &Value, scratch: &Path, objects: &[(&'static str, OsString)]) -> Result<String, Unbuilt> {
+    async fn tree(
+        &self,
+        exact: &Value,
+        scratch: &Path,
+        objects: &[(&'static str, OsString)],
+    ) -> Result<String, Unbuilt> {
         let base = text(exact, "base").unwrap_or_default();
         match text(exact, "revert") {
             Some(commit) => self.reverted(base, commit, objects).await,
@@ -164,15 +221,36 @@ impl Propose {
     }
 
     /// Merges what leads from the commit back to its parent onto the base.
-    async fn reverted(&self, base: &str, commit: &str, objects: &[(&'static str, OsString)]) -> Result<String, Unbuilt> {
+    async fn reverted(
+        &self,
+        base: &str,
+        commit: &str,
+        objects: &[(&'static str, OsString)],
+    ) -> Result<String, Unbuilt> {
         let parent = format!("{commit}^1");
-        let parent = self.repository.git(["rev-parse", "--verify", "--quiet", &parent]).run().await?;
+        let parent = self
+            .repository
+            .git(["rev-parse", "--verify", "--quiet", &parent])
+            .run()
+            .await?;
         if parent.code != 0 {
-            return Err(fault("/revert", "is the first commit, which nothing goes back from"));
+            return Err(fault(
+                "/revert",
+                "is the first commit, which nothing goes back from",
+            ));
         }
         let parent = String::from_utf8_lossy(&parent.stdout).trim().to_owned();
         let merge_base = format!("--merge-base={commit}");
-        let words = ["merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", &merge_base, base, &parent];
+        let words = [
+            "merge-tree",
+            "--write-tree",
+            "-z",
+            "--name-only",
+            "--no-messages",
+            &merge_base,
+            base,
+            &parent,
+        ];
         let merged = self.repository.git(words).envs(objects).run().await?;
         let stdout = String::from_utf8_lossy(&merged.stdout).into_owned();
         let mut parts = stdout.split('\0').filter(|part| !part.is_empty());
@@ -181,9 +259,16 @@ impl Propose {
             0 => Ok(tree),
             1 => {
                 let files: Vec<&str> = parts.take(5).collect();
-                Err(fault("/revert", &format!("conflicts with later changes in {}", files.join(", "))))
+                Err(fault(
+                    "/revert",
+                    &format!("conflicts with later changes in {}", files.join(", ")),
+                ))
             }
-            _ => Err(GitError::Failed { what: "merge-tree".to_owned(), said: merged.stderr }.into()),
+            _ => Err(GitError::Failed {
+                what: "merge-tree".to_owned(),
+                said: merged.stderr,
+            }
+            .into()),
         }
     }
 
@@ -198,12 +283,25 @@ impl Propose {
         let mut environment = objects.to_vec();
         environment.push(("GIT_INDEX_FILE", scratch.join("index").into_os_string()));
         let run = |words: Vec<String>| self.repository.git(words).envs(&environment);
-        run(vec!["read-tree".to_owned(), base.to_owned()]).output().await?;
-        for (index, file) in exact.get("files").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        run(vec!["read-tree".to_owned(), base.to_owned()])
+            .output()
+            .await?;
+        for (index, file) in exact
+            .get("files")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .enumerate()
+        {
             let place = format!("/files/{index}/path");
-            let (path, content) = (text(file, "path").unwrap_or_default(), text(file, "content").unwrap_or_default());
+            let (path, content) = (
+                text(file, "path").unwrap_or_default(),
+                text(file, "content").unwrap_or_default(),
+            );
             check_path(&place, path).map_err(|_| fault(&place, "is not a path inside the repository"))?;
-            let listed = ["ls-files", "--stage", "-z", "--", path].map(str::to_owned).to_vec();
+            let listed = ["ls-files", "--stage", "-z", "--", path]
+                .map(str::to_owned)
+                .to_vec();
             let listed = run(listed).output().await?;
             let mode = match String::from_utf8_lossy(&listed).get(..6) {
                 None => "100644",
@@ -211,17 +309,40 @@ impl Propose {
                 Some("100755") if !below(&listed) => "100755",
                 Some(_) => return Err(fault(&place, "is a link, a directory or a submodule")),
             };
-            let blob = ["hash-object", "-w", "--no-filters", "--stdin"].map(str::to_owned).to_vec();
+            let blob = ["hash-object", "-w", "--no-filters", "--stdin"]
+                .map(str::to_owned)
+                .to_vec();
             let blob = run(blob).input(content).line().await?;
             let entry = format!("{mode},{blob},{path}");
-            let add = vec!["update-index".to_owned(), "--add".to_owned(), "--cacheinfo".to_owned(), entry];
-            run(add).output().await.map_err(|_| fault(&place, "lies below something that is no directory"))?;
+            let add = vec![
+                "update-index".to_owned(),
+                "--add".to_owned(),
+                "--cacheinfo".to_owned(),
+                entry,
+            ];
+            run(add)
+                .output()
+                .await
+                .map_err(|_| fault(&place, "lies below something that is no directory"))?;
         }
         Ok(run(vec!["write-tree".to_owned()]).line().await?)
     }
 
-    async fn diff(&self, base: &str, tree: &str, objects: &[(&'static str, OsString)]) -> Result<Vec<u8>, GitError> {
-        let words = ["diff-tree", "-p", "-r", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"];
+    async fn diff(
+        &self,
+        base: &str,
+        tree: &str,
+        objects: &[(&'static str, OsString)],
+    ) -> Result<Vec<u8>, GitError> {
+        let words = [
+            "diff-tree",
+            "-p",
+            "-r",
+            "--no-color",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-renames",
+        ];
         let words = words.into_iter().chain(["--full-index", "--binary", base, tree]);
         self.repository.git(words).envs(objects).output().await
     }
@@ -279,10 +400,18 @@ impl Tool for Propose {
 }
 
 fn message(title: &str, message: &str, flight: &InFlight) -> String {
-    let body = if message.trim().is_empty() { String::new() } else { format!("{}\n\n", message.trim()) };
+    let body = if message.trim().is_empty() {
+        String::new()
+    } else {
+        format!("{}\n\n", message.trim())
+    };
     format!(
         "{title}\n\n{body}Cofferdam-Session: {}\nCofferdam-Entry: {}\n",
-        if flight.session().is_empty() { "none" } else { flight.session() },
+        if flight.session().is_empty() {
+            "none"
+        } else {
+            flight.session()
+        },
         flight.entry()
     )
 }
@@ -294,15 +423,31 @@ fn below(listed: &[u8]) -> bool {
 
 /// Lower-case words joined by `-`, at most 40 characters: part of a branch name.
 fn slug(title: &str) -> String {
-    let mapped: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let mapped: String = title
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
     let words: Vec<&str> = mapped.split('-').filter(|word| !word.is_empty()).collect();
     let slug: String = words.join("-").chars().take(40).collect();
     let slug = slug.trim_matches('-');
-    if slug.is_empty() { "change".to_owned() } else { slug.to_owned() }
+    if slug.is_empty() {
+        "change".to_owned()
+    } else {
+        slug.to_owned()
+    }
 }
 
 fn unresolved(error: GitError) -> ToolError {
-    ToolError::Unresolved { name: "the change".to_owned(), reason: error.to_string() }
+    ToolError::Unresolved {
+        name: "the change".to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn fault(place: &str, what: &str) -> Unbuilt {

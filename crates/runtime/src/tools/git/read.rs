@@ -2,7 +2,7 @@
 
 use super::command::{Git, GitError, OUTPUT_BYTES_MAX, Repository, check_path};
 use super::parse::{LOG_FORMAT, parse_blame, parse_log};
-use crate::tools::report::{action, argument, cancelled, failure, success, text};
+use crate::tools::report::{action, argument, cancelled, failure, put, success, text};
 use crate::tools::schema;
 use gate::{BoxFuture, Tool, ToolError};
 use policy::{Action, Effect, Idempotence, InFlight, Settlement, Timestamp, Verb};
@@ -28,7 +28,8 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 4] = [Operation::Log, Operation::Diff, Operation::Show, Operation::Blame];
+    pub(crate) const ALL: [Operation; 4] =
+        [Operation::Log, Operation::Diff, Operation::Show, Operation::Blame];
 
     pub(crate) fn verb(self) -> &'static str {
         match self {
@@ -58,7 +59,11 @@ pub(crate) struct Read {
 
 impl Read {
     pub(crate) fn new(verb: Verb, repository: Arc<Repository>, operation: Operation) -> Read {
-        Read { verb, repository, operation }
+        Read {
+            verb,
+            repository,
+            operation,
+        }
     }
 
     async fn judge(&self, arguments: &Value) -> Result<Action, ToolError> {
@@ -69,17 +74,29 @@ impl Read {
         let mut exact = arguments.clone();
         for key in ["since", "until"] {
             if let Some(said) = text(arguments, key) {
-                let time = Timestamp::parse(said)
-                    .ok_or_else(|| argument(&format!("/{key}"), &format!("`{said}` is not an RFC 3339 time")))?;
+                let time = Timestamp::parse(said).ok_or_else(|| {
+                    argument(&format!("/{key}"), &format!("`{said}` is not an RFC 3339 time"))
+                })?;
                 put(&mut exact, key, time.to_string());
             }
         }
         for (key, default) in self.operation.revisions() {
             let name = text(arguments, key).unwrap_or(default);
-            put(&mut exact, key, self.repository.commit(&format!("/{key}"), name).await?);
+            put(
+                &mut exact,
+                key,
+                self.repository.commit(&format!("/{key}"), name).await?,
+            );
         }
         let (effect, idempotence) = (Effect::Read, Idempotence::Idempotent);
-        action(&self.verb, &self.repository.resource, exact, &self.repository.environment, effect, idempotence)
+        action(
+            &self.verb,
+            &self.repository.resource,
+            exact,
+            &self.repository.environment,
+            effect,
+            idempotence,
+        )
     }
 
     async fn act(&self, flight: &InFlight) -> Settlement {
@@ -102,7 +119,10 @@ impl Read {
     }
 
     async fn log(&self, flight: &InFlight, arguments: &Value) -> Result<(Value, String), GitError> {
-        let limit = arguments.get("limit").and_then(Value::as_u64).unwrap_or(LOG_LIMIT);
+        let limit = arguments
+            .get("limit")
+            .and_then(Value::as_u64)
+            .unwrap_or(LOG_LIMIT);
         let mut words = log_words(limit);
         // As a filter, so that one commit with an odd date does not end the walk.
         words.extend(seconds(arguments, "since").map(|s| format!("--since-as-filter=@{s} +0000")));
@@ -110,7 +130,10 @@ impl Read {
         words.push(text(arguments, "revision").unwrap_or_default().to_owned());
         let output = self.git(flight, with_path(words, arguments)).run().await?;
         if output.code != 0 {
-            return Err(GitError::Failed { what: "log".to_owned(), said: output.stderr });
+            return Err(GitError::Failed {
+                what: "log".to_owned(),
+                said: output.stderr,
+            });
         }
         let mut commits = parse_log(&output.stdout);
         if output.truncated {
@@ -121,7 +144,10 @@ impl Read {
             commit.files.truncate(FILES_MAX);
         }
         let summary = format!("{} commits", commits.len());
-        Ok((json!({"commits": commits, "truncated": output.truncated}), summary))
+        Ok((
+            json!({"commits": commits, "truncated": output.truncated}),
+            summary,
+        ))
     }
 
     async fn diff(&self, flight: &InFlight, arguments: &Value) -> Result<(Value, String), GitError> {
@@ -130,7 +156,10 @@ impl Read {
         words.extend([part("from"), part("to")]);
         let (diff, truncated) = self.patch(flight, with_path(words, arguments)).await?;
         let summary = format!("{} lines of diff", diff.lines().count());
-        Ok((json!({"from": part("from"), "to": part("to"), "diff": diff, "truncated": truncated}), summary))
+        Ok((
+            json!({"from": part("from"), "to": part("to"), "diff": diff, "truncated": truncated}),
+            summary,
+        ))
     }
 
     async fn show(&self, flight: &InFlight, arguments: &Value) -> Result<(Value, String), GitError> {
@@ -139,14 +168,31 @@ impl Read {
         words.push(sha.clone());
         let listed = self.git(flight, words).output().await?;
         let Some(commit) = parse_log(&listed).into_iter().next() else {
-            return Err(GitError::Failed { what: "show".to_owned(), said: "no such commit".to_owned() });
+            return Err(GitError::Failed {
+                what: "show".to_owned(),
+                said: "no such commit".to_owned(),
+            });
         };
-        let body = vec!["log".to_owned(), "-1".to_owned(), "--format=%B".to_owned(), sha.clone()];
+        let body = vec![
+            "log".to_owned(),
+            "-1".to_owned(),
+            "--format=%B".to_owned(),
+            sha.clone(),
+        ];
         let message = self.git(flight, body).line().await?;
         let mut words = diff_words();
-        words.extend(["--root".to_owned(), "--no-commit-id".to_owned(), "--diff-merges=first-parent".to_owned(), sha]);
+        words.extend([
+            "--root".to_owned(),
+            "--no-commit-id".to_owned(),
+            "--diff-merges=first-parent".to_owned(),
+            sha,
+        ]);
         let (diff, truncated) = self.patch(flight, with_path(words, arguments)).await?;
-        let summary = format!("{} files, {} lines of diff", commit.files.len(), diff.lines().count());
+        let summary = format!(
+            "{} files, {} lines of diff",
+            commit.files.len(),
+            diff.lines().count()
+        );
         let mut result = json!(commit);
         put(&mut result, "message", message);
         put(&mut result, "diff", diff);
@@ -157,10 +203,18 @@ impl Read {
     async fn blame(&self, flight: &InFlight, arguments: &Value) -> Result<(Value, String), GitError> {
         let line = |key: &str| arguments.get(key).and_then(Value::as_u64);
         let from = line("from_line").unwrap_or(1);
-        let to = line("to_line").unwrap_or(u64::MAX).min(from.saturating_add(BLAME_LINES_MAX - 1)).max(from);
-        let mut words: Vec<String> = ["blame", "--porcelain", "--no-textconv"].map(str::to_owned).to_vec();
+        let to = line("to_line")
+            .unwrap_or(u64::MAX)
+            .min(from.saturating_add(BLAME_LINES_MAX - 1))
+            .max(from);
+        let mut words: Vec<String> = ["blame", "--porcelain", "--no-textconv"]
+            .map(str::to_owned)
+            .to_vec();
         // `-L n,+m` takes a range that ends beyond the file; `-L n,m` does not.
-        words.extend([format!("-L{from},+{}", to - from + 1), text(arguments, "revision").unwrap_or_default().to_owned()]);
+        words.extend([
+            format!("-L{from},+{}", to - from + 1),
+            text(arguments, "revision").unwrap_or_default().to_owned(),
+        ]);
         let output = self.git(flight, with_path(words, arguments)).output().await?;
         let lines = parse_blame(&output);
         let summary = format!("{} lines", lines.len());
@@ -170,9 +224,15 @@ impl Read {
     async fn patch(&self, flight: &InFlight, words: Vec<String>) -> Result<(String, bool), GitError> {
         let output = self.git(flight, words).run().await?;
         if output.code != 0 {
-            return Err(GitError::Failed { what: "diff-tree".to_owned(), said: output.stderr });
+            return Err(GitError::Failed {
+                what: "diff-tree".to_owned(),
+                said: output.stderr,
+            });
         }
-        let cut = output.stdout.get(..DIFF_BYTES_MAX.min(OUTPUT_BYTES_MAX)).unwrap_or(&output.stdout);
+        let cut = output
+            .stdout
+            .get(..DIFF_BYTES_MAX.min(OUTPUT_BYTES_MAX))
+            .unwrap_or(&output.stdout);
         let truncated = output.truncated || cut.len() < output.stdout.len();
         Ok((String::from_utf8_lossy(cut).into_owned(), truncated))
     }
@@ -205,9 +265,10 @@ impl Tool for Read {
             ),
             Operation::Diff => (json!({"from": name, "to": name, "path": path}), json!(["from"])),
             Operation::Show => (json!({"commit": name, "path": path}), json!(["commit"])),
-            Operation::Blame => {
-                (json!({"revision": name, "path": path, "from_line": line, "to_line": line}), json!(["path"]))
-            }
+            Operation::Blame => (
+                json!({"revision": name, "path": path, "from_line": line, "to_line": line}),
+                json!(["path"]),
+            ),
         };
         json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
     }
@@ -220,14 +281,32 @@ impl Tool for Read {
 }
 
 fn log_words(limit: u64) -> Vec<String> {
-    let fixed = ["log", "-z", "--numstat", "--no-renames", "--diff-merges=first-parent", "--no-ext-diff", "--no-textconv"];
+    let fixed = [
+        "log",
+        "-z",
+        "--numstat",
+        "--no-renames",
+        "--diff-merges=first-parent",
+        "--no-ext-diff",
+        "--no-textconv",
+    ];
     let mut words: Vec<String> = fixed.map(str::to_owned).to_vec();
     words.extend([LOG_FORMAT.to_owned(), format!("--max-count={limit}")]);
     words
 }
 
 fn diff_words() -> Vec<String> {
-    ["diff-tree", "-p", "-r", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"].map(str::to_owned).to_vec()
+    [
+        "diff-tree",
+        "-p",
+        "-r",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-renames",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn with_path(mut words: Vec<String>, arguments: &Value) -> Vec<String> {
@@ -237,11 +316,7 @@ fn with_path(mut words: Vec<String>, arguments: &Value) -> Vec<String> {
 }
 
 fn seconds(arguments: &Value, key: &str) -> Option<i64> {
-    text(arguments, key).and_then(Timestamp::parse).map(|time| time.ms().div_euclid(1000))
-}
-
-fn put(object: &mut Value, key: &str, value: impl Into<Value>) {
-    if let Some(object) = object.as_object_mut() {
-        object.insert(key.to_owned(), value.into());
-    }
+    text(arguments, key)
+        .and_then(Timestamp::parse)
+        .map(|time| time.ms().div_euclid(1000))
 }

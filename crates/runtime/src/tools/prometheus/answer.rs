@@ -57,13 +57,23 @@ pub fn parse_response(body: &[u8]) -> Result<Answer, ParseError> {
     match envelope.get("status").and_then(Value::as_str) {
         Some("success") => (),
         Some("error") => {
-            let part = |key: &str| short(envelope.get(key).and_then(Value::as_str).unwrap_or("unknown"), 300);
-            return Err(ParseError::Refused { kind: part("errorType"), message: part("error") });
+            let part = |key: &str| {
+                short(
+                    envelope.get(key).and_then(Value::as_str).unwrap_or("unknown"),
+                    300,
+                )
+            };
+            return Err(ParseError::Refused {
+                kind: part("errorType"),
+                message: part("error"),
+            });
         }
         _ => return form("/status", "is neither `success` nor `error`"),
     }
     let data = envelope.get("data").filter(|d| d.is_object());
-    let Some(data) = data else { return form("/data", "is not an object") };
+    let Some(data) = data else {
+        return form("/data", "is not an object");
+    };
     let mut answer = if let Some(alerts) = data.get("alerts") {
         alerts_of(alerts)?
     } else if let Some(groups) = data.get("groups") {
@@ -71,8 +81,16 @@ pub fn parse_response(body: &[u8]) -> Result<Answer, ParseError> {
     } else {
         samples_of(data)?
     };
-    let warnings = envelope.get("warnings").and_then(Value::as_array).into_iter().flatten();
-    answer.warnings = warnings.filter_map(Value::as_str).take(10).map(|w| short(w, 300)).collect();
+    let warnings = envelope
+        .get("warnings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    answer.warnings = warnings
+        .filter_map(Value::as_str)
+        .take(10)
+        .map(|w| short(w, 300))
+        .collect();
     Ok(answer)
 }
 
@@ -113,7 +131,12 @@ fn samples_of(data: &Value) -> Result<Answer, ParseError> {
                 _ => text_point(result)?,
             };
             let items = vec![json!({"labels": {}, "time": rfc3339(time), "value": value})];
-            Ok(Answer { kind, items, truncated: false, warnings: Vec::new() })
+            Ok(Answer {
+                kind,
+                items,
+                truncated: false,
+                warnings: Vec::new(),
+            })
         }
         _ => form("/data/resultType", "is none of vector, matrix, scalar, string"),
     }
@@ -145,13 +168,18 @@ fn series_of(
     result: &Value,
     fill: impl Fn(&str, &Value, &mut Map<String, Value>) -> Result<bool, ParseError>,
 ) -> Result<Answer, ParseError> {
-    let Some(all) = result.as_array() else { return form("/data/result", "is not an array") };
+    let Some(all) = result.as_array() else {
+        return form("/data/result", "is not an array");
+    };
     let mut truncated = all.len() > SERIES_MAX;
     let mut items = Vec::new();
     for (index, one) in all.iter().enumerate().take(SERIES_MAX) {
         let place = format!("/data/result/{index}");
         let mut series = Map::new();
-        series.insert("labels".to_owned(), labels(&format!("{place}/metric"), one.get("metric"))?);
+        series.insert(
+            "labels".to_owned(),
+            labels(&format!("{place}/metric"), one.get("metric"))?,
+        );
         if one.get("value").is_none() && one.get("values").is_none() {
             // A native histogram: nothing that a number could say.
             series.insert("histogram".to_owned(), Value::Bool(true));
@@ -161,11 +189,18 @@ fn series_of(
         }
         items.push(Value::Object(series));
     }
-    Ok(Answer { kind, items, truncated, warnings: Vec::new() })
+    Ok(Answer {
+        kind,
+        items,
+        truncated,
+        warnings: Vec::new(),
+    })
 }
 
 fn alerts_of(alerts: &Value) -> Result<Answer, ParseError> {
-    let Some(all) = alerts.as_array() else { return form("/data/alerts", "is not an array") };
+    let Some(all) = alerts.as_array() else {
+        return form("/data/alerts", "is not an array");
+    };
     let mut items = Vec::new();
     for (index, one) in all.iter().enumerate().take(SERIES_MAX) {
         let place = format!("/data/alerts/{index}");
@@ -175,11 +210,18 @@ fn alerts_of(alerts: &Value) -> Result<Answer, ParseError> {
             "state": said(one, "state"), "activeAt": said(one, "activeAt"), "value": number(said(one, "value").as_str()),
         }));
     }
-    Ok(Answer { kind: "alerts", items, truncated: all.len() > SERIES_MAX, warnings: Vec::new() })
+    Ok(Answer {
+        kind: "alerts",
+        items,
+        truncated: all.len() > SERIES_MAX,
+        warnings: Vec::new(),
+    })
 }
 
 fn rules_of(groups: &Value) -> Result<Answer, ParseError> {
-    let Some(groups) = groups.as_array() else { return form("/data/groups", "is not an array") };
+    let Some(groups) = groups.as_array() else {
+        return form("/data/groups", "is not an array");
+    };
     let mut items = Vec::new();
     let mut truncated = false;
     for (index, group) in groups.iter().enumerate() {
@@ -202,14 +244,23 @@ fn rules_of(groups: &Value) -> Result<Answer, ParseError> {
             }));
         }
     }
-    Ok(Answer { kind: "rules", items, truncated, warnings: Vec::new() })
+    Ok(Answer {
+        kind: "rules",
+        items,
+        truncated,
+        warnings: Vec::new(),
+    })
 }
 
 /// `[1700000000.123, "0.5"]`: seconds, and a number or null where it is not finite.
 fn point(place: &str, raw: Option<&Value>) -> Result<(f64, Value), ParseError> {
     let pair = raw.and_then(Value::as_array).map(Vec::as_slice);
-    let Some([time, Value::String(value)]) = pair else { return form(place, "is not a pair of time and value") };
-    let Some(time) = time.as_f64() else { return form(place, "is not a pair of time and value") };
+    let Some([time, Value::String(value)]) = pair else {
+        return form(place, "is not a pair of time and value");
+    };
+    let Some(time) = time.as_f64() else {
+        return form(place, "is not a pair of time and value");
+    };
     if value.parse::<f64>().is_err() {
         return form(place, "does not hold a number");
     }
@@ -218,15 +269,18 @@ fn point(place: &str, raw: Option<&Value>) -> Result<(f64, Value), ParseError> {
 
 fn text_point(raw: &Value) -> Result<(f64, Value), ParseError> {
     match raw.as_array().map(Vec::as_slice) {
-        Some([time, Value::String(value)]) if time.is_number() => {
-            Ok((time.as_f64().unwrap_or_default(), json!(short(value, TEXT_CHARS_MAX))))
-        }
+        Some([time, Value::String(value)]) if time.is_number() => Ok((
+            time.as_f64().unwrap_or_default(),
+            json!(short(value, TEXT_CHARS_MAX)),
+        )),
         _ => form("/data/result", "is not a pair of time and value"),
     }
 }
 
 fn number(text: Option<&str>) -> Value {
-    text.and_then(|t| t.parse::<f64>().ok()).filter(|n| n.is_finite()).map_or(Value::Null, |n| json!(n))
+    text.and_then(|t| t.parse::<f64>().ok())
+        .filter(|n| n.is_finite())
+        .map_or(Value::Null, |n| json!(n))
 }
 
 fn labels(place: &str, raw: Option<&Value>) -> Result<Value, ParseError> {
@@ -239,14 +293,19 @@ fn labels(place: &str, raw: Option<&Value>) -> Result<Value, ParseError> {
     };
     let mut labels = Map::new();
     for (name, value) in map {
-        let Some(value) = value.as_str() else { return form(place, "holds a label that is not text") };
+        let Some(value) = value.as_str() else {
+            return form(place, "holds a label that is not text");
+        };
         labels.insert(short(name, 200), json!(short(value, TEXT_CHARS_MAX)));
     }
     Ok(Value::Object(labels))
 }
 
 fn said(object: &Value, key: &str) -> Value {
-    object.get(key).and_then(Value::as_str).map_or(Value::Null, |text| json!(short(text, TEXT_CHARS_MAX)))
+    object
+        .get(key)
+        .and_then(Value::as_str)
+        .map_or(Value::Null, |text| json!(short(text, TEXT_CHARS_MAX)))
 }
 
 fn rfc3339(seconds: f64) -> Value {
@@ -259,5 +318,8 @@ fn short(text: &str, limit: usize) -> String {
 }
 
 fn form<T>(place: &str, what: &'static str) -> Result<T, ParseError> {
-    Err(ParseError::Form { place: place.to_owned(), what })
+    Err(ParseError::Form {
+        place: place.to_owned(),
+        what,
+    })
 }

@@ -1,0 +1,231 @@
+//! Decides which sessions run now.
+
+use super::run::Left;
+use super::{Runtime, State};
+use futures_util::FutureExt;
+use journal::machine::{Session, SessionEvent};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use store::StoreError;
+use tokio::sync::Notify;
+
+/// The longest pause between two turns: what bounds the age of the heartbeat.
+const TURN: Duration = Duration::from_secs(1);
+/// How often approvals that nobody decided are looked for.
+const EXPIRY: Duration = Duration::from_secs(5);
+/// The shortest time between two looks at everything that waits.
+const LOOK: Duration = Duration::from_millis(250);
+/// Most queued sessions that are remembered at once.
+const READY_MAX: usize = 256;
+
+/// Turns until the runtime is dropped.
+pub(super) async fn dispatch(runtime: Weak<Runtime>, bell: Arc<Notify>) {
+    let mut pace = Pace {
+        looked: None,
+        seen: None,
+        expired: None,
+    };
+    loop {
+        let Some(strong) = runtime.upgrade() else { return };
+        let pause = strong.turn(&mut pace).await;
+        // Not held over the pause, so that dropping the last handle ends this task.
+        drop(strong);
+        // A bell within the pause or before it; how long a turn is late does not matter.
+        let _ = tokio::time::timeout(pause, bell.notified()).await;
+    }
+}
+
+/// When things were last done, by the monotonic clock.
+struct Pace {
+    looked: Option<Duration>,
+    /// Number of entries that were committed then.
+    seen: Option<u64>,
+    expired: Option<Duration>,
+}
+
+impl Runtime {
+    /// One turn; gives how long to pause.
+    async fn turn(self: &Arc<Self>, pace: &mut Pace) -> Duration {
+        self.beat();
+        if self.is_draining() {
+            return TURN;
+        }
+        let now = self.gate.store().clock().monotonic();
+        let due =
+            |last: Option<Duration>, gap: Duration| last.is_none_or(|last| now.saturating_sub(last) >= gap);
+        if due(pace.expired, EXPIRY) {
+            pace.expired = Some(now);
+            if let Err(error) = self.gate.expire_approvals().await {
+                tracing::warn!(%error, "approvals not expired");
+            }
+        }
+        let committed = *self.gate.store().committed().borrow();
+        let mut pause = TURN;
+        if pace.seen != Some(committed) {
+            if due(pace.looked, LOOK) {
+                (pace.looked, pace.seen) = (Some(now), Some(committed));
+                if let Err(error) = self.look_at_waiting() {
+                    tracing::warn!(%error, "waiting sessions not looked at");
+                    pace.seen = None;
+                }
+            } else {
+                pause = LOOK;
+            }
+        }
+        if let Err(error) = self.look_at_queue(now) {
+            tracing::warn!(%error, "queue not looked at");
+        }
+        while self.launch() {}
+        pause.min(self.state().pause(now))
+    }
+
+    /// Sessions that wait for something that has come. Reads rows and decrypts nothing.
+    fn look_at_waiting(&self) -> Result<(), StoreError> {
+        let waiting = self.sessions(Session::Waiting)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let come = self.gate.store().read(|reader| {
+            let uncertain = reader.find("calls", "state", "uncertain")?.into_iter();
+            let uncertain: BTreeSet<String> =
+                uncertain.filter_map(|row| text(&row.value, "session")).collect();
+            let mut come = Vec::new();
+            for session in &waiting {
+                let reason = session.reason.as_deref().unwrap_or_default();
+                let ready = match reason.split_once(' ') {
+                    Some(("approval", id)) => {
+                        let row = reader.row("approvals", id)?;
+                        row.and_then(|row| text(&row, "state")).as_deref() != Some("pending")
+                    }
+                    Some(("uncertain", _)) => !uncertain.contains(&session.id),
+                    // Not for us to know what that is.
+                    _ => false,
+                };
+                if ready && self.kit(session).is_some() {
+                    come.push(session.id.clone());
+                }
+            }
+            Ok(come)
+        })?;
+        // Somebody is waiting for these: before the queue.
+        let mut state = self.state();
+        for id in come.into_iter().rev() {
+            state.push(id, true);
+        }
+        Ok(())
+    }
+
+    /// Fills up from the queue, the oldest first, and takes up what should run and does not.
+    fn look_at_queue(&self, now: Duration) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let ripe: Vec<String> = state
+            .later
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ripe {
+            state.later.remove(&id);
+            state.push(id, true);
+        }
+        if state.ready.len() >= self.settings.workers.max(1) {
+            return Ok(());
+        }
+        drop(state);
+        for wanted in [Session::Running, Session::Queued] {
+            let sessions = self.sessions(wanted)?;
+            // The newest come first; whoever waits longest is served first.
+            let ours = sessions
+                .iter()
+                .rev()
+                .filter(|session| self.kit(session).is_some())
+                .take(READY_MAX);
+            let ours: Vec<String> = ours.map(|session| session.id.clone()).collect();
+            let mut state = self.state();
+            ours.into_iter().for_each(|id| state.push(id, false));
+        }
+        Ok(())
+    }
+
+    /// Gives the next session its task; `false` when there is none or no room.
+    fn launch(self: &Arc<Self>) -> bool {
+        let mut state = self.state();
+        if state.running.len() >= self.settings.workers.max(1) || self.is_draining() {
+            return false;
+        }
+        let Some(id) = state.ready.pop_front() else {
+            return false;
+        };
+        state.running.insert(id.clone());
+        let count = state.running.len();
+        drop(state);
+        self.running.send_replace(count);
+        let runtime = Arc::clone(self);
+        tokio::spawn(async move {
+            let left = AssertUnwindSafe(runtime.run_session(&id)).catch_unwind().await;
+            let left = match left {
+                Ok(left) => left,
+                Err(_) => runtime.broke(&id).await,
+            };
+            runtime.left(&id, left);
+        });
+        true
+    }
+
+    /// A defect of ours must not leave a session that nobody runs and nobody ends.
+    async fn broke(&self, id: &str) -> Left {
+        tracing::error!(session = id, "a session broke off");
+        let reason = Some("broke off by a defect of the platform".to_owned());
+        match self.drive(id, SessionEvent::Fail, reason, None).await {
+            Ok(session) => self.tell(super::Finished {
+                session,
+                output: None,
+                partial: true,
+            }),
+            Err(error) => tracing::error!(session = id, %error, "a session that broke off is not ended"),
+        }
+        Left::Over
+    }
+
+    fn left(&self, id: &str, left: Left) {
+        let now = self.gate.store().clock().monotonic();
+        let mut state = self.state();
+        state.running.remove(id);
+        match left {
+            Left::Over => drop(state.kits.remove(id)),
+            Left::Again(after) => drop(state.later.insert(id.to_owned(), now.saturating_add(after))),
+            Left::Waiting | Left::Draining => (),
+        }
+        let count = state.running.len();
+        drop(state);
+        self.running.send_replace(count);
+        self.wake();
+    }
+}
+
+impl State {
+    /// Puts a session in the queue once, unless it runs or is to run later.
+    fn push(&mut self, id: String, first: bool) {
+        if self.running.contains(&id) || self.later.contains_key(&id) || self.ready.contains(&id) {
+            return;
+        }
+        if first {
+            self.ready.push_front(id);
+        } else {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Until the next session is to be run again.
+    fn pause(&self, now: Duration) -> Duration {
+        let next = self.later.values().min().map(|at| at.saturating_sub(now));
+        next.unwrap_or(TURN).clamp(Duration::from_millis(20), TURN)
+    }
+}
+
+fn text(row: &Value, key: &str) -> Option<String> {
+    row.get(key).and_then(Value::as_str).map(str::to_owned)
+}

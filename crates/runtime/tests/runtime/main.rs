@@ -1,0 +1,17 @@
+//! Tests of the runtime: runbooks planned, tools against real peers, sessions over a real gate.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests; clippy sees only the functions marked so"
+)]
+
+mod git;
+mod http;
+mod plan;
+mod prometheus;
+mod server;
+mod sessions;
+mod uncertain;
+mod world;
