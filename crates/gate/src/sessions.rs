@@ -82,7 +82,7 @@ impl Gate {
         }
         let write = move |tx: &mut Tx<'_>| {
             if let Some(key) = &new.idempotency_key
-                && let Some(found) = tx.find(SESSIONS, "key", key)?.into_iter().next()
+                && let Some(found) = tx.find(SESSIONS, "idempotency_key", key)?.into_iter().next()
             {
                 return Ok((decode::<SessionRow>(found.value)?.view, false));
             }
@@ -369,7 +369,7 @@ impl Projection for Sessions {
             return Vec::new();
         };
         let mut values = vec![("agent", view.agent), ("page", page(&view.id))];
-        values.extend(idempotency_key.map(|key| ("key", key)));
+        values.extend(idempotency_key.map(|key| ("idempotency_key", key)));
         if !view.state.is_final() {
             values.push(("state", word(view.state).to_owned()));
         }

@@ -260,7 +260,7 @@ async fn bounds_hold_in_a_session_and_in_a_minute() {
     let (one, two) = (world.running("triage").await, world.running("triage").await);
     for step in ["a", "b", "c"] {
         assert_eq!(world.check(&one, step, &read("a")).await, "permit");
-        world.clock.advance(1000);
+        world.advance(1000);
     }
     assert_eq!(
         world.check(&one, "d", &read("a")).await,
@@ -287,7 +287,7 @@ async fn bounds_hold_in_a_session_and_in_a_minute() {
             .await
             .starts_with("bound reached: actions per minute")
     );
-    world.clock.advance(57_000);
+    world.advance(57_000);
     assert_eq!(world.check(&two, "b", &read("a")).await, "permit");
     assert!(
         world

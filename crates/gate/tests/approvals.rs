@@ -50,7 +50,7 @@ async fn the_life_of_an_approval() {
             match event {
                 "approve" => drop(say(&world, "alice", &id, Verdict::Approve).await.unwrap()),
                 "deny" => drop(say(&world, "alice", &id, Verdict::Deny).await.unwrap()),
-                "wait" => world.clock.advance(10 * 60_000),
+                "wait" => world.advance(10 * 60_000),
                 "timer" => assert_eq!(world.gate.expire_approvals().await.unwrap().len(), 1),
                 "stop" => drop(
                     world
@@ -193,7 +193,7 @@ async fn a_verdict_stands_and_repeating_it_changes_nothing() {
     assert_eq!(late, "`deny` cannot happen to an approval that is `spent`");
     // A verdict that comes too late is refused, and the expiry is recorded.
     let id = parked(&world, &session, "b", &propose("y")).await;
-    world.clock.advance(600_000);
+    world.advance(600_000);
     let late = say(&world, "alice", &id, Verdict::Approve)
         .await
         .unwrap_err()

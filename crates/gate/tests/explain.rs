@@ -47,7 +47,7 @@ async fn explanations_agree_with_admissions() {
                     .lift(&eve, &StopScope::Agent("triage".into()), "")
                     .await
                     .unwrap();
-                world.clock.advance(60_000);
+                world.advance(60_000);
                 let session = world.running("triage").await;
                 for step in 0..3 {
                     assert_eq!(

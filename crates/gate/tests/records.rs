@@ -258,7 +258,7 @@ async fn repeated_denials_are_counted() {
     }
     assert_eq!(world.bodies("action.denied").len(), 64);
     // The end of the minute brings the rest, and the next one is an entry again.
-    world.clock.advance(60_000);
+    world.advance(60_000);
     world.gate.expire_approvals().await.unwrap();
     assert_eq!(
         again(&world).iter().map(|(_, count)| count).sum::<u64>(),
@@ -276,12 +276,12 @@ async fn repeated_denials_are_counted() {
 async fn waiting_for_people_is_added_up() {
     let world = World::new().await;
     let session = world.running("triage").await;
-    world.clock.advance(500);
+    world.advance(500);
     for (wait, back) in [(1000, SessionEvent::Resume), (30_000, SessionEvent::Queue)] {
         world.drive(&session, SessionEvent::Wait).await;
-        world.clock.advance(wait);
+        world.advance(wait);
         world.drive(&session, back).await;
-        world.clock.advance(7);
+        world.advance(7);
     }
     let view = world.gate.session(&session).unwrap();
     assert_eq!(view.waited_ms, 31_000);

@@ -1,47 +1,28 @@
 //! A gate over a real store in a temporary directory, with a clock that tests set; and one `check`
 //! that says in words what an admission gave.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic")]
 #![expect(dead_code, reason = "each test binary uses its own part")]
 
 use gate::{AgentAuthority, Authority, Bounds, Caller, Gate, NewSession, NewToken, Proposal, Refusal, Role};
 use journal::machine::SessionEvent;
 use policy::{
     Action, Autonomy, Capability, Effect, Environment, Grant, Idempotence, Level, Outcome, Permit,
-    PolicyDocument, PolicySet, Principal, Resources, Settlement, Timestamp, Verb,
+    PolicyDocument, PolicySet, Principal, Resources, Settlement, Verb,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::clock::Clock;
-use store::{Keys, Options, Store};
+use store::{Keys, Options, Store, StoreError};
+use testkit::ManualClock;
 
-pub const START_MS: i64 = 1_790_000_000_000;
-
-/// A clock that stands still until it is moved.
-#[derive(Debug, Default)]
-pub struct TestClock(AtomicI64);
-
-impl TestClock {
-    pub fn advance(&self, ms: i64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_ms(START_MS + self.0.load(Ordering::SeqCst))
-    }
-    fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst).try_into().unwrap())
-    }
-}
+/// When every test begins: 2026-01-01T00:00:00Z.
+pub const START_MS: i64 = 1_767_225_600_000;
 
 pub struct World {
     pub gate: Arc<Gate>,
-    pub clock: Arc<TestClock>,
+    pub clock: Arc<ManualClock>,
     pub directory: Arc<tempfile::TempDir>,
     authority: Mutex<Authority>,
 }
@@ -90,7 +71,7 @@ pub fn agent(level: Level) -> AgentAuthority {
     }
 }
 
-pub fn open_store(directory: &std::path::Path, clock: Arc<TestClock>) -> Store {
+pub fn open_store(directory: &std::path::Path, clock: Arc<ManualClock>) -> Store {
     Store::open(Options {
         directory: directory.join("data"),
         origin: "test.local/default".to_owned(),
@@ -114,7 +95,7 @@ impl World {
     }
 
     pub async fn with(authority: Authority) -> World {
-        let clock = Arc::new(TestClock::default());
+        let clock = ManualClock::new();
         let directory = Arc::new(tempfile::tempdir().unwrap());
         World::over(
             open_store(directory.path(), clock.clone()),
@@ -126,7 +107,7 @@ impl World {
 
     pub fn over(
         store: Store,
-        clock: Arc<TestClock>,
+        clock: Arc<ManualClock>,
         directory: Arc<tempfile::TempDir>,
         authority: Authority,
     ) -> World {
@@ -148,7 +129,10 @@ impl World {
             directory,
             authority,
         } = self;
-        gate.store().close().await.unwrap();
+        match gate.store().close().await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => panic!("{error}"),
+        }
         drop(gate);
         World::over(
             open_store(directory.path(), clock.clone()),
@@ -156,6 +140,10 @@ impl World {
             directory,
             authority.into_inner().unwrap(),
         )
+    }
+
+    pub fn advance(&self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
     }
 
     /// A session of `agent` that runs, caused by a trigger.
