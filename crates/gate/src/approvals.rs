@@ -1,15 +1,19 @@
 //! Approvals: durable, bound to the exact action, single-use, expiring to denial.
 
+mod projection;
+
+pub(crate) use projection::Approvals;
+
 use crate::gate::platform;
-use crate::record::{Requested, short};
-use crate::rows::{self, body, decode, page, session_of};
+use crate::record::short;
+use crate::rows::{self, decode};
 use crate::{Caller, Gate, Role};
+use journal::kind;
 use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
-use journal::{Entry, kind};
 use policy::{Principal, PrincipalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Applied, Corrupt, Erasable, NewEntry, Projection, Row, Rows, StoreError, Tx};
+use store::{Erasable, NewEntry, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const APPROVALS: &str = "approvals";
@@ -293,148 +297,4 @@ fn of_approval(kind: &'static str, view: &ApprovalView, by: &Principal, reason: 
     NewEntry::new(kind, by, body)
         .session(&view.session)
         .cause(&view.cause)
-}
-
-#[derive(Deserialize)]
-struct Decided {
-    approval: String,
-    reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Spent {
-    approval: Option<String>,
-}
-
-/// Rows are [`ApprovalView`]s without their action, by id.
-pub(crate) struct Approvals;
-
-impl Projection for Approvals {
-    fn name(&self) -> &'static str {
-        APPROVALS
-    }
-
-    fn kinds(&self) -> &'static [&'static str] {
-        &["approval.", kind::ACTION_PERMITTED]
-    }
-
-    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-        let entry = applied.entry;
-        match entry.kind.as_str() {
-            kind::APPROVAL_REQUESTED => request(entry, rows),
-            kind::APPROVAL_APPROVED => decide(entry, ApprovalEvent::Approve, rows),
-            kind::APPROVAL_DENIED => decide(entry, ApprovalEvent::Deny, rows),
-            kind::APPROVAL_EXPIRED => decide(entry, ApprovalEvent::Expire, rows),
-            kind::APPROVAL_CANCELLED => decide(entry, ApprovalEvent::Cancel, rows),
-            kind::ACTION_PERMITTED => match body::<Spent>(entry)?.approval {
-                // INVARIANT (an approval is spent once): in the entry that permits.
-                Some(id) => turn(entry, &id, ApprovalEvent::Spend, rows).map(drop),
-                None => Ok(()),
-            },
-            other => Err(Corrupt(format!(
-                "entry {} of kind `{other}` is none of an approval",
-                entry.sequence
-            ))),
-        }
-    }
-
-    fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
-        let text = |name: &str| {
-            row.value
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let mut values = vec![("session", text("session")), ("page", page(&row.key))];
-        if let state @ ("pending" | "approved") = text("state").as_str() {
-            values.push(("state", state.to_owned()));
-        }
-        values
-    }
-}
-
-fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let Requested {
-        approval,
-        step,
-        verb,
-        resource,
-        environment,
-        effect,
-        reason,
-        rule,
-        approvers,
-        expires,
-        ..
-    } = body(entry)?;
-    let named = |text: Option<&str>| text.and_then(Principal::parse);
-    let (Some(cause), Some(agent)) = (named(entry.cause.as_deref()), named(Some(entry.actor.as_str())))
-    else {
-        return Err(Corrupt(format!(
-            "entry {}: approval without a cause or an agent",
-            entry.sequence
-        )));
-    };
-    if rows::number(&approval) != entry.sequence || rows.get(&approval)?.is_some() {
-        return Err(Corrupt(format!(
-            "entry {} requests approval `{approval}`, whose number is another",
-            entry.sequence
-        )));
-    }
-    let view = ApprovalView {
-        id: approval,
-        state: Approval::Pending,
-        session: session_of(entry)?.to_owned(),
-        step,
-        agent: agent.name,
-        cause,
-        verb,
-        resource,
-        effect,
-        environment,
-        reason,
-        rule,
-        approvers,
-        requested: entry.timestamp,
-        expires,
-        decided_by: None,
-        decided_at: None,
-        decision_reason: None,
-        action: None,
-    };
-    rows::put(rows, &view.id, &view)
-}
-
-fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let decided: Decided = body(entry)?;
-    let mut view = turn(entry, &decided.approval, event, rows)?;
-    view.decision_reason = decided.reason;
-    view.decided_at = Some(entry.timestamp);
-    // Time and the end of a session are nobody's decision.
-    let decides = matches!(event, ApprovalEvent::Approve | ApprovalEvent::Deny);
-    view.decided_by = Principal::parse(&entry.actor).filter(|_| decides);
-    rows::put(rows, &view.id, &view)
-}
-
-fn turn(entry: &Entry, id: &str, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<ApprovalView, Corrupt> {
-    let missing = || {
-        Corrupt(format!(
-            "entry {} is about approval `{id}`, which is not there",
-            entry.sequence
-        ))
-    };
-    let mut view: ApprovalView = rows::get(rows, id)?.ok_or_else(missing)?;
-    if session_of(entry)? != view.session {
-        return Err(Corrupt(format!(
-            "entry {} is of another session than approval `{id}`",
-            entry.sequence
-        )));
-    }
-    view.state = view
-        .state
-        .after(event)
-        .map_err(|error| Corrupt(format!("entry {}: {error}", entry.sequence)))?;
-    rows::put(rows, id, &view)?;
-    Ok(view)
 }

@@ -1,11 +1,7 @@
 //! What stands in the journal: the form of the bodies, nothing secret in any of them, repeats counted,
 //! and projections that are what the entries say.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
-
-mod common;
-
-use common::{START_MS, World, action, done, post, propose, read};
+use crate::world::{START_MS, World, action, done, post, propose, read};
 use gate::{Resolution, Role, Verdict};
 use journal::machine::SessionEvent;
 use policy::{Effect, Idempotence, Principal, Settlement, StopScope};
@@ -20,7 +16,7 @@ async fn busy() -> (World, String) {
     let new = gate::NewSession {
         input: input.clone(),
         idempotency_key: Some("task-1".into()),
-        ..common::new_session("triage")
+        ..crate::world::new_session("triage")
     };
     let session = world.gate.create_session(new).await.unwrap().0.id;
     world.drive(&session, SessionEvent::Start).await;
@@ -191,7 +187,7 @@ fn form(value: &Value) -> Value {
 
 fn golden(name: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
+        .join("tests/gate/golden")
         .join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();

@@ -1,10 +1,6 @@
 //! Tokens, sessions and documents as callers of the API see them.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
-
-mod common;
-
-use common::{START_MS, World, new_session};
+use crate::world::{START_MS, World, new_session};
 use gate::{DocumentChange, NewToken, Owner, Role, SessionError, TokenError};
 use journal::machine::{Session, SessionEvent};
 use policy::{Principal, Timestamp};

@@ -1,7 +1,5 @@
 //! What has to stand in one place in the sources stands there and nowhere else.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
-
 use std::path::{Path, PathBuf};
 
 /// Production sources of all crates: what is below `src`, without the tests at the ends of files.

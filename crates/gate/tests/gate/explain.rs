@@ -1,8 +1,6 @@
 //! What `explain` says is what the gate says.
 
-mod common;
-
-use common::{World, action, agent, authority, post, propose, read, rules};
+use crate::world::{World, action, agent, authority, post, propose, read, rules};
 use gate::{AgentAuthority, Bounds};
 use policy::{Effect, Idempotence, Level, Principal, StopScope};
 use serde_json::json;

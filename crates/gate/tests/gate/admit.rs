@@ -1,8 +1,6 @@
 //! What the gate says, and in which order it says it.
 
-mod common;
-
-use common::{World, action, agent, authority, done, post, propose, read, rules};
+use crate::world::{World, action, agent, authority, done, post, propose, read, rules};
 use gate::{AgentAuthority, Bounds, Refusal};
 use journal::machine::{Call, SessionEvent};
 use policy::{Effect, Idempotence, Level, Outcome, Principal, StopScope};
@@ -79,7 +77,7 @@ async fn the_order_of_the_gate() {
     // Each line takes away the reason of the one before; the next step's reason shows.
     let queued = world
         .gate
-        .create_session(common::new_session("triage"))
+        .create_session(crate::world::new_session("triage"))
         .await
         .unwrap()
         .0

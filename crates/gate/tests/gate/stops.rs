@@ -1,8 +1,6 @@
 //! Stops: effective at once, kept over a restart, and never outrun.
 
-mod common;
-
-use common::{World, post, read};
+use crate::world::{World, post, read};
 use policy::{Outcome, Principal, StopScope};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -109,7 +107,10 @@ async fn nothing_starts_after_a_stop_returned() {
                 };
                 assert!(!before, "worker {worker}: spent after the stop had returned");
                 started += 1;
-                flight.settle(common::done(serde_json::json!(1))).await.unwrap();
+                flight
+                    .settle(crate::world::done(serde_json::json!(1)))
+                    .await
+                    .unwrap();
             }
             started
         });

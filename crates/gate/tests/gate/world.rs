@@ -1,9 +1,6 @@
 //! A gate over a real store in a temporary directory, with a clock that tests set; and one `check`
 //! that says in words what an admission gave.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests may panic")]
-#![expect(dead_code, reason = "each test binary uses its own part")]
-
 use gate::{AgentAuthority, Authority, Bounds, Caller, Gate, NewSession, NewToken, Proposal, Refusal, Role};
 use journal::machine::SessionEvent;
 use policy::{

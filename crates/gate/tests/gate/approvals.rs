@@ -1,10 +1,6 @@
 //! Approvals: bound to the exact action, decided by the right people, used once, expiring to denial.
 
-#![expect(clippy::panic, reason = "helpers of tests may panic")]
-
-mod common;
-
-use common::{World, action, propose, read};
+use crate::world::{World, action, propose, read};
 use gate::{ApproveError, NewToken, Refusal, Role, Verdict};
 use journal::machine::{Approval, Call, SessionEvent};
 use policy::{Effect, Idempotence, Principal, StopScope};
@@ -105,7 +101,7 @@ async fn who_may_decide() {
     // A session that alice herself caused.
     let new = gate::NewSession {
         cause: Principal::person("alice"),
-        ..common::new_session("triage")
+        ..crate::world::new_session("triage")
     };
     let own = world.gate.create_session(new).await.unwrap().0.id;
     world.drive(&own, SessionEvent::Start).await;

@@ -1,10 +1,6 @@
 //! Outcomes, uncertainty, and the people who resolve it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
-
-mod common;
-
-use common::{World, done, post, read};
+use crate::world::{World, done, post, read};
 use gate::{Resolution, ResolveError};
 use journal::machine::Call;
 use policy::{Failure, Outcome, Principal, Resources, Settlement};

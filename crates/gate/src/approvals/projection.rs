@@ -1,0 +1,156 @@
+//! Approvals, as the fold over their entries. The only place where their rows change, live and in
+//! replay, and only by the machine of `journal`.
+
+use super::{APPROVALS, ApprovalView};
+use crate::record::Requested;
+use crate::rows::{self, body, page, session_of};
+use journal::machine::{Approval, ApprovalEvent};
+use journal::{Entry, kind};
+use policy::Principal;
+use serde::Deserialize;
+use serde_json::Value;
+use store::{Applied, Corrupt, Projection, Row, Rows};
+
+#[derive(Deserialize)]
+struct Decided {
+    approval: String,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Spent {
+    approval: Option<String>,
+}
+
+/// Rows are [`ApprovalView`]s without their action, by id.
+pub(crate) struct Approvals;
+
+impl Projection for Approvals {
+    fn name(&self) -> &'static str {
+        APPROVALS
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &["approval.", kind::ACTION_PERMITTED]
+    }
+
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let entry = applied.entry;
+        match entry.kind.as_str() {
+            kind::APPROVAL_REQUESTED => request(entry, rows),
+            kind::APPROVAL_APPROVED => decide(entry, ApprovalEvent::Approve, rows),
+            kind::APPROVAL_DENIED => decide(entry, ApprovalEvent::Deny, rows),
+            kind::APPROVAL_EXPIRED => decide(entry, ApprovalEvent::Expire, rows),
+            kind::APPROVAL_CANCELLED => decide(entry, ApprovalEvent::Cancel, rows),
+            kind::ACTION_PERMITTED => match body::<Spent>(entry)?.approval {
+                // INVARIANT (an approval is spent once): in the entry that permits.
+                Some(id) => turn(entry, &id, ApprovalEvent::Spend, rows).map(drop),
+                None => Ok(()),
+            },
+            other => Err(Corrupt(format!(
+                "entry {} of kind `{other}` is none of an approval",
+                entry.sequence
+            ))),
+        }
+    }
+
+    fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
+        let text = |name: &str| {
+            row.value
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let mut values = vec![("session", text("session")), ("page", page(&row.key))];
+        if let state @ ("pending" | "approved") = text("state").as_str() {
+            values.push(("state", state.to_owned()));
+        }
+        values
+    }
+}
+
+fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let Requested {
+        approval,
+        step,
+        verb,
+        resource,
+        environment,
+        effect,
+        reason,
+        rule,
+        approvers,
+        expires,
+        ..
+    } = body(entry)?;
+    let named = |text: Option<&str>| text.and_then(Principal::parse);
+    let (Some(cause), Some(agent)) = (named(entry.cause.as_deref()), named(Some(entry.actor.as_str())))
+    else {
+        return Err(Corrupt(format!(
+            "entry {}: approval without a cause or an agent",
+            entry.sequence
+        )));
+    };
+    if rows::number(&approval) != entry.sequence || rows.get(&approval)?.is_some() {
+        return Err(Corrupt(format!(
+            "entry {} requests approval `{approval}`, whose number is another",
+            entry.sequence
+        )));
+    }
+    let view = ApprovalView {
+        id: approval,
+        state: Approval::Pending,
+        session: session_of(entry)?.to_owned(),
+        step,
+        agent: agent.name,
+        cause,
+        verb,
+        resource,
+        effect,
+        environment,
+        reason,
+        rule,
+        approvers,
+        requested: entry.timestamp,
+        expires,
+        decided_by: None,
+        decided_at: None,
+        decision_reason: None,
+        action: None,
+    };
+    rows::put(rows, &view.id, &view)
+}
+
+fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let decided: Decided = body(entry)?;
+    let mut view = turn(entry, &decided.approval, event, rows)?;
+    view.decision_reason = decided.reason;
+    view.decided_at = Some(entry.timestamp);
+    // Time and the end of a session are nobody's decision.
+    let decides = matches!(event, ApprovalEvent::Approve | ApprovalEvent::Deny);
+    view.decided_by = Principal::parse(&entry.actor).filter(|_| decides);
+    rows::put(rows, &view.id, &view)
+}
+
+fn turn(entry: &Entry, id: &str, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<ApprovalView, Corrupt> {
+    let missing = || {
+        Corrupt(format!(
+            "entry {} is about approval `{id}`, which is not there",
+            entry.sequence
+        ))
+    };
+    let mut view: ApprovalView = rows::get(rows, id)?.ok_or_else(missing)?;
+    if session_of(entry)? != view.session {
+        return Err(Corrupt(format!(
+            "entry {} is of another session than approval `{id}`",
+            entry.sequence
+        )));
+    }
+    view.state = view
+        .state
+        .after(event)
+        .map_err(|error| Corrupt(format!("entry {}: {error}", entry.sequence)))?;
+    rows::put(rows, id, &view)?;
+    Ok(view)
+}

@@ -1,0 +1,13 @@
+//! The gate over a real store: one binary, because linking is what tests wait for.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
+
+mod admit;
+mod approvals;
+mod calls;
+mod explain;
+mod records;
+mod sources;
+mod stops;
+mod tokens;
+mod world;
