@@ -1,5 +1,5 @@
-//! How long a decision takes: 100 rules of which 20 reach CEL, and 100 of which all do. Prints figures;
-//! the limit on the first is checked when `COFFERDAM_BENCH_CHECK` is set. Never touches disk or network.
+//! How long a decision takes: 100 rules of which 20 reach CEL, and 100 of which all do. The median of
+//! the first has a limit, and the run fails above it. Never touches disk or network.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(
@@ -24,19 +24,25 @@ const ROUNDS: usize = 20_000;
 /// Limit on the median with 20 of 100 rules reaching CEL.
 const MEDIAN_MAX: Duration = Duration::from_micros(10);
 
-const CONDITIONS: [&str; 5] = [
+/// One in ten loops, which costs as much as ten that do not.
+const CONDITIONS: [&str; 10] = [
     "action.environment == 'production' && action.arguments.branch.startsWith('release/')",
     "trust < 300 || action.arguments.files.exists(f, f.endsWith('.tf'))",
     "action.resource in ['repository/billing', 'repository/identity'] && taint",
     "has(action.arguments.force) && action.arguments.force == true",
     "session.actions > 500 && action.arguments.title.matches('^(revert|hotfix)')",
+    "action.arguments.title.matches('(?i)password|secret')",
+    "cause == 'service:trigger/alerts' && action.arguments.lines.removed > 100",
+    "action.arguments.lines.added + action.arguments.lines.removed > 1000",
+    "agent != 'triage' || !action.resource.startsWith('repository/')",
+    "action.environment in ['production', 'canary'] && trust < 700",
 ];
 
 fn main() {
     let twenty = median("100 rules, 20 reach CEL", &policies(20));
     median("100 rules, 100 reach CEL", &policies(100));
-    if std::env::var_os("COFFERDAM_BENCH_CHECK").is_some() && twenty > MEDIAN_MAX {
-        eprintln!("decide: median {twenty:?} is above {MEDIAN_MAX:?}");
+    if twenty > MEDIAN_MAX {
+        eprintln!("decide: median {twenty:?} with 20 of 100 rules is above the limit of {MEDIAN_MAX:?}");
         std::process::exit(1);
     }
 }

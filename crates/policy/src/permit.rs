@@ -13,6 +13,15 @@ pub type Sequence = u64;
 /// A ruling whose record is durable. Private fields, no `Clone`, no `Serialize`: it can be neither
 /// forged, stored nor spent twice. Whoever acts takes the action from here.
 ///
+/// ```
+/// fn spent(permit: policy::Permit, stops: std::sync::Arc<policy::StopSet>) -> String {
+///     let verb = serde_json::to_string(permit.action().verb()).unwrap();
+///     let _ = permit.spend(&stops);
+///     verb
+/// }
+/// ```
+/// What follows differs from this by one step, and does not compile:
+///
 /// ```compile_fail
 /// fn copied(permit: &policy::Permit) -> policy::Permit { permit.clone() }
 /// ```

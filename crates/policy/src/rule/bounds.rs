@@ -132,6 +132,11 @@ impl Bounds<'_> {
                     select.field
                 ));
             }
+            // A loop looks at its element and at facts of fixed size: what it costs grows with the
+            // arguments and never with their square.
+            if name == "@arguments" && !self.bound.is_empty() {
+                return Err("`action.arguments` is not supported inside a loop of a condition".to_owned());
+            }
             expression.expr = Expr::Ident(name.to_owned());
             return Ok(());
         }

@@ -90,6 +90,9 @@ fn cel_conditions_mean_what_cel_says() {
         ("action.arguments.secret.matches('h') && action.arguments.count.matches('h')", "broken: values are of types that do not go together"),
         ("action.arguments.count / 0 == 1", "broken: division by zero"),
         ("9223372036854775807 + action.arguments.count > 0", "broken: a number is too large"),
+        ("(0 - 9223372036854775807 - 1) / (trust - 501) == 0", "broken: a number is too large"),
+        ("(0 - 9223372036854775807 - 1) % (trust - 501) == 0", "broken: a number is too large"),
+        ("-(0 - 9223372036854775807 - 1) == 0", "broken: a number is too large"),
         ("action.arguments.branch", "broken: condition is a string, not true or false"),
         ("action.arguments.none", "broken: condition is a null_type, not true or false"),
         ("action.arguments.owner && true", "broken: values are of types that do not go together"),
@@ -123,6 +126,7 @@ fn what_is_not_listed_is_refused_at_load() {
         ("[1].map(x, x) == [1]".to_owned(), "refused: map and filter are not supported in a condition: use all, exists or exists_one".to_owned()),
         ("[1].filter(x, true) == [1]".to_owned(), "refused: map and filter are not supported in a condition: use all, exists or exists_one".to_owned()),
         ("[1].all(x, [2].all(y, x < y))".to_owned(), "refused: a loop inside a loop is not supported in a condition".to_owned()),
+        ("action.arguments.files.all(f, f in action.arguments.allowed)".to_owned(), "refused: `action.arguments` is not supported inside a loop of a condition".to_owned()),
         ("[1].all(trust, trust == 1)".to_owned(), "refused: `trust` cannot be the name of a loop's variable".to_owned()),
         ("['a'].all(x, x + x == 'aa')".to_owned(), "refused: `+` is supported 8 times in a condition, and not inside a loop".to_owned()),
         ("1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 == 10".to_owned(), "refused: `+` is supported 8 times in a condition, and not inside a loop".to_owned()),
@@ -227,6 +231,28 @@ fn nesting_in_the_dialect_is_limited() {
 }
 
 #[test]
+fn long_chains_are_refused_and_exhaust_no_stack() {
+    let parts = "refused: condition has more than 256 parts";
+    #[rustfmt::skip]
+    let table = [
+        ("agent", ".x", "", parts),
+        ("agent", "[0]", "", parts),
+        ("1", "-1", " == 0", parts),
+        ("", "!-", "1", parts),
+        ("taint", " && taint", "", parts),
+        ("", "1?1:", "1", parts),
+    ];
+    for (start, middle, end, expected) in table {
+        let times = (4096 - start.len() - end.len()) / middle.len();
+        assert_eq!(
+            judge("when", &format!("{start}{}{end}", middle.repeat(times))),
+            expected,
+            "{middle}"
+        );
+    }
+}
+
+#[test]
 fn large_arguments_are_not_looped_over() {
     let policies = common::policies(json!([
         {"name": "loops", "outcome": "deny", "when": "action.arguments.items.exists(i, i == 0)"},
@@ -279,6 +305,14 @@ proptest! {
     }
 
     #[test]
+    fn a_condition_that_loads_is_true_false_or_broken_and_tells_no_argument(source in well_formed()) {
+        let judged = judge("when", &source);
+        let known = judged == "true" || judged == "false" || judged.starts_with("broken: ");
+        prop_assert!(known || judged.starts_with("refused: "), "{source}: {judged}");
+        prop_assert!(!judged.contains("hunter2"), "{source}: {judged}");
+    }
+
+    #[test]
     fn repeating_a_token_never_panics(
         token in prop::sample::select(TOKENS.as_slice()),
         times in 1..1500_usize,
@@ -286,6 +320,66 @@ proptest! {
         judge("when", &token.repeat(times));
         judge("condition", &format!("{token} ").repeat(times));
     }
+}
+
+/// Conditions that load, of any type and mostly of wrong ones.
+fn well_formed() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(
+        [
+            "true",
+            "'a'",
+            "''",
+            "0",
+            "-1",
+            "9223372036854775807",
+            "2u",
+            "1.5",
+            "1e300",
+            "null",
+            "[]",
+            "['a', 'b']",
+            "[1, 2.0]",
+            "trust",
+            "taint",
+            "now",
+            "agent",
+            "session.actions",
+            "action.resource",
+            "action.arguments",
+            "action.arguments.files",
+            "action.arguments.count",
+            "action.arguments.ratio",
+            "action.arguments.none",
+            "action.arguments.owner",
+            "action.arguments.steps",
+            "action.arguments.absent",
+            "has(action.arguments.owner)",
+        ]
+        .as_slice(),
+    )
+    .prop_map(str::to_owned);
+    let binary = prop::sample::select(
+        [
+            "==", "!=", "<", "<=", ">", ">=", "&&", "||", "in", "+", "-", "*", "/", "%",
+        ]
+        .as_slice(),
+    );
+    leaf.prop_recursive(5, 24, 3, move |inner| {
+        prop_oneof![
+            4 => (inner.clone(), binary.clone(), inner.clone()).prop_map(|(a, op, b)| format!("({a}) {op} ({b})")),
+            1 => inner.clone().prop_map(|a| format!("!({a})")),
+            1 => inner.clone().prop_map(|a| format!("-({a})")),
+            1 => inner.clone().prop_map(|a| format!("size({a})")),
+            1 => inner.clone().prop_map(|a| format!("({a}).matches('^a+')")),
+            1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}).contains({b})")),
+            1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}]")),
+            1 => inner.clone().prop_map(|a| format!("({a}).name")),
+            1 => inner.clone().prop_map(|a| format!("has(({a}).name)")),
+            1 => (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a}) ? ({b}) : ({c})")),
+            1 => inner.clone().prop_map(|a| format!("({a}).exists(x, x == 'a' || x.run == 'deploy')")),
+            1 => inner.prop_map(|a| format!("({a}).exists_one(x, x > trust)")),
+        ]
+    })
 }
 
 const TOKENS: [&str; 62] = [

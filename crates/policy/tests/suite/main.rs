@@ -6,6 +6,8 @@
 mod canonical;
 mod common;
 mod conditions;
+mod decisions;
+mod documents;
 mod matrix;
 mod properties;
 

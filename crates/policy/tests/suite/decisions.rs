@@ -1,0 +1,246 @@
+//! Decisions that the matrix cannot show: chains, expiry, several rules at once, and their words.
+
+use crate::common::{self, action, chain, context, link, policies, told};
+use policy::{
+    Approver, Autonomy, Decision, Denial, Effect, Level, PolicySet, Principal, RuleId, Timestamp, decide,
+    explain,
+};
+use serde_json::json;
+
+/// Name, level, capabilities.
+type Agent<'a> = (&'a str, Level, &'a [&'a str]);
+
+#[test]
+fn rights_are_the_intersection_of_all_links() {
+    let agents = |links: &[Agent]| {
+        let mut chain = chain(Level::L0, &[]);
+        chain.links = links
+            .iter()
+            .map(|(name, level, caps)| link(Principal::agent(name), *level, caps))
+            .collect();
+        chain
+    };
+    let rules = policies(json!([
+        {"name": "permit", "outcome": "permit", "match": {"agents": ["worker"], "verbs": ["git.merge"]}},
+        {"name": "no-interns", "outcome": "deny", "match": {"agents": ["intern*"]}, "reason": "not for interns"},
+    ]));
+    #[rustfmt::skip]
+    let table: [(&str, &[Agent], &str); 8] = [
+        ("nobody",                      &[],                                                       "deny no_authority: nobody with authority stands behind this action"),
+        ("one that may",                &[("worker", Level::L3, &["*:*"])],                        "permit by policy/p#permit"),
+        ("both may",                    &[("lead", Level::L4, &["git.*:*"]), ("worker", Level::L3, &["*:*"])], "permit by policy/p#permit"),
+        ("who delegates may not",       &[("lead", Level::L4, &["git.log:*"]), ("worker", Level::L3, &["*:*"])], "deny not_granted: agent:lead holds no grant that covers this action"),
+        ("who acts may not",            &[("lead", Level::L4, &["*:*"]), ("worker", Level::L3, &[])], "deny not_granted: agent:worker holds no grant that covers this action"),
+        ("the lowest level holds",      &[("lead", Level::L1, &["*:*"]), ("worker", Level::L4, &["*:*"])], "deny read_only: autonomy level L1 is read-only here"),
+        ("permits look at who acts",    &[("worker", Level::L3, &["*:*"]), ("lead", Level::L3, &["*:*"])], "deny no_rule: no rule permits it: without one only reads are permitted"),
+        ("delegating evades no denial", &[("intern-7", Level::L3, &["*:*"]), ("worker", Level::L3, &["*:*"])], "deny forbidden: rule `policy/p#no-interns` forbids it: not for interns"),
+    ];
+    for (name, links, expected) in table {
+        let merge = action(
+            "git.merge",
+            "repository/patient",
+            json!({}),
+            "staging",
+            Effect::Write,
+        );
+        assert_eq!(
+            told(&decide(&agents(links), merge, &context(), &rules)),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_grant_holds_strictly_before_its_end() {
+    for (until, expected) in [
+        (None, true),
+        (Some(1_001), true),
+        (Some(1_000), false),
+        (Some(0), false),
+    ] {
+        let mut chain = chain(Level::L0, &["*:*"]);
+        chain.links[0].grants[0].until = until.map(Timestamp::from_ms);
+        let now = policy::Context {
+            now: Timestamp::from_ms(1_000),
+            ..context()
+        };
+        let read = action(
+            "git.log",
+            "repository/patient",
+            json!({}),
+            "staging",
+            Effect::Read,
+        );
+        let explained = explain(&chain, &read, &now, &PolicySet::empty());
+        let decision = decide(&chain, read, &now, &PolicySet::empty());
+        assert_eq!(matches!(decision, Decision::Permit(_)), expected, "{until:?}");
+        let finding = if expected {
+            "agent:triage holds `*:*`"
+        } else {
+            "its grant `*:*` from toolset/all has expired"
+        };
+        assert_eq!(explained.lines[0].finding, finding);
+    }
+}
+
+#[test]
+fn one_request_carries_every_rule_that_asks() {
+    let rules = policies(json!([
+        {"name": "b", "outcome": "require_approval", "reason": "second", "approvers": ["sre", "alice"], "expires_after_seconds": 60},
+        {"name": "a", "outcome": "require_approval", "reason": "first", "approvers": ["alice", "bob"]},
+        {"name": "c", "outcome": "require_approval", "reason": "first", "expires_after_seconds": 3600},
+        {"name": "d", "outcome": "require_approval", "when": "taint", "reason": "does not match", "approvers": ["eve"]},
+        {"name": "e", "outcome": "permit"},
+    ]));
+    let merge = action(
+        "git.merge",
+        "repository/patient",
+        json!({}),
+        "staging",
+        Effect::Write,
+    );
+    let Decision::RequireApproval(request) = decide(&chain(Level::L4, &["*:*"]), merge, &context(), &rules)
+    else {
+        panic!("not asked");
+    };
+    assert_eq!(request.rule, Some(RuleId("policy/p#a".to_owned())));
+    assert_eq!(request.reason, "first; second");
+    assert_eq!(
+        request.approvers,
+        ["alice", "bob", "sre"].map(|name| Approver(name.to_owned()))
+    );
+    assert_eq!((request.level, request.expires_after_ms), (Level::L4, 60_000));
+}
+
+#[test]
+fn autonomy_is_held_at_l3_in_production() {
+    let autonomy = |default, production| Autonomy {
+        default,
+        environments: [("production".to_owned(), production)].into_iter().collect(),
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("production", autonomy(Level::L4, Level::L4), "ask: level L3 asks for each destructive action"),
+        ("staging",    autonomy(Level::L4, Level::L0), "permit by policy/p#permit"),
+        ("production", autonomy(Level::L4, Level::L0), "deny read_only: autonomy level L0 is read-only here"),
+        // An environment that nobody named is production, as far as L4 goes.
+        ("blue",       autonomy(Level::L4, Level::L0), "ask: level L3 asks for each destructive action"),
+    ];
+    let rules = policies(json!([{"name": "permit", "outcome": "permit"}]));
+    for (environment, autonomy, expected) in table {
+        let mut chain = chain(Level::L0, &["*:*"]);
+        chain.links[0].autonomy = autonomy;
+        let delete = action("db.drop", "table/x", json!({}), environment, Effect::Destructive);
+        assert_eq!(
+            told(&decide(&chain, delete, &context(), &rules)),
+            expected,
+            "{environment}"
+        );
+    }
+}
+
+#[test]
+fn every_denial_says_what_would_change_it() {
+    let rule = || RuleId("policy/p#r".to_owned());
+    #[rustfmt::skip]
+    let table = [
+        (Denial::NoAuthority, "no_authority", None,
+         "nobody with authority stands behind this action",
+         "act as a principal that exists and holds grants"),
+        (Denial::NotGranted(Principal::agent("a")), "not_granted", None,
+         "agent:a holds no grant that covers this action",
+         "give agent:a a toolset whose grants cover the verb and the resource, and are not expired"),
+        (Denial::Forbidden(rule(), String::new()), "forbidden", Some(rule()),
+         "rule `policy/p#r` forbids it",
+         "change rule `policy/p#r`, or ask for something it does not cover; no approval overrides it"),
+        (Denial::Forbidden(rule(), "frozen".to_owned()), "forbidden", Some(rule()),
+         "rule `policy/p#r` forbids it: frozen",
+         "change rule `policy/p#r`, or ask for something it does not cover; no approval overrides it"),
+        (Denial::ReadOnly(Level::L1), "read_only", None,
+         "autonomy level L1 is read-only here",
+         "raise the agent's autonomy in this environment to L2 or higher, and let a rule permit the action"),
+        (Denial::NoRule, "no_rule", None,
+         "no rule permits it: without one only reads are permitted",
+         "add a rule that permits the action or requires approval for it"),
+        (Denial::Unevaluable(rule(), "there is no `x`".to_owned()), "unevaluable", Some(rule()),
+         "rule `policy/p#r` cannot be evaluated: there is no `x`",
+         "mend the condition of rule `policy/p#r`: use `has` for what may be missing"),
+    ];
+    for (denial, code, rule, reason, remedy) in table {
+        assert_eq!(denial.code(), code);
+        assert_eq!(denial.rule(), rule.as_ref(), "{code}");
+        assert_eq!(denial.reason(), reason, "{code}");
+        assert_eq!(denial.remedy(), remedy, "{code}");
+    }
+}
+
+#[test]
+fn an_explanation_tells_every_grant_level_and_rule() {
+    let rules = policies(json!([
+        {"name": "effect", "outcome": "deny", "match": {"effects": ["read", "destructive"]}},
+        {"name": "environment", "outcome": "deny", "match": {"environments": ["production"]}},
+        {"name": "verb", "outcome": "deny", "match": {"verbs": ["http.*", "git.log"]}},
+        {"name": "resource", "outcome": "deny", "match": {"resources": ["repository/identity"]}},
+        {"name": "agent", "outcome": "deny", "match": {"agents": ["intern*"]}},
+        {"name": "nothing", "outcome": "deny", "match": {"verbs": []}},
+        {"name": "false", "outcome": "deny", "when": "taint"},
+        {"name": "permit", "outcome": "permit", "match": {"verbs": ["git.*"]}, "reason": "merges are fine"},
+        {"name": "ask", "outcome": "require_approval", "approvers": ["sre"]},
+    ]));
+    let chain = chain(Level::L3, &["*:*"]);
+    let merge = action(
+        "git.merge",
+        "repository/patient",
+        json!({}),
+        "staging",
+        Effect::Write,
+    );
+    let explained = explain(&chain, &merge, &context(), &rules);
+    assert_eq!(explained.outcome, "require_approval");
+    assert_eq!(explained.reason, "rule `policy/p#ask` requires approval");
+    assert_eq!(explained.remedy, "approval by sre, within 600 seconds");
+    let line = |line: &policy::Line| {
+        let matched = if line.matched { "yes" } else { "no" };
+        format!("{} {} {matched}: {}", line.step, line.subject, line.finding)
+    };
+    let lines: Vec<_> = explained.lines.iter().map(line).collect();
+    let expected = [
+        "grant toolset/all yes: agent:triage holds `*:*`",
+        "level L3 yes: does write actions that a rule permits",
+        "rule policy/p#agent no: agent is not one of intern*",
+        "rule policy/p#ask yes: require_approval",
+        "rule policy/p#effect no: effect is not one of read, destructive",
+        "rule policy/p#environment no: environment is not one of production",
+        "rule policy/p#false no: condition is false",
+        "rule policy/p#nothing no: its list of verbs is empty",
+        "rule policy/p#permit yes: permit: merges are fine",
+        "rule policy/p#resource no: resource is not one of repository/identity",
+        "rule policy/p#verb no: verb is not one of http.*, git.log",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_broken_rule_is_named_in_the_explanation_and_tells_no_argument() {
+    let rules = policies(json!([
+        {"name": "broken", "outcome": "permit", "when": "action.arguments[action.arguments.token] > action.arguments.token"},
+        {"name": "types", "outcome": "permit", "when": "action.arguments.token + 1 == 2"},
+    ]));
+    let arguments = json!({"token": "hunter2"});
+    let read = action(
+        "git.log",
+        "repository/patient",
+        arguments,
+        "staging",
+        Effect::Read,
+    );
+    let chain = common::chain(Level::L3, &["*:*"]);
+    let explained = explain(&chain, &read, &context(), &rules);
+    let all = format!("{explained:?}{}", told(&decide(&chain, read, &context(), &rules)));
+    assert!(
+        all.contains("cannot be evaluated, which denies: there is no such member"),
+        "{all}"
+    );
+    assert!(!all.contains("hunter2"), "{all}");
+}
