@@ -1,4 +1,5 @@
-//! An action: what an agent wants to do to the world, as policy weighs it.
+//! An action: what an agent wants to do to the world, as policy weighs it. Complete and checked once it
+//! exists; never changed afterwards, and never done here.
 
 use crate::canonical::{self, CanonicalError};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
-//! Capabilities and who holds them until when.
+//! Capabilities and who holds them until when. A grant lets a principal ask; it never permits by itself
+//! more than a read.
 
 use crate::{Action, Timestamp};
 

@@ -1,4 +1,5 @@
-//! Autonomy: how far a principal may go alone.
+//! Autonomy: how far a principal may go alone. A level only ever takes away: none permits what no rule
+//! does.
 
 use crate::Environment;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Who acts, and on whose behalf.
+//! Who acts, and on whose behalf. Nobody is authenticated here: whoever makes a chain vouches for it.
 
 use crate::{Autonomy, Grant};
 use serde::{Deserialize, Serialize};
