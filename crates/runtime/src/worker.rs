@@ -71,6 +71,8 @@ struct State {
     running: BTreeSet<String>,
     /// To be run again from a point of the monotonic clock on.
     later: BTreeMap<String, Duration>,
+    /// Being cancelled by somebody: what a stop cuts off there is theirs to end.
+    cancelling: BTreeSet<String>,
     /// What sessions started with.
     kits: BTreeMap<String, Kit>,
 }
@@ -164,6 +166,20 @@ impl Runtime {
     ) -> Result<SessionView, SessionError> {
         // Asked first, so that a session that is over is not stopped.
         self.gate.session(session)?.state.after(SessionEvent::Cancel)?;
+        self.state().cancelling.insert(session.to_owned());
+        let cancelled = self.cut(session, by, reason).await;
+        self.state().cancelling.remove(session);
+        let view = cancelled?;
+        self.tell(Finished {
+            session: view.clone(),
+            output: None,
+            partial: true,
+        });
+        Ok(view)
+    }
+
+    /// Stops, ends and, once nothing is in flight any more, lifts the stop.
+    async fn cut(&self, session: &str, by: &Principal, reason: &str) -> Result<SessionView, SessionError> {
         let scope = StopScope::Session(session.to_owned());
         self.gate.stop(by, scope.clone(), reason).await;
         let said = Some(reason.to_owned());
@@ -182,11 +198,6 @@ impl Runtime {
                 tracing::warn!(session, %error, "stop of a cancelled session not lifted");
             }
         }
-        self.tell(Finished {
-            session: view.clone(),
-            output: None,
-            partial: true,
-        });
         Ok(view)
     }
 

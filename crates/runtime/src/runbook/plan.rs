@@ -319,10 +319,11 @@ impl<'a> Plan<'a> {
                 "step `{key}` {how}: {}",
                 result.reason.as_deref().unwrap_or("no reason given")
             );
-            match step.on_error {
-                OnError::Continue => (),
-                OnError::Stop => self.ended = Some(End::Stopped(reason)),
-                OnError::Fail => self.ended = Some(End::Failed(reason)),
+            // A run that ends already ends for the first reason.
+            match (step.on_error, &self.ended) {
+                (OnError::Continue, _) | (_, Some(_)) => (),
+                (OnError::Stop, None) => self.ended = Some(End::Stopped(reason)),
+                (OnError::Fail, None) => self.ended = Some(End::Failed(reason)),
             }
         }
         self.results

@@ -379,6 +379,9 @@ impl Run<'_> {
 
     /// A stop covers it: nothing more happens in this session.
     async fn stopped(&mut self, reason: &str) -> Result<Stepped, SessionError> {
+        if self.runtime.state().cancelling.contains(&self.session.id) {
+            return Ok(Stepped::Leave(Left::Over));
+        }
         let output = self.plan.output(true).unwrap_or_default();
         match self
             .drive(SessionEvent::Cancel, Some(reason.to_owned()), output, true)

@@ -333,8 +333,12 @@ async fn bounds_put_off_or_end_a_session() {
         (get.runs(), world.gate.session(&id).unwrap().state),
         (2, Session::Running)
     );
-    clock.advance(Duration::from_secs(61));
-    world.runtime.wake();
+    let moves = |gate: &gate::Gate| {
+        clock.advance(Duration::from_secs(1));
+        world.runtime.wake();
+        (gate.session(&id).unwrap().state == Session::Completed).then_some(())
+    };
+    world.until("the minute to pass", moves).await;
     let view = world.reaches(&id, Session::Completed).await;
     assert_eq!(
         view.reason.as_deref(),

@@ -230,76 +230,60 @@ async fn bounded(
     Ok(more)
 }
 
+/// Settings that win over those of the repository: nothing that it names is run, nothing is fetched.
+const SETTINGS: [&str; 11] = [
+    "core.hooksPath=/dev/null",
+    "core.attributesFile=/dev/null",
+    "core.fsmonitor=false",
+    "core.pager=cat",
+    "core.quotePath=false",
+    "core.alternateRefsCommand=",
+    "diff.external=",
+    "protocol.allow=never",
+    "log.showSignature=false",
+    "submodule.recurse=false",
+    "gc.auto=0",
+];
+
+/// Variables, the only ones besides `PATH`.
+const VARIABLES: [(&str, &str); 8] = [
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("HOME", "/nonexistent"),
+    ("LC_ALL", "C"),
+    ("TZ", "UTC"),
+];
+
 fn hardened(path: &Path) -> Command {
     let mut command = Command::new("git");
-    let safe = {
-        let mut safe = OsString::from("safe.directory=");
-        safe.push(path);
-        safe
-    };
-    command.env_clear();
+    command.env_clear().envs(VARIABLES);
     if let Some(search) = std::env::var_os("PATH") {
         command.env("PATH", search);
     }
+    for setting in SETTINGS {
+        command.args(["-c", setting]);
+    }
+    let mut safe = OsString::from("safe.directory=");
+    safe.push(path);
+    command.arg("-c").arg(safe);
+    command.args([
+        "--no-optional-locks",
+        "--no-replace-objects",
+        "--literal-pathspecs",
+        "--no-pager",
+    ]);
+    // Named, so that git looks for no repository in the directories above.
+    let inner = path.join(".git");
+    let repository = if inner.exists() { inner } else { path.to_owned() };
+    command.arg("-C").arg(path).arg("--git-dir").arg(repository);
     command
-        .arg("-c")
-        .arg(safe)
-        .args([
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "protocol.allow=never",
-            "-c",
-            "core.fsmonitor=false",
-        ])
-        .args([
-            "-c",
-            "core.attributesFile=/dev/null",
-            "-c",
-            "diff.external=",
-            "-c",
-            "core.pager=cat",
-        ])
-        .args([
-            "-c",
-            "log.showSignature=false",
-            "-c",
-            "core.quotePath=false",
-            "-c",
-            "gc.auto=0",
-        ])
-        .args([
-            "-c",
-            "core.alternateRefsCommand=",
-            "-c",
-            "submodule.recurse=false",
-            "-c",
-            "color.ui=false",
-        ])
-        .args([
-            "--no-optional-locks",
-            "--no-replace-objects",
-            "--literal-pathspecs",
-            "--no-pager",
-            "-C",
-        ])
-        .arg(path)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_ATTR_NOSYSTEM", "1")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .env("HOME", "/nonexistent")
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    if let Some(parent) = path.parent() {
-        // A directory that is no repository must not make git look for one above it.
-        command.env("GIT_CEILING_DIRECTORIES", parent);
-    }
     command
 }
 
