@@ -46,82 +46,68 @@ struct Scanner<'l> {
 }
 
 impl<'l> Scanner<'l> {
+    /// The fields in the order in which [`crate::Entry::to_leaf`] writes them.
     fn entry(&mut self) -> Scan<Head<'l>> {
-        let (mut sequence, mut kind, mut log, mut required) = (0, "", "", 0);
-        self.object(|scanner, key| {
-            // Keys are strictly sorted, so none is counted twice.
-            required += u8::from(matches!(
-                key,
-                "actor" | "body" | "kind" | "log" | "sequence" | "timestamp" | "v"
-            ));
-            match key {
-                "actor" | "cause" | "correlation" | "session" => scanner.string().map(drop),
-                "body" => scanner.value(1),
-                "commitments" => scanner.commitments(),
-                "kind" => {
-                    kind = scanner.string()?;
-                    scanner.require(is_kind(kind), "kind is not `DOMAIN.EVENT` in lower case")
-                }
-                "log" => {
-                    log = scanner.string()?;
-                    scanner.require(
-                        !log.is_empty() && !log.contains('\\'),
-                        "name of the log is empty or odd",
-                    )
-                }
-                "projections" => scanner.projections(),
-                "sequence" => {
-                    let digits = scanner.number()?;
-                    sequence = digits.parse().map_err(|_| "sequence is not a count")?;
-                    Ok(())
-                }
-                "timestamp" => {
-                    let timestamp = scanner.string()?;
-                    scanner.require(
-                        is_timestamp(timestamp),
-                        "timestamp is not RFC 3339 in UTC with milliseconds",
-                    )
-                }
-                "v" => scanner.literal("1").map_err(|_| "format of the entry is not 1"),
-                _ => Err("unknown field"),
-            }
-        })?;
-        self.require(required == 7, "a field is missing")?;
+        self.literal("{\"actor\":")?;
+        self.string()?;
+        self.literal(",\"body\":")?;
+        self.value(1)?;
+        if self.has(",\"cause\":") {
+            self.string()?;
+        }
+        if self.has(",\"commitments\":") {
+            let members = self.array(Scanner::commitment)?;
+            self.require(members > 0, "no commitments, which are left out then")?;
+        }
+        if self.has(",\"correlation\":") {
+            self.string()?;
+        }
+        self.literal(",\"kind\":")?;
+        let kind = self.string()?;
+        self.require(is_kind(kind), "kind is not `DOMAIN.EVENT` in lower case")?;
+        self.literal(",\"log\":")?;
+        let log = self.string()?;
+        self.require(
+            !log.is_empty() && !log.contains('\\'),
+            "name of the log is empty or odd",
+        )?;
+        if self.has(",\"projections\":") {
+            let members = self.object(|scanner| scanner.string().map(drop))?;
+            self.require(members > 0, "no projections, which are left out then")?;
+        }
+        self.literal(",\"sequence\":")?;
+        let sequence = self.number()?.parse().map_err(|_| "sequence is not a count")?;
+        if self.has(",\"session\":") {
+            self.string()?;
+        }
+        self.literal(",\"timestamp\":")?;
+        let timestamp = self.string()?;
+        self.require(
+            is_timestamp(timestamp),
+            "timestamp is not RFC 3339 in UTC with milliseconds",
+        )?;
+        self.literal(",\"v\":1}")
+            .map_err(|_| "no format 1 of the entry at its end")?;
         self.require(self.at == self.bytes.len(), "text after the entry")?;
         Ok(Head { sequence, kind, log })
     }
 
-    fn commitments(&mut self) -> Scan<()> {
-        let members = self.array(|scanner| {
-            let mut hashed = false;
-            let members = scanner.object(|scanner, key| match key {
-                "hmac_sha256" => {
-                    let text = scanner.string()?;
-                    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-                    hashed = text.len() == 64 && text.bytes().all(lower_hex);
-                    Ok(())
-                }
-                "name" => scanner.string().map(drop),
-                _ => Err("unknown field"),
-            })?;
-            scanner.require(
-                members == 2 && hashed,
-                "commitment is not a name and 64 lower-case hexadecimal digits",
-            )
-        })?;
-        self.require(members > 0, "no commitments, which are left out then")
-    }
-
-    fn projections(&mut self) -> Scan<()> {
-        let members = self.object(|scanner, _| scanner.string().map(drop))?;
-        self.require(members > 0, "no projections, which are left out then")
+    fn commitment(&mut self) -> Scan<()> {
+        self.literal("{\"hmac_sha256\":")?;
+        let hash = self.string()?;
+        let lower_hex = |byte: u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte);
+        let hexadecimal = hash.len() == 64 && hash.bytes().fold(true, |all, byte| all & lower_hex(byte));
+        self.require(hexadecimal, "commitment is not 64 lower-case hexadecimal digits")?;
+        self.literal(",\"name\":")?;
+        self.string()?;
+        self.literal("}")
     }
 
     /// Any value, inside `depth` containers.
     fn value(&mut self, depth: usize) -> Scan<()> {
         match self.peek() {
             Some(b'{' | b'[') if depth >= canonical::DEPTH_MAX => Err("nested too deep"),
-            Some(b'{') => self.object(|scanner, _| scanner.value(depth + 1)).map(drop),
+            Some(b'{') => self.object(|scanner| scanner.value(depth + 1)).map(drop),
             Some(b'[') => self.array(|scanner| scanner.value(depth + 1)).map(drop),
             Some(b'"') => self.string().map(drop),
             Some(b't') => self.literal("true"),
@@ -132,19 +118,19 @@ impl<'l> Scanner<'l> {
     }
 
     /// Members sorted by the UTF-16 code units of their keys, none twice. How many there were.
-    fn object(&mut self, mut member: impl FnMut(&mut Self, &'l str) -> Scan<()>) -> Scan<usize> {
-        self.literal("{")?;
-        let mut previous: Option<&str> = None;
+    fn object(&mut self, mut member: impl FnMut(&mut Self) -> Scan<()>) -> Scan<usize> {
+        self.byte(b'{')?;
+        let mut previous: Option<Key> = None;
         let mut count = 0;
         while !self.take(b'}') {
             if count > 0 {
-                self.literal(",")?;
+                self.byte(b',')?;
             }
-            let key = self.string()?;
-            let sorted = previous.is_none_or(|previous| is_before(previous, key));
+            let key = Key::of(self.string()?);
+            let sorted = previous.is_none_or(|previous| previous.is_before(&key));
             self.require(sorted, "key that is out of order or not unique")?;
-            self.literal(":")?;
-            member(self, key)?;
+            self.byte(b':')?;
+            member(self)?;
             previous = Some(key);
             count += 1;
         }
@@ -152,11 +138,11 @@ impl<'l> Scanner<'l> {
     }
 
     fn array(&mut self, mut item: impl FnMut(&mut Self) -> Scan<()>) -> Scan<usize> {
-        self.literal("[")?;
+        self.byte(b'[')?;
         let mut count = 0;
         while !self.take(b']') {
             if count > 0 {
-                self.literal(",")?;
+                self.byte(b',')?;
             }
             item(self)?;
             count += 1;
@@ -166,7 +152,7 @@ impl<'l> Scanner<'l> {
 
     /// A string with no escape that could be shorter. What stands between its quotes, escapes and all.
     fn string(&mut self) -> Scan<&'l str> {
-        self.literal("\"")?;
+        self.byte(b'"')?;
         let start = self.at;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -212,14 +198,26 @@ impl<'l> Scanner<'l> {
         Ok(number)
     }
 
+    /// Whether `literal` comes next; passes it. Inlined, a comparison with a constant.
+    #[inline(always)]
+    fn has(&mut self, literal: &'static str) -> bool {
+        let there = self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(literal.as_bytes()));
+        self.at += if there { literal.len() } else { 0 };
+        there
+    }
+
+    #[inline(always)]
     fn literal(&mut self, literal: &'static str) -> Scan<()> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        self.require(
-            rest.starts_with(literal.as_bytes()),
-            "not what canonical JSON of an entry has",
-        )?;
-        self.at += literal.len();
-        Ok(())
+        let there = self.has(literal);
+        self.require(there, "not what canonical JSON of an entry has")
+    }
+
+    fn byte(&mut self, byte: u8) -> Scan<()> {
+        let there = self.take(byte);
+        self.require(there, "not what canonical JSON of an entry has")
     }
 
     fn peek(&self) -> Option<u8> {
@@ -237,14 +235,31 @@ impl<'l> Scanner<'l> {
     }
 }
 
-/// Whether `a` sorts before `b` by the UTF-16 code units of what they stand for.
-fn is_before(a: &str, b: &str) -> bool {
-    let plain = |key: &str| key.bytes().all(|byte| byte.is_ascii() && byte != b'\\');
-    if plain(a) && plain(b) {
-        return a < b;
+/// A key as it stands between its quotes.
+struct Key<'l> {
+    raw: &'l str,
+    /// Without escapes, and ASCII: as most are. Such keys sort by their bytes.
+    plain: bool,
+}
+
+impl<'l> Key<'l> {
+    fn of(raw: &'l str) -> Key<'l> {
+        // No short circuit: this way it takes a few instructions for a whole key.
+        let odd = |byte: u8| (byte >= 0x80) | (byte == b'\\');
+        Key {
+            raw,
+            plain: !raw.bytes().fold(false, |any, byte| any | odd(byte)),
+        }
     }
-    let unescaped = |key: &str| serde_json::from_str::<String>(&format!("\"{key}\"")).unwrap_or_default();
-    unescaped(a).encode_utf16().lt(unescaped(b).encode_utf16())
+    /// By the UTF-16 code units of what the keys stand for.
+    fn is_before(&self, next: &Key) -> bool {
+        if self.plain && next.plain {
+            return self.raw < next.raw;
+        }
+        let unescaped =
+            |key: &Key| serde_json::from_str::<String>(&format!("\"{}\"", key.raw)).unwrap_or_default();
+        unescaped(self).encode_utf16().lt(unescaped(next).encode_utf16())
+    }
 }
 
 fn is_canonical_number(number: &str) -> bool {

@@ -143,7 +143,7 @@ fn a_replay_names_the_first_entry_that_is_not_in_its_place() {
         ("altered",                leaf(2),            Some([0; 32]),              Err(Finding::Altered { sequence: 2 })),
         ("swapped",                leaf(3),            Some(leaf_hash(&leaf(3))),  Err(Finding::Misplaced { sequence: 2, claims: 3 })),
         ("of another log",         foreign,            None,                       Err(Finding::Foreign { sequence: 2, claims: "other.example".to_owned() })),
-        ("no entry",               b"{}".to_vec(),     None,                       Err(Finding::Unreadable { sequence: 2, reason: "not an entry: a field is missing at byte 2".to_owned() })),
+        ("no entry",               b"{}".to_vec(),     None,                       Err(Finding::Unreadable { sequence: 2, reason: "not an entry: not what canonical JSON of an entry has at byte 0".to_owned() })),
     ];
     for (name, third, recorded, expected) in table {
         let mut replay = Replay::new();

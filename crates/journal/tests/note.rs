@@ -56,11 +56,11 @@ fn notes() {
         ("another text",                             NOTE.replace("example m", "Example m"),     invalid()),
         ("a good and a bad signature by the key",    with(&[line, &line.replace("AlT", "AlU")]), invalid()),
         ("a signature too short",                    with(&["— example.com/foo Uw2QOgE="]),      invalid()),
-        ("as many signatures as allowed",            with(&vec![line; SIGNATURES_MAX]),          Ok(text)),
-        ("one signature more",                       with(&vec![line; SIGNATURES_MAX + 1]),      malformed("more than 100 signatures")),
+        ("as many signatures as allowed",            with(&[vec![other; SIGNATURES_MAX - 1], vec![line]].concat()), Ok(text)),
+        ("one signature more",                       with(&[other; SIGNATURES_MAX + 1]),         malformed("more than 100 signatures")),
         ("no blank line",                            "text\n".to_owned(),                        malformed("no blank line")),
-        ("no signature",                             "text\n\n".to_owned(),                      malformed("last line is not ended")),
-        ("an empty signature line",                  "text\n\n\n".to_owned(),                    malformed(odd_line)),
+        ("no signature",                             "text\n\n".to_owned(),                      malformed("no signature")),
+        ("an empty line after the signatures",        format!("{NOTE}\n"),                       malformed("no signature")),
         ("last line not ended",                      NOTE.trim_end().to_owned(),                 malformed("last line is not ended")),
         ("a hyphen for the dash",                    NOTE.replace('—', "-"),                     malformed(odd_line)),
         ("no name",                                  with(&["—  AAAAAAE="]),                     malformed("key name `` is empty or has a space or a plus")),
@@ -208,6 +208,8 @@ fn a_checkpoint_belongs_to_its_key() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn what_is_signed_opens(text in "[^\\x00-\\x1f]{0,40}(\n[^\\x00-\\x1f]{0,10}){0,5}", seed: [u8; 32]) {
         let signer = Signer::from_seed("log", &seed).unwrap();
