@@ -20,7 +20,7 @@ use world::World;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_nine_crash_loses_nothing_acknowledged_and_repeats_nothing() {
     let crashes: u32 = number("COFFERDAM_CRASHES").unwrap_or(10);
-    let seed = number("COFFERDAM_CRASH_SEED").unwrap_or(0xC0FF_EEDA);
+    let seed: u32 = number("COFFERDAM_CRASH_SEED").unwrap_or(0xC0FF_EEDA);
     let mut random = Random(u64::from(seed) | 1);
     let world = World::start().await;
     let mut platform = Platform::prepare(world.port());
