@@ -40,8 +40,11 @@ impl Gate {
     /// Reads who proposes and what is known about it. Refuses who cannot act, and a step that was
     /// admitted before.
     pub(crate) async fn see(&self, proposal: &Proposal) -> Result<Seen, Refusal> {
-        if self.doubts.any() {
-            self.settle_doubts().await?;
+        if self.doubts.any()
+            && let Err(error) = self.settle_doubts().await
+        {
+            // Nothing rests on it: a step in doubt counts as admitted until it is settled.
+            tracing::warn!(%error, "commits in doubt are not settled yet");
         }
         let not_acting = |why: &str| Refusal::NotActing(proposal.session.clone(), why.to_owned());
         if !(1..=STEP_BYTES_MAX).contains(&proposal.step.len()) || proposal.step.chars().any(char::is_control)

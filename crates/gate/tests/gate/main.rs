@@ -6,6 +6,7 @@ mod admit;
 mod approvals;
 mod calls;
 mod explain;
+mod faults;
 mod records;
 mod sources;
 mod stops;

@@ -9,10 +9,12 @@ use policy::{
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::{Keys, Options, Store, StoreError};
 use testkit::ManualClock;
+use testkit::faulty::{Disk, Loss};
 
 /// When every test begins: 2026-01-01T00:00:00Z.
 pub const START_MS: i64 = 1_767_225_600_000;
@@ -22,6 +24,8 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub directory: Arc<tempfile::TempDir>,
     authority: Mutex<Authority>,
+    /// Where the journal is, when it is not on a real disk.
+    pub disk: Option<Disk>,
 }
 
 /// Rules that the tests speak of: `git.propose` needs approval, `channel.post` is permitted, anything on
@@ -48,6 +52,14 @@ pub fn authority(rules: &Value, agents: &[(&str, AgentAuthority)]) -> Authority 
     }
 }
 
+/// An agent that acts and one that only reads.
+fn usual() -> Authority {
+    authority(
+        &rules(),
+        &[("triage", agent(Level::L3)), ("reader", agent(Level::L0))],
+    )
+}
+
 /// An agent that may read and propose everything but `ungranted.*`.
 pub fn agent(level: Level) -> AgentAuthority {
     let grant = |text: &str| Grant {
@@ -68,7 +80,7 @@ pub fn agent(level: Level) -> AgentAuthority {
     }
 }
 
-pub fn open_store(directory: &std::path::Path, clock: Arc<ManualClock>) -> Store {
+fn open_store(directory: &Path, clock: Arc<ManualClock>, disk: Option<&Disk>) -> Result<Store, StoreError> {
     Store::open(Options {
         directory: directory.join("data"),
         origin: "test.local/default".to_owned(),
@@ -76,67 +88,92 @@ pub fn open_store(directory: &std::path::Path, clock: Arc<ManualClock>) -> Store
         projections: gate::projections(),
         clock,
         checkpoints: None,
-        vfs: None,
+        vfs: disk.map(|disk| disk.vfs().to_owned()),
         synchronous: "FULL",
     })
-    .unwrap()
 }
 
 impl World {
     pub async fn new() -> World {
-        World::with(authority(
-            &rules(),
-            &[("triage", agent(Level::L3)), ("reader", agent(Level::L0))],
-        ))
-        .await
+        World::with(usual()).await
     }
 
     pub async fn with(authority: Authority) -> World {
-        let clock = ManualClock::new();
-        let directory = Arc::new(tempfile::tempdir().unwrap());
-        World::over(
-            open_store(directory.path(), clock.clone()),
-            clock,
-            directory,
+        World::open(
+            tempfile::tempdir().unwrap().into(),
+            ManualClock::new(),
             authority,
+            None,
         )
+        .unwrap()
     }
 
-    pub fn over(
-        store: Store,
-        clock: Arc<ManualClock>,
+    /// With the journal on `disk`; everything else is on the real one.
+    pub async fn on(disk: Disk) -> World {
+        World::open(
+            tempfile::tempdir().unwrap().into(),
+            ManualClock::new(),
+            usual(),
+            Some(disk),
+        )
+        .unwrap()
+    }
+
+    fn open(
         directory: Arc<tempfile::TempDir>,
+        clock: Arc<ManualClock>,
         authority: Authority,
-    ) -> World {
-        let gate = Gate::open(store).unwrap();
+        disk: Option<Disk>,
+    ) -> Result<World, StoreError> {
+        let gate = Gate::open(open_store(directory.path(), clock.clone(), disk.as_ref())?)?;
         gate.restore(authority.clone());
-        World {
+        Ok(World {
             gate,
             clock,
             directory,
             authority: Mutex::new(authority),
-        }
+            disk,
+        })
     }
 
     /// What the next start finds: everything is dropped and opened again.
     pub async fn reopened(self) -> World {
+        match self.gate.store().close().await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => panic!("{error}"),
+        }
         let World {
             gate,
             clock,
             directory,
             authority,
+            disk,
         } = self;
-        match gate.store().close().await {
-            Ok(()) | Err(StoreError::Closed) => {}
-            Err(error) => panic!("{error}"),
-        }
         drop(gate);
-        World::over(
-            open_store(directory.path(), clock.clone()),
+        World::open(directory, clock, authority.into_inner().unwrap(), disk).unwrap()
+    }
+
+    /// What the next start finds after the power was lost.
+    pub async fn after_power_loss(self) -> World {
+        let World {
+            gate,
             clock,
             directory,
+            authority,
+            disk,
+        } = self;
+        let disk = disk.unwrap();
+        disk.lose_power(Loss::Drop);
+        // Lets go of the directory; nothing reaches the disk any more.
+        drop(gate.store().close().await);
+        drop(gate);
+        World::open(
+            directory,
+            clock,
             authority.into_inner().unwrap(),
+            Some(disk.after_power_loss()),
         )
+        .unwrap()
     }
 
     pub fn advance(&self, ms: u64) {
@@ -197,7 +234,26 @@ impl World {
             .unwrap()
     }
 
-    /// Every entry's kind and body.
+    /// An approver; `None` when no token can be recorded.
+    pub async fn alice(&self) -> Option<Caller> {
+        let principal = Principal::person("alice");
+        let new = NewToken {
+            principal,
+            roles: vec![Role::Approver],
+            trigger: None,
+            expires: None,
+        };
+        let (_, secret) = self
+            .gate
+            .create_token(&Principal::service("cofferdam"), new)
+            .await
+            .ok()?;
+        self.gate
+            .identify(std::str::from_utf8(secret.expose()).unwrap())
+            .ok()
+    }
+
+    /// Every entry, in order.
     pub fn entries(&self) -> Vec<journal::Entry> {
         let read = self
             .gate
