@@ -15,7 +15,7 @@ use assay::redact;
 use policy::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use store::StoreError;
 
 /// Longest text of the outside in a leaf, in characters.
@@ -174,31 +174,24 @@ pub(crate) fn weigh(
     facts: &Facts,
     open: impl Fn(&str) -> Result<Vec<Record>, StoreError>,
 ) -> Result<Vec<Change>, StoreError> {
-    let target = target(trigger, facts, &open)?;
+    let Concerned { target, holders } = concerned(trigger, facts, open)?;
     let mut changes = Vec::new();
     if !facts.firing.is_empty() {
-        changes.push(match &target {
-            Some(record) => more_of(record, facts),
-            None => Change::Open,
-        });
-    }
-    let mut ended: BTreeMap<String, (Record, Vec<String>)> = BTreeMap::new();
-    for print in &facts.resolved {
-        for record in open(&fingerprint_key(trigger, print))? {
-            let known = target
+        changes.push(
+            target
                 .as_ref()
-                .is_some_and(|target| target.view.id == record.view.id);
-            if known && !facts.firing.is_empty() {
-                continue;
-            }
-            let entry = ended
-                .entry(record.view.id.clone())
-                .or_insert_with(|| (record, Vec::new()));
-            entry.1.push(print.clone());
-        }
+                .map_or(Change::Open, |record| more_of(record, facts)),
+        );
     }
-    for (incident, (record, resolved)) in ended {
-        let all = record.firing.iter().all(|print| resolved.contains(print));
+    for record in holders {
+        let resolved: BTreeSet<&String> = facts
+            .resolved
+            .iter()
+            .filter(|print| record.firing.contains(*print))
+            .collect();
+        let all = resolved.len() == record.firing.len();
+        let resolved: Vec<String> = resolved.into_iter().cloned().collect();
+        let incident = record.view.id;
         changes.push(if all {
             Change::Resolve { incident, resolved }
         } else {
@@ -211,6 +204,38 @@ pub(crate) fn weigh(
         });
     }
     Ok(changes)
+}
+
+/// The open incidents that a notification is about.
+pub(crate) struct Concerned {
+    /// What its firing alerts belong to, if it is there already.
+    pub target: Option<Record>,
+    /// Those, but for the target when something fires, that have alerts which ended.
+    pub holders: Vec<Record>,
+}
+
+/// Finds them. An alert that groups share may fire in several incidents; it is taken off those that are
+/// found on the way, and off the others when their own group tells that it ended.
+pub(crate) fn concerned(
+    trigger: &str,
+    facts: &Facts,
+    open: impl Fn(&str) -> Result<Vec<Record>, StoreError>,
+) -> Result<Concerned, StoreError> {
+    let target = target(trigger, facts, &open)?;
+    let mut found: Vec<Record> = target.iter().cloned().collect();
+    for print in &facts.resolved {
+        if !found.iter().any(|record| record.firing.contains(print)) {
+            found.extend(open(&fingerprint_key(trigger, print))?);
+        }
+    }
+    let fires = !facts.firing.is_empty();
+    let own = |record: &Record| target.as_ref().is_some_and(|target| target.entry == record.entry);
+    let ends = |record: &Record| facts.resolved.iter().any(|print| record.firing.contains(print));
+    found.retain(|record| ends(record) && !(fires && own(record)));
+    Ok(Concerned {
+        target,
+        holders: found,
+    })
 }
 
 /// What a notification in which something fires tells about an incident that is open.

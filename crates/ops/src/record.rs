@@ -339,7 +339,8 @@ pub(crate) fn record(value: Value) -> Result<Record, StoreError> {
     board::read(value).map_err(corrupt)
 }
 
-fn records(rows: Vec<store::Row>) -> Result<Vec<Record>, StoreError> {
+/// Rows as their type.
+pub(crate) fn records(rows: Vec<store::Row>) -> Result<Vec<Record>, StoreError> {
     rows.into_iter().map(|row| record(row.value)).collect()
 }
 

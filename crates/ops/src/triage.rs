@@ -295,22 +295,15 @@ impl Triage {
 
     /// What was done about the incidents that `facts` may end.
     fn resolutions(&self, trigger: &str, facts: &Facts) -> Result<BTreeMap<String, String>, StoreError> {
+        if facts.resolved.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let store = self.gate.store();
+        let find = |key: &str| record::records(store.read(|reader| reader.find(board::NAME, "open", key))?);
         let mut resolutions = BTreeMap::new();
-        for print in &facts.resolved {
-            let key = intake::fingerprint_key(trigger, print);
-            let rows = self
-                .gate
-                .store()
-                .read(|reader| reader.find(board::NAME, "open", &key))?;
-            for row in rows
-                .into_iter()
-                .filter(|row| !resolutions.contains_key(&row.key))
-                .collect::<Vec<_>>()
-            {
-                let record = record::record(row.value)?;
-                if let Some(text) = self.conclusions.resolution(&record)? {
-                    resolutions.insert(row.key, text);
-                }
+        for record in intake::concerned(trigger, facts, find)?.holders {
+            if let Some(text) = self.conclusions.resolution(&record)? {
+                resolutions.insert(record.view.id, text);
             }
         }
         Ok(resolutions)
