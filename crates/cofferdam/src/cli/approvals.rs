@@ -60,8 +60,12 @@ enum ApprovalsCommand {
 pub async fn run(approvals: &Approvals, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     match &approvals.command {
         ApprovalsCommand::List { limit } => {
-            let approvals = client.get("/api/v1/approvals", &[("limit", limit.to_string())]).await?;
-            screen.data(&approvals, |approvals, columns| rows(list(approvals, ""), columns))
+            let approvals = client
+                .get("/api/v1/approvals", &[("limit", limit.to_string())])
+                .await?;
+            screen.data(&approvals, |approvals, columns| {
+                rows(list(approvals, ""), columns)
+            })
         }
         ApprovalsCommand::Show { id } => {
             let approval = client.get(&path(id, ""), &[]).await?;
@@ -72,9 +76,19 @@ pub async fn run(approvals: &Approvals, client: &Client, screen: &mut Screen) ->
     }
 }
 
-async fn decide(id: &str, verdict: &str, reason: &str, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let approval = client.post(&path(id, verdict), &json!({ "reason": reason })).await?;
-    screen.data(&approval, |approval, columns| rows(std::slice::from_ref(approval), columns))
+async fn decide(
+    id: &str,
+    verdict: &str,
+    reason: &str,
+    client: &Client,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    let approval = client
+        .post(&path(id, verdict), &json!({ "reason": reason }))
+        .await?;
+    screen.data(&approval, |approval, columns| {
+        rows(std::slice::from_ref(approval), columns)
+    })
 }
 
 fn path(id: &str, rest: &str) -> String {
@@ -93,8 +107,21 @@ fn rows(approvals: &[Value], columns: usize) -> String {
             text(a, "decided_by").into(),
         ]
     };
-    let headers = ["ID", "STATE", "AGENT", "EFFECT", "ACTION", "EXPIRES", "DECIDED BY"];
-    table(columns, &headers, approvals.iter().map(row).collect(), "no approvals")
+    let headers = [
+        "ID",
+        "STATE",
+        "AGENT",
+        "EFFECT",
+        "ACTION",
+        "EXPIRES",
+        "DECIDED BY",
+    ];
+    table(
+        columns,
+        &headers,
+        approvals.iter().map(row).collect(),
+        "no approvals",
+    )
 }
 
 fn show(approval: &Value, columns: usize) -> String {
@@ -105,8 +132,14 @@ fn show(approval: &Value, columns: usize) -> String {
             ("state", word(text(approval, "state"))),
             ("agent", text(approval, "agent").into()),
             ("cause", text(approval, "cause").into()),
-            ("session", format!("{} step {}", text(approval, "session"), text(approval, "step")).into()),
-            ("action", format!("{} {}", text(approval, "verb"), text(approval, "resource")).into()),
+            (
+                "session",
+                format!("{} step {}", text(approval, "session"), text(approval, "step")).into(),
+            ),
+            (
+                "action",
+                format!("{} {}", text(approval, "verb"), text(approval, "resource")).into(),
+            ),
             ("effect", word(text(approval, "effect"))),
             ("environment", text(approval, "environment").into()),
             ("why it waits", text(approval, "reason").into()),
@@ -126,7 +159,10 @@ fn show(approval: &Value, columns: usize) -> String {
 /// Every argument of the action as it will run: short ones in a list, texts of several lines and
 /// diffs below, whole.
 pub(crate) fn exact_action(action: &Value) -> String {
-    let arguments = field(action, "arguments").as_object().cloned().unwrap_or_default();
+    let arguments = field(action, "arguments")
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     let mut short = Vec::new();
     let mut long = String::new();
     let mut concealed = 0;
@@ -137,13 +173,22 @@ pub(crate) fn exact_action(action: &Value) -> String {
         };
         concealed += hidden(name) + hidden(&shown);
         if shown.contains('\n') {
-            let body = if looks_like_a_diff(&shown) { diff(&shown) } else { marked(&shown) };
-            long.push_str(&format!("\n{}{body}\n", heading(name)));
+            let body = if looks_like_a_diff(&shown) {
+                diff(&shown)
+            } else {
+                marked(&shown)
+            };
+            long.push_str(&format!("\n{}{}\n", heading(name), body.trim_end_matches('\n')));
         } else {
             short.push((marked(name), marked(&shown)));
         }
     }
-    let indent = short.iter().map(|(name, _)| super::text::width(name)).max().unwrap_or(0) + 2;
+    let indent = short
+        .iter()
+        .map(|(name, _)| super::text::width(name))
+        .max()
+        .unwrap_or(0)
+        + 2;
     let mut out = heading("The exact action");
     for (name, value) in short {
         let gap = " ".repeat(indent - super::text::width(&name));
@@ -151,7 +196,9 @@ pub(crate) fn exact_action(action: &Value) -> String {
     }
     out.push_str(&long);
     if concealed > 0 {
-        let warning = format!("{concealed} characters in it are invisible or control the terminal; they are shown in reverse");
+        let warning = format!(
+            "{concealed} characters in it are invisible or control the terminal; they are shown in reverse"
+        );
         out.push_str(&format!("\n{}\n", warning.red().bold()));
     }
     out
@@ -184,7 +231,6 @@ diff --git a/x b/x
 @@ -1 +1 @@
 -a
 +b<U+202E>
-
 
 2 characters in it are invisible or control the terminal; they are shown in reverse
 "

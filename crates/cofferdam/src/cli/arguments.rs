@@ -33,7 +33,13 @@ Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 could not reach the server"
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// The server to talk to
-    #[arg(long, global = true, value_name = "URL", env = "COFFERDAM_SERVER", default_value = "http://127.0.0.1:7400")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "COFFERDAM_SERVER",
+        default_value = "http://127.0.0.1:7400"
+    )]
     pub server: String,
     /// The file that holds your token
     #[arg(
@@ -78,7 +84,6 @@ pub enum Color {
 
 /// Every command.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Command {
     /// Run the platform until Ctrl-C, which drains
     #[command(after_help = UP_HELP)]

@@ -22,7 +22,9 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,7 +45,11 @@ impl Client {
         let base = Url::parse(server)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| Failure::Misuse(format!("`{server}` is not a server; write it like http://127.0.0.1:7400")))?;
+            .ok_or_else(|| {
+                Failure::Misuse(format!(
+                    "`{server}` is not a server; write it like http://127.0.0.1:7400"
+                ))
+            })?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -52,7 +58,11 @@ impl Client {
             .build()
             .map_err(anyhow::Error::from)?;
         let token = token.trim_ascii().to_vec();
-        Ok(Client { http, base, token: secrets::Secret::new(token) })
+        Ok(Client {
+            http,
+            base,
+            token: secrets::Secret::new(token),
+        })
     }
 
     /// `GET`.
@@ -66,7 +76,12 @@ impl Client {
     }
 
     /// `POST` of JSON with a query.
-    pub async fn post_query(&self, path: &str, query: &[(&str, String)], body: &Value) -> Result<Value, Failure> {
+    pub async fn post_query(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: &Value,
+    ) -> Result<Value, Failure> {
         self.call(Method::POST, path, query, Some(body)).await
     }
 
@@ -76,8 +91,15 @@ impl Client {
     }
 
     /// A stream of server-sent events, which begins after event `after`.
-    pub async fn events(&self, path: &str, query: &[(&str, String)], after: Option<u64>) -> Result<Events, Failure> {
-        let mut request = self.request(Method::GET, path, query)?.header("accept", "text/event-stream");
+    pub async fn events(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        after: Option<u64>,
+    ) -> Result<Events, Failure> {
+        let mut request = self
+            .request(Method::GET, path, query)?
+            .header("accept", "text/event-stream");
         if let Some(after) = after {
             request = request.header("last-event-id", after.to_string());
         }
@@ -86,18 +108,28 @@ impl Client {
             return Ok(Events::new(response));
         }
         let status = response.status();
-        Err(refusal(status.as_u16(), &body_of(response).await.map_err(|e| self.unreachable(e))?))
+        Err(refusal(
+            status.as_u16(),
+            &body_of(response).await.map_err(|e| self.unreachable(e))?,
+        ))
     }
 
     /// `POST` of JSON that is answered by lines of JSON, as they come.
     pub async fn post_lines(&self, path: &str, body: &Value) -> Result<Lines, Failure> {
-        let response =
-            self.request(Method::POST, path, &[])?.json(body).send().await.map_err(|e| self.unreachable(e))?;
+        let response = self
+            .request(Method::POST, path, &[])?
+            .json(body)
+            .send()
+            .await
+            .map_err(|e| self.unreachable(e))?;
         if response.status().is_success() {
             return Ok(Lines::new(response));
         }
         let status = response.status();
-        Err(refusal(status.as_u16(), &body_of(response).await.map_err(|e| self.unreachable(e))?))
+        Err(refusal(
+            status.as_u16(),
+            &body_of(response).await.map_err(|e| self.unreachable(e))?,
+        ))
     }
 
     async fn call(
@@ -107,7 +139,9 @@ impl Client {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let mut request = self.request(method, path, query)?.timeout(Duration::from_secs(60));
+        let mut request = self
+            .request(method, path, query)?
+            .timeout(Duration::from_secs(60));
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -124,20 +158,36 @@ impl Client {
             .map_err(|e| Failure::Failed(format!("the server's answer to `{path}` is not JSON: {e}")))
     }
 
-    fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> Result<reqwest::RequestBuilder, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<reqwest::RequestBuilder, Failure> {
         let mut url = self.base.clone();
         url.set_path(path);
         if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query.iter().map(|(k, v)| (*k, v.as_str())));
+            url.query_pairs_mut()
+                .extend_pairs(query.iter().map(|(k, v)| (*k, v.as_str())));
         }
-        let mut header = reqwest::header::HeaderValue::from_bytes(&[b"Bearer ", self.token.expose()].concat())
-            .map_err(|_| Failure::Failed("the token file holds no token: it has characters that no token has".into()))?;
+        let mut header = reqwest::header::HeaderValue::from_bytes(
+            &[b"Bearer ", self.token.expose()].concat(),
+        )
+        .map_err(|_| {
+            Failure::Failed("the token file holds no token: it has characters that no token has".into())
+        })?;
         header.set_sensitive(true);
-        Ok(self.http.request(method, url).header(reqwest::header::AUTHORIZATION, header))
+        Ok(self
+            .http
+            .request(method, url)
+            .header(reqwest::header::AUTHORIZATION, header))
     }
 
     fn unreachable(&self, source: reqwest::Error) -> Failure {
-        Failure::Unreachable { server: self.base.as_str().trim_end_matches('/').to_owned(), source: source.without_url() }
+        Failure::Unreachable {
+            server: self.base.as_str().trim_end_matches('/').to_owned(),
+            source: source.without_url(),
+        }
     }
 }
 
@@ -170,7 +220,11 @@ async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Er
 fn refusal(status: u16, body: &[u8]) -> Failure {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     let title = match value::raw(&problem, "title") {
-        "" => http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("refused").to_owned(),
+        "" => http::StatusCode::from_u16(status)
+            .ok()
+            .and_then(|s| s.canonical_reason())
+            .unwrap_or("refused")
+            .to_owned(),
         title => title.to_owned(),
     };
     let detail = match (value::raw(&problem, "detail"), value::raw(&problem, "place")) {
@@ -178,7 +232,11 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
         (detail, "") => detail.to_owned(),
         (detail, place) => format!("{detail} (at `{place}`)"),
     };
-    Failure::Refused { status, title, detail }
+    Failure::Refused {
+        status,
+        title,
+        detail,
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +253,12 @@ mod tests {
                 "Bad request: expected a string (at `/alerts/0`)",
             ),
             ("no body", 503, "", "Service Unavailable: the server answered 503"),
-            ("a body that is no JSON", 404, "<html>", "Not Found: the server answered 404"),
+            (
+                "a body that is no JSON",
+                404,
+                "<html>",
+                "Not Found: the server answered 404",
+            ),
         ];
         for (name, status, body, expected) in table {
             assert_eq!(refusal(status, body.as_bytes()).to_string(), expected, "{name}");
@@ -211,7 +274,10 @@ mod tests {
     #[test]
     fn servers_are_urls() {
         for bad in ["", "127.0.0.1:7400", "ftp://x", "http://"] {
-            assert!(matches!(Client::new(bad, Vec::new()), Err(Failure::Misuse(_))), "{bad}");
+            assert!(
+                matches!(Client::new(bad, Vec::new()), Err(Failure::Misuse(_))),
+                "{bad}"
+            );
         }
     }
 }

@@ -75,7 +75,9 @@ pub fn validate(validate: &Validate, screen: &mut Screen) -> Result<(), Failure>
     match crate::config::validate(&validate.path) {
         Ok(found) => {
             let value = json!({"valid": true, "found": found});
-            screen.data(&value, |value, _| format!("{} {}", "✓".green(), text(value, "found")))
+            screen.data(&value, |value, _| {
+                format!("{} {}", "✓".green(), text(value, "found"))
+            })
         }
         Err(problems) => {
             screen.tell(super::text::block(&problems).trim_end());
@@ -87,7 +89,9 @@ pub fn validate(validate: &Validate, screen: &mut Screen) -> Result<(), Failure>
 /// Installs documents.
 pub async fn apply(apply: &Apply, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let documents = read(&apply.file, screen)?;
-    let answer = client.post("/api/v1/documents", &json!({ "documents": documents })).await?;
+    let answer = client
+        .post("/api/v1/documents", &json!({ "documents": documents }))
+        .await?;
     screen.data(&answer, changes)
 }
 
@@ -95,7 +99,9 @@ pub async fn apply(apply: &Apply, client: &Client, screen: &mut Screen) -> Resul
 pub async fn diff(diff: &Diff, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let documents = read(&diff.file, screen)?;
     let query = [("dry_run", "true".to_owned())];
-    let answer = client.post_query("/api/v1/documents", &query, &json!({ "documents": documents })).await?;
+    let answer = client
+        .post_query("/api/v1/documents", &query, &json!({ "documents": documents }))
+        .await?;
     screen.data(&answer, changes)
 }
 
@@ -105,18 +111,24 @@ pub async fn get(get: &Get, client: &Client, screen: &mut Screen) -> Result<(), 
     match &get.name {
         Some(name) => {
             let document = client.get(&path(kind, name), &[]).await?;
-            screen.data(&document, |document, columns| row_table(std::slice::from_ref(document), columns))
+            screen.data(&document, |document, columns| {
+                row_table(std::slice::from_ref(document), columns)
+            })
         }
         None => {
             let documents = client.get(&format!("/api/v1/documents/{kind}"), &[]).await?;
-            screen.data(&documents, |documents, columns| row_table(list(documents, ""), columns))
+            screen.data(&documents, |documents, columns| {
+                row_table(list(documents, ""), columns)
+            })
         }
     }
 }
 
 /// Shows one document in full.
 pub async fn describe(describe: &Describe, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let document = client.get(&path(kind(&describe.kind)?, &describe.name), &[]).await?;
+    let document = client
+        .get(&path(kind(&describe.kind)?, &describe.name), &[])
+        .await?;
     screen.data(&document, |document, columns| {
         let head = fields(
             columns,
@@ -138,7 +150,13 @@ pub async fn describe(describe: &Describe, client: &Client, screen: &mut Screen)
 pub async fn delete(delete: &Delete, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let kind = kind(&delete.kind)?;
     let answer = client.delete(&path(kind, &delete.name), None).await?;
-    screen.data(&answer, |_, _| format!("{} {kind} {}", "deleted".red(), super::text::visible(&delete.name)))
+    screen.data(&answer, |_, _| {
+        format!(
+            "{} {kind} {}",
+            "deleted".red(),
+            super::text::visible(&delete.name)
+        )
+    })
 }
 
 /// Reads and checks documents here, so that errors can point into the files.
@@ -159,7 +177,8 @@ fn path(kind: &str, name: &str) -> String {
 /// The kind as documents write it.
 fn kind(text: &str) -> Result<&'static str, Failure> {
     let known = || Kind::ALL.map(Kind::as_str).join(", ");
-    let kind = Kind::parse(text).ok_or_else(|| Failure::Misuse(format!("`{text}` is no kind; there are {}", known())))?;
+    let kind = Kind::parse(text)
+        .ok_or_else(|| Failure::Misuse(format!("`{text}` is no kind; there are {}", known())))?;
     Ok(kind.as_str())
 }
 
@@ -181,7 +200,12 @@ fn row_table(documents: &[Value], columns: usize) -> String {
         ]
     };
     let headers = ["KIND", "NAME", "OWNER", "GENERATION", "UPDATED"];
-    table(columns, &headers, documents.iter().map(row).collect(), "no documents of this kind")
+    table(
+        columns,
+        &headers,
+        documents.iter().map(row).collect(),
+        "no documents of this kind",
+    )
 }
 
 /// `+ Agent triage`, one line a change, with its diff when there is one.
@@ -201,7 +225,10 @@ fn changes(answer: &Value, _: usize) -> String {
         });
         if text(change, "change") == "updated" {
             let lines = |side| yaml(field(change, side)).unwrap_or_default();
-            out.push_str(&super::text::diff(&super::text::changed_lines(&lines("before"), &lines("after"))));
+            out.push_str(&super::text::diff(&super::text::changed_lines(
+                &lines("before"),
+                &lines("after"),
+            )));
         }
     }
     out

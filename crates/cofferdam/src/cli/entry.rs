@@ -12,14 +12,22 @@ use serde_json::Value;
 #[must_use]
 pub fn line(entry: &Value, columns: usize) -> String {
     let sequence = format!("{:>6}", number(entry, "sequence"));
-    let time = format!("{:<8}", time_of_day(field(entry, "timestamp").as_str().unwrap_or_default()));
+    let time = format!(
+        "{:<8}",
+        time_of_day(field(entry, "timestamp").as_str().unwrap_or_default())
+    );
     let kind = text(entry, "kind");
     let kind_shown = format!("{kind:<19}");
     let actor = format!("{:<16}", text(entry, "actor"));
     let room = columns.saturating_sub(6 + 2 + 8 + 2 + 19 + 2 + 16 + 2).max(20);
     let what = cut(&what(entry), room);
     let kind_shown = painted(&kind_shown, look_of(kind.rsplit('.').next().unwrap_or_default()));
-    format!("{}  {}  {kind_shown}  {}  {what}", sequence.dimmed(), time.dimmed(), actor.dimmed())
+    format!(
+        "{}  {}  {kind_shown}  {}  {what}",
+        sequence.dimmed(),
+        time.dimmed(),
+        actor.dimmed()
+    )
 }
 
 /// What an entry says, in words, as one safe line.
@@ -31,18 +39,32 @@ pub fn what(entry: &Value) -> String {
         "action.permitted" => vec![effect_and_target(body), because(body)],
         "action.denied" => vec![effect_and_target(body), because(body)],
         "action.denied_again" => {
-            vec![format!("{} more times like entry {}", text(body, "count"), text(body, "of"))]
+            vec![format!(
+                "{} more times like entry {}",
+                text(body, "count"),
+                text(body, "of")
+            )]
         }
         "action.settled" => vec![text(body, "step"), text(body, "outcome"), text(body, "summary")],
         "action.resolved" => vec![text(body, "step"), text(body, "resolution"), text(body, "reason")],
         "approval.requested" => vec![text(body, "approval"), effect_and_target(body), because(body)],
         "config.applied" | "config.deleted" => {
-            vec![format!("{} {} (generation {})", text(body, "kind"), text(body, "name"), text(body, "generation"))]
+            vec![format!(
+                "{} {} (generation {})",
+                text(body, "kind"),
+                text(body, "name"),
+                text(body, "generation")
+            )]
         }
         "stop.raised" | "stop.lifted" => vec![text(body, "scope"), text(body, "reason")],
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         _ if kind.starts_with("session.") => {
-            vec![text(entry, "session"), text(body, "agent"), text(body, "title"), text(body, "reason")]
+            vec![
+                text(entry, "session"),
+                text(body, "agent"),
+                text(body, "title"),
+                text(body, "reason"),
+            ]
         }
         _ if kind.starts_with("incident.") => vec![
             text(entry, "correlation"),
@@ -51,7 +73,11 @@ pub fn what(entry: &Value) -> String {
         ],
         _ => vec![brief(body)],
     };
-    words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" · ")
+    words
+        .into_iter()
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join(" · ")
 }
 
 /// `read git.log repository/shop`.
@@ -72,14 +98,25 @@ fn because(body: &Value) -> String {
 }
 
 fn first(body: &Value, names: &[&str]) -> String {
-    names.iter().map(|name| text(body, name)).find(|t| !t.is_empty()).unwrap_or_default()
+    names
+        .iter()
+        .map(|name| text(body, name))
+        .find(|t| !t.is_empty())
+        .unwrap_or_default()
 }
 
 /// `key=value` of what is short, for kinds that nobody described here.
 fn brief(body: &Value) -> String {
-    let Some(fields) = body.as_object() else { return String::new() };
-    let words = fields.iter().filter(|(_, v)| !v.is_object() && !v.is_array() && !v.is_null());
-    words.map(|(k, v)| format!("{}={}", super::text::visible(k), super::value::shown(v))).collect::<Vec<_>>().join(" ")
+    let Some(fields) = body.as_object() else {
+        return String::new();
+    };
+    let words = fields
+        .iter()
+        .filter(|(_, v)| !v.is_object() && !v.is_array() && !v.is_null());
+    words
+        .map(|(k, v)| format!("{}={}", super::text::visible(k), super::value::shown(v)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -107,7 +144,11 @@ mod tests {
                 json!({"kind": "session.created", "session": "ses-3", "body": {"agent": "triage", "title": "High\u{1b}"}}),
                 "ses-3 · triage · High␛",
             ),
-            ("an unknown kind", json!({"kind": "x.y", "body": {"a": 1, "b": {"c": 2}}}), "a=1"),
+            (
+                "an unknown kind",
+                json!({"kind": "x.y", "body": {"a": 1, "b": {"c": 2}}}),
+                "a=1",
+            ),
             ("no body at all", json!({"kind": "x.y"}), ""),
         ];
         for (name, entry, expected) in table {

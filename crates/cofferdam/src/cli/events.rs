@@ -31,7 +31,10 @@ impl Events {
     /// Of a response whose status was looked at.
     #[must_use]
     pub fn new(response: reqwest::Response) -> Events {
-        Events { response, parser: Parser::default() }
+        Events {
+            response,
+            parser: Parser::default(),
+        }
     }
 
     /// The next event; `None` when the server ended the stream.
@@ -60,7 +63,10 @@ impl Lines {
     /// Of a response whose status was looked at.
     #[must_use]
     pub fn new(response: reqwest::Response) -> Lines {
-        Lines { response, rest: Vec::new() }
+        Lines {
+            response,
+            rest: Vec::new(),
+        }
     }
 
     /// The next line; null when it is no JSON, `None` when the server ended the answer.
@@ -72,7 +78,11 @@ impl Lines {
             }
             match self.response.chunk().await {
                 Ok(Some(chunk)) if self.rest.len() < EVENT_BYTES_MAX => self.rest.extend_from_slice(&chunk),
-                Ok(Some(_)) => return Err(Failure::Failed("a line of the server's answer is too long".into())),
+                Ok(Some(_)) => {
+                    return Err(Failure::Failed(
+                        "a line of the server's answer is too long".into(),
+                    ));
+                }
                 Ok(None) => return Ok(None),
                 Err(source) => return Err(lost(&self.response, source)),
             }
@@ -82,7 +92,10 @@ impl Lines {
 
 fn lost(response: &reqwest::Response, source: reqwest::Error) -> Failure {
     let server = response.url().origin().ascii_serialization();
-    Failure::Unreachable { server, source: source.without_url() }
+    Failure::Unreachable {
+        server,
+        source: source.without_url(),
+    }
 }
 
 /// The parser of the stream's lines.
@@ -114,8 +127,16 @@ impl Parser {
             let data = std::mem::take(&mut self.data);
             let name = std::mem::take(&mut self.name);
             if !data.is_empty() || !name.is_empty() {
-                let name = if name.is_empty() { "message".to_owned() } else { name };
-                self.ready.push_back(Event { id: self.id, name, data: serde_json::from_str(&data).unwrap_or_default() });
+                let name = if name.is_empty() {
+                    "message".to_owned()
+                } else {
+                    name
+                };
+                self.ready.push_back(Event {
+                    id: self.id,
+                    name,
+                    data: serde_json::from_str(&data).unwrap_or_default(),
+                });
             }
             return;
         }
@@ -140,6 +161,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    type Seen<'s> = (Option<u64>, &'s str, Value);
+
     fn read(chunks: &[&str]) -> Vec<(Option<u64>, String, Value)> {
         let mut parser = Parser::default();
         for chunk in chunks {
@@ -150,15 +173,34 @@ mod tests {
 
     #[test]
     fn streams_become_events() {
-        let table: [(&str, &[&str], Vec<(Option<u64>, &str, Value)>); 5] = [
-            ("one event", &["id: 7\nevent: entry\ndata: {\"a\":1}\n\n"], vec![(Some(7), "entry", json!({"a": 1}))]),
-            ("cut anywhere", &["id: 7\nda", "ta: 1", "\n\r\n"], vec![(Some(7), "message", json!(1))]),
+        let table: [(&str, &[&str], Vec<Seen<'_>>); 5] = [
+            (
+                "one event",
+                &["id: 7\nevent: entry\ndata: {\"a\":1}\n\n"],
+                vec![(Some(7), "entry", json!({"a": 1}))],
+            ),
+            (
+                "cut anywhere",
+                &["id: 7\nda", "ta: 1", "\n\r\n"],
+                vec![(Some(7), "message", json!(1))],
+            ),
             ("comments are nothing", &[": keep-alive\n\n"], vec![]),
-            ("data over lines", &["data: [1,\ndata: 2]\n\n"], vec![(None, "message", json!([1, 2]))]),
-            ("no JSON is null", &["data: x\n\n"], vec![(None, "message", Value::Null)]),
+            (
+                "data over lines",
+                &["data: [1,\ndata: 2]\n\n"],
+                vec![(None, "message", json!([1, 2]))],
+            ),
+            (
+                "no JSON is null",
+                &["data: x\n\n"],
+                vec![(None, "message", Value::Null)],
+            ),
         ];
         for (name, chunks, expected) in table {
-            let expected: Vec<_> = expected.into_iter().map(|(i, n, d)| (i, n.to_owned(), d)).collect();
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(i, n, d)| (i, n.to_owned(), d))
+                .collect();
             assert_eq!(read(chunks), expected, "{name}");
         }
     }

@@ -55,7 +55,10 @@ fn request(explain: &Explain) -> Result<Value, Failure> {
         let (key, value) = argument
             .split_once('=')
             .ok_or_else(|| Failure::Misuse(format!("`--arg {argument}` is no argument; write KEY=VALUE")))?;
-        arguments.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
+        arguments.insert(
+            key.to_owned(),
+            serde_json::from_str(value).unwrap_or_else(|_| json!(value)),
+        );
     }
     Ok(json!({
         "agent": explain.agent, "verb": verb, "resource": resource, "environment": explain.env,
@@ -66,12 +69,22 @@ fn request(explain: &Explain) -> Result<Value, Failure> {
 fn show(answer: &Value, columns: usize) -> String {
     let columns = columns.min(120);
     let lines = list(answer, "lines");
-    let width = |name: &str| lines.iter().map(|l| super::text::width(&text(l, name))).max().unwrap_or(0);
+    let width = |name: &str| {
+        lines
+            .iter()
+            .map(|l| super::text::width(&text(l, name)))
+            .max()
+            .unwrap_or(0)
+    };
     let (step, subject) = (width("step"), width("subject").min(columns / 2));
     let mut out = String::new();
     for line in lines {
         let matched = field(line, "matched").as_bool() == Some(true);
-        let mark = if matched { "●".bold().to_string() } else { "○".dimmed().to_string() };
+        let mark = if matched {
+            "●".bold().to_string()
+        } else {
+            "○".dimmed().to_string()
+        };
         let room = columns.saturating_sub(2 + step + 2 + subject + 2).max(20);
         for (row, finding) in fold(&text(line, "finding"), room).into_iter().enumerate() {
             let (mark, name, about) = match row {
@@ -80,14 +93,26 @@ fn show(answer: &Value, columns: usize) -> String {
             };
             let name = format!("{name:step$}");
             let about = format!("{about:subject$}");
-            let finding = if matched { finding } else { finding.dimmed().to_string() };
+            let finding = if matched {
+                finding
+            } else {
+                finding.dimmed().to_string()
+            };
             out.push_str(&format!("{mark} {}  {about}  {finding}\n", name.dimmed()));
         }
     }
     let outcome = text(answer, "outcome");
-    out.push_str(&format!("\n{}  {}\n", painted(&outcome.bold().to_string(), look_of(&outcome)), text(answer, "reason")));
+    out.push_str(&format!(
+        "\n{}  {}\n",
+        painted(&outcome.bold().to_string(), look_of(&outcome)),
+        text(answer, "reason")
+    ));
     for assumed in list(answer, "assumed") {
-        out.push_str(&format!("{} {}\n", "assumed:".dimmed(), super::value::shown(assumed)));
+        out.push_str(&format!(
+            "{} {}\n",
+            "assumed:".dimmed(),
+            super::value::shown(assumed)
+        ));
     }
     let remedy = text(answer, "remedy");
     if !remedy.is_empty() {
@@ -113,11 +138,24 @@ mod tests {
 
     #[test]
     fn requests() {
-        let made = request(&explain("git.log:repository/x", &["n=3", "path=a=b", "deep={\"k\":[1]}"])).unwrap();
-        assert_eq!(made["arguments"], json!({"n": 3, "path": "a=b", "deep": {"k": [1]}}));
-        assert_eq!((made["verb"].as_str(), made["resource"].as_str()), (Some("git.log"), Some("repository/x")));
+        let made = request(&explain(
+            "git.log:repository/x",
+            &["n=3", "path=a=b", "deep={\"k\":[1]}"],
+        ))
+        .unwrap();
+        assert_eq!(
+            made["arguments"],
+            json!({"n": 3, "path": "a=b", "deep": {"k": [1]}})
+        );
+        assert_eq!(
+            (made["verb"].as_str(), made["resource"].as_str()),
+            (Some("git.log"), Some("repository/x"))
+        );
         for (action, argument) in [("git.log", "a=1"), (":x", "a=1"), ("a:b", "novalue")] {
-            assert!(matches!(request(&explain(action, &[argument])), Err(Failure::Misuse(_))), "{action} {argument}");
+            assert!(
+                matches!(request(&explain(action, &[argument])), Err(Failure::Misuse(_))),
+                "{action} {argument}"
+            );
         }
     }
 

@@ -47,7 +47,9 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Closed => ExitCode::SUCCESS,
-            Failure::Refused { .. } | Failure::Failed(_) | Failure::Told | Failure::Other(_) => ExitCode::from(1),
+            Failure::Refused { .. } | Failure::Failed(_) | Failure::Told | Failure::Other(_) => {
+                ExitCode::from(1)
+            }
             Failure::Misuse(_) => ExitCode::from(2),
             Failure::Unreachable { .. } => ExitCode::from(3),
         }
@@ -87,10 +89,25 @@ mod tests {
         let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let table = [
-            ("a closed pipe is a quiet success", Failure::from(broken), ExitCode::SUCCESS, 0),
-            ("another error of writing fails", Failure::from(denied), ExitCode::from(1), 1),
+            (
+                "a closed pipe is a quiet success",
+                Failure::from(broken),
+                ExitCode::SUCCESS,
+                0,
+            ),
+            (
+                "another error of writing fails",
+                Failure::from(denied),
+                ExitCode::from(1),
+                1,
+            ),
             ("misuse", Failure::Misuse("no".into()), ExitCode::from(2), 1),
-            ("what was told is not told twice", Failure::Told, ExitCode::from(1), 0),
+            (
+                "what was told is not told twice",
+                Failure::Told,
+                ExitCode::from(1),
+                0,
+            ),
         ];
         for (name, failure, code, messages) in table {
             assert_eq!(failure.exit_code(), code, "{name}");

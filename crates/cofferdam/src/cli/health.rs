@@ -28,22 +28,37 @@ pub async fn run(health: &Health, client: &Client, screen: &mut Screen) -> Resul
             last = Some(seen);
         }
         if !health.watch {
-            return if text(&answer, "status") == "healthy" { Ok(()) } else { Err(Failure::Told) };
+            return if text(&answer, "status") == "healthy" {
+                Ok(())
+            } else {
+                Err(Failure::Told)
+            };
         }
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     }
 }
 
 fn states(answer: &Value) -> Vec<(String, String)> {
-    list(answer, "parts").iter().map(|part| (text(part, "name"), text(part, "status"))).collect()
+    list(answer, "parts")
+        .iter()
+        .map(|part| (text(part, "name"), text(part, "status")))
+        .collect()
 }
 
 fn show(answer: &Value, columns: usize) -> String {
     let row = |part: &Value| {
-        vec![cell(text(part, "name"), Look::Bold), word(text(part, "status")), text(part, "detail").into()]
+        vec![
+            cell(text(part, "name"), Look::Bold),
+            word(text(part, "status")),
+            text(part, "detail").into(),
+        ]
     };
     let rows = list(answer, "parts").iter().map(row).collect();
     let overall = text(answer, "status");
     let overall = super::table::painted(&overall, super::table::look_of(&overall));
-    format!("{}\n{}", overall.bold(), table(columns, &["PART", "STATUS", "DETAIL"], rows, "no parts reported"))
+    format!(
+        "{}\n{}",
+        overall.bold(),
+        table(columns, &["PART", "STATUS", "DETAIL"], rows, "no parts reported")
+    )
 }

@@ -4,7 +4,7 @@ use super::client::{Client, segment};
 use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Look, cell, fields, heading, table, word};
-use super::text::fold;
+use super::text::{fold, short_hashes};
 use super::value::{field, list, text, time};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
@@ -36,11 +36,17 @@ enum IncidentsCommand {
 pub async fn run(incidents: &Incidents, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     match &incidents.command {
         IncidentsCommand::List { limit } => {
-            let incidents = client.get("/api/v1/incidents", &[("limit", limit.to_string())]).await?;
-            screen.data(&incidents, |incidents, columns| rows(list(incidents, ""), columns))
+            let incidents = client
+                .get("/api/v1/incidents", &[("limit", limit.to_string())])
+                .await?;
+            screen.data(&incidents, |incidents, columns| {
+                rows(list(incidents, ""), columns)
+            })
         }
         IncidentsCommand::Show { id } => {
-            let incident = client.get(&format!("/api/v1/incidents/{}", segment(id)), &[]).await?;
+            let incident = client
+                .get(&format!("/api/v1/incidents/{}", segment(id)), &[])
+                .await?;
             screen.data(&incident, show)
         }
     }
@@ -57,7 +63,12 @@ fn rows(incidents: &[Value], columns: usize) -> String {
         ]
     };
     let headers = ["ID", "SEVERITY", "STATUS", "OPENED", "TITLE"];
-    table(columns, &headers, incidents.iter().map(row).collect(), "no incidents")
+    table(
+        columns,
+        &headers,
+        incidents.iter().map(row).collect(),
+        "no incidents",
+    )
 }
 
 fn show(incident: &Value, columns: usize) -> String {
@@ -91,7 +102,10 @@ pub(crate) fn summary(summary: &Value, columns: usize) -> String {
         out.push_str(&format!("{}\n", line.bold()));
     }
     if field(summary, "partial").as_bool() == Some(true) {
-        out.push_str(&format!("{}\n", "partial: the time box ran out, or the run stopped early".yellow()));
+        out.push_str(&format!(
+            "{}\n",
+            "partial: the time box ran out, or the run stopped early".yellow()
+        ));
     }
     let section = |out: &mut String, title: &str, items: Vec<(String, String)>| {
         if !items.is_empty() {
@@ -102,16 +116,31 @@ pub(crate) fn summary(summary: &Value, columns: usize) -> String {
             }
         }
     };
-    let observations = list(summary, "observations").iter().map(|o| (text(o, "text"), text(o, "entry")));
+    let observations = list(summary, "observations")
+        .iter()
+        .map(|o| (text(o, "text"), text(o, "entry")));
     section(&mut out, "What was seen", observations.collect());
-    section(&mut out, "What changed before", list(summary, "changes").iter().map(change).collect());
+    section(
+        &mut out,
+        "What changed before",
+        list(summary, "changes").iter().map(change).collect(),
+    );
     let similar = list(summary, "similar_incidents").iter().map(|s| {
-        let resolution = text(s, "resolution");
-        let resolution = if resolution.is_empty() { String::new() } else { format!(" → {resolution}") };
-        (format!("{} {}{resolution}", text(s, "id"), text(s, "title")), text(s, "entry"))
+        let resolution = short_hashes(&text(s, "resolution"));
+        let resolution = if resolution.is_empty() {
+            String::new()
+        } else {
+            format!(" → {resolution}")
+        };
+        (
+            format!("{} {}{resolution}", text(s, "id"), text(s, "title")),
+            text(s, "entry"),
+        )
     });
     section(&mut out, "What was like it", similar.collect());
-    let actions = list(summary, "suggested_actions").iter().map(|a| (super::value::shown(a), String::new()));
+    let actions = list(summary, "suggested_actions")
+        .iter()
+        .map(|a| (super::value::shown(a), String::new()));
     section(&mut out, "What to do", actions.collect());
     out
 }
@@ -123,7 +152,11 @@ fn change(change: &Value) -> (String, String) {
         0.. => format!("{} before", span(before)),
         _ => format!("{} after", span(-before)),
     };
-    let line = format!("{commit} {} by {}, {when} the onset", text(change, "title"), text(change, "author"));
+    let line = format!(
+        "{commit} {} by {}, {when} the onset",
+        text(change, "title"),
+        text(change, "author")
+    );
     (line, text(change, "entry"))
 }
 
@@ -138,14 +171,22 @@ pub(crate) fn span(seconds: i64) -> String {
 }
 
 fn bullet(item: &str, entry: &str, columns: usize) -> String {
-    let cited = if entry.is_empty() { String::new() } else { format!("[{entry}]") };
+    let cited = if entry.is_empty() {
+        String::new()
+    } else {
+        format!("[{entry}]")
+    };
     let room = columns.saturating_sub(4 + cited.len());
     let lines = fold(item, room);
     let mut out = String::new();
     for (index, line) in lines.iter().enumerate() {
         let mark = if index == 0 { "•" } else { " " };
         let last = index + 1 == lines.len() && !cited.is_empty();
-        let cited = if last { format!(" {}", cited.dimmed()) } else { String::new() };
+        let cited = if last {
+            format!(" {}", cited.dimmed())
+        } else {
+            String::new()
+        };
         out.push_str(&format!("{} {line}{cited}\n", mark.dimmed()));
     }
     out
@@ -189,7 +230,13 @@ What to do
 
     #[test]
     fn spans() {
-        for (seconds, expected) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")] {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7200, "2 h"),
+            (172_800, "2 d"),
+        ] {
             assert_eq!(span(seconds), expected);
         }
     }

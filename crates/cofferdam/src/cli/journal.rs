@@ -36,8 +36,14 @@ pub fn run(journal: &Journal, screen: &mut Screen) -> Result<(), Failure> {
     let different = store.rebuild();
     screen.progress_done();
     let different = different.map_err(anyhow::Error::from)?;
-    screen.data(&json!({ "different": different }), |_, _| match different.is_empty() {
-        true => format!("{} every projection is what its entries say", "✓".green()),
-        false => format!("{} these were different and are replaced: {}", "!".yellow().bold(), different.join(", ")),
+    screen.data(&json!({ "different": different }), |_, _| {
+        match different.is_empty() {
+            true => format!("{} every projection is what its entries say", "✓".green()),
+            false => format!(
+                "{} these were different and are replaced: {}",
+                "!".yellow().bold(),
+                different.join(", ")
+            ),
+        }
     })
 }

@@ -99,13 +99,20 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
 }
 
 fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(future)
 }
 
 fn print_completions(completions: &Completions, screen: &mut Screen) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(completions.shell, &mut Arguments::command(), "cofferdam", &mut script);
+    clap_complete::generate(
+        completions.shell,
+        &mut Arguments::command(),
+        "cofferdam",
+        &mut script,
+    );
     screen.raw(&script)
 }
 
@@ -121,13 +128,37 @@ mod tests {
     #[test]
     fn command_lines_that_scripts_rely_on() {
         let table = [
-            ("up with its two contract options", "up --listen 127.0.0.1:0 --data-dir /x", true),
-            ("global options before", "--server http://h:1 --token-file t incidents list", true),
-            ("global options after", "incidents list --output json --server http://h:1", true),
-            ("offline verification", "audit verify --data-dir /x --against a --against b", true),
-            ("explain in full", "explain git.propose:repository/shop --as triage --env production --arg a=1", true),
+            (
+                "up with its two contract options",
+                "up --listen 127.0.0.1:0 --data-dir /x",
+                true,
+            ),
+            (
+                "global options before",
+                "--server http://h:1 --token-file t incidents list",
+                true,
+            ),
+            (
+                "global options after",
+                "incidents list --output json --server http://h:1",
+                true,
+            ),
+            (
+                "offline verification",
+                "audit verify --data-dir /x --against a --against b",
+                true,
+            ),
+            (
+                "explain in full",
+                "explain git.propose:repository/shop --as triage --env production --arg a=1",
+                true,
+            ),
             ("kill needs one scope", "kill --reason x", false),
-            ("kill refuses two scopes", "kill --all --agent a --reason x", false),
+            (
+                "kill refuses two scopes",
+                "kill --all --agent a --reason x",
+                false,
+            ),
             ("kill with one", "kill --agent a --reason x", true),
             ("kill list", "kill list", true),
             ("kill lift", "kill lift --all --reason x", true),

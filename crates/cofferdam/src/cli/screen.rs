@@ -26,7 +26,10 @@ pub struct Screen {
 
 impl std::fmt::Debug for Screen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Screen").field("format", &self.format).field("columns", &self.columns).finish_non_exhaustive()
+        f.debug_struct("Screen")
+            .field("format", &self.format)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +64,11 @@ impl Screen {
     }
 
     /// Prints data as JSON or YAML if that was asked for, and else what `table` makes of it.
-    pub fn data(&mut self, value: &Value, table: impl FnOnce(&Value, usize) -> String) -> Result<(), Failure> {
+    pub fn data(
+        &mut self,
+        value: &Value,
+        table: impl FnOnce(&Value, usize) -> String,
+    ) -> Result<(), Failure> {
         match self.format {
             Format::Table => {
                 let text = table(value, self.columns);
@@ -138,8 +145,16 @@ fn choice(color: Color) -> ColorChoice {
 }
 
 fn columns(terminal: bool) -> usize {
-    let told = std::env::var("COLUMNS").ok().and_then(|c| c.parse::<usize>().ok()).filter(|c| *c >= 20);
-    let measured = || comfy_table::Table::new().width().map(usize::from).filter(|c| *c >= 20);
+    let told = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|c| c.parse::<usize>().ok())
+        .filter(|c| *c >= 20);
+    let measured = || {
+        comfy_table::Table::new()
+            .width()
+            .map(usize::from)
+            .filter(|c| *c >= 20)
+    };
     match (told, terminal) {
         (Some(columns), _) => columns,
         (None, true) => measured().unwrap_or(80),

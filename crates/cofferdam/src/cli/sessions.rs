@@ -93,8 +93,12 @@ pub async fn run(sessions: &Sessions, client: &Client, screen: &mut Screen) -> R
         }
         SessionsCommand::Watch { id } => watch(id, client, screen).await,
         SessionsCommand::Cancel { id, reason } => {
-            let session = client.post(&path(id, "/cancel"), &json!({ "reason": reason })).await?;
-            screen.data(&session, |session, columns| rows(std::slice::from_ref(session), columns))
+            let session = client
+                .post(&path(id, "/cancel"), &json!({ "reason": reason }))
+                .await?;
+            screen.data(&session, |session, columns| {
+                rows(std::slice::from_ref(session), columns)
+            })
         }
         SessionsCommand::Resolve(resolve) => {
             let result: Value = serde_json::from_str(&resolve.result)
@@ -161,7 +165,12 @@ fn rows(sessions: &[Value], columns: usize) -> String {
         ]
     };
     let headers = ["ID", "STATE", "AGENT", "ACTIONS", "UPDATED", "TITLE"];
-    table(columns, &headers, sessions.iter().map(row).collect(), "no sessions")
+    table(
+        columns,
+        &headers,
+        sessions.iter().map(row).collect(),
+        "no sessions",
+    )
 }
 
 fn title(session: &Value) -> String {
@@ -173,7 +182,11 @@ fn title(session: &Value) -> String {
 
 /// A session and its steps.
 fn show(session: &Value, columns: usize) -> String {
-    let about = if field(session, "session").is_object() { field(session, "session") } else { session };
+    let about = if field(session, "session").is_object() {
+        field(session, "session")
+    } else {
+        session
+    };
     let head = fields(
         columns,
         &[
@@ -186,7 +199,14 @@ fn show(session: &Value, columns: usize) -> String {
             ("created", time(about, "created").into()),
             ("updated", time(about, "updated").into()),
             ("about", text(about, "correlation").into()),
-            ("tainted", if field(about, "taint").as_bool() == Some(true) { cell("yes", Look::Yellow) } else { "".into() }),
+            (
+                "tainted",
+                if field(about, "taint").as_bool() == Some(true) {
+                    cell("yes", Look::Yellow)
+                } else {
+                    "".into()
+                },
+            ),
         ],
     );
     format!("{head}\n{}", steps(list(session, "calls"), columns))
@@ -202,7 +222,10 @@ pub(crate) fn steps(calls: &[Value], columns: usize) -> String {
             (outcome, state) if outcome.is_empty() => state,
             (outcome, _) => outcome,
         };
-        let entry = [text(c, "permit"), text(c, "settled")].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>();
+        let entry = [text(c, "permit"), text(c, "settled")]
+            .into_iter()
+            .filter(|t| !t.is_empty())
+            .collect::<Vec<_>>();
         let why = [text(c, "reason"), text(c, "remedy"), text(c, "summary")];
         vec![
             cell(text(c, "step"), Look::Bold),
@@ -211,10 +234,22 @@ pub(crate) fn steps(calls: &[Value], columns: usize) -> String {
             word(text(c, "decision")),
             word(outcome),
             cell(entry.join(", "), Look::Dim),
-            why.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join("; ").into(),
+            why.into_iter()
+                .filter(|t| !t.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ")
+                .into(),
         ]
     };
-    let headers = ["STEP", "EFFECT", "ACTION", "DECISION", "OUTCOME", "ENTRIES", "WHY, AND WHAT CAME OF IT"];
+    let headers = [
+        "STEP",
+        "EFFECT",
+        "ACTION",
+        "DECISION",
+        "OUTCOME",
+        "ENTRIES",
+        "WHY, AND WHAT CAME OF IT",
+    ];
     heading("steps") + &table(columns, &headers, calls.iter().map(row).collect(), "no steps yet")
 }
 
@@ -229,7 +264,14 @@ mod tests {
             "calls": [{"step": "restart", "effect": "write", "verb": "http.request", "resource": "http://x/",
                 "decision": "deny", "state": "denied", "reason": "no rule opts in", "remedy": "add a rule"}]});
         let shown = strip_str(&show(&session, 160)).to_string();
-        for needed in ["ses-4", "approval apr-9", "restart", "write", "deny", "no rule opts in; add a rule"] {
+        for needed in [
+            "ses-4",
+            "approval apr-9",
+            "restart",
+            "write",
+            "deny",
+            "no rule opts in; add a rule",
+        ] {
             assert!(shown.contains(needed), "{needed} is not in\n{shown}");
         }
     }

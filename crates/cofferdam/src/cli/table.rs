@@ -34,7 +34,10 @@ pub struct Cell {
 /// A cell with a look.
 #[must_use]
 pub fn cell(text: impl AsRef<str>, look: Look) -> Cell {
-    Cell { text: visible(text.as_ref()), look }
+    Cell {
+        text: visible(text.as_ref()),
+        look,
+    }
 }
 
 impl<T: AsRef<str>> From<T> for Cell {
@@ -54,10 +57,14 @@ pub fn word(text: impl AsRef<str>) -> Cell {
 #[must_use]
 pub fn look_of(word: &str) -> Look {
     match word {
-        "permit" | "permitted" | "approved" | "completed" | "success" | "resolved" | "healthy" | "ready" => Look::Green,
-        "deny" | "denied" | "failed" | "failure" | "destructive" | "critical" | "unhealthy" | "expired" => Look::Red,
-        "require_approval" | "pending" | "waiting" | "parked" | "write" | "uncertain" | "warning" | "degraded"
-        | "investigating" => Look::Yellow,
+        "permit" | "permitted" | "approved" | "completed" | "success" | "resolved" | "healthy" | "ready" => {
+            Look::Green
+        }
+        "deny" | "denied" | "failed" | "failure" | "destructive" | "critical" | "unhealthy" | "expired" => {
+            Look::Red
+        }
+        "require_approval" | "pending" | "waiting" | "parked" | "write" | "uncertain" | "warning"
+        | "degraded" | "investigating" => Look::Yellow,
         "read" | "info" | "cancelled" | "logged" | "spent" => Look::Dim,
         _ => Look::Plain,
     }
@@ -89,14 +96,21 @@ pub fn table(columns: usize, headers: &[&str], rows: Vec<Vec<Cell>>, empty: &str
         .set_width(u16::try_from(columns).unwrap_or(u16::MAX))
         .force_no_tty()
         .enforce_styling()
-        .set_header(headers.iter().map(|h| Styled::new(h).add_attribute(Attribute::Dim)));
+        .set_header(
+            headers
+                .iter()
+                .map(|h| Styled::new(h).add_attribute(Attribute::Dim)),
+        );
     for row in rows {
         table.add_row(row.into_iter().map(styled));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 fn styled(cell: Cell) -> Styled {
@@ -118,7 +132,10 @@ pub fn fields(columns: usize, fields: &[(&str, Cell)]) -> String {
     let indent = shown.clone().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     let mut out = String::new();
     for (name, cell) in shown {
-        for (row, line) in fold(&cell.text, columns.saturating_sub(indent)).iter().enumerate() {
+        for (row, line) in fold(&cell.text, columns.saturating_sub(indent))
+            .iter()
+            .enumerate()
+        {
             let name = if row == 0 { *name } else { "" };
             let name = format!("{name:indent$}");
             out.push_str(&format!("{}{}\n", name.dimmed(), painted(line, cell.look)));
@@ -141,19 +158,36 @@ mod tests {
     #[test]
     fn a_table_fits_and_shows_what_is_hidden() {
         let rows = vec![
-            vec!["ses-1".into(), word("completed"), "the error rate of shop is above five percent\u{1b}[31m".into()],
+            vec![
+                "ses-1".into(),
+                word("completed"),
+                "the error rate of shop is above five percent\u{1b}[31m".into(),
+            ],
             vec!["ses-22".into(), word("waiting"), "short".into()],
         ];
         let text = strip_str(&table(40, &["ID", "STATE", "TITLE"], rows, "none")).to_string();
         assert!(text.lines().all(|l| super::super::text::width(l) <= 40), "{text}");
         assert!(text.contains("␛[31m"), "{text}");
         assert!(text.starts_with("ID"), "{text}");
-        assert_eq!(strip_str(&table(40, &["ID"], Vec::new(), "no sessions")).to_string(), "no sessions");
+        assert_eq!(
+            strip_str(&table(40, &["ID"], Vec::new(), "no sessions")).to_string(),
+            "no sessions"
+        );
     }
 
     #[test]
     fn fields_align_and_leave_out_what_is_empty() {
-        let text = fields(30, &[("id", "ses-1".into()), ("reason", "".into()), ("title", "one two three four five six".into())]);
-        assert_eq!(strip_str(&text).to_string(), "id     ses-1\ntitle  one two three four five\n       six\n");
+        let text = fields(
+            30,
+            &[
+                ("id", "ses-1".into()),
+                ("reason", "".into()),
+                ("title", "one two three four five six".into()),
+            ],
+        );
+        assert_eq!(
+            strip_str(&text).to_string(),
+            "id     ses-1\ntitle  one two three four five\n       six\n"
+        );
     }
 }

@@ -145,6 +145,37 @@ pub fn fold(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// Every line moved to the right, but for empty ones.
+#[must_use]
+pub fn indented(text: &str, columns: usize) -> String {
+    let line = |line: &str| {
+        if line.is_empty() {
+            "\n".to_owned()
+        } else {
+            format!("{:columns$}{line}\n", "")
+        }
+    };
+    text.lines().map(line).collect()
+}
+
+/// Git's full object names shortened to eight characters: for people. Machines get the whole.
+#[must_use]
+pub fn short_hashes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let name = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let hash = name.len() == 40
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        match (hash, name.get(..8), word.get(name.len()..)) {
+            (true, Some(short), Some(rest)) => out.extend([short, rest]),
+            _ => out.push_str(word),
+        }
+    }
+    out
+}
+
 /// A unified diff with its lines coloured; everything in it made visible.
 #[must_use]
 pub fn diff(text: &str) -> String {
@@ -169,7 +200,12 @@ pub fn diff(text: &str) -> String {
 pub fn changed_lines(before: &str, after: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let all = aligned(&old, &new);
-    let near = |at: usize| all.iter().skip(at.saturating_sub(2)).take(5 - 2_usize.saturating_sub(at)).any(|(mark, _)| *mark != ' ');
+    let near = |at: usize| {
+        all.iter()
+            .skip(at.saturating_sub(2))
+            .take(5 - 2_usize.saturating_sub(at))
+            .any(|(mark, _)| *mark != ' ')
+    };
     let mut out = String::new();
     let mut skipped = false;
     for (at, (mark, line)) in all.iter().enumerate() {
@@ -189,7 +225,8 @@ pub fn changed_lines(before: &str, after: &str) -> String {
 fn aligned<'l>(old: &[&'l str], new: &[&'l str]) -> Vec<(char, &'l str)> {
     // Lengths of the longest common subsequences of what follows, for every pair of positions.
     let mut longest = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
-    let at = |table: &Vec<Vec<u32>>, i: usize, j: usize| table.get(i).and_then(|r| r.get(j)).copied().unwrap_or(0);
+    let at =
+        |table: &Vec<Vec<u32>>, i: usize, j: usize| table.get(i).and_then(|r| r.get(j)).copied().unwrap_or(0);
     for (i, left) in old.iter().enumerate().rev() {
         for (j, right) in new.iter().enumerate().rev() {
             let length = match left == right {
@@ -237,7 +274,9 @@ pub fn moment(text: &str) -> String {
 #[must_use]
 pub fn time_of_day(text: &str) -> String {
     let moment = moment(text);
-    moment.split_once(' ').map_or(moment.clone(), |(_, time)| time.to_owned())
+    moment
+        .split_once(' ')
+        .map_or(moment.clone(), |(_, time)| time.to_owned())
 }
 
 #[cfg(test)]
@@ -247,7 +286,11 @@ mod tests {
     #[test]
     fn what_is_hidden_becomes_visible() {
         let table = [
-            ("plain text stays", "deploy 1a2b über 日本", "deploy 1a2b über 日本"),
+            (
+                "plain text stays",
+                "deploy 1a2b über 日本",
+                "deploy 1a2b über 日本",
+            ),
             ("an escape sequence moves nothing", "a\u{1b}[2Jb", "a␛[2Jb"),
             ("a line end does not start a row", "a\nb\r", "a␊b␍"),
             ("delete", "a\u{7f}", "a␡"),
@@ -255,7 +298,11 @@ mod tests {
             ("zero width space", "a\u{200b}b", "a<U+200B>b"),
             ("right-to-left override", "a\u{202e}b", "a<U+202E>b"),
             ("tag characters", "a\u{e0041}", "a<U+E0041>"),
-            ("variation selectors that carry bytes", "a\u{fe01}\u{e0100}", "a<U+FE01><U+E0100>"),
+            (
+                "variation selectors that carry bytes",
+                "a\u{fe01}\u{e0100}",
+                "a<U+FE01><U+E0100>",
+            ),
         ];
         for (name, text, expected) in table {
             assert_eq!(visible(text), expected, "{name}");
@@ -280,9 +327,23 @@ mod tests {
     fn changed_lines_have_context_and_nothing_else() {
         let before = "a\nb\nc\nd\ne\nf\ng\nh\n";
         let after = "a\nb\nc\nD\ne\nf\ng\nh\ni\n";
-        assert_eq!(changed_lines(before, after), "  b\n  c\n- d\n+ D\n  e\n  f\n  g\n  h\n+ i\n");
+        assert_eq!(
+            changed_lines(before, after),
+            "  b\n  c\n- d\n+ D\n  e\n  f\n  g\n  h\n+ i\n"
+        );
         assert_eq!(changed_lines(before, before), "");
         assert_eq!(changed_lines("", "x\n"), "+ x\n");
+    }
+
+    #[test]
+    fn full_object_names_are_shortened_and_nothing_else() {
+        let sha = "0123456789abcdef0123456789abcdef01234567";
+        let text = format!("x at {sha}, {sha}0 and {}", sha.to_uppercase());
+        assert_eq!(
+            short_hashes(&text),
+            format!("x at 01234567, {sha}0 and {}", sha.to_uppercase())
+        );
+        assert_eq!(short_hashes(""), "");
     }
 
     #[test]

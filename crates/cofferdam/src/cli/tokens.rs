@@ -41,7 +41,12 @@ enum TokensCommand {
 #[group(skip)]
 struct Create {
     /// For a person
-    #[arg(long, value_name = "NAME", required_unless_present = "trigger", conflicts_with = "trigger")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "trigger",
+        conflicts_with = "trigger"
+    )]
     person: Option<String>,
     /// For a trigger: may send to it and nothing else
     #[arg(long, value_name = "NAME")]
@@ -63,8 +68,12 @@ pub async fn run(tokens: &Tokens, client: &Client, screen: &mut Screen) -> Resul
             screen.data(&tokens, |tokens, columns| rows(list(tokens, ""), columns))
         }
         TokensCommand::Revoke { id } => {
-            let answer = client.delete(&format!("/api/v1/tokens/{}", segment(id)), None).await?;
-            screen.data(&answer, |_, _| format!("{} {}", "revoked".red(), super::text::visible(id)))
+            let answer = client
+                .delete(&format!("/api/v1/tokens/{}", segment(id)), None)
+                .await?;
+            screen.data(&answer, |_, _| {
+                format!("{} {}", "revoked".red(), super::text::visible(id))
+            })
         }
     }
 }
@@ -80,7 +89,10 @@ async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<()
     }
     let made = client.post("/api/v1/tokens", &body).await?;
     let (id, principal) = (text(&made, "token.id"), text(&made, "token.principal"));
-    screen.tell(&format!("{} for {principal}; the secret is shown this once:", id.bold()));
+    screen.tell(&format!(
+        "{} for {principal}; the secret is shown this once:",
+        id.bold()
+    ));
     screen.data(&made, |made, _| super::text::visible(raw(made, "secret")))
 }
 
@@ -94,13 +106,21 @@ fn seconds(text: &str) -> Result<u64, String> {
         "d" => 86_400,
         _ => return Err("write a number and s, m, h or d, like 30d".into()),
     };
-    let number = number.parse::<u64>().map_err(|_| format!("`{number}` is no number"))?;
-    number.checked_mul(factor).ok_or_else(|| "that is too long".to_owned())
+    let number = number
+        .parse::<u64>()
+        .map_err(|_| format!("`{number}` is no number"))?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "that is too long".to_owned())
 }
 
 fn rows(tokens: &[Value], columns: usize) -> String {
     let row = |t: &Value| {
-        let state = if field(t, "revoked").as_bool() == Some(true) { cell("revoked", Look::Red) } else { word("ready") };
+        let state = if field(t, "revoked").as_bool() == Some(true) {
+            cell("revoked", Look::Red)
+        } else {
+            word("ready")
+        };
         vec![
             cell(text(t, "id"), Look::Bold),
             text(t, "principal").into(),
@@ -120,7 +140,14 @@ mod tests {
 
     #[test]
     fn lifetimes() {
-        for (text, expected) in [("90s", Some(90)), ("30d", Some(2_592_000)), ("d", None), ("5", None), ("", None), ("5é", None)] {
+        for (text, expected) in [
+            ("90s", Some(90)),
+            ("30d", Some(2_592_000)),
+            ("d", None),
+            ("5", None),
+            ("", None),
+            ("5é", None),
+        ] {
             assert_eq!(seconds(text).ok(), expected, "{text}");
         }
     }

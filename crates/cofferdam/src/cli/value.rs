@@ -42,7 +42,9 @@ pub fn field<'v>(value: &'v Value, path: &str) -> &'v Value {
     if path.is_empty() {
         return value;
     }
-    path.split('.').try_fold(value, |value, key| value.get(key)).unwrap_or(NULL)
+    path.split('.')
+        .try_fold(value, |value, key| value.get(key))
+        .unwrap_or(NULL)
 }
 
 /// Any value as one safe line.

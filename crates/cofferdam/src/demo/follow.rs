@@ -1,18 +1,23 @@
 //! Follows one investigation in the journal, as it happens: steps with effect, decision and reason,
 //! and the approval on which it waits.
 
+use super::finding::finding;
 use super::narrator::Narrator;
 use super::stage::{COLLEAGUE, Stage};
 use crate::cli::approvals::exact_action;
 use crate::cli::client::{Client, segment};
 use crate::cli::entry::effect_and_target;
 use crate::cli::failure::Failure;
-use crate::cli::table::{Look, look_of, painted};
-use crate::cli::text::{cut, fold};
-use crate::cli::value::{field, number, raw, text};
+use crate::cli::table::{look_of, painted};
+use crate::cli::text::{cut, fold, indented, short_hashes};
+use crate::cli::value::{field, list, number, raw, text};
 use owo_colors::OwoColorize;
+use policy::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// Columns before what an action is: its entry and its effect.
+const INDENT: usize = 13;
 
 /// Who decides about the approval, and how much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +41,7 @@ pub struct Found {
     pub approval: Option<(String, bool)>,
     /// The branch that was proposed and made.
     pub branch: Option<String>,
-    /// Sequence of the entry that records the verdict.
+    /// Sequence of the entry that records the last refusal.
     pub denied_entry: Option<u64>,
 }
 
@@ -45,18 +50,44 @@ pub struct Follow<'f, 's> {
     stage: &'f Stage,
     narrator: &'f mut Narrator<'s>,
     decider: Decider,
+    onset: Timestamp,
+    /// What steps are for, by name: from the agent's document.
+    titles: BTreeMap<String, String>,
     permits: BTreeMap<u64, Value>,
     found: Found,
 }
 
 impl<'f, 's> Follow<'f, 's> {
-    /// Of nothing yet.
-    pub fn new(stage: &'f Stage, narrator: &'f mut Narrator<'s>, decider: Decider) -> Follow<'f, 's> {
-        Follow { stage, narrator, decider, permits: BTreeMap::new(), found: Found::default() }
+    /// Of an incident that began at `onset`.
+    pub fn new(
+        stage: &'f Stage,
+        narrator: &'f mut Narrator<'s>,
+        decider: Decider,
+        onset: Timestamp,
+    ) -> Follow<'f, 's> {
+        let (titles, permits) = (BTreeMap::new(), BTreeMap::new());
+        Follow {
+            stage,
+            narrator,
+            decider,
+            onset,
+            titles,
+            permits,
+            found: Found::default(),
+        }
     }
 
     /// Until the session ends.
-    pub async fn to_the_end(mut self, session: &str) -> Result<Found, Failure> {
+    pub async fn until_it_ends(mut self, session: &str) -> Result<Found, Failure> {
+        let agent = self
+            .stage
+            .person
+            .get("/api/v1/documents/Agent/triage", &[])
+            .await?;
+        let steps = list(&agent, "document.spec.runbook.steps").iter();
+        self.titles = steps
+            .map(|step| (text(step, "name"), text(step, "title")))
+            .collect();
         let path = format!("/api/v1/sessions/{}/events", segment(session));
         let mut events = self.stage.person.events(&path, &[], None).await?;
         while let Some(event) = events.next().await? {
@@ -96,28 +127,39 @@ impl<'f, 's> Follow<'f, 's> {
     async fn settled(&mut self, entry: &Value) -> Result<(), Failure> {
         let body = field(entry, "body");
         let permit = self.permits.remove(&number(body, "permit")).unwrap_or_default();
-        let made = raw(&permit, "verb") == "git.propose" && raw(body, "outcome") == "success";
-        if made {
-            let path = format!("/api/v1/audit/entries/{}", number(entry, "sequence"));
-            let stored = self.stage.person.get(&path, &[]).await?;
-            let branch = raw(&stored, "payloads.result.value.branch");
-            self.found.branch = (!branch.is_empty()).then(|| branch.to_owned());
+        let result = self.result(number(entry, "sequence")).await?;
+        if raw(&permit, "verb") == "git.propose" && raw(body, "outcome") == "success" {
+            self.found.branch = Some(raw(&result, "branch").to_owned()).filter(|branch| !branch.is_empty());
         }
         if !self.tells() {
             return Ok(());
         }
+        let found = match raw(body, "outcome") {
+            "success" => {
+                finding(raw(&permit, "verb"), &result, self.onset).unwrap_or_else(|| text(body, "summary"))
+            }
+            outcome => format!("{outcome}: {}", text(body, "summary")),
+        };
+        let title = self.titles.get(raw(body, "step")).cloned().unwrap_or_default();
         let data = json!({
             "entry": number(body, "permit"), "step": raw(body, "step"), "verb": raw(&permit, "verb"),
             "resource": raw(&permit, "resource"), "effect": raw(&permit, "effect"), "decision": "permit",
-            "reason": raw(&permit, "reason"), "outcome": raw(body, "outcome"), "result": raw(body, "summary"),
+            "reason": raw(&permit, "reason"), "outcome": raw(body, "outcome"), "title": title, "finding": found,
         });
+        let said = format!("{title}: {}", short_hashes(&found));
         self.narrator.tell("step", data, |columns| {
-            let came = match raw(body, "outcome") {
-                "success" => text(body, "summary"),
-                outcome => format!("{outcome}: {}", text(body, "summary")),
-            };
-            step(columns, number(body, "permit"), &permit, "permit", &[text(&permit, "reason"), format!("→ {came}")])
+            permitted(columns, number(body, "permit"), &permit, &said)
         })
+    }
+
+    /// What is kept beside the entry of an outcome.
+    async fn result(&self, entry: u64) -> Result<Value, Failure> {
+        let stored = self
+            .stage
+            .person
+            .get(&format!("/api/v1/audit/entries/{entry}"), &[])
+            .await?;
+        Ok(field(&stored, "payloads.result.value").clone())
     }
 
     fn denied(&mut self, entry: &Value) -> Result<(), Failure> {
@@ -130,7 +172,13 @@ impl<'f, 's> Follow<'f, 's> {
         });
         self.narrator.tell("step", data, |columns| {
             let remedy = format!("what would change it: {}", text(body, "remedy"));
-            step(columns, number(entry, "sequence"), body, "deny", &[text(body, "reason"), remedy])
+            action(
+                columns,
+                &number(entry, "sequence").to_string(),
+                body,
+                "deny",
+                &[text(body, "reason"), remedy],
+            )
         })
     }
 
@@ -138,7 +186,8 @@ impl<'f, 's> Follow<'f, 's> {
         let path = format!("/api/v1/approvals/{}", segment(id));
         let approval = self.stage.person.get(&path, &[]).await?;
         if self.tells() {
-            self.narrator.act("approval", "A change, which a person decides")?;
+            self.narrator
+                .act("approval", "A change, which a person decides")?;
             let arguments = field(&approval, "action.arguments");
             let data = json!({
                 "approval": id, "verb": raw(&approval, "verb"), "resource": raw(&approval, "resource"),
@@ -148,10 +197,12 @@ impl<'f, 's> Follow<'f, 's> {
             });
             self.narrator.tell("step", data, |columns| {
                 let why = format!("{} ({})", text(&approval, "reason"), text(&approval, "rule"));
-                let mut out = approval_line(columns, &approval, &[why]);
-                let action = exact_action(field(&approval, "action"));
-                out.push_str(&action.lines().map(|line| format!("      {line}\n")).collect::<String>());
-                out
+                let exact = exact_action(field(&approval, "action"));
+                let exact = indented(&exact, 7);
+                format!(
+                    "{}\n{exact}",
+                    action(columns, "", &approval, "require_approval", &[why])
+                )
             })?;
         }
         let (client, who, yes) = self.verdict().await?;
@@ -160,7 +211,13 @@ impl<'f, 's> Follow<'f, 's> {
         let said = if yes { "approved" } else { "denied" };
         let data = json!({ "approval": id, "by": format!("person:{who}"), "verdict": said });
         let look = look_of(said);
-        self.narrator.fact("verdict", "verdict", &format!("{id} {said} by person:{who}"), look, data)
+        self.narrator.fact(
+            "verdict",
+            "verdict",
+            &format!("{id} {said} by person:{who}"),
+            look,
+            data,
+        )
     }
 
     async fn verdict(&mut self) -> Result<(&'f Client, &'f str, bool), Failure> {
@@ -176,40 +233,71 @@ impl<'f, 's> Follow<'f, 's> {
 }
 
 async fn decide(client: &Client, path: &str, yes: bool) -> Result<(), Failure> {
-    let (verb, reason) = if yes { ("approve", "the diff takes back what broke it") } else { ("deny", "not now") };
-    client.post(&format!("{path}/{verb}"), &json!({ "reason": reason })).await?;
+    let (verb, reason) = if yes {
+        ("approve", "the diff takes back what broke it")
+    } else {
+        ("deny", "not now")
+    };
+    client
+        .post(&format!("{path}/{verb}"), &json!({ "reason": reason }))
+        .await?;
     Ok(())
 }
 
-/// One action: its entry, what it is and what was decided; below, what was said about it.
-fn step(columns: usize, entry: u64, body: &Value, decision: &str, said: &[String]) -> String {
-    let entry = format!("{entry:>5}").dimmed().to_string();
-    action_lines(columns, &entry, body, decision, said)
-}
-
-fn approval_line(columns: usize, approval: &Value, said: &[String]) -> String {
-    action_lines(columns, "    ?", approval, "require_approval", said)
-}
-
-fn action_lines(columns: usize, left: &str, body: &Value, decision: &str, said: &[String]) -> String {
+/// An action that was permitted: its entry, what it is and why; below, what it found.
+fn permitted(columns: usize, entry: u64, body: &Value, found: &str) -> String {
     let effect = text(body, "effect");
-    let shown = decision.replace('_', " ");
-    let mark = match decision {
-        "permit" => "✓",
-        "deny" => "✗",
-        _ => "●",
+    let (entry, verb) = (
+        format!("{entry:>5}"),
+        format!("{:<23}", cut(&text(body, "verb"), 22)),
+    );
+    let reason = text(body, "reason");
+    let beside = crate::cli::text::width(&reason) <= columns.saturating_sub(INDENT + 23 + 10);
+    let (beside, below) = if beside {
+        (reason.as_str(), Vec::new())
+    } else {
+        ("", fold(&reason, columns.saturating_sub(INDENT)))
     };
-    let decided = format!("{mark} {shown}");
-    let room = columns.saturating_sub(8 + 7 + decided.chars().count() + 2);
+    let effect = painted(&format!("{effect:<6}"), look_of(&effect));
+    let mut out = format!(
+        "{}  {effect}{verb}{}  {}\n",
+        entry.dimmed(),
+        "✓ permit".green(),
+        beside.dimmed()
+    );
+    for line in below {
+        out.push_str(&format!("{:INDENT$}{}\n", "", line.dimmed()));
+    }
+    for (index, line) in fold(found, columns.saturating_sub(INDENT + 2)).iter().enumerate() {
+        let arrow = if index == 0 { "→" } else { " " };
+        out.push_str(&format!("{:INDENT$}{} {line}\n", "", arrow.dimmed()));
+    }
+    out
+}
+
+/// An action that was not: its entry, what it is and on what, what was decided; below, why.
+fn action(columns: usize, entry: &str, body: &Value, decision: &str, said: &[String]) -> String {
+    let effect = text(body, "effect");
+    let decided = match decision {
+        "deny" => "✗ deny".to_owned(),
+        other => format!("● {}", other.replace('_', " ")),
+    };
+    let room = columns.saturating_sub(INDENT + decided.chars().count() + 2);
     let target = effect_and_target(&json!({ "verb": raw(body, "verb"), "resource": raw(body, "resource") }));
-    let target = format!("{:room$}", cut(&target, room));
+    let target = format!("{:<room$}", cut(&target, room));
     let effect = painted(&format!("{effect:<6}"), look_of(&effect));
     let decided = painted(&decided, look_of(decision));
-    let decided = if decision == "permit" { decided } else { decided.bold().to_string() };
-    let mut out = format!(" {left}  {effect} {target} {decided}\n");
-    let look = if decision == "permit" { Look::Dim } else { Look::Plain };
-    for line in said.iter().filter(|s| !s.is_empty()).flat_map(|s| fold(s, columns.saturating_sub(15))) {
-        out.push_str(&format!("               {}\n", painted(&line, look)));
+    let mut out = format!(
+        "{}  {effect}{target}  {}\n",
+        format!("{entry:>5}").dimmed(),
+        decided.bold()
+    );
+    for line in said
+        .iter()
+        .filter(|s| !s.is_empty())
+        .flat_map(|s| fold(s, columns.saturating_sub(INDENT)))
+    {
+        out.push_str(&format!("{:INDENT$}{line}\n", ""));
     }
     out
 }
@@ -219,18 +307,38 @@ mod tests {
     use super::*;
     use anstream::adapter::strip_str;
 
+    fn fits(shown: &str, columns: usize) -> String {
+        let shown = strip_str(shown).to_string();
+        assert!(
+            shown.lines().all(|line| crate::cli::text::width(line) <= columns),
+            "{shown}"
+        );
+        shown
+    }
+
     #[test]
-    fn a_step_fits_its_columns_and_says_everything() {
+    fn actions_fit_their_columns_and_say_everything() {
         let body = json!({"effect": "write", "verb": "http.request", "resource": "http://127.0.0.1:40000/-/restart"});
-        let said = ["no rule permits it".to_owned(), "what would change it: a rule that permits it".to_owned()];
-        let shown = strip_str(&step(72, 31, &body, "deny", &said)).to_string();
+        let said = [
+            "no rule permits it".to_owned(),
+            "what would change it: a rule that permits it".to_owned(),
+        ];
         assert_eq!(
-            shown,
-            "    31  write  http.request http://127.0.0.1:40000/-/restart     ✗ deny
-               no rule permits it
-               what would change it: a rule that permits it
+            fits(&action(72, "31", &body, "deny", &said), 72),
+            "   31  write http.request http://127.0.0.1:40000/-/restart      ✗ deny
+             no rule permits it
+             what would change it: a rule that permits it
 "
         );
-        assert!(shown.lines().all(|line| crate::cli::text::width(line) <= 72));
+        let body = json!({"effect": "read", "verb": "prometheus.query_range", "reason": "a read that `toolset/shop` grants"});
+        assert_eq!(
+            fits(
+                &permitted(80, 64, &body, "from 0.100 to 0.500, at most 0.500"),
+                80
+            ),
+            "   64  read  prometheus.query_range ✓ permit  a read that `toolset/shop` grants
+             → from 0.100 to 0.500, at most 0.500
+"
+        );
     }
 }

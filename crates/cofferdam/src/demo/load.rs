@@ -55,7 +55,9 @@ impl Load {
             for number in 0_u64.. {
                 ticks.tick().await;
                 while requests.try_join_next().is_some() {}
-                let Ok(slot) = under_way.clone().try_acquire_owned() else { continue };
+                let Ok(slot) = under_way.clone().try_acquire_owned() else {
+                    continue;
+                };
                 let url = match number % 2 {
                     0 => format!("{patient}/"),
                     _ => format!("{patient}/stock/{}", number / 2 % PRODUCTS),

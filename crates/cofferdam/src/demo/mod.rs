@@ -8,6 +8,7 @@
 //! However it ends, it leaves nothing running, and no file unless `--keep` asks for them.
 
 mod breakage;
+mod finding;
 mod follow;
 mod load;
 mod narrator;
@@ -69,7 +70,10 @@ pub fn run(demo: DemoArguments, _: &Global, screen: &mut Screen) -> Result<ExitC
         let why = "the demo asks for an approval, and there is no terminal to ask at; say --yes to approve without asking";
         return Err(Failure::Misuse(why.into()));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(perform(&demo, decider, screen));
     // A thread may still wait for the terminal; nothing else is left.
     runtime.shutdown_background();
@@ -88,8 +92,13 @@ async fn perform(demo: &DemoArguments, decider: Decider, screen: &mut Screen) ->
         _ = interrupt.recv() => return Ok(ExitCode::from(INTERRUPTED)),
         _ = terminate.recv() => return Ok(ExitCode::from(INTERRUPTED)),
     };
-    let mut story =
-        Story { stage: &mut stage, narrator: &mut narrator, directory: &directory, breakage: demo.breakage, decider };
+    let mut story = Story {
+        stage: &mut stage,
+        narrator: &mut narrator,
+        directory: &directory,
+        breakage: demo.breakage,
+        decider,
+    };
     let told = tokio::select! {
         told = story.tell() => told.map(|()| ExitCode::SUCCESS),
         _ = interrupt.recv() => Ok(ExitCode::from(INTERRUPTED)),
@@ -101,7 +110,9 @@ async fn perform(demo: &DemoArguments, decider: Decider, screen: &mut Screen) ->
     if code == ExitCode::SUCCESS {
         let kept = demo.keep.as_ref().map(|path| path.display().to_string());
         let data = json!({ "seconds": took.as_secs_f64(), "kept": kept });
-        narrator.tell("done", data, |_| format!("   It took {:.1} s.", took.as_secs_f64()))?;
+        narrator.tell("done", data, |_| {
+            format!("   It took {:.1} s.", took.as_secs_f64())
+        })?;
     }
     Ok(code)
 }

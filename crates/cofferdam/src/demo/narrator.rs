@@ -26,7 +26,12 @@ pub struct Narrator<'s> {
 impl<'s> Narrator<'s> {
     /// On a screen.
     pub fn new(screen: &'s mut Screen, clock: SharedClock) -> Narrator<'s> {
-        Narrator { screen, clock, act: String::new(), acts: 0 }
+        Narrator {
+            screen,
+            clock,
+            act: String::new(),
+            acts: 0,
+        }
     }
 
     /// Columns to write in.
@@ -46,7 +51,12 @@ impl<'s> Narrator<'s> {
     }
 
     /// Tells one thing: `event` and `data` for machines, and for people the text made from them.
-    pub fn tell(&mut self, event: &str, data: Value, text: impl FnOnce(usize) -> String) -> Result<(), Failure> {
+    pub fn tell(
+        &mut self,
+        event: &str,
+        data: Value,
+        text: impl FnOnce(usize) -> String,
+    ) -> Result<(), Failure> {
         let mut told = json!({ "event": event, "act": self.act, "at": self.clock.now() });
         if let (Some(told), Value::Object(data)) = (told.as_object_mut(), data) {
             told.extend(data);
@@ -56,14 +66,22 @@ impl<'s> Narrator<'s> {
     }
 
     /// Tells a named fact, folded under itself.
-    pub fn fact(&mut self, event: &str, name: &str, text: &str, look: Look, data: Value) -> Result<(), Failure> {
+    pub fn fact(
+        &mut self,
+        event: &str,
+        name: &str,
+        text: &str,
+        look: Look,
+        data: Value,
+    ) -> Result<(), Failure> {
         let lines = |columns: usize| fact(columns, name, text, look);
         self.tell(event, data, lines)
     }
 
     /// Asks a person; only when somebody is there to be asked.
     pub async fn ask(&mut self, question: &str) -> Result<bool, Failure> {
-        self.screen.ask(&format!("{} {} ", question.yellow().bold(), "[y/N]".dimmed()));
+        self.screen
+            .ask(&format!("{} {} ", question.yellow().bold(), "[y/N]".dimmed()));
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // On a thread of its own: a read of the terminal cannot be cancelled, and must not hold up the end.
         std::thread::spawn(move || {
@@ -71,7 +89,9 @@ impl<'s> Narrator<'s> {
             let read = std::io::stdin().read_line(&mut line);
             let _ = sender.send(read.map(|_| line));
         });
-        let line = receiver.await.map_err(|_| Failure::Failed("the terminal went away".into()))??;
+        let line = receiver
+            .await
+            .map_err(|_| Failure::Failed("the terminal went away".into()))??;
         Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 }
@@ -83,7 +103,11 @@ fn fact(columns: usize, name: &str, text: &str, look: Look) -> String {
     let name = format!("{name:NAME$}");
     let mut out = String::new();
     for (index, line) in lines.iter().enumerate() {
-        let left = if index == 0 { name.dimmed().to_string() } else { " ".repeat(NAME) };
+        let left = if index == 0 {
+            name.dimmed().to_string()
+        } else {
+            " ".repeat(NAME)
+        };
         out.push_str(&format!("   {left}{}\n", painted(line, look)));
     }
     out
@@ -96,7 +120,13 @@ mod tests {
 
     #[test]
     fn facts_fold_under_themselves() {
-        let shown = strip_str(&fact(30, "alert", "half of all requests to the shop fail", Look::Bold)).to_string();
+        let shown = strip_str(&fact(
+            30,
+            "alert",
+            "half of all requests to the shop fail",
+            Look::Bold,
+        ))
+        .to_string();
         assert_eq!(
             shown,
             "   alert       half of all\n               requests to the\n               shop fail\n"

@@ -43,7 +43,9 @@ pub struct PatientArguments {
 
 /// Runs the patient until standard input ends. Prints its address on standard output.
 pub fn run_patient(arguments: PatientArguments) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", arguments.port)).await?;
         let shop = Arc::new(Shop::deployed(Repository::at(&arguments.repo)).await?);
@@ -121,7 +123,12 @@ struct Histogram {
 impl Shop {
     async fn deployed(repository: Repository) -> Result<Shop, Failure> {
         let release = Mutex::new(Arc::new(Release::of_head(&repository).await?));
-        Ok(Shop { repository, clock: SystemClock::shared(), release, counts: Mutex::default() })
+        Ok(Shop {
+            repository,
+            clock: SystemClock::shared(),
+            release,
+            counts: Mutex::default(),
+        })
     }
 
     fn release(&self) -> Arc<Release> {
@@ -149,12 +156,20 @@ impl Release {
         let settings: Settings = serde_saphyr::from_str(&text)
             .map_err(|e| Failure::Failed(format!("`service.yaml` at {commit} cannot be read: {e}")))?;
         let pool = Semaphore::new(settings.pool_size);
-        Ok(Release { commit, settings, pool, cached: Mutex::default() })
+        Ok(Release {
+            commit,
+            settings,
+            pool,
+            cached: Mutex::default(),
+        })
     }
 
     /// Looks a product up: from the cache, or with a connection and a query.
     async fn look_up(&self, product: u32, clock: &SharedClock) -> Result<(), &'static str> {
-        if locked(&self.cached).get(&product).is_some_and(|until| *until > clock.monotonic()) {
+        if locked(&self.cached)
+            .get(&product)
+            .is_some_and(|until| *until > clock.monotonic())
+        {
             return Ok(());
         }
         if self.settings.pool_size == 0 {
@@ -167,7 +182,9 @@ impl Release {
             drop(connection);
             Ok::<(), &'static str>(())
         };
-        tokio::time::timeout(timeout, query).await.map_err(|_| "database_timeout")??;
+        tokio::time::timeout(timeout, query)
+            .await
+            .map_err(|_| "database_timeout")??;
         let until = clock.monotonic() + Duration::from_secs(self.settings.cache_ttl_seconds);
         locked(&self.cached).insert(product, until);
         Ok(())
@@ -193,7 +210,10 @@ async fn stock(State(shop): State<Arc<Shop>>, Path(product): Path<u32>) -> (Stat
         Ok(()) => (StatusCode::OK, format!("product {product}: in stock\n")),
         Err(cause) => {
             *locked(&shop.counts).failures.entry(cause).or_default() += 1;
-            (StatusCode::SERVICE_UNAVAILABLE, format!("product {product}: {cause}\n"))
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("product {product}: {cause}\n"),
+            )
         }
     };
     shop.record("stock", status, began);
@@ -233,11 +253,17 @@ async fn restart(State(shop): State<Arc<Shop>>) -> (StatusCode, String) {
 async fn metrics(State(shop): State<Arc<Shop>>) -> String {
     let mut out = String::new();
     let commit = shop.release().commit.clone();
-    let _ = writeln!(out, "# TYPE shop_build_info gauge\nshop_build_info{{commit=\"{commit}\"}} 1");
+    let _ = writeln!(
+        out,
+        "# TYPE shop_build_info gauge\nshop_build_info{{commit=\"{commit}\"}} 1"
+    );
     let counts = locked(&shop.counts);
     let _ = writeln!(out, "# TYPE shop_requests_total counter");
     for ((route, class), count) in &counts.requests {
-        let _ = writeln!(out, "shop_requests_total{{route=\"{route}\",class=\"{class}\"}} {count}");
+        let _ = writeln!(
+            out,
+            "shop_requests_total{{route=\"{route}\",class=\"{class}\"}} {count}"
+        );
     }
     let _ = writeln!(out, "# TYPE shop_failures_total counter");
     for (cause, count) in &counts.failures {
@@ -246,10 +272,16 @@ async fn metrics(State(shop): State<Arc<Shop>>) -> String {
     let _ = writeln!(out, "# TYPE shop_request_seconds histogram");
     for (route, histogram) in &counts.seconds {
         for (count, bound) in histogram.buckets.iter().zip(BUCKETS) {
-            let _ = writeln!(out, "shop_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "shop_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {count}"
+            );
         }
         let Histogram { count, sum, .. } = histogram;
-        let _ = writeln!(out, "shop_request_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {count}");
+        let _ = writeln!(
+            out,
+            "shop_request_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {count}"
+        );
         let _ = writeln!(out, "shop_request_seconds_sum{{route=\"{route}\"}} {sum}");
         let _ = writeln!(out, "shop_request_seconds_count{{route=\"{route}\"}} {count}");
     }
@@ -260,10 +292,23 @@ async fn metrics(State(shop): State<Arc<Shop>>) -> String {
 mod tests {
     use super::*;
 
-    async fn look_up(pool_size: usize, timeout_ms: u64, cache_ttl_seconds: u64) -> (Result<(), &'static str>, bool) {
-        let settings = Settings { pool_size, timeout_ms, cache_ttl_seconds };
+    async fn look_up(
+        pool_size: usize,
+        timeout_ms: u64,
+        cache_ttl_seconds: u64,
+    ) -> (Result<(), &'static str>, bool) {
+        let settings = Settings {
+            pool_size,
+            timeout_ms,
+            cache_ttl_seconds,
+        };
         let pool = Semaphore::new(pool_size);
-        let release = Release { commit: "c".into(), settings, pool, cached: Mutex::default() };
+        let release = Release {
+            commit: "c".into(),
+            settings,
+            pool,
+            cached: Mutex::default(),
+        };
         let clock = SystemClock::shared();
         let first = release.look_up(1, &clock).await;
         let before = clock.monotonic();
@@ -276,7 +321,11 @@ mod tests {
         let table = [
             ("healthy: the second is cached", (8, 800, 60), (Ok(()), true)),
             ("no connections", (0, 800, 60), (Err("no_connections"), true)),
-            ("a time-out below the query", (8, 20, 60), (Err("database_timeout"), true)),
+            (
+                "a time-out below the query",
+                (8, 20, 60),
+                (Err("database_timeout"), true),
+            ),
             ("no cache: the second waits again", (8, 800, 0), (Ok(()), false)),
         ];
         for (name, (pool, timeout, ttl), expected) in table {

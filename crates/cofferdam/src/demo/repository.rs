@@ -25,14 +25,18 @@ impl Repository {
     /// One that exists.
     #[must_use]
     pub fn at(path: &Path) -> Repository {
-        Repository { path: path.to_path_buf() }
+        Repository {
+            path: path.to_path_buf(),
+        }
     }
 
     /// A new one, with nothing in it.
     pub async fn create(path: &Path) -> Result<Repository, Failure> {
         std::fs::create_dir_all(path)?;
         let repository = Repository::at(path);
-        repository.git(&["init", "--quiet", "--initial-branch=main"], None).await?;
+        repository
+            .git(&["init", "--quiet", "--initial-branch=main"], None)
+            .await?;
         Ok(repository)
     }
 
@@ -49,20 +53,41 @@ impl Repository {
 
     /// A file of a commit.
     pub async fn file_at(&self, commit: &str, file: &str) -> Result<String, Failure> {
-        self.git(&["cat-file", "blob", &format!("{commit}:{file}")], None).await
+        self.git(&["cat-file", "blob", &format!("{commit}:{file}")], None)
+            .await
     }
 
     /// Writes a file and commits it.
-    pub async fn commit(&self, file: &str, text: &str, title: &str, who: Signature<'_>) -> Result<String, Failure> {
+    pub async fn commit(
+        &self,
+        file: &str,
+        text: &str,
+        title: &str,
+        who: Signature<'_>,
+    ) -> Result<String, Failure> {
         std::fs::write(self.path.join(file), text)?;
         self.git(&["add", "--", file], None).await?;
-        self.git(&["commit", "--quiet", "--no-verify", "-m", title], Some(who)).await?;
+        self.git(&["commit", "--quiet", "--no-verify", "-m", title], Some(who))
+            .await?;
         self.head().await
     }
 
     /// Merges a branch into the one that is checked out, as a person would.
     pub async fn merge(&self, branch: &str, title: &str, who: Signature<'_>) -> Result<String, Failure> {
-        self.git(&["merge", "--quiet", "--no-ff", "--no-verify", "-m", title, "--", branch], Some(who)).await?;
+        self.git(
+            &[
+                "merge",
+                "--quiet",
+                "--no-ff",
+                "--no-verify",
+                "-m",
+                title,
+                "--",
+                branch,
+            ],
+            Some(who),
+        )
+        .await?;
         self.head().await
     }
 
@@ -76,7 +101,14 @@ impl Repository {
         let mut command = Command::new("git");
         command
             .current_dir(&self.path)
-            .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "core.fsmonitor=false"])
+            .args([
+                "-c",
+                "core.hooksPath=/dev/null",
+                "-c",
+                "commit.gpgSign=false",
+                "-c",
+                "core.fsmonitor=false",
+            ])
             .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"])
             .args(arguments)
             .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -96,17 +128,24 @@ impl Repository {
                 .env("GIT_COMMITTER_NAME", who.name)
                 .env("GIT_COMMITTER_EMAIL", &address);
             if let Some(at) = who.at {
-                command.env("GIT_AUTHOR_DATE", format!("@{at} +0000")).env("GIT_COMMITTER_DATE", format!("@{at} +0000"));
+                command
+                    .env("GIT_AUTHOR_DATE", format!("@{at} +0000"))
+                    .env("GIT_COMMITTER_DATE", format!("@{at} +0000"));
             }
         }
         let output = command.output().await.map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Failure::Failed("the demo needs `git`, which is not installed".into()),
+            std::io::ErrorKind::NotFound => {
+                Failure::Failed("the demo needs `git`, which is not installed".into())
+            }
             _ => Failure::from(e),
         })?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Failure::Failed(format!("`git {}` failed: {said}", arguments.join(" "))))
+        Err(Failure::Failed(format!(
+            "`git {}` failed: {said}",
+            arguments.join(" ")
+        )))
     }
 }

@@ -65,9 +65,14 @@ impl Directory {
         let make = |path: &Path| std::fs::DirBuilder::new().mode(0o700).create(path);
         if let Some(path) = keep {
             make(path).map_err(|e| {
-                Failure::Other(anyhow::Error::new(e).context(format!("`{}` has to be a new directory", path.display())))
+                Failure::Other(
+                    anyhow::Error::new(e).context(format!("`{}` has to be a new directory", path.display())),
+                )
             })?;
-            return Ok(Directory { path: path.canonicalize()?, keep: true });
+            return Ok(Directory {
+                path: path.canonicalize()?,
+                keep: true,
+            });
         }
         let base = std::env::temp_dir().canonicalize()?;
         for number in 0..100 {
@@ -78,7 +83,10 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Failure::Failed(format!("`{}` is full of earlier demos", base.display())))
+        Err(Failure::Failed(format!(
+            "`{}` is full of earlier demos",
+            base.display()
+        )))
     }
 
     /// A path in it.
@@ -123,13 +131,19 @@ impl Patient {
         }
         match line.trim() {
             "" => Err(Failure::Failed("the patient did not start".into())),
-            address => Ok(Patient { child, url: format!("http://{address}") }),
+            address => Ok(Patient {
+                child,
+                url: format!("http://{address}"),
+            }),
         }
     }
 
     async fn end(mut self) {
         drop(self.child.stdin.take());
-        if tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(2), self.child.wait())
+            .await
+            .is_err()
+        {
             let _ = self.child.kill().await;
         }
     }
@@ -160,7 +174,10 @@ pub struct Stage {
 impl Stage {
     /// Sets everything up below `directory`.
     pub async fn set(directory: &Directory, clock: SharedClock) -> Result<Stage, Failure> {
-        let http = reqwest::Client::builder().no_proxy().build().map_err(anyhow::Error::from)?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .map_err(anyhow::Error::from)?;
         let repository = history(&directory.join("shop"), clock.now().ms() / 1000).await?;
         let patient = Patient::start(repository.path()).await?;
         let mut watch = Watch::bind(&patient.url, RULES.to_vec(), clock.clone()).await?;
@@ -177,7 +194,10 @@ impl Stage {
         })
         .await?;
         let person = Client::new(&platform.url(), std::fs::read(platform.admin_token_file())?)?;
-        let colleague = token(&person, json!({"principal": format!("person:{COLLEAGUE}"), "roles": ["approver", "viewer"]}));
+        let colleague = token(
+            &person,
+            json!({"principal": format!("person:{COLLEAGUE}"), "roles": ["approver", "viewer"]}),
+        );
         let colleague = Client::new(&platform.url(), colleague.await?.into_bytes())?;
         let hook = token(&person, json!({"trigger": "alertmanager"})).await?;
         let tokens = person.get("/api/v1/tokens", &[]).await?;
@@ -185,16 +205,40 @@ impl Stage {
         let load = Load::on(&patient.url, http.clone());
         // The first look-ups fill the cache and are slow, as after any start; nobody is alarmed by that.
         load.warmed_up().await;
-        watch.begin(http.clone(), format!("{}/hooks/alertmanager", platform.url()), hook);
+        watch.begin(
+            http.clone(),
+            format!("{}/hooks/alertmanager", platform.url()),
+            hook,
+        );
         let platform = Some(platform);
-        Ok(Stage { http, watch, person, person_name, colleague, repository, load, patient, platform })
+        Ok(Stage {
+            http,
+            watch,
+            person,
+            person_name,
+            colleague,
+            repository,
+            load,
+            patient,
+            platform,
+        })
     }
 
     /// What the patient says to a request; its text.
     pub async fn ask_patient(&self, method: reqwest::Method, path: &str) -> Result<String, Failure> {
         let url = format!("{}{path}", self.patient.url);
-        let answer = async { self.http.request(method, url).send().await?.error_for_status()?.text().await };
-        answer.await.map_err(|e| Failure::Other(anyhow::Error::new(e).context("the patient does not answer")))
+        let answer = async {
+            self.http
+                .request(method, url)
+                .send()
+                .await?
+                .error_for_status()?
+                .text()
+                .await
+        };
+        answer
+            .await
+            .map_err(|e| Failure::Other(anyhow::Error::new(e).context("the patient does not answer")))
     }
 
     /// Stops the platform; what was acknowledged is then in files only.
@@ -219,11 +263,35 @@ impl Stage {
 async fn history(path: &Path, now: i64) -> Result<Repository, Failure> {
     const HOUR: i64 = 3600;
     let repository = Repository::create(path).await?;
-    let ago = |name: &'static str, hours: i64| Signature { name, at: Some(now - hours * HOUR) };
-    repository.commit("service.yaml", SERVICE, "Serve the stock of the shop", ago("Ada Okafor", 9 * 24)).await?;
-    repository.commit("README.md", "# shop\n", "Say what the shop is", ago("Bo Lindqvist", 3 * 24)).await?;
+    let ago = |name: &'static str, hours: i64| Signature {
+        name,
+        at: Some(now - hours * HOUR),
+    };
+    repository
+        .commit(
+            "service.yaml",
+            SERVICE,
+            "Serve the stock of the shop",
+            ago("Ada Okafor", 9 * 24),
+        )
+        .await?;
+    repository
+        .commit(
+            "README.md",
+            "# shop\n",
+            "Say what the shop is",
+            ago("Bo Lindqvist", 3 * 24),
+        )
+        .await?;
     let how = "# shop\n\nDeployed from the HEAD of main: POST /-/redeploy\n";
-    repository.commit("README.md", how, "Document how it is deployed", ago("Chandra Rao", 5)).await?;
+    repository
+        .commit(
+            "README.md",
+            how,
+            "Document how it is deployed",
+            ago("Chandra Rao", 5),
+        )
+        .await?;
     Ok(repository)
 }
 
@@ -234,7 +302,11 @@ async fn token(person: &Client, what: Value) -> Result<String, Failure> {
 
 /// The name of the administrator that the first start made: the oldest token's.
 fn administrator(tokens: &Value) -> String {
-    let principals = crate::cli::value::list(tokens, "").iter().map(|t| crate::cli::value::raw(t, "principal"));
-    let first = principals.filter_map(|p| p.strip_prefix("person:")).find(|name| *name != COLLEAGUE);
+    let principals = crate::cli::value::list(tokens, "")
+        .iter()
+        .map(|t| crate::cli::value::raw(t, "principal"));
+    let first = principals
+        .filter_map(|p| p.strip_prefix("person:"))
+        .find(|name| *name != COLLEAGUE);
     first.unwrap_or("admin").to_owned()
 }

@@ -30,7 +30,12 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
 /// `text` stands in that entry and nowhere before it; its last byte is changed.
 pub fn change_one_byte(directory: &Path, entry: &Stored, text: &str) -> Result<(), Failure> {
     let leaf = entry.entry.to_leaf().map_err(anyhow::Error::from)?;
-    let missing = || Failure::Failed(format!("entry {} is not in the database's file", entry.entry.sequence));
+    let missing = || {
+        Failure::Failed(format!(
+            "entry {} is not in the database's file",
+            entry.entry.sequence
+        ))
+    };
     let at = find(&leaf, text.as_bytes()).ok_or_else(missing)? + text.len() - 1;
     let path = directory.join("journal.db");
     let mut file = std::fs::read(&path)?;
@@ -67,9 +72,13 @@ impl Forgery<'_> {
     /// signature in it is then consistent. `change` gets every entry's actor and body.
     pub async fn write(&self, mut change: impl FnMut(u64, &mut String, &mut Value)) -> Result<(), Failure> {
         let clock = Arc::new(PastClock::default());
-        let honest = Store::open_read_only(self.options(self.from, clock.clone())?).map_err(anyhow::Error::from)?;
+        let honest =
+            Store::open_read_only(self.options(self.from, clock.clone())?).map_err(anyhow::Error::from)?;
         let all = entries(&honest)?;
-        clock.set(all.first().map_or(Timestamp::from_ms(0), |stored| stored.entry.timestamp));
+        clock.set(
+            all.first()
+                .map_or(Timestamp::from_ms(0), |stored| stored.entry.timestamp),
+        );
         std::fs::create_dir(self.to)?;
         std::fs::copy(self.from.join("origin"), self.to.join("origin"))?;
         let forged = Store::open(self.options(self.to, clock.clone())?).map_err(anyhow::Error::from)?;
@@ -117,7 +126,9 @@ pub fn entries(store: &Store) -> Result<Vec<Stored>, Failure> {
     let mut all: Vec<Stored> = Vec::new();
     loop {
         let from = all.last().map_or(0, |stored| stored.entry.sequence + 1);
-        let page = store.read(|reader| reader.entries(from, PAGE)).map_err(anyhow::Error::from)?;
+        let page = store
+            .read(|reader| reader.entries(from, PAGE))
+            .map_err(anyhow::Error::from)?;
         if page.is_empty() {
             return Ok(all);
         }
@@ -129,10 +140,16 @@ fn payloads(store: &Store, stored: &Stored) -> Result<Vec<NewPayload>, Failure> 
     let sequence = stored.entry.sequence;
     let mut payloads = Vec::new();
     for commitment in &stored.entry.commitments {
-        let payload = store.read(|reader| reader.payload(sequence, &commitment.name)).map_err(anyhow::Error::from)?;
+        let payload = store
+            .read(|reader| reader.payload(sequence, &commitment.name))
+            .map_err(anyhow::Error::from)?;
         if let Erasable::Present(value) = payload {
             let name = lasting(commitment.name.clone());
-            payloads.push(NewPayload { name, retention: Retention::Action, value });
+            payloads.push(NewPayload {
+                name,
+                retention: Retention::Action,
+                value,
+            });
         }
     }
     Ok(payloads)

@@ -92,7 +92,13 @@ pub struct Verify {
 #[derive(Args, Debug)]
 struct Export {
     /// Write checkpoint, tiles and entries below this directory; needs --data-dir
-    #[arg(long, value_name = "DIR", required_unless_present = "jsonl", conflicts_with = "jsonl", requires = "data_dir")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "jsonl",
+        conflicts_with = "jsonl",
+        requires = "data_dir"
+    )]
     tiles: Option<PathBuf>,
     /// Print entries as JSON lines
     #[arg(long)]

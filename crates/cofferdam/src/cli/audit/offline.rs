@@ -7,11 +7,11 @@ use super::super::screen::Screen;
 use super::super::table::{Look, cell, fields};
 use super::super::value::{field, text};
 use super::{Export, Verify};
-use owo_colors::OwoColorize;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::note::Verifier;
 use journal::proof::InclusionBundle;
+use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use store::{Keys, Options, Store};
@@ -36,7 +36,11 @@ pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure
     screen.progress_done();
     let answer = answer?;
     screen.data(&answer, |answer, _| verdict(answer))?;
-    if field(&answer, "verified").as_bool() == Some(true) { Ok(()) } else { Err(Failure::Told) }
+    if field(&answer, "verified").as_bool() == Some(true) {
+        Ok(())
+    } else {
+        Err(Failure::Told)
+    }
 }
 
 /// The verdict on a data directory as data: `{verified, entries, root, checkpoints, projections}` or
@@ -50,7 +54,9 @@ pub fn verified(
     let notes = read_notes(against)?;
     let store = match open(data_dir, keys, true) {
         Ok(store) => store,
-        Err(store::StoreError::Corrupt { finding }) => return Ok(json!({"verified": false, "finding": finding})),
+        Err(store::StoreError::Corrupt { finding }) => {
+            return Ok(json!({"verified": false, "finding": finding}));
+        }
         Err(error) => return Err(Failure::Other(error.into())),
     };
     let found = store.verify(&notes, progress).map_err(anyhow::Error::from)?;
@@ -103,7 +109,9 @@ pub(super) fn export(export: &Export, screen: &mut Screen) -> Result<(), Failure
     }
     let mut from = 0;
     loop {
-        let entries = store.read(|reader| reader.entries(from, PAGE)).map_err(anyhow::Error::from)?;
+        let entries = store
+            .read(|reader| reader.entries(from, PAGE))
+            .map_err(anyhow::Error::from)?;
         for stored in &entries {
             let leaf = stored.entry.to_leaf().map_err(anyhow::Error::from)?;
             screen.line(&String::from_utf8_lossy(&leaf))?;
@@ -119,12 +127,18 @@ pub(super) fn export(export: &Export, screen: &mut Screen) -> Result<(), Failure
 pub(super) fn check(file: &Path, key: Option<&str>, screen: &mut Screen) -> Result<(), Failure> {
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), FILE_BYTES_MAX), &mut bytes)?;
+        std::io::Read::read_to_end(
+            &mut std::io::Read::take(std::io::stdin(), FILE_BYTES_MAX),
+            &mut bytes,
+        )?;
         bytes
     } else {
         read_file(file)?
     };
-    let trusted = key.map(Verifier::parse).transpose().map_err(|e| Failure::Misuse(format!("--key: {e}")))?;
+    let trusted = key
+        .map(Verifier::parse)
+        .transpose()
+        .map_err(|e| Failure::Misuse(format!("--key: {e}")))?;
     let proven = InclusionBundle::parse(&bytes)
         .and_then(|bundle| bundle.verify(trusted.as_ref()).map(|proven| (bundle, proven)))
         .map_err(anyhow::Error::from)?;
@@ -134,11 +148,24 @@ pub(super) fn check(file: &Path, key: Option<&str>, screen: &mut Screen) -> Resu
         "size": proven.checkpoint.size, "vkey": bundle.vkey,
     });
     screen.data(&answer, |answer, columns| {
-        let trust = if key.is_some() { "the key you named" } else { "a key you have to know: compare it" };
+        let trust = if key.is_some() {
+            "the key you named"
+        } else {
+            "a key you have to know: compare it"
+        };
         let origin = format!("{} at {} entries", text(answer, "origin"), text(answer, "size"));
         let what = super::super::entry::what(field(answer, "entry"));
-        let head = format!("{} entry {} stands in the journal", "✓ proven".green().bold(), bundle.index);
-        let about = [("says", what.into()), ("journal", origin.into()), ("key", text(answer, "vkey").into()), ("signed by", trust.into())];
+        let head = format!(
+            "{} entry {} stands in the journal",
+            "✓ proven".green().bold(),
+            bundle.index
+        );
+        let about = [
+            ("says", what.into()),
+            ("journal", origin.into()),
+            ("key", text(answer, "vkey").into()),
+            ("signed by", trust.into()),
+        ];
         format!("{head}\n{}", fields(columns, &about))
     })
 }
@@ -147,11 +174,18 @@ pub(super) fn check(file: &Path, key: Option<&str>, screen: &mut Screen) -> Resu
 pub fn read_notes(files: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
     for file in files {
-        let text = String::from_utf8(read_file(file)?)
-            .map_err(|_| Failure::Failed(format!("`{}` holds no checkpoints: it is not text", file.display())))?;
+        let text = String::from_utf8(read_file(file)?).map_err(|_| {
+            Failure::Failed(format!(
+                "`{}` holds no checkpoints: it is not text",
+                file.display()
+            ))
+        })?;
         let found = split_notes(&text);
         if found.is_empty() {
-            return Err(Failure::Failed(format!("`{}` holds no checkpoints", file.display())));
+            return Err(Failure::Failed(format!(
+                "`{}` holds no checkpoints",
+                file.display()
+            )));
         }
         notes.extend(found);
     }
@@ -200,7 +234,9 @@ fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, 
     for key in ["organization.key", "log.key"] {
         if !keys_dir.join(key).is_file() {
             let directory = keys_dir.display();
-            return Err(refused(format!("no `{key}` in `{directory}`; name the directory of the keys with --keys")));
+            return Err(refused(format!(
+                "no `{key}` in `{directory}`; name the directory of the keys with --keys"
+            )));
         }
     }
     let origin = crate::app::stored_origin(data_dir).map_err(|e| refused(e.to_string()))?;
@@ -215,30 +251,47 @@ fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, 
         vfs: None,
         synchronous: "FULL",
     };
-    if read_only { Store::open_read_only(options) } else { Store::open(options) }
+    if read_only {
+        Store::open_read_only(options)
+    } else {
+        Store::open(options)
+    }
 }
 
 /// Files of checkpoints beside a data directory.
 fn kept_beside(data_dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(beside(data_dir, "-checkpoints")) else { return Vec::new() };
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
+    let Ok(entries) = std::fs::read_dir(beside(data_dir, "-checkpoints")) else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "txt"))
+        .collect();
     files.sort();
     files
 }
 
 /// `./.cofferdam` and `-keys` give `./.cofferdam-keys`; also for `.`.
 fn beside(data_dir: &Path, suffix: &str) -> PathBuf {
-    crate::app::beside(&data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf()), suffix)
+    crate::app::beside(
+        &data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_path_buf()),
+        suffix,
+    )
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(file)?, FILE_BYTES_MAX), &mut bytes)?;
+        std::io::Read::read_to_end(
+            &mut std::io::Read::take(std::fs::File::open(file)?, FILE_BYTES_MAX),
+            &mut bytes,
+        )?;
         Ok(bytes)
     };
-    read().map_err(|e| Failure::Other(anyhow::Error::new(e).context(format!("cannot read `{}`", file.display()))))
+    read().map_err(|e| {
+        Failure::Other(anyhow::Error::new(e).context(format!("cannot read `{}`", file.display())))
+    })
 }
 
 #[cfg(test)]
@@ -251,8 +304,16 @@ mod tests {
         let two = "origin\n9\nroot=\n\n\u{2014} key sig=\n\u{2014} witness sig=\n";
         let table = [
             ("one", one.to_owned(), vec![one.to_owned()]),
-            ("a blank line between", format!("{one}\n{two}"), vec![one.to_owned(), two.to_owned()]),
-            ("nothing between", format!("{one}{two}"), vec![one.to_owned(), two.to_owned()]),
+            (
+                "a blank line between",
+                format!("{one}\n{two}"),
+                vec![one.to_owned(), two.to_owned()],
+            ),
+            (
+                "nothing between",
+                format!("{one}{two}"),
+                vec![one.to_owned(), two.to_owned()],
+            ),
             ("no signature is no note", "origin\n7\nroot=\n".to_owned(), vec![]),
             ("nothing", String::new(), vec![]),
         ];

@@ -29,10 +29,17 @@ pub(super) async fn tail(tail: &Tail, client: &Client, screen: &mut Screen) -> R
     }
     let kind: Vec<_> = tail.kind.iter().map(|k| ("kind", k.clone())).collect();
     let (path, query) = match &tail.session {
-        Some(id) => (format!("/api/v1/sessions/{}/events", segment(id)), vec![("follow", "true".to_owned())]),
+        Some(id) => (
+            format!("/api/v1/sessions/{}/events", segment(id)),
+            vec![("follow", "true".to_owned())],
+        ),
         None => (EVENTS.to_owned(), kind),
     };
-    let wanted = |entry: &Value| tail.kind.as_ref().is_none_or(|kind| text(entry, "kind").starts_with(kind.as_str()));
+    let wanted = |entry: &Value| {
+        tail.kind
+            .as_ref()
+            .is_none_or(|kind| text(entry, "kind").starts_with(kind.as_str()))
+    };
     loop {
         let mut events = client.events(&path, &query, last).await?;
         while let Some(event) = events.next().await? {
@@ -50,8 +57,14 @@ pub(super) async fn tail(tail: &Tail, client: &Client, screen: &mut Screen) -> R
 async fn newest(tail: &Tail, client: &Client) -> Result<Vec<Value>, Failure> {
     let wanted = usize::try_from(tail.lines).unwrap_or(usize::MAX);
     if tail.session.is_none() && tail.kind.is_none() {
-        let mut page = client.get(ENTRIES, &[("limit", tail.lines.min(PAGE).to_string())]).await?;
-        return Ok(page.get_mut("entries").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
+        let mut page = client
+            .get(ENTRIES, &[("limit", tail.lines.min(PAGE).to_string())])
+            .await?;
+        return Ok(page
+            .get_mut("entries")
+            .and_then(Value::as_array_mut)
+            .map(std::mem::take)
+            .unwrap_or_default());
     }
     let mut newest = VecDeque::new();
     let mut from = 0;
@@ -76,7 +89,11 @@ async fn newest(tail: &Tail, client: &Client) -> Result<Vec<Value>, Failure> {
 pub(super) async fn show(sequence: u64, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let stored = client.get(&format!("{ENTRIES}/{sequence}"), &[]).await?;
     screen.data(&stored, |stored, columns| {
-        let entry = if field(stored, "entry").is_object() { field(stored, "entry") } else { stored };
+        let entry = if field(stored, "entry").is_object() {
+            field(stored, "entry")
+        } else {
+            stored
+        };
         let kind = text(entry, "kind");
         let head = fields(
             columns,
@@ -99,7 +116,10 @@ pub(super) async fn show(sequence: u64, client: &Client, screen: &mut Screen) ->
                 "present" => pretty(field(payload, "value")),
                 state => state.to_owned(),
             };
-            out.push_str(&format!("\n{}{shown}\n", heading(&format!("{name}, kept beside it"))));
+            out.push_str(&format!(
+                "\n{}{shown}\n",
+                heading(&format!("{name}, kept beside it"))
+            ));
         }
         out
     })
@@ -108,10 +128,16 @@ pub(super) async fn show(sequence: u64, client: &Client, screen: &mut Screen) ->
 /// Asks the server to verify, with the checkpoints that the caller kept.
 pub(super) async fn verify(verify: &Verify, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let against = super::offline::read_notes(&verify.against)?;
-    let mut lines = client.post_lines("/api/v1/audit/verify", &json!({ "against": against })).await?;
+    let mut lines = client
+        .post_lines("/api/v1/audit/verify", &json!({ "against": against }))
+        .await?;
     let answer = loop {
         match lines.next().await? {
-            None => break Err(Failure::Failed("the server ended the verification without a verdict".into())),
+            None => {
+                break Err(Failure::Failed(
+                    "the server ended the verification without a verdict".into(),
+                ));
+            }
             Some(line) if line.get("progress").is_some() => {
                 let (done, all) = (number(&line, "progress.done"), number(&line, "progress.all"));
                 screen.progress(&format!("verifying {done} of {all} entries…"));
@@ -122,7 +148,11 @@ pub(super) async fn verify(verify: &Verify, client: &Client, screen: &mut Screen
     screen.progress_done();
     let answer = answer?;
     screen.data(&answer, |answer, _| super::offline::verdict(answer))?;
-    if field(&answer, "verified").as_bool() == Some(true) { Ok(()) } else { Err(Failure::Told) }
+    if field(&answer, "verified").as_bool() == Some(true) {
+        Ok(())
+    } else {
+        Err(Failure::Told)
+    }
 }
 
 /// The server's last line in the form that offline verification gives.
@@ -135,13 +165,21 @@ fn verdict_of(line: Value, against: usize) -> Result<Value, Failure> {
     }
     match line.get("finding") {
         Some(finding) => Ok(json!({"verified": false, "finding": finding})),
-        None => Err(Failure::Failed(format!("verification could not be done: {}", text(&line, "error")))),
+        None => Err(Failure::Failed(format!(
+            "verification could not be done: {}",
+            text(&line, "error")
+        ))),
     }
 }
 
 /// Prints a proof bundle. It is JSON whatever `--output` says, because it is for a file.
 pub(super) async fn prove(sequence: u64, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let bundle = client.get("/api/v1/audit/proofs/inclusion", &[("sequence", sequence.to_string())]).await?;
+    let bundle = client
+        .get(
+            "/api/v1/audit/proofs/inclusion",
+            &[("sequence", sequence.to_string())],
+        )
+        .await?;
     screen.line(&serde_json::to_string_pretty(&bundle).map_err(anyhow::Error::from)?)
 }
 
@@ -149,7 +187,12 @@ pub(super) async fn prove(sequence: u64, client: &Client, screen: &mut Screen) -
 pub(super) async fn export(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let mut from = 0;
     loop {
-        let page = client.get(ENTRIES, &[("from", from.to_string()), ("limit", PAGE.to_string())]).await?;
+        let page = client
+            .get(
+                ENTRIES,
+                &[("from", from.to_string()), ("limit", PAGE.to_string())],
+            )
+            .await?;
         for entry in list(&page, "entries") {
             screen.line(&entry.to_string())?;
         }

@@ -68,17 +68,32 @@ pub(super) struct Target {
 impl Alert {
     pub(super) fn new(rule: Rule) -> Result<Alert, String> {
         let expression = Expression::parse(rule.query)?;
-        Ok(Alert { rule, expression, state: State::Inactive })
+        Ok(Alert {
+            rule,
+            expression,
+            state: State::Inactive,
+        })
     }
 
     /// Evaluates; gives the payload when the alert began or ceased to fire.
     pub(super) fn evaluate(&mut self, series: &Series, now: Timestamp, target: &Target) -> Option<Value> {
-        let value = self.expression.at(series, now.ms()).first().map(|(_, value)| *value).filter(|v| v.is_finite());
+        let value = self
+            .expression
+            .at(series, now.ms())
+            .first()
+            .map(|(_, value)| *value)
+            .filter(|v| v.is_finite());
         let before = self.state;
         self.state = match (before, value) {
-            (State::Inactive, Some(value)) => State::Pending { since: now.ms(), value },
+            (State::Inactive, Some(value)) => State::Pending {
+                since: now.ms(),
+                value,
+            },
             (State::Pending { since, .. }, Some(value)) if now.ms() - since >= self.rule.for_ms => {
-                State::Firing { since: now.ms(), value }
+                State::Firing {
+                    since: now.ms(),
+                    value,
+                }
             }
             (State::Pending { since, .. }, Some(value)) => State::Pending { since, value },
             (State::Firing { since, .. }, Some(value)) => State::Firing { since, value },
@@ -88,7 +103,9 @@ impl Alert {
             (State::Pending { .. }, State::Firing { since, value }) => {
                 Some(self.payload(since, value, None, target))
             }
-            (State::Firing { since, value }, State::Inactive) => Some(self.payload(since, value, Some(now), target)),
+            (State::Firing { since, value }, State::Inactive) => {
+                Some(self.payload(since, value, Some(now), target))
+            }
             _ => None,
         }
     }
@@ -101,7 +118,10 @@ impl Alert {
             ("service", "shop"),
             ("severity", self.rule.severity),
         ];
-        labels.into_iter().map(|(k, v)| (k.to_owned(), json!(v))).collect()
+        labels
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), json!(v)))
+            .collect()
     }
 
     fn annotations(&self, value: f64) -> Value {
@@ -166,8 +186,18 @@ impl Alert {
 
     /// Name, summary and status of a payload that [`Alert::evaluate`] gave.
     pub(super) fn said(payload: &Value) -> (String, String, String) {
-        let text = |pointer| payload.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        (text("/groupLabels/alertname"), text("/commonAnnotations/summary"), text("/status"))
+        let text = |pointer| {
+            payload
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        (
+            text("/groupLabels/alertname"),
+            text("/commonAnnotations/summary"),
+            text("/status"),
+        )
     }
 }
 
@@ -184,7 +214,11 @@ fn fingerprint(labels: &Map<String, Value>) -> String {
     };
     for name in names {
         add(name.as_bytes());
-        add(labels.get(name).and_then(Value::as_str).unwrap_or_default().as_bytes());
+        add(labels
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .as_bytes());
     }
     format!("{hash:016x}")
 }
@@ -214,18 +248,37 @@ mod tests {
             summary: "{value} % are bad",
             scale: 100.0,
         };
-        let target = Target { instance: "i".into(), url: "http://w".into() };
+        let target = Target {
+            instance: "i".into(),
+            url: "http://w".into(),
+        };
         let mut alert = Alert::new(rule).unwrap();
         let mut series = Series::default();
         let mut seen = Vec::new();
-        for (at, value) in [(0, 0.0), (200, 0.9), (400, 0.9), (600, 0.8), (800, 0.8), (1000, 0.1), (1200, 0.1)] {
+        for (at, value) in [
+            (0, 0.0),
+            (200, 0.9),
+            (400, 0.9),
+            (600, 0.8),
+            (800, 0.8),
+            (1000, 0.1),
+            (1200, 0.1),
+        ] {
             series.add_one(at, Labels::from([("__name__".into(), "bad".into())]), value);
             if let Some(payload) = alert.evaluate(&series, Timestamp::from_ms(at), &target) {
                 let (name, summary, status) = Alert::said(&payload);
                 seen.push(format!("{at}: {name} {status}, {summary}"));
-                assert!(assay::alertmanager::parse(payload.to_string().as_bytes(), Default::default()).is_ok());
+                assert!(
+                    assay::alertmanager::parse(payload.to_string().as_bytes(), Default::default()).is_ok()
+                );
             }
         }
-        assert_eq!(seen, ["600: Bad firing, 80 % are bad", "1000: Bad resolved, 80 % are bad"]);
+        assert_eq!(
+            seen,
+            [
+                "600: Bad firing, 80 % are bad",
+                "1000: Bad resolved, 80 % are bad"
+            ]
+        );
     }
 }

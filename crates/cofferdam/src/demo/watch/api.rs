@@ -44,9 +44,18 @@ impl Watch {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let instance = patient.trim_start_matches("http://").to_owned();
-        let alerts = rules.into_iter().map(Alert::new).collect::<Result<_, _>>().map_err(Failure::Failed)?;
+        let alerts = rules
+            .into_iter()
+            .map(Alert::new)
+            .collect::<Result<_, _>>()
+            .map_err(Failure::Failed)?;
         let target = Target { instance, url };
-        let shared = Arc::new(Shared { series: Mutex::default(), alerts: Mutex::new(alerts), target, clock });
+        let shared = Arc::new(Shared {
+            series: Mutex::default(),
+            alerts: Mutex::new(alerts),
+            target,
+            clock,
+        });
         let router = Router::new()
             .route("/api/v1/query", get(query))
             .route("/api/v1/query_range", get(query_range))
@@ -58,7 +67,12 @@ impl Watch {
             let _ = axum::serve(listener, router).await;
         });
         let (sender, sent) = mpsc::unbounded_channel();
-        Ok(Watch { shared, sent, sender, tasks })
+        Ok(Watch {
+            shared,
+            sent,
+            sender,
+            tasks,
+        })
     }
 
     /// Base URL of its API.
@@ -98,10 +112,21 @@ impl Watch {
 impl Shared {
     async fn scrape(&self, http: &reqwest::Client) {
         let url = format!("http://{}/metrics", self.target.instance);
-        let got = async { http.get(url).timeout(Duration::from_secs(1)).send().await?.text().await }.await;
+        let got = async {
+            http.get(url)
+                .timeout(Duration::from_secs(1))
+                .send()
+                .await?
+                .text()
+                .await
+        }
+        .await;
         let at = self.clock.now().ms();
         let labels = [("instance", self.target.instance.as_str()), ("job", "shop")];
-        let labels: Labels = labels.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let labels: Labels = labels
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         let mut up = labels.clone();
         up.insert("__name__".into(), "up".into());
         let mut series = locked(&self.series);
@@ -115,16 +140,30 @@ impl Shared {
         let series = locked(&self.series);
         let now = self.clock.now();
         let mut alerts = locked(&self.alerts);
-        alerts.iter_mut().filter_map(|alert| alert.evaluate(&series, now, &self.target)).collect()
+        alerts
+            .iter_mut()
+            .filter_map(|alert| alert.evaluate(&series, now, &self.target))
+            .collect()
     }
 }
 
 /// Sends a notification, and again for a while if the platform could not take it, as Alertmanager does.
 async fn send(http: &reqwest::Client, hook: &str, token: &str, payload: Value) -> Sent {
     let (alert, summary, status) = Alert::said(&payload);
-    let mut sent = Sent { alert, status, summary, payload, answer: Value::Null, http_status: 0 };
+    let mut sent = Sent {
+        alert,
+        status,
+        summary,
+        payload,
+        answer: Value::Null,
+        http_status: 0,
+    };
     for _ in 0..5 {
-        let request = http.post(hook).bearer_auth(token).json(&sent.payload).timeout(Duration::from_secs(5));
+        let request = http
+            .post(hook)
+            .bearer_auth(token)
+            .json(&sent.payload)
+            .timeout(Duration::from_secs(5));
         if let Ok(response) = request.send().await {
             sent.http_status = response.status().as_u16();
             sent.answer = response.json().await.unwrap_or_default();
@@ -148,7 +187,10 @@ fn success(data: Value) -> Answer {
 }
 
 fn bad(error: String) -> Answer {
-    (StatusCode::BAD_REQUEST, Json(json!({ "status": "error", "errorType": "bad_data", "error": error })))
+    (
+        StatusCode::BAD_REQUEST,
+        Json(json!({ "status": "error", "errorType": "bad_data", "error": error })),
+    )
 }
 
 async fn query(State(shared): State<Arc<Shared>>, Query(asked): Query<HashMap<String, String>>) -> Answer {
@@ -168,10 +210,16 @@ async fn query(State(shared): State<Arc<Shared>>, Query(asked): Query<HashMap<St
     success(json!({ "resultType": "vector", "result": result }))
 }
 
-async fn query_range(State(shared): State<Arc<Shared>>, Query(asked): Query<HashMap<String, String>>) -> Answer {
+async fn query_range(
+    State(shared): State<Arc<Shared>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Answer {
     let now = shared.clock.now();
     let read = || -> Result<_, String> {
-        let step = asked.get("step").map_or("1", String::as_str).trim_end_matches('s');
+        let step = asked
+            .get("step")
+            .map_or("1", String::as_str)
+            .trim_end_matches('s');
         let step_ms = step.parse::<f64>().map_err(|_| format!("`{step}` is no step"))? * 1000.0;
         let (start, end) = (time(&asked, "start", now)?, time(&asked, "end", now)?);
         if step_ms < 1.0 || end < start || (end - start) / step_ms as i64 > POINTS_MAX {
@@ -195,19 +243,27 @@ async fn query_range(State(shared): State<Arc<Shared>>, Query(asked): Query<Hash
         }
         at += step_ms;
     }
-    let result: Vec<Value> =
-        points.into_iter().map(|(labels, values)| json!({ "metric": labels, "values": values })).collect();
+    let result: Vec<Value> = points
+        .into_iter()
+        .map(|(labels, values)| json!({ "metric": labels, "values": values }))
+        .collect();
     success(json!({ "resultType": "matrix", "result": result }))
 }
 
 async fn alerts_now(State(shared): State<Arc<Shared>>) -> Answer {
     let alerts = locked(&shared.alerts);
-    let active: Vec<Value> = alerts.iter().filter_map(|alert| alert.as_active(&shared.target)).collect();
+    let active: Vec<Value> = alerts
+        .iter()
+        .filter_map(|alert| alert.as_active(&shared.target))
+        .collect();
     success(json!({ "alerts": active }))
 }
 
 async fn rules_now(State(shared): State<Arc<Shared>>) -> Answer {
-    let rules: Vec<Value> = locked(&shared.alerts).iter().map(|alert| alert.as_rule(&shared.target)).collect();
+    let rules: Vec<Value> = locked(&shared.alerts)
+        .iter()
+        .map(|alert| alert.as_rule(&shared.target))
+        .collect();
     success(json!({ "groups": [{ "name": "shop", "file": "shop.rules", "interval": 0.2, "rules": rules }] }))
 }
 
@@ -217,7 +273,15 @@ fn parsed(asked: &HashMap<String, String>) -> Result<Expression, String> {
 
 /// RFC 3339 or seconds since 1970, in milliseconds.
 fn time(asked: &HashMap<String, String>, name: &str, now: Timestamp) -> Result<i64, String> {
-    let Some(text) = asked.get(name) else { return Ok(now.ms()) };
-    let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite()).map(|seconds| (seconds * 1000.0) as i64);
-    seconds.or_else(|| Timestamp::parse(text).map(Timestamp::ms)).ok_or_else(|| format!("`{text}` is no time"))
+    let Some(text) = asked.get(name) else {
+        return Ok(now.ms());
+    };
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .filter(|s| s.is_finite())
+        .map(|seconds| (seconds * 1000.0) as i64);
+    seconds
+        .or_else(|| Timestamp::parse(text).map(Timestamp::ms))
+        .ok_or_else(|| format!("`{text}` is no time"))
 }

@@ -51,7 +51,9 @@ impl Expression {
         let expression = parser.comparison()?;
         match parser.rest.trim() {
             "" => Ok(expression),
-            rest => Err(format!("this stand-in for Prometheus does not understand `{rest}`")),
+            rest => Err(format!(
+                "this stand-in for Prometheus does not understand `{rest}`"
+            )),
         }
     }
 
@@ -70,7 +72,9 @@ impl Expression {
             Expression::Rate(selector, window_ms) => series
                 .select(|labels| selector.covers(labels))
                 .filter_map(|(labels, samples)| {
-                    let within = samples.iter().filter(|(at, _)| *at > now_ms - window_ms && *at <= now_ms);
+                    let within = samples
+                        .iter()
+                        .filter(|(at, _)| *at > now_ms - window_ms && *at <= now_ms);
                     Some((without_name(labels), rate(within)?))
                 })
                 .collect(),
@@ -110,12 +114,18 @@ impl Operator {
 
 impl Selector {
     fn covers(&self, labels: &Labels) -> bool {
-        self.0.iter().all(|(name, equal, value)| (labels.get(name).map_or("", String::as_str) == value) == *equal)
+        self.0
+            .iter()
+            .all(|(name, equal, value)| (labels.get(name).map_or("", String::as_str) == value) == *equal)
     }
 }
 
 fn without_name(labels: &Labels) -> Labels {
-    labels.iter().filter(|(name, _)| *name != "__name__").map(|(k, v)| (k.clone(), v.clone())).collect()
+    labels
+        .iter()
+        .filter(|(name, _)| *name != "__name__")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// Growth per second; a counter that fell began again at zero. Needs two samples.
@@ -174,7 +184,10 @@ impl Parser<'_> {
         }
         if self.rest.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
             let number = self.while_char(|c| c.is_ascii_digit() || c == '.');
-            return number.parse().map(Expression::Number).map_err(|_| format!("`{number}` is no number"));
+            return number
+                .parse()
+                .map(Expression::Number)
+                .map_err(|_| format!("`{number}` is no number"));
         }
         let word = self.word()?;
         match word.as_str() {
@@ -240,7 +253,11 @@ impl Parser<'_> {
             "m" => 60_000,
             _ => return Err(format!("`{number}{unit}` is no duration")),
         };
-        number.parse::<i64>().ok().and_then(|n| n.checked_mul(factor)).ok_or(format!("`{number}` is no duration"))
+        number
+            .parse::<i64>()
+            .ok()
+            .and_then(|n| n.checked_mul(factor))
+            .ok_or(format!("`{number}` is no duration"))
     }
 
     fn word(&mut self) -> Result<String, String> {
@@ -269,7 +286,11 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, token: &str) -> Result<(), String> {
-        if self.take(token) { Ok(()) } else { Err(format!("expected `{token}` at `{}`", self.rest)) }
+        if self.take(token) {
+            Ok(())
+        } else {
+            Err(format!("expected `{token}` at `{}`", self.rest))
+        }
     }
 }
 
@@ -281,7 +302,11 @@ mod tests {
         let mut series = Series::default();
         for step in 0..11_i32 {
             let at = i64::from(step) * 200;
-            let text = format!("req{{class=\"2xx\"}} {}\nreq{{class=\"5xx\"}} {}\nup 1\n", step * 3, step);
+            let text = format!(
+                "req{{class=\"2xx\"}} {}\nreq{{class=\"5xx\"}} {}\nup 1\n",
+                step * 3,
+                step
+            );
             series.add(at, &text, &Labels::new());
         }
         series
@@ -312,7 +337,16 @@ mod tests {
     #[test]
     fn what_it_does_not_understand_it_says() {
         let deep = "(".repeat(100);
-        for text in ["", "a +", "histogram_quantile(0.9, a)", "rate(a)", "a{b=~\"c\"}", "a{b=\"c", "1..2.3", &deep] {
+        for text in [
+            "",
+            "a +",
+            "histogram_quantile(0.9, a)",
+            "rate(a)",
+            "a{b=~\"c\"}",
+            "a{b=\"c",
+            "1..2.3",
+            &deep,
+        ] {
             assert!(Expression::parse(text).is_err(), "{text}");
         }
     }

@@ -55,7 +55,10 @@ fn sample(line: &str) -> Option<(Labels, f64)> {
     let mut all = Labels::from([("__name__".to_owned(), name.to_owned())]);
     for label in labels.split(',').filter(|l| !l.is_empty()) {
         let (key, value) = label.split_once('=')?;
-        all.insert(key.to_owned(), value.strip_prefix('"')?.strip_suffix('"')?.to_owned());
+        all.insert(
+            key.to_owned(),
+            value.strip_prefix('"')?.strip_suffix('"')?.to_owned(),
+        );
     }
     Some((all, value.parse().ok()?))
 }
