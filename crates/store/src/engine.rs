@@ -29,6 +29,8 @@ pub(crate) struct Engine {
     pub(crate) signed: u64,
     /// Size of the newest checkpoint in the file outside.
     pub(crate) outside: u64,
+    /// A reader kept the log from being emptied after an erasure.
+    pub(crate) wal_holds_erased: bool,
 }
 
 /// What became of a closure.
@@ -110,6 +112,7 @@ impl Engine {
             sums,
             signed,
             outside,
+            wal_holds_erased: false,
         }))
     }
 
@@ -217,6 +220,11 @@ impl Batch<'_> {
         &self.engine.connection
     }
 
+    /// What this commit writes over has to go from the write-ahead log as well.
+    pub(crate) fn wipe_log(&mut self) {
+        self.erased = true;
+    }
+
     /// Runs a closure in a savepoint. `Err` means that the whole commit is lost.
     pub(crate) fn run(
         &mut self,
@@ -268,9 +276,10 @@ impl Batch<'_> {
         self.open = false;
         std::mem::swap(&mut self.engine.head, &mut self.head);
         std::mem::swap(&mut self.engine.sums, &mut self.sums);
-        if self.erased {
-            // What was erased also stands in the write-ahead log, until that is written over.
-            signing::empty_wal(&self.engine.connection);
+        // What was erased also stands in the write-ahead log, until that is emptied.
+        self.engine.wal_holds_erased |= self.erased;
+        if self.engine.wal_holds_erased {
+            self.engine.wal_holds_erased = !signing::empty_wal(&self.engine.connection);
         }
         self.shared.committed.send_if_modified(|size| {
             let new = self.engine.head.frontier.size();

@@ -42,12 +42,12 @@ pub(crate) fn replace(engine: &mut Engine, shared: &Shared) -> Result<u64, Store
         crate::engine::SELF,
         json!({"key": new.id(), "payloads": rewrapped}),
     ))?;
+    batch.wipe_log();
     batch.commit()?;
     *shared
         .organization
         .write()
         .unwrap_or_else(PoisonError::into_inner) = Some(new);
-    crate::signing::empty_wal(&engine.connection);
     keys::finish_replacement(directory).map_err(refused)?;
     Ok(rewrapped)
 }

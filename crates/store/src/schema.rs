@@ -113,6 +113,9 @@ pub(crate) fn open_in_memory() -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// How long a connection waits for another one: only starts and ends of processes get in each other's way.
+pub(crate) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 48;
 
 fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connection, StoreError> {
@@ -121,7 +124,7 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connectio
         None => Connection::open_with_flags(path, flags)?,
     };
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     // KiB, negative by SQLite's convention.
     connection.pragma_update(None, "cache_size", -2048)?;

@@ -1,16 +1,17 @@
 //! Signing checkpoints of durable sizes, and keeping them: in the database, and in a file outside the
 //! data directory that convicts whoever rewrites and signs again.
 
-use crate::StoreError;
 use crate::engine::Engine;
 use crate::shared::Shared;
 use crate::store::Signed;
+use crate::{StoreError, schema};
 use journal::checkpoint::Checkpoint;
 use rusqlite::{Connection, OptionalExtension};
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// How much of the end of the checkpoints file is read to find the newest: many notes' worth.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -64,12 +65,19 @@ pub(crate) fn latest(connection: &Connection, shared: &Shared) -> Result<Option<
     .transpose()
 }
 
-/// Moves the write-ahead log into the database and empties it. A reader may be in the way: then it
-/// happens later by itself.
-pub(crate) fn empty_wal(connection: &Connection) {
-    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+/// Moves the write-ahead log into the database and empties it. `false` when a reader is in the way.
+/// Waits for nobody: a verification in the background may read for long.
+pub(crate) fn empty_wal(connection: &Connection) -> bool {
+    let empty = || {
+        connection.busy_timeout(Duration::ZERO)?;
+        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        connection.busy_timeout(schema::BUSY_TIMEOUT)?;
+        Ok::<_, rusqlite::Error>(!busy)
+    };
+    empty().unwrap_or_else(|error| {
         tracing::warn!(%error, "the write-ahead log could not be emptied yet");
-    }
+        false
+    })
 }
 
 /// The newest note of a checkpoints file; `None` when there is none.

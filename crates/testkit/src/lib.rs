@@ -3,5 +3,6 @@
 //! Never part of the product: no crate depends on it but for tests and benches.
 
 mod clock;
+pub mod faulty;
 
 pub use clock::ManualClock;
