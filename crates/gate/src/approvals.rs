@@ -7,13 +7,13 @@ pub(crate) use projection::Approvals;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, Role};
+use crate::{Caller, Gate, Role, sessions};
 use journal::kind;
 use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
 use policy::{Principal, PrincipalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Erasable, NewEntry, StoreError, Tx};
+use store::{Erasable, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const APPROVALS: &str = "approvals";
@@ -127,16 +127,11 @@ impl Gate {
             }
             if view.is_over(tx.now()) {
                 // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
-                tx.append(of_approval(
-                    kind::APPROVAL_EXPIRED,
-                    &view,
-                    &platform(),
-                    late(&view),
-                ))?;
+                decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
                 return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
             }
             view.state.after(verdict.event())?;
-            tx.append(of_approval(verdict.kind(), &view, &caller.principal, &reason))?;
+            decided(tx, verdict.kind(), &view, &caller.principal, &reason)?;
             Ok(Ok(row(tx, &id)?.unwrap_or(view)))
         };
         let written = self
@@ -260,19 +255,14 @@ pub(crate) fn expire(tx: &mut Tx<'_>, id: &str) -> Result<Option<ApprovalView>, 
     let Some(view) = row(tx, id)?.filter(|view| view.is_over(tx.now())) else {
         return Ok(None);
     };
-    tx.append(of_approval(
-        kind::APPROVAL_EXPIRED,
-        &view,
-        &platform(),
-        late(&view),
-    ))?;
+    decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
     row(tx, id)
 }
 
 /// Cancels one approval, if it is still open.
 pub(crate) fn cancel(tx: &mut Tx<'_>, view: &ApprovalView, reason: &str) -> Result<(), StoreError> {
     if view.state.after(ApprovalEvent::Cancel).is_ok() {
-        tx.append(of_approval(kind::APPROVAL_CANCELLED, view, &platform(), reason))?;
+        decided(tx, kind::APPROVAL_CANCELLED, view, &platform(), reason)?;
     }
     Ok(())
 }
@@ -292,9 +282,14 @@ pub(crate) fn late(view: &ApprovalView) -> &'static str {
     }
 }
 
-fn of_approval(kind: &'static str, view: &ApprovalView, by: &Principal, reason: &str) -> NewEntry {
+fn decided(
+    tx: &mut Tx<'_>,
+    kind: &'static str,
+    view: &ApprovalView,
+    by: &Principal,
+    reason: &str,
+) -> Result<u64, StoreError> {
     let body = json!({ "approval": view.id, "reason": reason });
-    NewEntry::new(kind, by, body)
-        .session(&view.session)
-        .cause(&view.cause)
+    let entry = sessions::entry(tx, kind, &view.session, by, body)?;
+    tx.append(entry)
 }

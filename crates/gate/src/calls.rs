@@ -4,10 +4,10 @@ mod projection;
 
 pub(crate) use projection::Calls;
 
-use crate::Gate;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::decode;
+use crate::{Gate, sessions};
 use journal::kind;
 use journal::machine::Call;
 use policy::{Action, Idempotence, Outcome, Principal, PrincipalKind};
@@ -138,7 +138,8 @@ impl Gate {
         let (by, reason) = (by.clone(), short(reason));
         let write = move |tx: &mut Tx<'_>| {
             let call = the_uncertain(tx, &session, step)?;
-            tx.append(resolved(&call, &by, resolution, &reason))?;
+            let entry = resolved(tx, &call, &by, resolution, &reason)?;
+            tx.append(entry)?;
             Ok(row(tx, &call.session, &call.step)?.unwrap_or(call))
         };
         self.store
@@ -189,7 +190,8 @@ fn interrupt(tx: &mut Tx<'_>, call: &CallView) -> Result<u64, StoreError> {
         "summary": "interrupted before its outcome was recorded",
         "resources": policy::Resources::default(), "taints": false,
     });
-    tx.append(NewEntry::new(kind::ACTION_SETTLED, platform(), body).session(&call.session))
+    let entry = sessions::entry(tx, kind::ACTION_SETTLED, &call.session, &platform(), body)?;
+    tx.append(entry)
 }
 
 fn the_uncertain(tx: &Tx<'_>, session: &str, step: Option<String>) -> Result<CallView, ResolveError> {
@@ -209,15 +211,21 @@ fn the_uncertain(tx: &Tx<'_>, session: &str, step: Option<String>) -> Result<Cal
     }
 }
 
-fn resolved(call: &CallView, by: &Principal, resolution: Resolution, reason: &str) -> NewEntry {
+fn resolved(
+    tx: &Tx<'_>,
+    call: &CallView,
+    by: &Principal,
+    resolution: Resolution,
+    reason: &str,
+) -> Result<NewEntry, StoreError> {
     let (word, result) = match resolution {
         Resolution::Done(result) => ("done", Some(result)),
         Resolution::NotDone => ("not_done", None),
     };
     let body = json!({ "step": call.step, "permit": call.permit, "resolution": word, "reason": reason });
-    let entry = NewEntry::new(kind::ACTION_RESOLVED, by, body).session(&call.session);
-    match result {
+    let entry = sessions::entry(tx, kind::ACTION_RESOLVED, &call.session, by, body)?;
+    Ok(match result {
         Some(result) => entry.payload("result", Retention::Action, result),
         None => entry,
-    }
+    })
 }

@@ -10,14 +10,14 @@ use crate::gate::lock;
 use crate::record::{Grounds, entry_with, judged};
 use crate::rows::json;
 use crate::seen::Seen;
-use crate::{Gate, Refusal, calls};
+use crate::{Gate, Refusal, calls, sessions};
 use journal::kind;
 use policy::{Action, Principal};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
-use store::{NewEntry, StoreError, Tx};
+use store::{StoreError, Tx};
 
 /// How long repeats are counted.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -226,12 +226,8 @@ impl Gate {
         if counts.is_empty() {
             return Ok(());
         }
-        let entries: Vec<NewEntry> = counts.iter().map(Repeats::entry).collect();
-        let write = move |tx: &mut Tx<'_>| {
-            entries
-                .into_iter()
-                .try_for_each(|entry| tx.append(entry).map(drop))
-        };
+        let due = counts.clone();
+        let write = move |tx: &mut Tx<'_>| due.iter().try_for_each(|repeats| repeats.record(tx));
         let written = self.store.write::<_, StoreError, _>(write).await;
         if written.is_err() {
             self.denials.put_back(counts);
@@ -241,9 +237,10 @@ impl Gate {
 }
 
 impl Repeats {
-    fn entry(&self) -> NewEntry {
+    fn record(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let by = Principal::agent(&self.agent);
         let body = json!({ "of": self.of, "count": self.count });
-        NewEntry::new(kind::ACTION_DENIED_AGAIN, Principal::agent(&self.agent), body)
-            .session(&self.key.session)
+        let entry = sessions::entry(tx, kind::ACTION_DENIED_AGAIN, &self.key.session, &by, body)?;
+        tx.append(entry).map(drop)
     }
 }

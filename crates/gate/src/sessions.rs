@@ -232,6 +232,20 @@ pub(crate) fn row(tx: &Tx<'_>, id: &str) -> Result<Option<SessionRow>, StoreErro
     tx.row(SESSIONS, id)?.map(decode).transpose()
 }
 
+/// An entry of session `id` by `by`, on the account of whoever caused the session.
+pub(crate) fn entry(
+    tx: &Tx<'_>,
+    kind: &'static str,
+    id: &str,
+    by: &Principal,
+    body: Value,
+) -> Result<NewEntry, StoreError> {
+    let view = row(tx, id)?
+        .ok_or_else(|| StoreError::Refused(format!("no session `{id}`")))?
+        .view;
+    Ok(of_session(kind, id, &view.cause, &view.correlation, by, body))
+}
+
 fn created(id: &str, new: &NewSession) -> NewEntry {
     let mut body = json!({
         "event": "create", "agent": new.agent, "title": assay::redact::line(&new.title, TITLE_MAX),

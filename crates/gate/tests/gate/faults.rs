@@ -305,7 +305,7 @@ async fn act(world: &World, told: &mut Told, step: &str, action: &policy::Action
 #[tokio::test]
 async fn crash_at_every_boundary() {
     let mut lives = 0;
-    for at in 1.. {
+    for at in 1u64.. {
         // Torn writes are the store's to test; here they are a sample.
         let torn = at.is_multiple_of(4).then_some(Loss::Tear(at));
         for loss in [Loss::Drop].into_iter().chain(torn) {

@@ -1,0 +1,181 @@
+//! What a lone durable action costs: how long admitting, spending and settling take on a real disk, and
+//! how many syncs they need. The syncs have limits, three in all and one before the effect, and the run
+//! fails above them.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its figures"
+)]
+#![expect(
+    clippy::expect_used,
+    reason = "a benchmark that cannot be set up has nothing to measure"
+)]
+
+use gate::{AgentAuthority, Authority, Bounds, Gate, NewSession, Proposal};
+use journal::machine::SessionEvent;
+use policy::{
+    Action, Autonomy, Capability, Effect, Environment, Grant, Idempotence, Outcome, PolicySet, Principal,
+    Resources, Settlement, Verb,
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use store::clock::SystemClock;
+use store::{Keys, Options, Store};
+use testkit::faulty::Disk;
+
+/// Actions that are measured, after a tenth as many that are not.
+const ROUNDS: usize = 1_000;
+/// Limit on the median of syncs, in all and before the effect.
+const SYNCS_MAX: (u64, u64) = (3, 1);
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(latency());
+    let (all, before) = runtime.block_on(syncs());
+    println!("admit: syncs of a lone action at p50: {all}, of which {before} before the effect");
+    if all > SYNCS_MAX.0 || before > SYNCS_MAX.1 {
+        eprintln!("admit: {all} syncs, {before} before the effect, are above the limit of {SYNCS_MAX:?}");
+        std::process::exit(1);
+    }
+}
+
+async fn latency() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (gate, session) = gate(directory.path(), None).await;
+    let (mut admitted, mut whole) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS + ROUNDS / 10 {
+        let start = Instant::now();
+        let proposal = Proposal {
+            session: session.clone(),
+            step: format!("steps/{round}"),
+            action: action(),
+        };
+        let permit = gate.admit(proposal).await.expect("a permit");
+        let middle = start.elapsed();
+        let flight = permit.spend(gate.stop_set()).expect("no stop");
+        flight.settle(settlement()).await.expect("it is recorded");
+        if round >= ROUNDS / 10 {
+            admitted.push(middle);
+            whole.push(start.elapsed());
+        }
+    }
+    for (name, mut times) in [("to the permit", admitted), ("to the durable outcome", whole)] {
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+        println!(
+            "admit: {name}: p50 {:?}, p99 {:?}, {ROUNDS} rounds",
+            at(50),
+            at(99)
+        );
+    }
+}
+
+/// Medians of the syncs in all and before the effect, on a disk that counts them.
+async fn syncs() -> (u64, u64) {
+    let disk = Disk::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (gate, session) = gate(directory.path(), Some(&disk)).await;
+    let count = || disk.syncs("");
+    let (mut all, mut before) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS / 10 {
+        let start = count();
+        let proposal = Proposal {
+            session: session.clone(),
+            step: format!("steps/{round}"),
+            action: action(),
+        };
+        let permit = gate.admit(proposal).await.expect("a permit");
+        before.push(count() - start);
+        let flight = permit.spend(gate.stop_set()).expect("no stop");
+        flight.settle(settlement()).await.expect("it is recorded");
+        all.push(count() - start);
+    }
+    let median = |mut counts: Vec<u64>| {
+        counts.sort_unstable();
+        counts.get(counts.len() / 2).copied().unwrap_or_default()
+    };
+    (median(all), median(before))
+}
+
+async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
+    let origin = "bench.local/default";
+    let store = Store::open(Options {
+        directory: directory.join("data"),
+        origin: origin.to_owned(),
+        keys: Keys::open_or_create(&directory.join("keys"), origin).expect("keys"),
+        projections: gate::projections(),
+        clock: SystemClock::shared(),
+        checkpoints: None,
+        vfs: disk.map(|disk| disk.vfs().to_owned()),
+        synchronous: "FULL",
+    });
+    let gate = Gate::open(store.expect("a store")).expect("a gate");
+    let grant = Grant {
+        capability: Capability::parse("git.*:*").expect("a capability"),
+        from: "toolset/git".to_owned(),
+        until: None,
+    };
+    let triage = AgentAuthority {
+        grants: vec![grant],
+        autonomy: Autonomy::default(),
+        bounds: Bounds {
+            actions_per_session: u32::MAX,
+            actions_per_minute: u32::MAX,
+        },
+        sponsor: "alice".to_owned(),
+    };
+    gate.restore(Authority {
+        generation: 0,
+        policies: Arc::new(PolicySet::empty()),
+        agents: BTreeMap::from([("triage".to_owned(), Arc::new(triage))]),
+    });
+    let new = NewSession {
+        agent: "triage".to_owned(),
+        cause: Principal::service("trigger/bench"),
+        correlation: None,
+        input: json!({}),
+        title: "bench".to_owned(),
+        idempotency_key: None,
+    };
+    let session = gate.create_session(new).await.expect("a session").0.id;
+    let by = Principal::service("cofferdam");
+    gate.session_event(&session, &by, SessionEvent::Start, None, None)
+        .await
+        .expect("it starts");
+    (gate, session)
+}
+
+fn action() -> Action {
+    let arguments = json!({ "limit": 20, "since": "2026-01-01T00:00:00Z" });
+    let verb = Verb::new("git.log").expect("a verb");
+    let environment = Environment::production();
+    Action::new(
+        verb,
+        "repository/shop",
+        arguments,
+        environment,
+        Effect::Read,
+        Idempotence::Idempotent,
+    )
+    .expect("an action")
+}
+
+fn settlement() -> Settlement {
+    Settlement {
+        outcome: Outcome::Success,
+        result: json!([{ "commit": "3f2a8c1d9e0b4a5c6d7e8f9012345678deadbeef", "title": "Shrink the pool" }]),
+        summary: "1 commit".to_owned(),
+        failure: None,
+        resources: Resources::default(),
+        taints: true,
+    }
+}
