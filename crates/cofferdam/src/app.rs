@@ -123,16 +123,20 @@ impl App {
         let entries = *self.gate.store().committed().borrow();
         match (self.gate.store().health(), self.gate.unsettled()) {
             (store::Health::Ready, 0) => Part::new("store", Status::Healthy, format!("{entries} entries")),
-            (store::Health::Ready, n) => {
-                Part::new("store", Status::Degraded, format!("{n} outcomes wait to be recorded"))
-            }
+            (store::Health::Ready, n) => Part::new(
+                "store",
+                Status::Degraded,
+                format!("{n} outcomes wait to be recorded"),
+            ),
             (store::Health::Unavailable(why), _) => {
                 let detail = format!("refuses new actions, tries again by itself: {why}");
                 Part::new("store", Status::Unhealthy, detail)
             }
-            (store::Health::Corrupt(finding), _) => {
-                Part::new("store", Status::Unhealthy, format!("acting has stopped: {finding}"))
-            }
+            (store::Health::Corrupt(finding), _) => Part::new(
+                "store",
+                Status::Unhealthy,
+                format!("acting has stopped: {finding}"),
+            ),
         }
     }
 
@@ -150,7 +154,11 @@ fn disk_health(directory: &Path) -> Part {
         Err(error) => Part::new("disk", Status::Degraded, format!("cannot be asked: {error}")),
         Ok(space) => {
             let free = space.f_bavail.saturating_mul(space.f_frsize);
-            let status = if free < DISK_LOW { Status::Degraded } else { Status::Healthy };
+            let status = if free < DISK_LOW {
+                Status::Degraded
+            } else {
+                Status::Healthy
+            };
             Part::new("disk", status, format!("{} MiB free", free / (1024 * 1024)))
         }
     }
@@ -168,7 +176,9 @@ pub struct Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -225,10 +235,15 @@ impl Drop for Running {
 /// What could not be opened, read or bound, with what to do about it.
 pub async fn start(options: Options) -> anyhow::Result<Running> {
     // 1. The port first: whoever cannot listen should change nothing.
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on `{}`; choose another address with --listen", options.listen))?;
-    let address = listener.local_addr().context("cannot tell the listener's address")?;
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!(
+            "cannot listen on `{}`; choose another address with --listen",
+            options.listen
+        )
+    })?;
+    let address = listener
+        .local_addr()
+        .context("cannot tell the listener's address")?;
     // 2. The journal, and in it what everything else is recomputed from.
     let store = open_store(&options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
@@ -236,11 +251,20 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime));
     // 3. What may act: nothing, until configuration says so.
     let incidents = Triage::search(store.clone());
-    let configuration =
-        Configuration::new(Arc::clone(&gate), Arc::clone(&runtime), Arc::clone(&triage), incidents);
-    configuration.restore().context("cannot read the stored documents")?;
+    let configuration = Configuration::new(
+        Arc::clone(&gate),
+        Arc::clone(&runtime),
+        Arc::clone(&triage),
+        incidents,
+    );
+    configuration
+        .restore()
+        .context("cannot read the stored documents")?;
     if let Some(path) = &options.config {
-        configuration.synchronize(path).await.map_err(|error| anyhow::anyhow!(error.render()))?;
+        configuration
+            .synchronize(path)
+            .await
+            .map_err(|error| anyhow::anyhow!(error.render()))?;
     }
     let admin_token_file = administrator::ensure(&gate, &options).await?;
     let (stop, draining) = channel::channel(false);
@@ -261,8 +285,19 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     app.runtime.start().await.context("cannot take up the sessions")?;
     app.triage.start().await.context("cannot take up the incidents")?;
     let tasks = background::spawn(&app, &options);
-    let server = tokio::spawn(server::serve(listener, server::router(Arc::clone(&app)), app.draining.clone()));
-    Ok(Running { address, admin_token_file, app, stop, server, tasks })
+    let server = tokio::spawn(server::serve(
+        listener,
+        server::router(Arc::clone(&app)),
+        app.draining.clone(),
+    ));
+    Ok(Running {
+        address,
+        admin_token_file,
+        app,
+        stop,
+        server,
+        tasks,
+    })
 }
 
 /// Opening reads and checks the tail of the journal, so it is done beside the async threads.
@@ -299,7 +334,9 @@ fn checkpoints_file(options: &Options, origin: &str) -> PathBuf {
 /// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
 #[must_use]
 pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
-    let name = directory.file_name().map_or_else(|| "cofferdam".into(), std::ffi::OsStr::to_os_string);
+    let name = directory
+        .file_name()
+        .map_or_else(|| "cofferdam".into(), std::ffi::OsStr::to_os_string);
     let mut name = name;
     name.push(suffix);
     directory.with_file_name(name)

@@ -43,7 +43,11 @@ impl Report {
     /// Of these parts. None at all is not healthy.
     #[must_use]
     pub fn of(parts: Vec<Part>) -> Report {
-        let status = parts.iter().map(|part| part.status).max().unwrap_or(Status::Unhealthy);
+        let status = parts
+            .iter()
+            .map(|part| part.status)
+            .max()
+            .unwrap_or(Status::Unhealthy);
         Report { status, parts }
     }
 }
@@ -52,17 +56,27 @@ impl Part {
     /// Of any status.
     #[must_use]
     pub fn new(name: &'static str, status: Status, detail: impl Into<String>) -> Part {
-        Part { name, status, detail: detail.into() }
+        Part {
+            name,
+            status,
+            detail: detail.into(),
+        }
     }
     /// A part that gave its last sign of life at `last` on the monotonic clock that now says `now`.
     #[must_use]
     pub fn alive(name: &'static str, last: Option<Duration>, now: Duration) -> Part {
         match last.map(|last| now.saturating_sub(last)) {
             None => Part::new(name, Status::Degraded, "no sign of life yet"),
-            Some(age) if age > HEARTBEAT_MAX => {
-                Part::new(name, Status::Degraded, format!("no sign of life for {} s", age.as_secs()))
-            }
-            Some(age) => Part::new(name, Status::Healthy, format!("last sign of life {} s ago", age.as_secs())),
+            Some(age) if age > HEARTBEAT_MAX => Part::new(
+                name,
+                Status::Degraded,
+                format!("no sign of life for {} s", age.as_secs()),
+            ),
+            Some(age) => Part::new(
+                name,
+                Status::Healthy,
+                format!("last sign of life {} s ago", age.as_secs()),
+            ),
         }
     }
 }
@@ -97,8 +111,12 @@ impl Verification {
     pub fn part(&self) -> Part {
         let (status, detail) = match self {
             Verification::Pending => (Status::Healthy, "verification has not begun".to_owned()),
-            Verification::Running { done, all } => (Status::Healthy, format!("verifying: {done} of {all} entries")),
-            Verification::Passed { entries } => (Status::Healthy, format!("{entries} entries verified at start")),
+            Verification::Running { done, all } => {
+                (Status::Healthy, format!("verifying: {done} of {all} entries"))
+            }
+            Verification::Passed { entries } => {
+                (Status::Healthy, format!("{entries} entries verified at start"))
+            }
             Verification::Failed(finding) => (
                 Status::Unhealthy,
                 format!("{finding}; acting has stopped. `cofferdam audit export --jsonl` saves what is good"),
@@ -121,7 +139,10 @@ impl<T: Clone> Cell<T> {
     /// A copy.
     #[must_use]
     pub fn get(&self) -> T {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -133,13 +154,43 @@ mod tests {
     fn the_worst_part_is_the_whole_and_silence_is_not_health() {
         let s = Duration::from_secs;
         let table = [
-            ("all well", vec![Part::alive("a", Some(s(100)), s(160))], Status::Healthy),
-            ("one silent", vec![Part::alive("a", Some(s(100)), s(161)), Part::alive("b", Some(s(161)), s(161))], Status::Degraded),
-            ("never heard of", vec![Part::alive("a", None, s(1))], Status::Degraded),
-            ("one broken", vec![Part::new("a", Status::Unhealthy, ""), Part::alive("b", None, s(1))], Status::Unhealthy),
+            (
+                "all well",
+                vec![Part::alive("a", Some(s(100)), s(160))],
+                Status::Healthy,
+            ),
+            (
+                "one silent",
+                vec![
+                    Part::alive("a", Some(s(100)), s(161)),
+                    Part::alive("b", Some(s(161)), s(161)),
+                ],
+                Status::Degraded,
+            ),
+            (
+                "never heard of",
+                vec![Part::alive("a", None, s(1))],
+                Status::Degraded,
+            ),
+            (
+                "one broken",
+                vec![
+                    Part::new("a", Status::Unhealthy, ""),
+                    Part::alive("b", None, s(1)),
+                ],
+                Status::Unhealthy,
+            ),
             ("no parts", vec![], Status::Unhealthy),
-            ("an altered journal", vec![Verification::Failed("entry 7".into()).part()], Status::Unhealthy),
-            ("an unread journal", vec![Verification::Impossible("x".into()).part()], Status::Degraded),
+            (
+                "an altered journal",
+                vec![Verification::Failed("entry 7".into()).part()],
+                Status::Unhealthy,
+            ),
+            (
+                "an unread journal",
+                vec![Verification::Impossible("x".into()).part()],
+                Status::Degraded,
+            ),
         ];
         for (name, parts, expected) in table {
             assert_eq!(Report::of(parts).status, expected, "{name}");

@@ -64,9 +64,13 @@ fn check_listen(arguments: &Arguments) -> anyhow::Result<()> {
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
-    let config = arguments.config.or_else(|| Path::new(DEFAULT_CONFIG).is_file().then(|| DEFAULT_CONFIG.into()));
+    let config = arguments
+        .config
+        .or_else(|| Path::new(DEFAULT_CONFIG).is_file().then(|| DEFAULT_CONFIG.into()));
     if config.is_none() {
-        tracing::warn!("there is no configuration, so no agent can act; `cofferdam init` writes one to start from");
+        tracing::warn!(
+            "there is no configuration, so no agent can act; `cofferdam init` writes one to start from"
+        );
     }
     let running = app::start(Options {
         listen: arguments.listen,
@@ -78,7 +82,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     })
     .await?;
     tracing::info!("listening on {}", running.url());
-    tracing::info!("the administrator's token is in `{}`", running.admin_token_file().display());
+    tracing::info!(
+        "the administrator's token is in `{}`",
+        running.admin_token_file().display()
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

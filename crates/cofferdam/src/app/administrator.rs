@@ -25,28 +25,46 @@ pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Resul
         Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", file.display())),
     };
     let tokens = gate.tokens()?;
-    if !begun && tokens.iter().any(|token| !token.revoked && token.roles.contains(&Role::Admin)) {
+    if !begun
+        && tokens
+            .iter()
+            .any(|token| !token.revoked && token.roles.contains(&Role::Admin))
+    {
         return Ok(file);
     }
     let name = name(options);
     let principal = Principal::person(&name);
     let platform = Principal::service("cofferdam");
     write(&file, b"").with_context(|| format!("cannot write `{}`", file.display()))?;
-    for token in tokens.iter().filter(|token| begun && !token.revoked && token.principal == principal) {
+    for token in tokens
+        .iter()
+        .filter(|token| begun && !token.revoked && token.principal == principal)
+    {
         gate.revoke_token(&platform, &token.id).await?;
     }
-    let new = NewToken { principal, roles: ROLES.to_vec(), trigger: None, expires: None };
+    let new = NewToken {
+        principal,
+        roles: ROLES.to_vec(),
+        trigger: None,
+        expires: None,
+    };
     let (_, secret) = gate.create_token(&platform, new).await?;
     write(&file, secret.expose()).with_context(|| format!("cannot write `{}`", file.display()))?;
-    tracing::info!("made the administrator `{name}`; the token is in `{}`", file.display());
+    tracing::info!("made the administrator `{name}`");
     Ok(file)
 }
 
 /// As given, or the name of the user who started us, as far as it can be a name.
 fn name(options: &Options) -> String {
-    let given = options.administrator.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default();
+    let given = options
+        .administrator
+        .clone()
+        .or_else(|| std::env::var("USER").ok())
+        .unwrap_or_default();
     let fits = (1..=63).contains(&given.len())
-        && given.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        && given
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     if fits { given } else { "admin".to_owned() }
 }
 
@@ -54,7 +72,11 @@ fn name(options: &Options) -> String {
 fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let draft = path.with_extension("token.new");
     let _ = std::fs::remove_file(&draft);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(content)?;
     if !content.is_empty() {
         file.write_all(b"\n")?;

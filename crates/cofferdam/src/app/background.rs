@@ -22,7 +22,11 @@ pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
     tasks.spawn(checkpoints(Arc::clone(app)));
     tasks.spawn(verify(Arc::clone(app), options.clone()));
     if let (true, Some(path)) = (options.watch, &options.config) {
-        tasks.spawn(watch::follow(Arc::clone(app), path.clone(), options.data_dir.clone()));
+        tasks.spawn(watch::follow(
+            Arc::clone(app),
+            path.clone(),
+            options.data_dir.clone(),
+        ));
     }
     tasks
 }
@@ -75,7 +79,9 @@ async fn verify(app: Arc<App>, options: Options) {
         store.verify(&notes, &mut progress)
     });
     let outcome = match reading.await {
-        Ok(Ok(Ok(verified))) => Verification::Passed { entries: verified.entries },
+        Ok(Ok(Ok(verified))) => Verification::Passed {
+            entries: verified.entries,
+        },
         Ok(Ok(Err(finding))) => {
             tracing::error!(%finding, "the journal does not verify; acting has stopped");
             app.gate.store().quarantine(finding.to_string());
@@ -89,5 +95,7 @@ async fn verify(app: Arc<App>, options: Options) {
 
 /// The signed notes in a file of checkpoints; no file, no evidence.
 fn notes(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path).map(|text| Store::notes(&text)).unwrap_or_default()
+    std::fs::read_to_string(path)
+        .map(|text| Store::notes(&text))
+        .unwrap_or_default()
 }

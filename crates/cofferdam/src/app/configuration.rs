@@ -141,7 +141,10 @@ impl Configuration {
             }
             Err(problems) => {
                 tracing::error!("the stored documents are not valid, so nothing may act:\n{problems}");
-                self.problem.set(Some((Status::Unhealthy, format!("the stored documents are not valid: {problems}"))));
+                self.problem.set(Some((
+                    Status::Unhealthy,
+                    format!("the stored documents are not valid: {problems}"),
+                )));
             }
         }
         Ok(())
@@ -155,7 +158,13 @@ impl Configuration {
     pub async fn synchronize(&self, path: &Path) -> Result<Changed, ApplyError> {
         let result = self.synchronized(path.to_owned()).await;
         self.problem.set(result.as_ref().err().map(|error| {
-            (Status::Degraded, format!("`{}` was refused, the former state is in force: {error}", path.display()))
+            (
+                Status::Degraded,
+                format!(
+                    "`{}` was refused, the former state is in force: {error}",
+                    path.display()
+                ),
+            )
         }));
         result
     }
@@ -172,9 +181,12 @@ impl Configuration {
             .filter(|(kind, name)| !documents.iter().any(|d| d.kind == *kind && d.name == *name))
             .map(|(kind, name)| Change::Delete { kind, name })
             .collect();
-        let applied = documents.into_iter().map(|document| Change::Apply(Box::new(document)));
+        let applied = documents
+            .into_iter()
+            .map(|document| Change::Apply(Box::new(document)));
         let changes = applied.chain(gone).collect();
-        self.change(&Principal::service("cofferdam"), Owner::Directory, changes, false).await
+        self.change(&Principal::service("cofferdam"), Owner::Directory, changes, false)
+            .await
     }
 
     /// Makes `changes`, all or none. With `dry_run` it only says what they would do.
@@ -196,13 +208,21 @@ impl Configuration {
         let compiled = compile(&documents, generation + 1, &self.incidents)?;
         let work: Vec<DocumentChange> = shown.iter().filter_map(to_install).collect();
         if dry_run || work.is_empty() {
-            return Ok(Changed { generation, dry_run, changes: shown });
+            return Ok(Changed {
+                generation,
+                dry_run,
+                changes: shown,
+            });
         }
         let authority = compiled.authority.clone();
         let generation = self.gate.install(by, owner, generation, work, authority).await?;
         self.put_in_force(compiled);
         tracing::info!(generation, "configuration changed");
-        Ok(Changed { generation, dry_run, changes: shown })
+        Ok(Changed {
+            generation,
+            dry_run,
+            changes: shown,
+        })
     }
 
     /// What the tool of `agent` would propose for these arguments; `None` without such a tool or when
@@ -220,7 +240,11 @@ impl Configuration {
             Some((status, detail)) => Part::new("config", status, detail),
             None => {
                 let authority = self.gate.authority();
-                let detail = format!("generation {}, {} agents", authority.generation, authority.agents.len());
+                let detail = format!(
+                    "generation {}, {} agents",
+                    authority.generation,
+                    authority.agents.len()
+                );
                 Part::new("config", Status::Healthy, detail)
             }
         }
@@ -228,22 +252,32 @@ impl Configuration {
 
     fn put_in_force(&self, compiled: Compiled) {
         self.runtime.install(compiled.agents.clone());
-        self.triage.install(compiled.triggers.clone(), compiled.channels.clone());
+        self.triage
+            .install(compiled.triggers.clone(), compiled.channels.clone());
         self.current.store(Some(Arc::new(compiled)));
         self.runtime.wake();
     }
 }
 
 /// What each change means for what is stored, and whether its owner may make it.
-fn told(before: &[DocumentView], owner: &Owner, changes: &[Change]) -> Result<Vec<ChangedDocument>, ApplyError> {
+fn told(
+    before: &[DocumentView],
+    owner: &Owner,
+    changes: &[Change],
+) -> Result<Vec<ChangedDocument>, ApplyError> {
     let mut shown = Vec::new();
     for change in changes {
         let (kind, name) = key(change);
-        let old = before.iter().find(|view| view.kind == kind.as_str() && view.name == name);
+        let old = before
+            .iter()
+            .find(|view| view.kind == kind.as_str() && view.name == name);
         let new = match change {
             Change::Apply(document) => document.value.clone(),
             Change::Delete { .. } if old.is_none() => {
-                return Err(ApplyError::Unknown { kind, name: name.to_owned() });
+                return Err(ApplyError::Unknown {
+                    kind,
+                    name: name.to_owned(),
+                });
             }
             Change::Delete { .. } => Value::Null,
         };
@@ -257,7 +291,13 @@ fn told(before: &[DocumentView], owner: &Owner, changes: &[Change]) -> Result<Ve
             check_owner(view, owner, word, change)?;
         }
         let before = old.map(|view| view.document.clone()).unwrap_or_default();
-        shown.push(ChangedDocument { kind: kind.as_str(), name: name.to_owned(), change: word, before, after: new });
+        shown.push(ChangedDocument {
+            kind: kind.as_str(),
+            name: name.to_owned(),
+            change: word,
+            before,
+            after: new,
+        });
     }
     Ok(shown)
 }
@@ -268,8 +308,11 @@ fn check_owner(view: &DocumentView, owner: &Owner, word: &str, change: &Change) 
     if view.owner == *owner || (word == "unchanged" && *owner == Owner::Api) {
         return Ok(());
     }
-    let owned =
-        InstallError::Owned { owner: view.owner.clone(), kind: view.kind.clone(), name: view.name.clone() };
+    let owned = InstallError::Owned {
+        owner: view.owner.clone(),
+        kind: view.kind.clone(),
+        name: view.name.clone(),
+    };
     match (owner, change) {
         (Owner::Directory, Change::Apply(document)) => {
             Err(Problems::from(document.problem("/metadata/name", owned.to_string())).into())
@@ -281,7 +324,10 @@ fn check_owner(view: &DocumentView, owner: &Owner, word: &str, change: &Change) 
 /// All documents as they would be.
 fn after(before: &[DocumentView], changes: Vec<Change>) -> Result<Vec<Document>, Problems> {
     let kept = |view: &&DocumentView| {
-        !changes.iter().map(key).any(|(kind, name)| view.kind == kind.as_str() && view.name == name)
+        !changes
+            .iter()
+            .map(key)
+            .any(|(kind, name)| view.kind == kind.as_str() && view.name == name)
     };
     let mut documents = stored(&before.iter().filter(kept).cloned().collect::<Vec<_>>())?;
     documents.extend(changes.into_iter().filter_map(|change| match change {
@@ -292,7 +338,9 @@ fn after(before: &[DocumentView], changes: Vec<Change>) -> Result<Vec<Document>,
 }
 
 fn stored(views: &[DocumentView]) -> Result<Vec<Document>, Problems> {
-    let named = views.iter().map(|view| (format!("{}/{}", view.kind, view.name), view.document.clone()));
+    let named = views
+        .iter()
+        .map(|view| (format!("{}/{}", view.kind, view.name), view.document.clone()));
     from_values(named.collect())
 }
 
@@ -308,6 +356,10 @@ fn to_install(changed: &ChangedDocument) -> Option<DocumentChange> {
     match changed.change {
         "unchanged" => None,
         "deleted" => Some(DocumentChange::Delete { kind, name }),
-        _ => Some(DocumentChange::Apply { kind, name, document: changed.after.clone() }),
+        _ => Some(DocumentChange::Apply {
+            kind,
+            name,
+            document: changed.after.clone(),
+        }),
     }
 }

@@ -14,7 +14,9 @@ const FILE: &str = "origin";
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     /// Another one was chosen before: checkpoints of both could not be told to be of one log.
-    #[error("the journal's origin is `{stored}`, not `{asked}`; leave --origin out or use another data directory")]
+    #[error(
+        "the journal's origin is `{stored}`, not `{asked}`; leave --origin out or use another data directory"
+    )]
     Another {
         /// In the data directory.
         stored: String,
@@ -22,7 +24,9 @@ pub enum OriginError {
         asked: String,
     },
     /// Not a name that a signed note can carry.
-    #[error("`{0}` is not an origin: use 1 to 200 of A-Z, a-z, 0-9, `.`, `-`, `_` and `/`, like `example.org/team`")]
+    #[error(
+        "`{0}` is not an origin: use 1 to 200 of A-Z, a-z, 0-9, `.`, `-`, `_` and `/`, like `example.org/team`"
+    )]
     Unfit(String),
     /// The file cannot be read or written.
     #[error("origin file `{path}`")]
@@ -46,9 +50,10 @@ pub fn stored_origin(data_dir: &Path) -> Result<String, OriginError> {
 /// The origin to open with; stores it at first start.
 pub(super) fn settle(data_dir: &Path, asked: Option<&str>) -> Result<String, OriginError> {
     match (read(data_dir)?, asked) {
-        (Some(stored), Some(asked)) if stored != asked => {
-            Err(OriginError::Another { stored, asked: asked.to_owned() })
-        }
+        (Some(stored), Some(asked)) if stored != asked => Err(OriginError::Another {
+            stored,
+            asked: asked.to_owned(),
+        }),
         (Some(stored), _) => Ok(stored),
         (None, asked) => {
             let origin = checked(asked.unwrap_or(DEFAULT_ORIGIN))?;
@@ -63,7 +68,10 @@ fn read(data_dir: &Path) -> Result<Option<String>, OriginError> {
     match std::fs::read_to_string(&path) {
         Ok(text) => checked(text.trim_end()).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(OriginError::Io { path: path.display().to_string(), source }),
+        Err(source) => Err(OriginError::Io {
+            path: path.display().to_string(),
+            source,
+        }),
     }
 }
 
@@ -76,21 +84,33 @@ fn write(data_dir: &Path, origin: &str) -> Result<(), OriginError> {
         file.sync_all()?;
         std::fs::rename(&draft, &path)
     });
-    written.map_err(|source| OriginError::Io { path: path.display().to_string(), source })
+    written.map_err(|source| OriginError::Io {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 /// Makes a directory that only its owner can enter.
 fn private_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 fn checked(text: &str) -> Result<String, OriginError> {
     let fits = (1..=ORIGIN_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_/".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-_/".contains(&b))
         && !text.starts_with('/')
         && !text.contains("..");
-    if fits { Ok(text.to_owned()) } else { Err(OriginError::Unfit(text.to_owned())) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(OriginError::Unfit(text.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -103,9 +123,15 @@ mod tests {
         let data = directory.path().join("data");
         assert_eq!(stored_origin(&data).unwrap(), DEFAULT_ORIGIN);
         assert!(matches!(settle(&data, Some("a b")), Err(OriginError::Unfit(_))));
-        assert_eq!(settle(&data, Some("example.org/team")).unwrap(), "example.org/team");
+        assert_eq!(
+            settle(&data, Some("example.org/team")).unwrap(),
+            "example.org/team"
+        );
         assert_eq!(settle(&data, None).unwrap(), "example.org/team");
         assert_eq!(stored_origin(&data).unwrap(), "example.org/team");
-        assert!(matches!(settle(&data, Some("other")), Err(OriginError::Another { .. })));
+        assert!(matches!(
+            settle(&data, Some("other")),
+            Err(OriginError::Another { .. })
+        ));
     }
 }

@@ -37,7 +37,11 @@ pub(super) async fn follow(app: Arc<App>, path: PathBuf, data_dir: PathBuf) {
             }
         }
         if let Err(error) = app.configuration.synchronize(&path).await {
-            tracing::error!("a change of `{}` was refused whole:\n{}", path.display(), error.render());
+            tracing::error!(
+                "a change of `{}` was refused whole:\n{}",
+                path.display(),
+                error.render()
+            );
         }
     }
 }

@@ -34,7 +34,9 @@ pub struct Compiled {
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("Compiled")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +62,10 @@ pub fn compile(
         match &document.spec {
             Spec::Agent(spec) => {
                 let (tools, authority) = agent(document, spec, &toolsets, &mut problems);
-                agents.insert(document.name.clone(), (Arc::new((**spec).clone()), Arc::new(tools)));
+                agents.insert(
+                    document.name.clone(),
+                    (Arc::new((**spec).clone()), Arc::new(tools)),
+                );
                 authorities.insert(document.name.clone(), Arc::new(authority));
             }
             Spec::Trigger(spec) => {
@@ -76,8 +81,17 @@ pub fn compile(
     }
     match policies {
         Some(policies) if problems.is_empty() => {
-            let authority = Authority { generation, policies: Arc::new(policies), agents: authorities };
-            Ok(Compiled { authority, agents, triggers, channels })
+            let authority = Authority {
+                generation,
+                policies: Arc::new(policies),
+                agents: authorities,
+            };
+            Ok(Compiled {
+                authority,
+                agents,
+                triggers,
+                channels,
+            })
         }
         _ => Err(Problems(problems)),
     }
@@ -100,7 +114,10 @@ fn index<'d>(documents: &'d [Document], problems: &mut Vec<Problem>) -> Index<'d
                 (Some(source), Some(place)) => format!("{}:{place}", source.name),
                 _ => at.pointer,
             };
-            problems.push(document.problem("/metadata/name", format!("{kind} `{name}` is already defined at {other}")));
+            problems.push(document.problem(
+                "/metadata/name",
+                format!("{kind} `{name}` is already defined at {other}"),
+            ));
         }
     }
     index
@@ -127,16 +144,27 @@ fn policies(
     if problems.len() > before {
         return None;
     }
-    PolicySet::load(&all).map_err(|error| problems.push(Problem::plain(error.to_string()))).ok()
+    PolicySet::load(&all)
+        .map_err(|error| problems.push(Problem::plain(error.to_string())))
+        .ok()
 }
 
-fn toolsets(documents: &[Document], incidents: &Arc<dyn IncidentSearch>, problems: &mut Vec<Problem>) -> Bound {
+fn toolsets(
+    documents: &[Document],
+    incidents: &Arc<dyn IncidentSearch>,
+    problems: &mut Vec<Problem>,
+) -> Bound {
     let mut bound = Bound::new();
     for document in documents {
-        let Spec::Toolset(spec) = &document.spec else { continue };
+        let Spec::Toolset(spec) = &document.spec else {
+            continue;
+        };
         let before = problems.len();
         if Environment::new(&spec.environment).is_err() {
-            let what = format!("`{}` is not an environment: use 1 to 64 of a-z, 0-9, `_`, `-`", spec.environment);
+            let what = format!(
+                "`{}` is not an environment: use 1 to 64 of a-z, 0-9, `_`, `-`",
+                spec.environment
+            );
             problems.push(document.problem("/spec/environment", what));
         }
         absolute_repositories(document, spec, problems);
@@ -147,7 +175,9 @@ fn toolsets(documents: &[Document], incidents: &Arc<dyn IncidentSearch>, problem
             Ok(one) => {
                 bound.insert(document.name.clone(), one);
             }
-            Err(error) => problems.push(document.problem(&format!("/spec/tools/{}", error.index), error.what)),
+            Err(error) => {
+                problems.push(document.problem(&format!("/spec/tools/{}", error.index), error.what))
+            }
         }
     }
     bound
@@ -181,14 +211,23 @@ fn agent(
     if spec.sponsor.trim().is_empty() {
         problems.push(document.problem("/spec/sponsor", "an agent needs a sponsor: the name of a person"));
     }
-    for name in spec.autonomy.environments.keys().filter(|name| Environment::new(name).is_err()) {
-        problems.push(document.problem("/spec/autonomy/environments", format!("`{name}` is not an environment")));
+    for name in spec
+        .autonomy
+        .environments
+        .keys()
+        .filter(|name| Environment::new(name).is_err())
+    {
+        problems.push(document.problem(
+            "/spec/autonomy/environments",
+            format!("`{name}` is not an environment"),
+        ));
     }
     for (i, name) in spec.toolsets.iter().enumerate() {
         let at = format!("/spec/toolsets/{i}");
         let known = document_names(toolsets.keys());
         let Some((more, granted)) = toolsets.get(name) else {
-            problems.push(document.problem(&at, format!("there is no valid Toolset `{name}`; there {known}")));
+            problems
+                .push(document.problem(&at, format!("there is no valid Toolset `{name}`; there {known}")));
             continue;
         };
         for (verb, tool) in more {
@@ -201,27 +240,44 @@ fn agent(
     }
     let complete = problems.len() == before;
     runbook(document, spec, complete.then_some(&tools), problems);
-    let authority =
-        AgentAuthority { grants, autonomy: spec.autonomy.clone(), bounds: spec.bounds, sponsor: spec.sponsor.clone() };
+    let authority = AgentAuthority {
+        grants,
+        autonomy: spec.autonomy.clone(),
+        bounds: spec.bounds,
+        sponsor: spec.sponsor.clone(),
+    };
     (tools, authority)
 }
 
 /// `are A, B` or `is none`.
 fn document_names<'n>(names: impl Iterator<Item = &'n String>) -> String {
     let names: Vec<_> = names.map(String::as_str).collect();
-    if names.is_empty() { "is none".to_owned() } else { format!("are: {}", names.join(", ")) }
+    if names.is_empty() {
+        "is none".to_owned()
+    } else {
+        format!("are: {}", names.join(", "))
+    }
 }
 
 /// `tools` is `None` when a toolset is missing: complaining about its verbs as well helps nobody.
 fn runbook(document: &Document, spec: &AgentSpec, tools: Option<&Tools>, problems: &mut Vec<Problem>) {
     if let Err(found) = spec.runbook.validate() {
         let problem = |(place, what): &(String, String)| {
-            document.problem(&format!("/spec/runbook/{}", pointer(place)), format!("{place}: {what}"))
+            document.problem(
+                &format!("/spec/runbook/{}", pointer(place)),
+                format!("{place}: {what}"),
+            )
         };
         problems.extend(found.iter().map(problem));
     }
     if let Some(tools) = tools {
-        verbs(document, &spec.runbook.steps, "/spec/runbook/steps", tools, problems);
+        verbs(
+            document,
+            &spec.runbook.steps,
+            "/spec/runbook/steps",
+            tools,
+            problems,
+        );
     }
 }
 
@@ -235,7 +291,10 @@ fn verbs(document: &Document, steps: &[Step], at: &str, tools: &Tools, problems:
         let here = format!("{at}/{i}");
         if let Some(verb) = step.tool.as_ref().filter(|verb| !tools.contains_key(*verb)) {
             let known = document_names(tools.keys());
-            let what = format!("the toolsets of `{}` have no tool `{verb}`; there {known}", document.name);
+            let what = format!(
+                "the toolsets of `{}` have no tool `{verb}`; there {known}",
+                document.name
+            );
             problems.push(document.problem(&format!("{here}/tool"), what));
         }
         verbs(document, &step.steps, &format!("{here}/steps"), tools, problems);
@@ -248,7 +307,10 @@ fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems:
     }
     for (i, name) in spec.channels.iter().enumerate() {
         if !index.contains_key(&(Kind::Channel, name.as_str())) {
-            problems.push(document.problem(&format!("/spec/channels/{i}"), format!("there is no Channel `{name}`")));
+            problems.push(document.problem(
+                &format!("/spec/channels/{i}"),
+                format!("there is no Channel `{name}`"),
+            ));
         }
     }
 }
@@ -256,7 +318,10 @@ fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems:
 fn channel(document: &Document, spec: &ChannelSpec, problems: &mut Vec<Problem>) {
     match spec {
         ChannelSpec::Log {} => {}
-        ChannelSpec::Webhook { secret_ref: SecretRef::File(path), .. } => {
+        ChannelSpec::Webhook {
+            secret_ref: SecretRef::File(path),
+            ..
+        } => {
             absolute(document, "/spec/secretRef/file", path, problems);
         }
     }
@@ -272,7 +337,11 @@ mod tests {
     use super::*;
 
     fn documents(text: &str) -> Vec<Document> {
-        let parsed = parse(Source { name: "c.yaml".into(), text: text.into() }).unwrap();
+        let parsed = parse(Source {
+            name: "c.yaml".into(),
+            text: text.into(),
+        })
+        .unwrap();
         parsed
             .into_iter()
             .map(|mut one| {
@@ -351,17 +420,28 @@ mod tests {
             let found = problems.0.iter().find(|problem| problem.what.contains(expected));
             let problem = found.unwrap_or_else(|| panic!("{name}: {problems}"));
             let at = problem.place.unwrap_or_else(|| panic!("{name}: no place"));
-            let shown = text.lines().nth(usize::try_from(at.line).unwrap() - 1).unwrap_or_default();
+            let shown = text
+                .lines()
+                .nth(usize::try_from(at.line).unwrap() - 1)
+                .unwrap_or_default();
             assert!(shown.contains(line), "{name}: {problem} points at `{shown}`");
         }
     }
 
     #[test]
     fn one_verb_comes_from_one_toolset() {
-        let second = STARTER.split("\n---\n").next().unwrap().replace("triage-read", "second");
+        let second = STARTER
+            .split("\n---\n")
+            .next()
+            .unwrap()
+            .replace("triage-read", "second");
         let second = &second[second.find("apiVersion").unwrap()..];
-        let text = format!("{STARTER}---\n{second}").replace("toolsets: [triage-read]", "toolsets: [triage-read, second]");
+        let text = format!("{STARTER}---\n{second}")
+            .replace("toolsets: [triage-read]", "toolsets: [triage-read, second]");
         let problems = check(&text).unwrap_err().to_string();
-        assert!(problems.contains("`git.log` comes from more than one toolset; bind it in one"), "{problems}");
+        assert!(
+            problems.contains("`git.log` comes from more than one toolset; bind it in one"),
+            "{problems}"
+        );
     }
 }

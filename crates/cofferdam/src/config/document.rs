@@ -29,7 +29,13 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order in which they are shown.
-    pub const ALL: [Kind; 5] = [Kind::Agent, Kind::Toolset, Kind::Policy, Kind::Trigger, Kind::Channel];
+    pub const ALL: [Kind; 5] = [
+        Kind::Agent,
+        Kind::Toolset,
+        Kind::Policy,
+        Kind::Trigger,
+        Kind::Channel,
+    ];
 
     /// As written in `kind`.
     #[must_use]
@@ -100,22 +106,41 @@ impl Document {
 /// The first thing that is wrong with it.
 pub fn read(parsed: Parsed) -> Result<Document, Problem> {
     let Parsed { value, origin } = parsed;
-    let map = value.as_object().ok_or_else(|| origin.problem("", "a document is a mapping"))?;
+    let map = value
+        .as_object()
+        .ok_or_else(|| origin.problem("", "a document is a mapping"))?;
     let version = text(map, &origin, "apiVersion")?;
     if version != API_VERSION {
-        return Err(origin.problem("/apiVersion", format!("unknown apiVersion `{version}`; use `{API_VERSION}`")));
+        return Err(origin.problem(
+            "/apiVersion",
+            format!("unknown apiVersion `{version}`; use `{API_VERSION}`"),
+        ));
     }
     let word = text(map, &origin, "kind")?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
-        let known = Kind::ALL.map(Kind::as_str).join(", ");
-        origin.problem("/kind", format!("unknown kind `{word}`; this version knows {known}"))
-    })?;
-    if let Some(key) = map.keys().find(|key| !["apiVersion", "kind", "metadata", "spec"].contains(&key.as_str())) {
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
+        .ok_or_else(|| {
+            let known = Kind::ALL.map(Kind::as_str).join(", ");
+            origin.problem(
+                "/kind",
+                format!("unknown kind `{word}`; this version knows {known}"),
+            )
+        })?;
+    if let Some(key) = map
+        .keys()
+        .find(|key| !["apiVersion", "kind", "metadata", "spec"].contains(&key.as_str()))
+    {
         let at = format!("/{}", escape(key));
-        return Err(origin.problem(&at, format!("unknown field `{key}`; a document has apiVersion, kind, metadata, spec")));
+        return Err(origin.problem(
+            &at,
+            format!("unknown field `{key}`; a document has apiVersion, kind, metadata, spec"),
+        ));
     }
     let name = metadata(map, &origin)?;
-    let spec = map.get("spec").ok_or_else(|| origin.problem("", "missing field `spec`"))?;
+    let spec = map
+        .get("spec")
+        .ok_or_else(|| origin.problem("", "missing field `spec`"))?;
     let spec = match kind {
         Kind::Agent => Spec::Agent(Box::new(typed(spec, &origin)?)),
         Kind::Toolset => Spec::Toolset(typed(spec, &origin)?),
@@ -123,7 +148,13 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
         Kind::Channel => Spec::Channel(typed(spec, &origin)?),
     };
-    Ok(Document { kind, name, spec, value, origin })
+    Ok(Document {
+        kind,
+        name,
+        spec,
+        value,
+        origin,
+    })
 }
 
 fn text<'m>(map: &'m Map<String, Value>, origin: &Origin, field: &str) -> Result<&'m str, Problem> {
@@ -144,7 +175,9 @@ struct Metadata {
 }
 
 fn metadata(map: &Map<String, Value>, origin: &Origin) -> Result<String, Problem> {
-    let value = map.get("metadata").ok_or_else(|| origin.problem("", "missing field `metadata`"))?;
+    let value = map
+        .get("metadata")
+        .ok_or_else(|| origin.problem("", "missing field `metadata`"))?;
     let metadata: Metadata = at(value, "/metadata", origin)?;
     if !is_name(&metadata.name) {
         let what = format!(
@@ -163,7 +196,9 @@ fn metadata(map: &Map<String, Value>, origin: &Origin) -> Result<String, Problem
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
@@ -195,7 +230,12 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> String {
-        let parsed = parse(Source { name: "c.yaml".into(), text: text.into() }).unwrap().remove(0);
+        let parsed = parse(Source {
+            name: "c.yaml".into(),
+            text: text.into(),
+        })
+        .unwrap()
+        .remove(0);
         match read(parsed) {
             Ok(document) => format!("{} {}", document.kind, document.name),
             Err(problem) => problem.to_string(),
@@ -207,11 +247,22 @@ mod tests {
     #[test]
     fn envelopes() {
         let spec = "spec: {source: alertmanager, agent: triage}\n";
-        let long = format!("apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: {}}}\n{spec}", "a".repeat(64));
+        let long = format!(
+            "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: {}}}\n{spec}",
+            "a".repeat(64)
+        );
         let table = [
             ("good", format!("{HEAD}{spec}"), "Trigger am"),
-            ("no mapping", "- 1\n".into(), "c.yaml:1:1: a document is a mapping"),
-            ("no version", "kind: Agent\n".into(), "c.yaml:1:1: missing field `apiVersion`"),
+            (
+                "no mapping",
+                "- 1\n".into(),
+                "c.yaml:1:1: a document is a mapping",
+            ),
+            (
+                "no version",
+                "kind: Agent\n".into(),
+                "c.yaml:1:1: missing field `apiVersion`",
+            ),
             (
                 "another version",
                 "kind: Agent\napiVersion: v2\n".into(),
@@ -249,9 +300,21 @@ mod tests {
                 "spec:\n  source: alertmanager\n  agent: triage\n  agnet: x\n",
                 "c.yaml:7:10: unknown field `agnet`, expected one of",
             ),
-            ("a wrong type", "spec:\n  source: alertmanager\n  agent: [triage]\n", "c.yaml:6:3: invalid type: sequence"),
-            ("a missing field", "spec:\n  source: alertmanager\n", "c.yaml:4:1: missing field `agent`"),
-            ("an unknown variant", "spec:\n  source: grafana\n  agent: t\n", "c.yaml:5:11: unknown variant `grafana`"),
+            (
+                "a wrong type",
+                "spec:\n  source: alertmanager\n  agent: [triage]\n",
+                "c.yaml:6:3: invalid type: sequence",
+            ),
+            (
+                "a missing field",
+                "spec:\n  source: alertmanager\n",
+                "c.yaml:4:1: missing field `agent`",
+            ),
+            (
+                "an unknown variant",
+                "spec:\n  source: grafana\n  agent: t\n",
+                "c.yaml:5:11: unknown variant `grafana`",
+            ),
             (
                 "an element",
                 "spec:\n  source: alertmanager\n  agent: t\n  channels:\n    - log\n    - 7\n",
@@ -266,9 +329,12 @@ mod tests {
 
     #[test]
     fn kinds_are_read_as_people_write_them() {
-        for (word, expected) in
-            [("Agent", Some(Kind::Agent)), ("policies", Some(Kind::Policy)), ("toolsets", Some(Kind::Toolset)), ("Budget", None)]
-        {
+        for (word, expected) in [
+            ("Agent", Some(Kind::Agent)),
+            ("policies", Some(Kind::Policy)),
+            ("toolsets", Some(Kind::Toolset)),
+            ("Budget", None),
+        ] {
             assert_eq!(Kind::parse(word), expected, "{word}");
         }
     }

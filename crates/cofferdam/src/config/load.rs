@@ -21,25 +21,56 @@ const DEPTH_MAX: usize = 8;
 /// # Errors
 /// Everything that is wrong with single documents. Relations between them are `compile`'s.
 pub fn load(path: &Path) -> Result<Vec<Document>, Problems> {
-    let files = files(path)?;
     let mut documents = Vec::new();
     let mut problems = Vec::new();
-    for file in files {
-        match source(&file).and_then(parse) {
-            Err(problem) => problems.push(problem),
-            Ok(parsed) => {
-                let base = absolute_parent(&file);
-                for mut one in parsed {
-                    resolve_paths(&mut one.value, &base);
-                    match read(one) {
-                        Ok(document) => documents.push(document),
-                        Err(problem) => problems.push(problem),
-                    }
-                }
-            }
+    for file in files(path)? {
+        let base = absolute_parent(&file);
+        match source(&file)
+            .map_err(Problems::from)
+            .and_then(|source| documents_of(source, Some(&base)))
+        {
+            Ok(more) => documents.extend(more),
+            Err(more) => problems.extend(more.0),
         }
     }
-    if problems.is_empty() { Ok(documents) } else { Err(Problems(problems)) }
+    if problems.is_empty() {
+        Ok(documents)
+    } else {
+        Err(Problems(problems))
+    }
+}
+
+/// Reads every document of a text; `name` is what complaints call it. Relative paths stay relative.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_text(name: &str, text: &str) -> Result<Vec<Document>, Problems> {
+    documents_of(
+        Source {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        },
+        None,
+    )
+}
+
+fn documents_of(source: Source, base: Option<&Path>) -> Result<Vec<Document>, Problems> {
+    let mut documents = Vec::new();
+    let mut problems = Vec::new();
+    for mut one in parse(source)? {
+        if let Some(base) = base {
+            resolve_paths(&mut one.value, base);
+        }
+        match read(one) {
+            Ok(document) => documents.push(document),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(documents)
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 /// Reads documents that are JSON already, each with what its places begin with: `/0`. Paths in them
@@ -51,12 +82,19 @@ pub fn from_values(values: Vec<(String, Value)>) -> Result<Vec<Document>, Proble
     let mut documents = Vec::new();
     let mut problems = Vec::new();
     for (prefix, value) in values {
-        match read(Parsed { value, origin: Origin::pointer(&prefix) }) {
+        match read(Parsed {
+            value,
+            origin: Origin::pointer(&prefix),
+        }) {
             Ok(document) => documents.push(document),
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(documents) } else { Err(Problems(problems)) }
+    if problems.is_empty() {
+        Ok(documents)
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 /// Every file of documents at or below `path`, in order.
@@ -73,13 +111,20 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Problem> {
 
 fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Problem> {
     if depth == 0 {
-        return Err(Problem::plain(format!("`{}`: nested more than {DEPTH_MAX} directories deep", directory.display())));
+        return Err(Problem::plain(format!(
+            "`{}`: nested more than {DEPTH_MAX} directories deep",
+            directory.display()
+        )));
     }
     let entries = std::fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
     for entry in entries {
         let path = entry.map_err(|error| unreadable(directory, &error))?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let document = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let document = path
+            .extension()
+            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
         if hidden {
             continue;
         }
@@ -90,7 +135,10 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
             found.push(path);
         }
         if found.len() > FILES_MAX {
-            return Err(Problem::plain(format!("`{}`: more than {FILES_MAX} files", directory.display())));
+            return Err(Problem::plain(format!(
+                "`{}`: more than {FILES_MAX} files",
+                directory.display()
+            )));
         }
     }
     Ok(())
@@ -99,10 +147,15 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
 fn source(path: &Path) -> Result<Source, Problem> {
     let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    file.take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Problem::plain(format!("`{}`: not a text in UTF-8", path.display())))?;
-    Ok(Source { name: path.display().to_string(), text })
+    Ok(Source {
+        name: path.display().to_string(),
+        text,
+    })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
@@ -110,7 +163,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
 }
 
 fn absolute_parent(file: &Path) -> PathBuf {
-    let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     std::fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned())
 }
 
@@ -131,7 +187,12 @@ fn absolute(path: Option<&mut Value>, base: &Path) {
         && !text.is_empty()
     {
         // `join` keeps a path that is absolute already; `components` drops `.` in the middle.
-        *text = base.join(&*text).components().collect::<PathBuf>().display().to_string();
+        *text = base
+            .join(&*text)
+            .components()
+            .collect::<PathBuf>()
+            .display()
+            .to_string();
     }
 }
 
@@ -146,7 +207,9 @@ mod tests {
             {"type": "git", "name": "b", "path": "/srv/b"},
             {"type": "http", "path": "x"}]}});
         resolve_paths(&mut toolset, Path::new("/etc/cofferdam"));
-        let paths: Vec<_> = (0..3).map(|i| toolset["spec"]["tools"][i]["path"].as_str().unwrap().to_owned()).collect();
+        let paths: Vec<_> = (0..3)
+            .map(|i| toolset["spec"]["tools"][i]["path"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(paths, ["/etc/cofferdam/repo", "/srv/b", "x"]);
         let mut channel = serde_json::json!({"spec": {"type": "webhook", "secretRef": {"file": "hook.key"}}});
         resolve_paths(&mut channel, Path::new("/etc/cofferdam"));
@@ -156,7 +219,14 @@ mod tests {
     #[test]
     fn a_directory_gives_its_files_in_order_and_skips_what_is_hidden_or_something_else() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["b.yaml", "a.yml", ".hidden.yaml", "notes.txt", "sub/c.json", ".git/d.yaml"] {
+        for name in [
+            "b.yaml",
+            "a.yml",
+            ".hidden.yaml",
+            "notes.txt",
+            "sub/c.json",
+            ".git/d.yaml",
+        ] {
             let path = directory.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
@@ -173,9 +243,17 @@ mod tests {
     fn what_cannot_be_read_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let missing = load(&directory.path().join("none.yaml")).unwrap_err().to_string();
-        assert!(missing.starts_with("cannot read `") && missing.contains("none.yaml"), "{missing}");
+        assert!(
+            missing.starts_with("cannot read `") && missing.contains("none.yaml"),
+            "{missing}"
+        );
         let binary = directory.path().join("b.yaml");
         std::fs::write(&binary, [0xff, 0xfe]).unwrap();
-        assert!(load(&binary).unwrap_err().to_string().contains("not a text in UTF-8"));
+        assert!(
+            load(&binary)
+                .unwrap_err()
+                .to_string()
+                .contains("not a text in UTF-8")
+        );
     }
 }

@@ -10,7 +10,7 @@ mod starter;
 
 pub use compile::{Compiled, compile};
 pub use document::{Document, Kind, Spec};
-pub use load::{from_values, load};
+pub use load::{from_text, from_values, load};
 pub use problem::{Problem, Problems};
 pub use starter::{STARTER, init};
 
@@ -35,7 +35,11 @@ pub fn validate(path: &Path) -> Result<String, String> {
         .filter(|(count, _)| *count > 0)
         .map(|(count, kind)| format!("{count} {kind}"))
         .collect();
-    let what = if counts.is_empty() { "no documents".to_owned() } else { counts.join(", ") };
+    let what = if counts.is_empty() {
+        "no documents".to_owned()
+    } else {
+        counts.join(", ")
+    };
     Ok(format!("`{}` is valid: {what}", path.display()))
 }
 

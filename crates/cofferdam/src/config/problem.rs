@@ -58,7 +58,12 @@ impl Problem {
     /// A problem with no text behind it.
     #[must_use]
     pub fn plain(what: impl Into<String>) -> Problem {
-        Problem { source: None, place: None, pointer: String::new(), what: what.into() }
+        Problem {
+            source: None,
+            place: None,
+            pointer: String::new(),
+            what: what.into(),
+        }
     }
 
     /// The line and, below it, the line of the text with a caret.
@@ -66,12 +71,19 @@ impl Problem {
     pub fn render(&self) -> String {
         let mut text = self.to_string();
         if let (Some(source), Some(place)) = (&self.source, self.place)
-            && let Some(line) = source.text.lines().nth(usize::try_from(place.line - 1).unwrap_or(usize::MAX))
+            && let Some(line) = source
+                .text
+                .lines()
+                .nth(usize::try_from(place.line - 1).unwrap_or(usize::MAX))
         {
             let (shown, caret) = window(line, usize::try_from(place.column - 1).unwrap_or(0));
             let gutter = place.line.to_string();
             let blank = " ".repeat(gutter.len());
-            let _ = write!(text, "\n{blank} |\n{gutter} | {shown}\n{blank} | {}^", " ".repeat(caret));
+            let _ = write!(
+                text,
+                "\n{blank} |\n{gutter} | {shown}\n{blank} | {}^",
+                " ".repeat(caret)
+            );
         }
         text
     }
@@ -81,8 +93,15 @@ impl Problem {
 /// the column is in them.
 fn window(line: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 100;
-    let start = column.saturating_sub(WIDTH / 2).min(line.chars().count().saturating_sub(WIDTH));
-    let shown = line.chars().skip(start).take(WIDTH).map(|c| if c.is_control() { '\u{b7}' } else { c }).collect();
+    let start = column
+        .saturating_sub(WIDTH / 2)
+        .min(line.chars().count().saturating_sub(WIDTH));
+    let shown = line
+        .chars()
+        .skip(start)
+        .take(WIDTH)
+        .map(|c| if c.is_control() { '\u{b7}' } else { c })
+        .collect();
     (shown, column - start)
 }
 
@@ -124,10 +143,20 @@ mod tests {
 
     #[test]
     fn an_excerpt_has_a_caret_below_the_column() {
-        let source = Arc::new(Source { name: "c.yaml".into(), text: "a: 1\nbcd: x\ty\n".into() });
-        let problem =
-            Problem { source: Some(source), place: Place::new(2, 6), pointer: "/bcd".into(), what: "no `x`".into() };
-        assert_eq!(problem.render(), "c.yaml:2:6: no `x`\n  |\n2 | bcd: x\u{b7}y\n  |      ^");
+        let source = Arc::new(Source {
+            name: "c.yaml".into(),
+            text: "a: 1\nbcd: x\ty\n".into(),
+        });
+        let problem = Problem {
+            source: Some(source),
+            place: Place::new(2, 6),
+            pointer: "/bcd".into(),
+            what: "no `x`".into(),
+        };
+        assert_eq!(
+            problem.render(),
+            "c.yaml:2:6: no `x`\n  |\n2 | bcd: x\u{b7}y\n  |      ^"
+        );
     }
 
     #[test]

@@ -50,7 +50,11 @@ impl Origin {
     /// For a value that did not come from a text: places are JSON pointers below `prefix`.
     #[must_use]
     pub fn pointer(prefix: &str) -> Origin {
-        Origin { source: None, prefix: prefix.to_owned(), places: Arc::default() }
+        Origin {
+            source: None,
+            prefix: prefix.to_owned(),
+            places: Arc::default(),
+        }
     }
 
     /// A problem at `pointer` of this value, or at the nearest part around it that stands in the text.
@@ -100,8 +104,11 @@ pub fn parse(source: Source) -> Result<Vec<Parsed>, Problem> {
         let mut places = BTreeMap::new();
         let value = flatten(node, "", &mut places);
         if !value.is_null() {
-            let origin =
-                Origin { source: Some(Arc::clone(&source)), prefix: String::new(), places: Arc::new(places) };
+            let origin = Origin {
+                source: Some(Arc::clone(&source)),
+                prefix: String::new(),
+                places: Arc::new(places),
+            };
             parsed.push(Parsed { value, origin });
         }
     }
@@ -139,8 +146,14 @@ fn plain_message(error: &serde_saphyr::Error) -> String {
         }
     }
     use serde_saphyr::MessageFormatter as _;
-    let text: String = Plain.format_message(error.without_snippet()).escape_debug().collect();
-    text.replace("\\'", "'").replace("\\\"", "\"").trim_end_matches('.').to_owned()
+    let text: String = Plain
+        .format_message(error.without_snippet())
+        .escape_debug()
+        .collect();
+    text.replace("\\'", "'")
+        .replace("\\\"", "\"")
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 fn flatten(node: Spanned<Node>, pointer: &str, places: &mut BTreeMap<String, Place>) -> Value {
@@ -150,7 +163,11 @@ fn flatten(node: Spanned<Node>, pointer: &str, places: &mut BTreeMap<String, Pla
     match node.value {
         Node::Scalar(value) => value,
         Node::List(items) => Value::Array(
-            items.into_iter().enumerate().map(|(i, item)| flatten(item, &format!("{pointer}/{i}"), places)).collect(),
+            items
+                .into_iter()
+                .enumerate()
+                .map(|(i, item)| flatten(item, &format!("{pointer}/{i}"), places))
+                .collect(),
         ),
         Node::Map(entries) => {
             let mut map = Map::new();
@@ -245,7 +262,11 @@ mod tests {
     use super::*;
 
     fn place_of(text: &str, pointer: &str) -> String {
-        let parsed = parse(Source { name: "f.yaml".into(), text: text.into() }).unwrap();
+        let parsed = parse(Source {
+            name: "f.yaml".into(),
+            text: text.into(),
+        })
+        .unwrap();
         let problem = parsed[0].origin.problem(pointer, "x");
         problem.place.map_or("-".into(), |p| p.to_string())
     }
@@ -270,7 +291,11 @@ mod tests {
     #[test]
     fn json_is_yaml_and_several_documents_fit_in_one_file() {
         let text = "{\"a\": [1, 2.5, null, true, \"t\"]}\n---\n# nothing\n---\nb: no\n";
-        let parsed = parse(Source { name: "f".into(), text: text.into() }).unwrap();
+        let parsed = parse(Source {
+            name: "f".into(),
+            text: text.into(),
+        })
+        .unwrap();
         let values: Vec<String> = parsed.iter().map(|p| p.value.to_string()).collect();
         assert_eq!(values, ["{\"a\":[1,2.5,null,true,\"t\"]}", "{\"b\":\"no\"}"]);
     }
@@ -283,7 +308,11 @@ mod tests {
             .to_owned();
         let large = "x".repeat(FILE_BYTES_MAX + 1);
         let table: [(&str, &str, &str); 8] = [
-            ("a duplicate key", "a: 1\nb: 2\na: 3\n", "f.yaml:3:1: duplicate mapping key"),
+            (
+                "a duplicate key",
+                "a: 1\nb: 2\na: 3\n",
+                "f.yaml:3:1: duplicate mapping key",
+            ),
             ("a broken list", "a: [1, 2\nb: 3\n", "f.yaml:2:"),
             ("a tab", "a:\n\t- 1\n", "f.yaml:2:"),
             ("an infinite number", "a: .inf\n", "f.yaml:1:4: "),
@@ -293,7 +322,11 @@ mod tests {
             ("too large", &large, "f.yaml: larger than 1048576 bytes"),
         ];
         for (name, text, expected) in table {
-            let problem = parse(Source { name: "f.yaml".into(), text: text.into() }).unwrap_err();
+            let problem = parse(Source {
+                name: "f.yaml".into(),
+                text: text.into(),
+            })
+            .unwrap_err();
             let line = problem.to_string();
             assert!(line.starts_with(expected), "{name}: {line}");
         }

@@ -50,7 +50,11 @@ struct Decision {
 async fn decide(call: Call, verdict: Verdict) -> Answer {
     let body: Decision = call.json()?;
     let reason = stated(&body.reason, "")?;
-    let approval = call.app.gate.decide_approval(&call.caller, call.parameter("id"), verdict, &reason).await?;
+    let approval = call
+        .app
+        .gate
+        .decide_approval(&call.caller, call.parameter("id"), verdict, &reason)
+        .await?;
     call.app.runtime.wake();
     ok(&approval)
 }

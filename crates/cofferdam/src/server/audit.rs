@@ -42,7 +42,9 @@ pub async fn entries(call: Call) -> Answer {
     let store = call.app.gate.store().clone();
     let size = size(&store)?;
     let newest = size.saturating_sub(u64::try_from(limit).unwrap_or(u64::MAX));
-    let mut from = query.from.unwrap_or(if query.session.is_some() { 0 } else { newest });
+    let mut from = query
+        .from
+        .unwrap_or(if query.session.is_some() { 0 } else { newest });
     let mut found: Vec<Value> = Vec::new();
     let mut looked_at = 0;
     while found.len() < limit && looked_at < SCAN_MAX {
@@ -54,7 +56,11 @@ pub async fn entries(call: Call) -> Answer {
         looked_at += page.len();
         from = last.entry.sequence.saturating_add(1);
         for stored in page {
-            if query.kind.as_deref().is_none_or(|kind| is_of(&stored.entry.kind, kind)) {
+            if query
+                .kind
+                .as_deref()
+                .is_none_or(|kind| is_of(&stored.entry.kind, kind))
+            {
                 if found.len() == limit {
                     from = stored.entry.sequence;
                     break;
@@ -70,7 +76,9 @@ pub async fn entries(call: Call) -> Answer {
 pub async fn entry(call: Call) -> Answer {
     let sequence = sequence(&call)?;
     let shown = call.app.gate.store().read(|reader| {
-        let Some(stored) = reader.entry(sequence)? else { return Ok(None) };
+        let Some(stored) = reader.entry(sequence)? else {
+            return Ok(None);
+        };
         let mut payloads = Map::new();
         for commitment in &stored.entry.commitments {
             let payload = match reader.payload(sequence, &commitment.name)? {
@@ -95,7 +103,8 @@ fn size(store: &Store) -> Result<u64, StoreError> {
 
 fn sequence(call: &Call) -> Result<u64, ApiError> {
     let text = call.parameter("sequence");
-    text.parse().map_err(|_| ApiError::malformed("sequence", format!("`{text}` is not a sequence")))
+    text.parse()
+        .map_err(|_| ApiError::malformed("sequence", format!("`{text}` is not a sequence")))
 }
 
 #[derive(Deserialize)]
@@ -112,7 +121,11 @@ pub async fn events(call: Call) -> Answer {
         Some(from) => from,
         None => size(call.app.gate.store())?,
     };
-    Ok(stream::events(&call.app, Follow::Journal { kind: query.kind }, from))
+    Ok(stream::events(
+        &call.app,
+        Follow::Journal { kind: query.kind },
+        from,
+    ))
 }
 
 /// `GET /api/v1/audit/checkpoint`: the present size, signed, and the key that verifies it.
@@ -141,13 +154,28 @@ pub async fn inclusion(call: Call) -> Answer {
     let signed = store.checkpoint().await?;
     let size = signed.checkpoint.size;
     let found = store.read(|reader| {
-        Ok((reader.entry(query.sequence)?, reader.inclusion_proof(query.sequence, size)?))
+        Ok((
+            reader.entry(query.sequence)?,
+            reader.inclusion_proof(query.sequence, size)?,
+        ))
     })?;
     let (Some(stored), Some(proof)) = found else {
-        return Err(ApiError::not_found(format!("entry {} in the log of {size} entries", query.sequence)));
+        return Err(ApiError::not_found(format!(
+            "entry {} in the log of {size} entries",
+            query.sequence
+        )));
     };
-    let leaf = stored.entry.to_leaf().map_err(|error| ApiError::internal(&error))?;
-    ok(&InclusionBundle::new(&signed.note, &store.verifier(), query.sequence, &leaf, &proof))
+    let leaf = stored
+        .entry
+        .to_leaf()
+        .map_err(|error| ApiError::internal(&error))?;
+    ok(&InclusionBundle::new(
+        &signed.note,
+        &store.verifier(),
+        query.sequence,
+        &leaf,
+        &proof,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -170,10 +198,15 @@ pub async fn consistency(call: Call) -> Answer {
     };
     let proof: Vec<Hash> = proof.ok_or_else(|| {
         let size = signed.checkpoint.size;
-        ApiError::malformed("query", format!("`old` ≤ `new` ≤ {size} has to hold, and `old` cannot be 0"))
+        ApiError::malformed(
+            "query",
+            format!("`old` ≤ `new` ≤ {size} has to hold, and `old` cannot be 0"),
+        )
     })?;
     let proof: Vec<String> = proof.iter().map(|hash| STANDARD.encode(hash)).collect();
-    ok(&json!({"old": query.old, "new": new, "proof": proof, "checkpoint": signed.note, "vkey": store.verifier().to_vkey()}))
+    ok(
+        &json!({"old": query.old, "new": new, "proof": proof, "checkpoint": signed.note, "vkey": store.verifier().to_vkey()}),
+    )
 }
 
 #[derive(Default, Deserialize)]
@@ -187,9 +220,16 @@ struct Verify {
 /// `POST /api/v1/audit/verify`: reads everything; one JSON object a line, `progress` while it goes on
 /// and `verified` or `finding` at the end.
 pub async fn verify(call: Call) -> Answer {
-    let body: Verify = if call.body.is_empty() { Verify::default() } else { call.json()? };
+    let body: Verify = if call.body.is_empty() {
+        Verify::default()
+    } else {
+        call.json()?
+    };
     if body.against.len() > AGAINST_MAX {
-        return Err(ApiError::malformed("/against", format!("more than {AGAINST_MAX} checkpoints")));
+        return Err(ApiError::malformed(
+            "/against",
+            format!("more than {AGAINST_MAX} checkpoints"),
+        ));
     }
     let slot = std::sync::Arc::clone(&call.app.verifying)
         .try_acquire_owned()
@@ -210,7 +250,10 @@ pub async fn verify(call: Call) -> Answer {
         Some((Ok::<_, Infallible>(line), receiver))
     });
     let mut response = Response::new(Body::from_stream(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-ndjson"),
+    );
     Ok(response)
 }
 

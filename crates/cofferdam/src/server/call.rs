@@ -36,7 +36,10 @@ impl Call {
     /// A parameter of the path. Empty if the route has none of that name.
     #[must_use]
     pub fn parameter(&self, name: &str) -> &str {
-        self.parameters.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+        self.parameters
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, value)| value)
     }
 
     /// The query, typed and strict.
@@ -107,8 +110,12 @@ pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
     let bytes = serde_json::to_vec(value).map_err(|error| ApiError::internal(&error))?;
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

@@ -52,26 +52,50 @@ pub async fn apply(call: Call) -> Answer {
     let mode: Mode = call.query()?;
     let Apply { documents } = call.json()?;
     if documents.len() > APPLY_MAX {
-        return Err(ApiError::malformed("/documents", format!("more than {APPLY_MAX} documents")));
+        return Err(ApiError::malformed(
+            "/documents",
+            format!("more than {APPLY_MAX} documents"),
+        ));
     }
-    let placed = documents.into_iter().enumerate().map(|(i, value)| (format!("/documents/{i}"), value)).collect();
-    let changes = config::from_values(placed)?.into_iter().map(|d| Change::Apply(Box::new(d))).collect();
+    let placed = documents
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| (format!("/documents/{i}"), value))
+        .collect();
+    let changes = config::from_values(placed)?
+        .into_iter()
+        .map(|d| Change::Apply(Box::new(d)))
+        .collect();
     let by = call.caller.principal();
-    ok(&call.app.configuration.change(by, Owner::Api, changes, mode.dry_run).await?)
+    ok(&call
+        .app
+        .configuration
+        .change(by, Owner::Api, changes, mode.dry_run)
+        .await?)
 }
 
 /// `DELETE /api/v1/documents/{kind}/{name}`: refused while others refer to it.
 pub async fn delete(call: Call) -> Answer {
     let mode: Mode = call.query()?;
-    let change = Change::Delete { kind: kind(&call)?, name: call.parameter("name").to_owned() };
+    let change = Change::Delete {
+        kind: kind(&call)?,
+        name: call.parameter("name").to_owned(),
+    };
     let by = call.caller.principal();
-    ok(&call.app.configuration.change(by, Owner::Api, vec![change], mode.dry_run).await?)
+    ok(&call
+        .app
+        .configuration
+        .change(by, Owner::Api, vec![change], mode.dry_run)
+        .await?)
 }
 
 fn kind(call: &Call) -> Result<Kind, ApiError> {
     let word = call.parameter("kind");
     Kind::parse(word).ok_or_else(|| {
         let known = json!(Kind::ALL.map(Kind::as_str));
-        ApiError::malformed("kind", format!("unknown kind `{word}`; this version knows {known}"))
+        ApiError::malformed(
+            "kind",
+            format!("unknown kind `{word}`; this version knows {known}"),
+        )
     })
 }

@@ -27,15 +27,19 @@ struct Question {
 pub async fn explain(call: Call) -> Answer {
     let question: Question = call.json()?;
     let arguments = question.arguments.clone().unwrap_or_else(|| json!({}));
-    let computed = call.app.configuration.propose(&question.agent, &question.verb, &arguments).await;
+    let computed = call
+        .app
+        .configuration
+        .propose(&question.agent, &question.verb, &arguments)
+        .await;
     let mut assumed = Vec::new();
     let action = match (&computed, overrides(&question, computed.as_ref())) {
         (Some(action), false) => action.clone(),
         _ => hypothetical(&question, computed.as_ref(), arguments, &mut assumed)?,
     };
     let explanation = call.app.gate.explain(&question.agent, &action);
-    let explanation =
-        explanation.ok_or_else(|| ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent)))?;
+    let explanation = explanation
+        .ok_or_else(|| ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent)))?;
     ok(&json!({
         "agent": question.agent,
         "action": {
@@ -53,8 +57,14 @@ pub async fn explain(call: Call) -> Answer {
 /// Whether the question is about something else than the tool would propose.
 fn overrides(question: &Question, computed: Option<&Action>) -> bool {
     computed.is_some_and(|action| {
-        question.resource.as_deref().is_some_and(|r| r != action.resource())
-            || question.environment.as_deref().is_some_and(|e| e != action.environment().as_str())
+        question
+            .resource
+            .as_deref()
+            .is_some_and(|r| r != action.resource())
+            || question
+                .environment
+                .as_deref()
+                .is_some_and(|e| e != action.environment().as_str())
             || question.effect.is_some_and(|e| e != action.effect())
     })
 }
@@ -69,7 +79,10 @@ fn hypothetical(
         (Some(resource), _) => resource.clone(),
         (None, Some(action)) => action.resource().to_owned(),
         (None, None) => {
-            return Err(ApiError::malformed("/resource", "no tool of the agent computes it from these arguments: give it"));
+            return Err(ApiError::malformed(
+                "/resource",
+                "no tool of the agent computes it from these arguments: give it",
+            ));
         }
     };
     let environment = match (&question.environment, computed) {

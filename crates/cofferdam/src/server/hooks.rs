@@ -9,12 +9,18 @@ use http::StatusCode;
 pub async fn alertmanager(call: Call) -> Answer {
     let Ok(_slot) = call.app.intake.try_acquire() else {
         call.app.metrics.webhook_refused(Refused::Overloaded);
-        return Err(ApiError::overloaded("too many notifications at once; send it again"));
+        return Err(ApiError::overloaded(
+            "too many notifications at once; send it again",
+        ));
     };
     match call.app.triage.receive(&call.caller, &call.body).await {
         Ok(received) => {
             call.app.metrics.webhook_taken();
-            let status = if received.session.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let status = if received.session.is_some() {
+                StatusCode::ACCEPTED
+            } else {
+                StatusCode::OK
+            };
             json(status, &received)
         }
         Err(error) => {

@@ -19,5 +19,9 @@ pub async fn list(call: Call) -> Answer {
 /// `GET /api/v1/incidents/{id}`.
 pub async fn show(call: Call) -> Answer {
     let id = call.parameter("id");
-    ok(&call.app.triage.incident(id)?.ok_or_else(|| ApiError::not_found(format!("incident `{id}`")))?)
+    ok(&call
+        .app
+        .triage
+        .incident(id)?
+        .ok_or_else(|| ApiError::not_found(format!("incident `{id}`")))?)
 }

@@ -29,7 +29,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     while !*stop.borrow_and_update() {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             changed = stop.changed() => match changed {
@@ -61,7 +63,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("some requests did not end in time and were cut");
     }
 }

@@ -21,7 +21,12 @@ pub enum Refused {
 }
 
 impl Refused {
-    const ALL: [Refused; 4] = [Refused::Malformed, Refused::UnknownTrigger, Refused::Overloaded, Refused::Unavailable];
+    const ALL: [Refused; 4] = [
+        Refused::Malformed,
+        Refused::UnknownTrigger,
+        Refused::Overloaded,
+        Refused::Unavailable,
+    ];
 
     /// By the status that the sender saw.
     #[must_use]
@@ -85,26 +90,53 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
-        header(&mut text, "cofferdam_requests_total", "counter", "Answered requests by route and status.");
-        for ((method, path, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
+        header(
+            &mut text,
+            "cofferdam_requests_total",
+            "counter",
+            "Answered requests by route and status.",
+        );
+        for ((method, path, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        {
             let _ = writeln!(
                 text,
                 "cofferdam_requests_total{{method=\"{method}\",route=\"{path}\",status=\"{status}\"}} {count}"
             );
         }
         let single = [
-            ("cofferdam_unauthenticated_total", "Requests without a valid token.", &self.unauthenticated),
-            ("cofferdam_webhooks_taken_total", "Notifications taken.", &self.webhooks_taken),
-            ("cofferdam_panics_total", "Requests that failed by a panic.", &self.panics),
+            (
+                "cofferdam_unauthenticated_total",
+                "Requests without a valid token.",
+                &self.unauthenticated,
+            ),
+            (
+                "cofferdam_webhooks_taken_total",
+                "Notifications taken.",
+                &self.webhooks_taken,
+            ),
+            (
+                "cofferdam_panics_total",
+                "Requests that failed by a panic.",
+                &self.panics,
+            ),
         ];
         for (name, help, counter) in single {
             header(&mut text, name, "counter", help);
             let _ = writeln!(text, "{name} {}", counter.load(Ordering::Relaxed));
         }
-        header(&mut text, "cofferdam_webhooks_refused_total", "counter", "Notifications refused, by reason.");
+        header(
+            &mut text,
+            "cofferdam_webhooks_refused_total",
+            "counter",
+            "Notifications refused, by reason.",
+        );
         for (counter, reason) in self.webhooks_refused.iter().zip(Refused::ALL) {
             let count = counter.load(Ordering::Relaxed);
-            let _ = writeln!(text, "cofferdam_webhooks_refused_total{{reason=\"{}\"}} {count}", reason.name());
+            let _ = writeln!(
+                text,
+                "cofferdam_webhooks_refused_total{{reason=\"{}\"}} {count}",
+                reason.name()
+            );
         }
         text
     }

@@ -57,7 +57,11 @@ pub fn router(app: Shared) -> Router {
     router
         .fallback(|| async { ApiError::not_found("such path") })
         .method_not_allowed_fallback(|| async {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has other methods")
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path has other methods",
+            )
         })
         .with_state(app)
 }
@@ -68,11 +72,18 @@ fn method(route: &'static Route) -> MethodRouter<Shared> {
         "DELETE" => MethodFilter::DELETE,
         _ => MethodFilter::GET,
     };
-    on(filter, move |State(app): State<Shared>, parameters: RawPathParams, request: Request| async move {
-        let response = finish(&app, tokio::spawn(answer(app.clone(), route, parameters, request))).await;
-        app.metrics.answered(route.method, route.path, response.status());
-        response
-    })
+    on(
+        filter,
+        move |State(app): State<Shared>, parameters: RawPathParams, request: Request| async move {
+            let response = finish(
+                &app,
+                tokio::spawn(answer(app.clone(), route, parameters, request)),
+            )
+            .await;
+            app.metrics.answered(route.method, route.path, response.status());
+            response
+        },
+    )
 }
 
 /// Waits for an answer. What answers is a task of its own: once begun it goes on to its end, although
@@ -103,8 +114,19 @@ async fn answer(
     let caller = authorize(&app, roles, request.headers())?;
     let (head, body) = request.into_parts();
     let body = read(&head.headers, body).await?;
-    let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    handler(Call { app, caller, parameters, uri: head.uri, headers: head.headers, body }).await
+    let parameters = parameters
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    handler(Call {
+        app,
+        caller,
+        parameters,
+        uri: head.uri,
+        headers: head.headers,
+        body,
+    })
+    .await
 }
 
 /// Refuses names that a page in a browser could have pointed at us (DNS rebinding). An address is
@@ -136,33 +158,51 @@ fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Cal
         let detail = "send `Authorization: Bearer TOKEN`";
         unauthenticated(ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail))
     })?;
-    let caller = app.gate.identify(token).map_err(|error| unauthenticated(error.into()))?;
+    let caller = app
+        .gate
+        .identify(token)
+        .map_err(|error| unauthenticated(error.into()))?;
     if caller.roles().iter().any(|role| roles.contains(role)) {
         return Ok(caller);
     }
     let needed: Vec<_> = roles.iter().map(|role| routes::role_name(*role)).collect();
-    Err(ApiError::forbidden(format!("this needs one of the roles: {}", needed.join(", "))))
+    Err(ApiError::forbidden(format!(
+        "this needs one of the roles: {}",
+        needed.join(", ")
+    )))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && (1..=TOKEN_BYTES_MAX).contains(&token.len())).then_some(token)
 }
 
 async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Bytes, ApiError> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(ApiError::too_large(BODY_BYTES_MAX));
     }
     let reading = tokio::time::timeout(REQUEST_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX));
     let Ok(bytes) = reading.await else {
-        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long to arrive"));
+        return Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "the body took too long to arrive",
+        ));
     };
     bytes.map_err(|error| {
         let cause = root_cause(&error);
-        if cause.contains("length limit") { ApiError::too_large(BODY_BYTES_MAX) } else { ApiError::malformed("body", cause) }
+        if cause.contains("length limit") {
+            ApiError::too_large(BODY_BYTES_MAX)
+        } else {
+            ApiError::malformed("body", cause)
+        }
     })
 }
 

@@ -29,7 +29,14 @@ impl ApiError {
     /// A problem with no place.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> ApiError {
-        ApiError { status, code, detail: detail.into(), place: None, problems: Vec::new(), retry_after_seconds: None }
+        ApiError {
+            status,
+            code,
+            detail: detail.into(),
+            place: None,
+            problems: Vec::new(),
+            retry_after_seconds: None,
+        }
     }
     /// 400, with the place in the request that is wrong.
     #[must_use]
@@ -56,7 +63,11 @@ impl ApiError {
     /// 413.
     #[must_use]
     pub fn too_large(limit: usize) -> ApiError {
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {limit} bytes"))
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body is larger than {limit} bytes"),
+        )
     }
     /// 429.
     #[must_use]
@@ -69,12 +80,18 @@ impl ApiError {
     #[must_use]
     pub fn internal(cause: &dyn std::fmt::Display) -> ApiError {
         tracing::error!(%cause, "a request failed through a fault of the platform");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the platform failed; its log says why")
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the platform failed; its log says why",
+        )
     }
     /// 503: it goes on, but nobody waits for it any longer.
     #[must_use]
     pub fn slow() -> ApiError {
-        ApiError::unavailable("the answer takes too long; what was asked for goes on, so look before asking again")
+        ApiError::unavailable(
+            "the answer takes too long; what was asked for goes on, so look before asking again",
+        )
     }
     fn unavailable(detail: impl Into<String>) -> ApiError {
         let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
@@ -107,7 +124,10 @@ impl IntoResponse for ApiError {
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -144,7 +164,9 @@ impl From<CanonicalError> for ApiError {
             CanonicalError::Refused { what, line, column } => {
                 ApiError::malformed(format!("line {line}, column {column}"), what)
             }
-            CanonicalError::Number { ref pointer, .. } => ApiError::malformed(pointer.clone(), error.to_string()),
+            CanonicalError::Number { ref pointer, .. } => {
+                ApiError::malformed(pointer.clone(), error.to_string())
+            }
             CanonicalError::TooLarge { limit } => ApiError::too_large(limit),
             CanonicalError::TooDeep => ApiError::malformed("", error.to_string()),
         }
@@ -165,7 +187,9 @@ impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> ApiError {
         match error {
             SessionError::Unknown(id) => ApiError::not_found(format!("session `{id}`")),
-            SessionError::UnknownAgent(name) => ApiError::malformed("/agent", format!("there is no agent `{name}`")),
+            SessionError::UnknownAgent(name) => {
+                ApiError::malformed("/agent", format!("there is no agent `{name}`"))
+            }
             SessionError::Illegal(illegal) => ApiError::conflict(illegal.to_string()),
             SessionError::Store(store) => store.into(),
         }
@@ -231,8 +255,11 @@ impl From<Problems> for ApiError {
         let detail = first.map(|problem| problem.what.clone()).unwrap_or_default();
         let mut error = ApiError::malformed(place, detail);
         error.code = "invalid_documents";
-        error.problems =
-            problems.0.iter().map(|problem| json!({"place": problem.pointer, "detail": problem.what})).collect();
+        error.problems = problems
+            .0
+            .iter()
+            .map(|problem| json!({"place": problem.pointer, "detail": problem.what}))
+            .collect();
         error
     }
 }

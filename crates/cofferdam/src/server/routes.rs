@@ -31,17 +31,31 @@ const APPROVE: &[Role] = &[Role::Admin, Role::Approver];
 const AUDIT: &[Role] = &[Role::Admin, Role::Auditor];
 const CONFIG: &[Role] = &[Role::Admin, Role::Operator, Role::Approver, Role::Auditor];
 const OPERATE: &[Role] = &[Role::Admin, Role::Operator];
-const READ: &[Role] = &[Role::Admin, Role::Operator, Role::Approver, Role::Auditor, Role::Viewer];
+const READ: &[Role] = &[
+    Role::Admin,
+    Role::Operator,
+    Role::Approver,
+    Role::Auditor,
+    Role::Viewer,
+];
 const TRIGGER: &[Role] = &[Role::Trigger];
 
 macro_rules! open {
     ($method:literal, $path:literal, $handler:path) => {
-        Route { method: $method, path: $path, handler: Handler::Open($handler) }
+        Route {
+            method: $method,
+            path: $path,
+            handler: Handler::Open($handler),
+        }
     };
 }
 macro_rules! route {
     ($method:literal, $path:literal, $roles:ident, $handler:path) => {
-        Route { method: $method, path: $path, handler: Handler::Guarded($roles, |call| Box::pin($handler(call))) }
+        Route {
+            method: $method,
+            path: $path,
+            handler: Handler::Guarded($roles, |call| Box::pin($handler(call))),
+        }
     };
 }
 
@@ -119,7 +133,9 @@ pub fn table() -> String {
         .map(|route| {
             let who = match &route.handler {
                 Handler::Open(_) => "anyone".to_owned(),
-                Handler::Guarded(roles, _) => roles.iter().map(|r| role_name(*r)).collect::<Vec<_>>().join(" "),
+                Handler::Guarded(roles, _) => {
+                    roles.iter().map(|r| role_name(*r)).collect::<Vec<_>>().join(" ")
+                }
             };
             format!("{:<7}{:<40}{who}\n", route.method, route.path)
         })

@@ -21,7 +21,10 @@ struct List {
 /// `GET /api/v1/sessions?state=&limit=`: the newest first.
 pub async fn list(call: Call) -> Answer {
     let query: List = call.query()?;
-    ok(&call.app.gate.sessions(query.state, query.limit.unwrap_or(100).min(LIST_MAX))?)
+    ok(&call
+        .app
+        .gate
+        .sessions(query.state, query.limit.unwrap_or(100).min(LIST_MAX))?)
 }
 
 /// `GET /api/v1/sessions/{id}`: one, with its calls in order as `calls`.
@@ -57,7 +60,14 @@ pub async fn events(call: Call) -> Answer {
     let query: Events = call.query()?;
     let session = call.app.gate.session(call.parameter("id"))?;
     let from = stream::resume_after(&call.headers)?.or(query.from).unwrap_or(0);
-    Ok(stream::events(&call.app, Follow::Session { id: session.id, past_end: query.follow }, from))
+    Ok(stream::events(
+        &call.app,
+        Follow::Session {
+            id: session.id,
+            past_end: query.follow,
+        },
+        from,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -71,8 +81,11 @@ struct Cancel {
 pub async fn cancel(call: Call) -> Answer {
     let body: Cancel = call.json()?;
     let reason = stated(&body.reason, "cancelled by a person")?;
-    let session: SessionView =
-        call.app.runtime.cancel(call.parameter("id"), call.caller.principal(), &reason).await?;
+    let session: SessionView = call
+        .app
+        .runtime
+        .cancel(call.parameter("id"), call.caller.principal(), &reason)
+        .await?;
     ok(&session)
 }
 
@@ -100,7 +113,10 @@ pub async fn resolve(call: Call) -> Answer {
     let body: Resolve = call.json()?;
     let reason = stated(&body.reason, "")?;
     if reason.is_empty() {
-        return Err(ApiError::malformed("/reason", "say how you know what became of it"));
+        return Err(ApiError::malformed(
+            "/reason",
+            "say how you know what became of it",
+        ));
     }
     let resolution = match body.resolution {
         Resolved::Done => Resolution::Done(body.result),
@@ -108,7 +124,11 @@ pub async fn resolve(call: Call) -> Answer {
     };
     let session = call.app.gate.session(call.parameter("id"))?;
     let by = call.caller.principal();
-    let resolved = call.app.gate.resolve(&session.id, body.step.as_deref(), by, resolution, &reason).await?;
+    let resolved = call
+        .app
+        .gate
+        .resolve(&session.id, body.step.as_deref(), by, resolution, &reason)
+        .await?;
     call.app.runtime.wake();
     ok(&resolved)
 }

@@ -32,11 +32,25 @@ pub async fn health(call: Call) -> Answer {
 /// `GET /metrics`, for Prometheus.
 pub async fn metrics(call: Call) -> Answer {
     let mut text = call.app.metrics.render();
-    metric(&mut text, "cofferdam_journal_entries", "gauge", "Committed entries of the journal.");
-    let _ = writeln!(text, "cofferdam_journal_entries {}", *call.app.gate.store().committed().borrow());
+    metric(
+        &mut text,
+        "cofferdam_journal_entries",
+        "gauge",
+        "Committed entries of the journal.",
+    );
+    let _ = writeln!(
+        text,
+        "cofferdam_journal_entries {}",
+        *call.app.gate.store().committed().borrow()
+    );
     metric(&mut text, "cofferdam_stops", "gauge", "Kill switches in force.");
     let _ = writeln!(text, "cofferdam_stops {}", call.app.gate.stops().len());
-    metric(&mut text, "cofferdam_part_health", "gauge", "Health of each part: 0 healthy, 1 degraded, 2 unhealthy.");
+    metric(
+        &mut text,
+        "cofferdam_part_health",
+        "gauge",
+        "Health of each part: 0 healthy, 1 degraded, 2 unhealthy.",
+    );
     for part in call.app.health().parts {
         let value = match part.status {
             Status::Healthy => 0,

@@ -28,15 +28,26 @@ pub async fn raise(call: Call) -> Answer {
     let scope = scope(&body.scope)?;
     let reason = stated(&body.reason, "no reason given")?;
     let answer = call.app.gate.stop(call.caller.principal(), scope, &reason).await;
-    ok(&json!({"scope": body.scope, "reason": reason, "durable": answer.durable, "cancelled": answer.reached.cancelled}))
+    ok(
+        &json!({"scope": body.scope, "reason": reason, "durable": answer.durable, "cancelled": answer.reached.cancelled}),
+    )
 }
 
 /// `DELETE /api/v1/stops`: ends a stop; durable first, effective second.
 pub async fn lift(call: Call) -> Answer {
     // Some clients cannot send a body with DELETE, so the query says the same.
-    let body: Raise = if call.body.is_empty() { call.query()? } else { call.json()? };
+    let body: Raise = if call.body.is_empty() {
+        call.query()?
+    } else {
+        call.json()?
+    };
     let reason = stated(&body.reason, "no reason given")?;
-    if !call.app.gate.lift(call.caller.principal(), &scope(&body.scope)?, &reason).await? {
+    if !call
+        .app
+        .gate
+        .lift(call.caller.principal(), &scope(&body.scope)?, &reason)
+        .await?
+    {
         return Err(ApiError::not_found(format!("stop `{}`", body.scope)));
     }
     call.app.runtime.wake();
@@ -46,9 +57,14 @@ pub async fn lift(call: Call) -> Answer {
 fn scope(text: &str) -> Result<StopScope, ApiError> {
     match text.split_once(':') {
         None if text == "all" => Ok(StopScope::All),
-        Some(("agent", name)) if !name.is_empty() && name.len() <= 128 => Ok(StopScope::Agent(name.to_owned())),
+        Some(("agent", name)) if !name.is_empty() && name.len() <= 128 => {
+            Ok(StopScope::Agent(name.to_owned()))
+        }
         Some(("session", id)) if !id.is_empty() && id.len() <= 128 => Ok(StopScope::Session(id.to_owned())),
-        _ => Err(ApiError::malformed("/scope", format!("`{text}` is none of all, agent:NAME, session:ID"))),
+        _ => Err(ApiError::malformed(
+            "/scope",
+            format!("`{text}` is none of all, agent:NAME, session:ID"),
+        )),
     }
 }
 

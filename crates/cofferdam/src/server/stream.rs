@@ -55,8 +55,13 @@ impl Follow {
 /// # Errors
 /// 400 when it is not a sequence.
 pub fn resume_after(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let last = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let last = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
     last.and_then(|n| n.checked_add(1))
         .map(Some)
         .ok_or_else(|| ApiError::malformed("Last-Event-ID", "it has to be the sequence of an entry"))
@@ -79,7 +84,9 @@ pub fn events(app: &Arc<App>, follow: Follow, from: u64) -> Response {
         let event = tail.event().await?;
         Some((Ok::<Event, Infallible>(event), tail))
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
 }
 
 struct Tail {
@@ -128,8 +135,15 @@ impl Tail {
 
     /// The state of a session that is over and not followed past its end.
     fn session_state(&self) -> Option<journal::machine::Session> {
-        let Follow::Session { id, past_end: false } = &self.follow else { return None };
-        self.app.gate.session(id).ok().map(|session| session.state).filter(|state| state.is_final())
+        let Follow::Session { id, past_end: false } = &self.follow else {
+            return None;
+        };
+        self.app
+            .gate
+            .session(id)
+            .ok()
+            .map(|session| session.state)
+            .filter(|state| state.is_final())
     }
 
     /// Reads on until something is wanted or nothing is left.
@@ -160,11 +174,15 @@ impl Tail {
 /// Whether an entry's kind is `wanted` or below it.
 #[must_use]
 pub fn is_of(kind: &str, wanted: &str) -> bool {
-    kind.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.'))
+    kind.strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.'))
 }
 
 fn entry_event(stored: &Stored) -> Event {
-    Event::default().id(stored.entry.sequence.to_string()).event("entry").data(view(stored).to_string())
+    Event::default()
+        .id(stored.entry.sequence.to_string())
+        .event("entry")
+        .data(view(stored).to_string())
 }
 
 /// An entry as the API shows it: its leaf, which holds nothing secret, and its hash.
@@ -198,7 +216,12 @@ mod tests {
 
     #[test]
     fn a_stream_resumes_after_the_last_event() {
-        let table = [(None, Ok(None)), (Some("41"), Ok(Some(42))), (Some("x"), Err(())), (Some("18446744073709551615"), Err(()))];
+        let table = [
+            (None, Ok(None)),
+            (Some("41"), Ok(Some(42))),
+            (Some("x"), Err(())),
+            (Some("18446744073709551615"), Err(())),
+        ];
         for (value, expected) in table {
             let mut headers = HeaderMap::new();
             if let Some(value) = value {

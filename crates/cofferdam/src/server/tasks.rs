@@ -31,9 +31,17 @@ struct NewTask {
 pub async fn submit(call: Call) -> Answer {
     let task: NewTask = call.json()?;
     if task.input.is_null() {
-        return Err(ApiError::malformed("/input", "a task needs an `input` that is not null"));
+        return Err(ApiError::malformed(
+            "/input",
+            "a task needs an `input` that is not null",
+        ));
     }
-    let key = task.task_id.as_deref().map(checked_id).transpose()?.map(idempotency_key);
+    let key = task
+        .task_id
+        .as_deref()
+        .map(checked_id)
+        .transpose()?
+        .map(idempotency_key);
     let new = NewSession {
         agent: task.agent.clone(),
         cause: call.caller.principal().clone(),
@@ -47,9 +55,17 @@ pub async fn submit(call: Call) -> Answer {
         call.app.runtime.wake();
         return json(StatusCode::CREATED, &view(&call, &session)?);
     }
-    if session.agent != task.agent || call.app.gate.session_input(&session.id)?.is_some_and(|was| was != task.input) {
+    if session.agent != task.agent
+        || call
+            .app
+            .gate
+            .session_input(&session.id)?
+            .is_some_and(|was| was != task.input)
+    {
         let id = task.task_id.unwrap_or_default();
-        return Err(ApiError::conflict(format!("task `{id}` was given before with another agent or input")));
+        return Err(ApiError::conflict(format!(
+            "task `{id}` was given before with another agent or input"
+        )));
     }
     ok(&view(&call, &session)?)
 }
@@ -72,8 +88,14 @@ fn find(call: &Call, id: &str) -> Result<Option<SessionView>, ApiError> {
     if checked_id(id).is_err() {
         return Ok(None);
     }
-    let rows = call.app.gate.store().read(|r| r.find("sessions", "idempotency_key", &idempotency_key(id)))?;
-    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let rows = call
+        .app
+        .gate
+        .store()
+        .read(|r| r.find("sessions", "idempotency_key", &idempotency_key(id)))?;
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(None);
+    };
     Ok(Some(call.app.gate.session(&row.key)?))
 }
 
@@ -84,13 +106,18 @@ fn idempotency_key(id: &str) -> String {
 /// `[A-Za-z0-9_-]{1,64}` (S4-9), and not of the form that the platform gives.
 fn checked_id(id: &str) -> Result<&str, ApiError> {
     let fits = (1..=ID_MAX).contains(&id.len())
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !fits {
         let what = format!("a task's id is 1 to {ID_MAX} of A-Z, a-z, 0-9, `_` and `-`");
         return Err(ApiError::malformed("/task_id", what));
     }
     if id.strip_prefix("task-").is_some_and(is_number) {
-        return Err(ApiError::malformed("/task_id", "ids of the form `task-N` are given by the platform"));
+        return Err(ApiError::malformed(
+            "/task_id",
+            "ids of the form `task-N` are given by the platform",
+        ));
     }
     Ok(id)
 }
@@ -101,7 +128,11 @@ fn is_number(text: &str) -> bool {
 
 /// Titles stand in lists, so they are short and redacted.
 fn title(task: &NewTask) -> String {
-    let given = if task.title.trim().is_empty() { "task" } else { task.title.trim() };
+    let given = if task.title.trim().is_empty() {
+        "task"
+    } else {
+        task.title.trim()
+    };
     assay::redact::line(given, TITLE_MAX)
 }
 
@@ -121,7 +152,10 @@ fn view(call: &Call, session: &SessionView) -> Result<Value, ApiError> {
     if let Some(map) = view.as_object_mut() {
         match session.state {
             Session::Failed | Session::Cancelled => {
-                let reason = session.reason.clone().unwrap_or_else(|| "no reason was recorded".into());
+                let reason = session
+                    .reason
+                    .clone()
+                    .unwrap_or_else(|| "no reason was recorded".into());
                 map.insert("error".into(), json!({"message": reason}));
             }
             Session::Waiting => {
@@ -130,7 +164,10 @@ fn view(call: &Call, session: &SessionView) -> Result<Value, ApiError> {
             Session::Created | Session::Queued | Session::Running | Session::Completed => {}
         }
         if session.output.is_some() {
-            map.insert("output".into(), call.app.gate.session_output(&session.id)?.unwrap_or_default());
+            map.insert(
+                "output".into(),
+                call.app.gate.session_output(&session.id)?.unwrap_or_default(),
+            );
         }
     }
     Ok(view)

@@ -32,37 +32,73 @@ struct New {
 pub async fn create(call: Call) -> Answer {
     let new: New = call.json()?;
     let (principal, roles) = match (&new.trigger, &new.principal) {
-        (Some(trigger), None) if new.roles.is_empty() || new.roles == [Role::Trigger] => {
-            (Principal::service(&format!("trigger/{trigger}")), vec![Role::Trigger])
+        (Some(trigger), None) if new.roles.is_empty() || new.roles == [Role::Trigger] => (
+            Principal::service(&format!("trigger/{trigger}")),
+            vec![Role::Trigger],
+        ),
+        (Some(_), _) => {
+            return Err(ApiError::malformed(
+                "/trigger",
+                "a trigger's token has no principal and no other role",
+            ));
         }
-        (Some(_), _) => return Err(ApiError::malformed("/trigger", "a trigger's token has no principal and no other role")),
         (None, Some(_)) if new.roles.contains(&Role::Trigger) => {
-            return Err(ApiError::malformed("/roles", "name the trigger instead of giving the role `trigger`"));
+            return Err(ApiError::malformed(
+                "/roles",
+                "name the trigger instead of giving the role `trigger`",
+            ));
         }
         (None, Some(text)) => (principal(text)?, new.roles),
-        (None, None) => return Err(ApiError::malformed("/principal", "say for whom, or for which trigger")),
+        (None, None) => {
+            return Err(ApiError::malformed(
+                "/principal",
+                "say for whom, or for which trigger",
+            ));
+        }
     };
     if roles.is_empty() {
-        return Err(ApiError::malformed("/roles", "a token without a role can do nothing; give at least one"));
+        return Err(ApiError::malformed(
+            "/roles",
+            "a token without a role can do nothing; give at least one",
+        ));
     }
     let expires = match new.expires_in_seconds {
         Some(seconds) if !(1..=LIFE_MAX_SECONDS).contains(&seconds) => {
-            return Err(ApiError::malformed("/expires_in_seconds", format!("1 to {LIFE_MAX_SECONDS} seconds")));
+            return Err(ApiError::malformed(
+                "/expires_in_seconds",
+                format!("1 to {LIFE_MAX_SECONDS} seconds"),
+            ));
         }
-        Some(seconds) => Some(call.app.clock.now().plus_ms(i64::try_from(seconds * 1000).unwrap_or(i64::MAX))),
+        Some(seconds) => Some(
+            call.app
+                .clock
+                .now()
+                .plus_ms(i64::try_from(seconds * 1000).unwrap_or(i64::MAX)),
+        ),
         None => None,
     };
-    let token = NewToken { principal, roles, trigger: new.trigger, expires };
+    let token = NewToken {
+        principal,
+        roles,
+        trigger: new.trigger,
+        expires,
+    };
     let (view, secret) = call.app.gate.create_token(call.caller.principal(), token).await?;
     let text = std::str::from_utf8(secret.expose()).map_err(|error| ApiError::internal(&error))?;
     json(StatusCode::CREATED, &json!({"token": view, "secret": text}))
 }
 
 fn principal(text: &str) -> Result<Principal, ApiError> {
-    let full = if text.contains(':') { text.to_owned() } else { format!("person:{text}") };
+    let full = if text.contains(':') {
+        text.to_owned()
+    } else {
+        format!("person:{text}")
+    };
     let fits = |p: &Principal| {
         p.name.len() <= 63
-            && p.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
+            && p.name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
             && p.kind != PrincipalKind::Agent
             && !(p.kind == PrincipalKind::Service && p.name == "cofferdam")
     };
@@ -74,6 +110,9 @@ fn principal(text: &str) -> Result<Principal, ApiError> {
 
 /// `DELETE /api/v1/tokens/{id}`: ends a token now.
 pub async fn revoke(call: Call) -> Answer {
-    call.app.gate.revoke_token(call.caller.principal(), call.parameter("id")).await?;
+    call.app
+        .gate
+        .revoke_token(call.caller.principal(), call.parameter("id"))
+        .await?;
     Ok(nothing())
 }

@@ -65,10 +65,19 @@ impl Platform {
         let mut options = options(directory.path());
         change(&mut options);
         let running = app::start(options).await.unwrap();
-        let admin = std::fs::read_to_string(running.admin_token_file()).unwrap().trim().to_owned();
+        let admin = std::fs::read_to_string(running.admin_token_file())
+            .unwrap()
+            .trim()
+            .to_owned();
         let url = running.url();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Platform { running: Some(running), directory, admin, http, url }
+        Platform {
+            running: Some(running),
+            directory,
+            admin,
+            http,
+            url,
+        }
     }
 
     /// Stops it and starts it again on the same data.
@@ -98,11 +107,23 @@ impl Platform {
 
     /// As the administrator.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::POST, path, Some(&self.admin), Some(body.to_string().into_bytes())).await
+        self.send(
+            Method::POST,
+            path,
+            Some(&self.admin),
+            Some(body.to_string().into_bytes()),
+        )
+        .await
     }
 
     /// With any token and body.
-    pub async fn send(&self, method: Method, path: &str, token: Option<&str>, body: Option<Vec<u8>>) -> Answer {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         let mut request = self.http.request(method, self.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -134,17 +155,27 @@ impl Platform {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("{path} never became what was waited for: {:?}", self.get(path).await);
+        panic!(
+            "{path} never became what was waited for: {:?}",
+            self.get(path).await
+        );
     }
 }
 
 pub fn options(directory: &Path) -> Options {
-    Options { administrator: Some("alice".into()), ..Options::new(directory.join("data")) }
+    Options {
+        administrator: Some("alice".into()),
+        ..Options::new(directory.join("data"))
+    }
 }
 
 pub async fn answer(response: reqwest::Response) -> Answer {
     let status = response.status();
-    let kind = response.headers().get("content-type").map_or("", |v| v.to_str().unwrap()).to_owned();
+    let kind = response
+        .headers()
+        .get("content-type")
+        .map_or("", |v| v.to_str().unwrap())
+        .to_owned();
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Answer { status, body, kind }
@@ -153,7 +184,11 @@ pub async fn answer(response: reqwest::Response) -> Answer {
 /// A notification as Alertmanager sends it.
 pub fn notification(name: &str, status: &str, severity: &str) -> Value {
     let labels = json!({"alertname": name, "severity": severity, "instance": "patient:8080"});
-    let fingerprint = format!("{:016x}", name.bytes().fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b))));
+    let fingerprint = format!(
+        "{:016x}",
+        name.bytes()
+            .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)))
+    );
     json!({
         "version": "4", "groupKey": format!("{{}}:{{alertname=\"{name}\"}}"), "truncatedAlerts": 0,
         "status": status, "receiver": "cofferdam", "groupLabels": {"alertname": name},

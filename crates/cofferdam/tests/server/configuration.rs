@@ -22,7 +22,12 @@ async fn watched(text: &str) -> Platform {
 }
 
 fn config_part(health: &Value) -> &Value {
-    health["parts"].as_array().unwrap().iter().find(|part| part["name"] == "config").unwrap()
+    health["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|part| part["name"] == "config")
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,21 +36,45 @@ async fn a_change_on_disk_is_applied_and_a_bad_one_is_refused_whole() {
     let file = platform.directory.path().join("conf/all.yaml");
     let more = format!("{DOCUMENTS}---\n{}\n", channel("log"));
     std::fs::write(&file, &more).unwrap();
-    platform.until("/api/v1/documents", |list| list.as_array().unwrap().len() == 4).await;
+    platform
+        .until("/api/v1/documents", |list| list.as_array().unwrap().len() == 4)
+        .await;
     // One good and one bad change in one save: neither comes.
-    let generation = platform.until("/api/v1/health", |h| config_part(h)["status"] == "healthy").await;
+    let generation = platform
+        .until("/api/v1/health", |h| config_part(h)["status"] == "healthy")
+        .await;
     let bad = more.replace("agent: finder", "agent: nobody") + "---\n" + &channel("second").to_string();
     std::fs::write(&file, bad).unwrap();
-    let health = platform.until("/api/v1/health", |h| config_part(h)["status"] == "degraded").await;
+    let health = platform
+        .until("/api/v1/health", |h| config_part(h)["status"] == "degraded")
+        .await;
     let detail = config_part(&health)["detail"].as_str().unwrap();
-    assert!(detail.contains("there is no Agent `nobody`") && detail.contains("all.yaml:"), "{detail}");
-    assert_eq!(platform.get("/api/v1/documents").await.body.as_array().unwrap().len(), 4);
-    let task = platform.post("/api/v1/tasks", &json!({"agent": "finder", "input": 1})).await;
+    assert!(
+        detail.contains("there is no Agent `nobody`") && detail.contains("all.yaml:"),
+        "{detail}"
+    );
+    assert_eq!(
+        platform
+            .get("/api/v1/documents")
+            .await
+            .body
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+    let task = platform
+        .post("/api/v1/tasks", &json!({"agent": "finder", "input": 1}))
+        .await;
     assert_eq!(task.status, StatusCode::CREATED, "the old state is in force");
     // What is gone from the directory is deleted; and health says that all is well again.
     std::fs::write(&file, DOCUMENTS).unwrap();
-    platform.until("/api/v1/documents", |list| list.as_array().unwrap().len() == 3).await;
-    let healed = platform.until("/api/v1/health", |h| config_part(h)["status"] == "healthy").await;
+    platform
+        .until("/api/v1/documents", |list| list.as_array().unwrap().len() == 3)
+        .await;
+    let healed = platform
+        .until("/api/v1/health", |h| config_part(h)["status"] == "healthy")
+        .await;
     assert_ne!(config_part(&healed), config_part(&generation));
     platform.stop().await;
 }
@@ -53,14 +82,36 @@ async fn a_change_on_disk_is_applied_and_a_bad_one_is_refused_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_directory_owns_is_read_only_to_the_api() {
     let platform = watched(DOCUMENTS).await;
-    let delete = platform.send(Method::DELETE, "/api/v1/documents/trigger/am", Some(&platform.admin), None).await;
+    let delete = platform
+        .send(
+            Method::DELETE,
+            "/api/v1/documents/trigger/am",
+            Some(&platform.admin),
+            None,
+        )
+        .await;
     assert_eq!(delete.status, StatusCode::CONFLICT, "{delete:?}");
     let mut trigger = platform.get("/api/v1/documents/trigger/am").await.body["document"].clone();
     trigger["spec"]["debounceSeconds"] = json!(1);
-    let apply = platform.post("/api/v1/documents", &json!({"documents": [trigger, channel("x")]})).await;
+    let apply = platform
+        .post(
+            "/api/v1/documents",
+            &json!({"documents": [trigger, channel("x")]}),
+        )
+        .await;
     assert_eq!(apply.status, StatusCode::CONFLICT, "{apply:?}");
-    assert!(apply.body["detail"].as_str().unwrap().contains("Trigger `am` is owned by"), "{apply:?}");
-    assert_eq!(platform.get("/api/v1/documents/channel").await.body, json!([]), "nothing of it was applied");
+    assert!(
+        apply.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("Trigger `am` is owned by"),
+        "{apply:?}"
+    );
+    assert_eq!(
+        platform.get("/api/v1/documents/channel").await.body,
+        json!([]),
+        "nothing of it was applied"
+    );
     platform.stop().await;
 }
 
@@ -69,19 +120,52 @@ async fn documents_come_by_the_api_and_stay_over_a_restart() {
     let platform = Platform::start_in(tempfile::tempdir().unwrap(), |_| {}).await;
     let body = json!({"documents": [channel("a"), channel("b")]});
     let dry = platform.post("/api/v1/documents?dry_run=true", &body).await;
-    assert_eq!((dry.status, &dry.body["changes"][0]["change"]), (StatusCode::OK, &json!("created")), "{dry:?}");
+    assert_eq!(
+        (dry.status, &dry.body["changes"][0]["change"]),
+        (StatusCode::OK, &json!("created")),
+        "{dry:?}"
+    );
     assert_eq!(platform.get("/api/v1/documents").await.body, json!([]));
     let applied = platform.post("/api/v1/documents", &body).await;
-    assert_eq!((applied.status, &applied.body["generation"]), (StatusCode::OK, &json!(1)), "{applied:?}");
+    assert_eq!(
+        (applied.status, &applied.body["generation"]),
+        (StatusCode::OK, &json!(1)),
+        "{applied:?}"
+    );
     let again = platform.post("/api/v1/documents", &body).await;
-    assert_eq!((&again.body["generation"], &again.body["changes"][0]["change"]), (&json!(1), &json!("unchanged")));
+    assert_eq!(
+        (&again.body["generation"], &again.body["changes"][0]["change"]),
+        (&json!(1), &json!("unchanged"))
+    );
     let platform = platform.restart().await;
     let shown = platform.get("/api/v1/documents/Channel/a").await.body;
-    assert_eq!((&shown["document"], &shown["owner"]), (&channel("a"), &json!("api")));
-    let gone = platform.send(Method::DELETE, "/api/v1/documents/Channel/a", Some(&platform.admin), None).await;
-    assert_eq!((gone.status, &gone.body["changes"][0]["change"]), (StatusCode::OK, &json!("deleted")), "{gone:?}");
-    let entries = platform.get("/api/v1/audit/entries?from=0&kind=config").await.body;
-    let kinds: Vec<_> = entries["entries"].as_array().unwrap().iter().map(|e| e["kind"].clone()).collect();
+    assert_eq!(
+        (&shown["document"], &shown["owner"]),
+        (&channel("a"), &json!("api"))
+    );
+    let gone = platform
+        .send(
+            Method::DELETE,
+            "/api/v1/documents/Channel/a",
+            Some(&platform.admin),
+            None,
+        )
+        .await;
+    assert_eq!(
+        (gone.status, &gone.body["changes"][0]["change"]),
+        (StatusCode::OK, &json!("deleted")),
+        "{gone:?}"
+    );
+    let entries = platform
+        .get("/api/v1/audit/entries?from=0&kind=config")
+        .await
+        .body;
+    let kinds: Vec<_> = entries["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["kind"].clone())
+        .collect();
     assert_eq!(kinds, ["config.applied", "config.applied", "config.deleted"]);
     platform.stop().await;
 }
@@ -100,12 +184,36 @@ async fn bad_documents_are_refused_with_their_place() {
     unused["kind"] = json!("Trigger");
     unused["spec"] = json!({"source": "alertmanager", "agent": "nobody"});
     let table = [
-        ("an unknown kind", with("/kind", json!("Budget")), "/documents/1/kind"),
-        ("a wrong type", with("/spec/type", json!(7)), "/documents/1/spec/type"),
-        ("a bad name", with("/metadata/name", json!("A")), "/documents/1/metadata/name"),
-        ("the same twice", json!({"documents": [channel("a"), channel("a")]}), "/documents/1/metadata/name"),
-        ("a relative path", json!({"documents": [relative]}), "/documents/0/spec/secretRef/file"),
-        ("a dangling name", json!({"documents": [unused]}), "/documents/0/spec/agent"),
+        (
+            "an unknown kind",
+            with("/kind", json!("Budget")),
+            "/documents/1/kind",
+        ),
+        (
+            "a wrong type",
+            with("/spec/type", json!(7)),
+            "/documents/1/spec/type",
+        ),
+        (
+            "a bad name",
+            with("/metadata/name", json!("A")),
+            "/documents/1/metadata/name",
+        ),
+        (
+            "the same twice",
+            json!({"documents": [channel("a"), channel("a")]}),
+            "/documents/1/metadata/name",
+        ),
+        (
+            "a relative path",
+            json!({"documents": [relative]}),
+            "/documents/0/spec/secretRef/file",
+        ),
+        (
+            "a dangling name",
+            json!({"documents": [unused]}),
+            "/documents/0/spec/agent",
+        ),
         ("no list", json!({"documents": {}}), "/documents"),
         ("no documents", json!([]), ""),
     ];
@@ -116,11 +224,22 @@ async fn bad_documents_are_refused_with_their_place() {
     }
     // Deleting what others need is refused with who needs it.
     let platform = {
-        let applied = platform.post("/api/v1/documents", &json!({"documents": [channel("free")]})).await;
+        let applied = platform
+            .post("/api/v1/documents", &json!({"documents": [channel("free")]}))
+            .await;
         assert_eq!(applied.status, StatusCode::OK, "{applied:?}");
         platform
     };
-    assert_eq!(platform.get("/api/v1/documents").await.body.as_array().unwrap().len(), 4);
+    assert_eq!(
+        platform
+            .get("/api/v1/documents")
+            .await
+            .body
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
     platform.stop().await;
 }
 

@@ -10,17 +10,29 @@ async fn a_notification_becomes_an_incident_with_a_summary() {
     let trigger = platform.trigger().await;
     let send = async |name: &str, status: &str, severity: &str| {
         let body = notification(name, status, severity).to_string().into_bytes();
-        platform.send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body)).await
+        platform
+            .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
+            .await
     };
     let first = send("HighErrors", "firing", "critical").await;
     assert!(first.status.is_success(), "{first:?}");
     assert_eq!(first.body["disposition"], "opened");
     let id = first.body["incident"].as_str().unwrap().to_owned();
-    let seen = platform.until(&format!("/api/v1/incidents/{id}"), |i| i["summary"].is_object()).await;
-    assert_eq!((&seen["severity"], &seen["status"]), (&json!("critical"), &json!("triaged")), "{seen}");
+    let seen = platform
+        .until(&format!("/api/v1/incidents/{id}"), |i| i["summary"].is_object())
+        .await;
+    assert_eq!(
+        (&seen["severity"], &seen["status"]),
+        (&json!("critical"), &json!("triaged")),
+        "{seen}"
+    );
     assert_eq!(seen["summary"]["incident_id"], json!(id));
     let again = send("HighErrors", "firing", "critical").await;
-    assert_eq!((again.status, &again.body["disposition"]), (StatusCode::OK, &json!("repeated")), "{again:?}");
+    assert_eq!(
+        (again.status, &again.body["disposition"]),
+        (StatusCode::OK, &json!("repeated")),
+        "{again:?}"
+    );
     let info = send("Chatter", "firing", "info").await;
     assert_eq!(info.body["disposition"], "logged", "{info:?}");
     let resolved = send("HighErrors", "resolved", "critical").await;
@@ -41,7 +53,9 @@ async fn bad_notifications_are_refused_with_a_place_and_counted() {
         body.to_string().into_bytes()
     };
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    let twice = good.to_string().replacen("\"version\":\"4\"", "\"version\":\"4\",\"version\":\"4\"", 1);
+    let twice = good
+        .to_string()
+        .replacen("\"version\":\"4\"", "\"version\":\"4\",\"version\":\"4\"", 1);
     let table: [(&str, Vec<u8>, u16, &str); 10] = [
         ("nothing", Vec::new(), 400, ""),
         ("no JSON", b"<xml/>".to_vec(), 400, "line 1"),
@@ -49,24 +63,44 @@ async fn bad_notifications_are_refused_with_a_place_and_counted() {
         ("another version", with("/version", json!("3")), 400, "/version"),
         ("no alerts", with("/alerts", json!([])), 400, "/alerts"),
         ("alerts that are none", with("/alerts", json!({})), 400, "/alerts"),
-        ("a label that is no text", with("/alerts/0/labels/severity", json!(7)), 400, "/alerts/0/labels/severity"),
+        (
+            "a label that is no text",
+            with("/alerts/0/labels/severity", json!(7)),
+            400,
+            "/alerts/0/labels/severity",
+        ),
         ("a key twice", twice.into_bytes(), 400, ""),
         ("too deep", deep.into_bytes(), 400, ""),
         ("too large", vec![b' '; 1024 * 1024 + 1], 413, ""),
     ];
     for (name, body, status, place) in table {
-        let answer = platform.send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body)).await;
+        let answer = platform
+            .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
+            .await;
         assert_eq!(answer.status.as_u16(), status, "{name}: {answer:?}");
         assert_eq!(answer.kind, "application/problem+json", "{name}");
-        assert!(!answer.body["detail"].as_str().unwrap().is_empty(), "{name}: {answer:?}");
+        assert!(
+            !answer.body["detail"].as_str().unwrap().is_empty(),
+            "{name}: {answer:?}"
+        );
         let said = answer.body["place"].as_str().unwrap_or_default();
         assert!(said.starts_with(place), "{name}: place `{said}`");
     }
-    let none = platform.send(Method::POST, "/hooks/alertmanager", None, Some(with("/version", json!("4")))).await;
+    let none = platform
+        .send(
+            Method::POST,
+            "/hooks/alertmanager",
+            None,
+            Some(with("/version", json!("4"))),
+        )
+        .await;
     assert_eq!(none.status, StatusCode::UNAUTHORIZED);
     let metrics = platform.get("/metrics").await.body;
     let metrics = metrics.as_str().unwrap();
-    for line in ["cofferdam_unauthenticated_total 1", "cofferdam_webhooks_refused_total{reason=\"malformed\"} 9"] {
+    for line in [
+        "cofferdam_unauthenticated_total 1",
+        "cofferdam_webhooks_refused_total{reason=\"malformed\"} 9",
+    ] {
         assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
     }
     assert_eq!(platform.get("/api/v1/incidents").await.body, json!([]));
@@ -88,7 +122,9 @@ async fn real_notifications_are_taken() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "json") {
             let body = std::fs::read(&path).unwrap();
-            let answer = platform.send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body)).await;
+            let answer = platform
+                .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
+                .await;
             assert!(answer.status.is_success(), "{}: {answer:?}", path.display());
             taken += 1;
         }

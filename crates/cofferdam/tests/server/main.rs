@@ -1,5 +1,15 @@
 //! The platform over real HTTP: started in-process on a free port, with a data directory of its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests; clippy sees only the functions marked so"
+)]
+
+mod approvals;
+mod bad_days;
 mod common;
 mod configuration;
 mod hooks;

@@ -18,7 +18,10 @@ use tokio::process::{Child, Command};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_alert_becomes_an_incident_with_a_summary_that_names_the_change() {
     if !installed("prometheus") || !installed("prometheus-alertmanager") {
-        assert!(std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_none(), "Prometheus or Alertmanager is missing");
+        assert!(
+            std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_none(),
+            "Prometheus or Alertmanager is missing"
+        );
         eprintln!("Prometheus or Alertmanager is not installed: skipping");
         return;
     }
@@ -35,37 +38,71 @@ async fn a_real_alert_becomes_an_incident_with_a_summary_that_names_the_change()
     // Until it scrapes, so that the alert has a past.
     let scraped = format!("http://127.0.0.1:{prometheus_port}/api/v1/query?query=up%7Bjob%3D%22shop%22%7D");
     wait("Prometheus scrapes", async || {
-        let Ok(answer) = platform.http.get(&scraped).send().await else { return false };
-        answer.json::<serde_json::Value>().await.is_ok_and(|v| v["data"]["result"][0]["value"][1] == "1")
+        let Ok(answer) = platform.http.get(&scraped).send().await else {
+            return false;
+        };
+        answer
+            .json::<serde_json::Value>()
+            .await
+            .is_ok_and(|v| v["data"]["result"][0]["value"][1] == "1")
     })
     .await;
     broken.store(true, Ordering::Relaxed);
 
-    let incidents = platform.until("/api/v1/incidents", |list| list[0]["summary"].is_object()).await;
+    let incidents = platform
+        .until("/api/v1/incidents", |list| list[0]["summary"].is_object())
+        .await;
     let (incident, summary) = (&incidents[0], &incidents[0]["summary"]);
     assert_eq!(incident["severity"], "critical", "{incident}");
-    assert_eq!(incident["triggered_by"], json!(format!("alert/HighErrors/127.0.0.1:{target}")), "{incident}");
-    assert_eq!((&summary["partial"], &summary["uncited"]), (&json!(false), &json!(0)), "{summary}");
+    assert_eq!(
+        incident["triggered_by"],
+        json!(format!("alert/HighErrors/127.0.0.1:{target}")),
+        "{incident}"
+    );
+    assert_eq!(
+        (&summary["partial"], &summary["uncited"]),
+        (&json!(false), &json!(0)),
+        "{summary}"
+    );
     let said = summary["summary"].as_str().unwrap();
-    assert!(said.contains("Turn the cache off") && said.contains("mallory"), "{said}");
+    assert!(
+        said.contains("Turn the cache off") && said.contains("mallory"),
+        "{said}"
+    );
     let seen = summary["observations"].to_string();
-    for part in ["HighErrors", "answers Prometheus", "% of requests fail now", "2 changes", "service.toml"] {
+    for part in [
+        "HighErrors",
+        "answers Prometheus",
+        "% of requests fail now",
+        "2 changes",
+        "service.toml",
+    ] {
         assert!(seen.contains(part), "`{part}` is not in {seen}");
     }
     assert_eq!(summary["changes"][0]["title"], "Turn the cache off", "{summary}");
 
     broken.store(false, Ordering::Relaxed);
     let path = format!("/api/v1/incidents/{}", incident["id"].as_str().unwrap());
-    platform.until(&path, |incident| incident["status"] == "resolved").await;
+    platform
+        .until(&path, |incident| incident["status"] == "resolved")
+        .await;
     platform.stop().await;
 }
 
 fn installed(program: &str) -> bool {
-    std::process::Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+    std::process::Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success())
 }
 
 async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 async fn wait(what: &str, done: impl AsyncFn() -> bool) {
@@ -88,7 +125,9 @@ async fn target(broken: Arc<AtomicBool>) -> u16 {
             let failing = if broken.load(Ordering::Relaxed) { 5 } else { 0 };
             let good = counts.0.fetch_add(10 - failing, Ordering::Relaxed);
             let bad = counts.1.fetch_add(failing, Ordering::Relaxed);
-            format!("shop_http_requests_total{{code=\"200\"}} {good}\nshop_http_requests_total{{code=\"500\"}} {bad}\n")
+            format!(
+                "shop_http_requests_total{{code=\"200\"}} {good}\nshop_http_requests_total{{code=\"500\"}} {bad}\n"
+            )
         }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -103,15 +142,31 @@ async fn platform(peers: &Path, prometheus_port: u16) -> Platform {
     let repository = peers.join("service");
     std::fs::create_dir(&repository).unwrap();
     git(&repository, &["init", "--quiet", "--initial-branch=main"]);
-    for (author, content, title) in
-        [("alice", "cache = true\n", "Serve the shop"), ("mallory", "cache = false\n", "Turn the cache off")]
-    {
+    for (author, content, title) in [
+        ("alice", "cache = true\n", "Serve the shop"),
+        ("mallory", "cache = false\n", "Turn the cache off"),
+    ] {
         std::fs::write(repository.join("service.toml"), content).unwrap();
         git(&repository, &["add", "service.toml"]);
-        git(&repository, &["-c", &format!("user.name={author}"), "-c", "user.email=x@invalid", "commit", "--quiet", "-m", title]);
+        git(
+            &repository,
+            &[
+                "-c",
+                &format!("user.name={author}"),
+                "-c",
+                "user.email=x@invalid",
+                "commit",
+                "--quiet",
+                "-m",
+                title,
+            ],
+        );
     }
     let text = STARTER
-        .replace("http://127.0.0.1:9090", &format!("http://127.0.0.1:{prometheus_port}"))
+        .replace(
+            "http://127.0.0.1:9090",
+            &format!("http://127.0.0.1:{prometheus_port}"),
+        )
         .replace("path: . ", &format!("path: {} ", repository.display()));
     assert_ne!(text, STARTER);
     let config = directory.path().join("cofferdam.yaml");
@@ -120,7 +175,12 @@ async fn platform(peers: &Path, prometheus_port: u16) -> Platform {
 }
 
 fn git(repository: &Path, arguments: &[&str]) {
-    let run = std::process::Command::new("git").arg("-C").arg(repository).args(arguments).output().unwrap();
+    let run = std::process::Command::new("git")
+        .arg("-C")
+        .arg(repository)
+        .args(arguments)
+        .output()
+        .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
@@ -160,7 +220,10 @@ fn prometheus(directory: &Path, port: u16, alertmanager: u16, target: u16) -> Ch
     std::fs::write(&config, text).unwrap();
     Command::new("prometheus")
         .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", directory.join("tsdb").display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            directory.join("tsdb").display()
+        ))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())

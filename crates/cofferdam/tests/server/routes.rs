@@ -6,8 +6,14 @@ use gate::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-const ROLES: [Role; 6] =
-    [Role::Admin, Role::Operator, Role::Approver, Role::Auditor, Role::Viewer, Role::Trigger];
+const ROLES: [Role; 6] = [
+    Role::Admin,
+    Role::Operator,
+    Role::Approver,
+    Role::Auditor,
+    Role::Viewer,
+    Role::Trigger,
+];
 
 /// A change of rights is a difference in this file that a reviewer sees. `UPDATE_GOLDEN=1` writes it.
 #[test]
@@ -33,27 +39,60 @@ async fn every_route_answers_each_role_as_the_table_says() {
     for route in ROUTES {
         let method: Method = route.method.parse().unwrap();
         // Ids that do not exist: past the check of rights there is a 400 or 404, and nothing is done.
-        let path = ["id", "name", "sequence"].iter().fold(route.path.replace("{kind}", "Agent"), |path, name| {
-            path.replace(&format!("{{{name}}}"), "999999")
-        });
+        let path = ["id", "name", "sequence"]
+            .iter()
+            .fold(route.path.replace("{kind}", "Agent"), |path, name| {
+                path.replace(&format!("{{{name}}}"), "999999")
+            });
         // The one route whose answer would not end by itself, and the one that does a lot.
-        let path = if path.ends_with("/audit/events") { format!("{path}?from=x") } else { path };
+        let path = if path.ends_with("/audit/events") {
+            format!("{path}?from=x")
+        } else {
+            path
+        };
         let body = (method != Method::GET).then(|| b"{\"nothing\": 1}".to_vec());
         let Handler::Guarded(allowed, _) = &route.handler else {
             let answer = platform.send(method, &path, None, body).await;
-            assert_eq!(answer.status, StatusCode::OK, "{} {path} is for anyone", route.method);
+            assert_eq!(
+                answer.status,
+                StatusCode::OK,
+                "{} {path} is for anyone",
+                route.method
+            );
             continue;
         };
-        for (what, token) in [("no token", None), ("a wrong token", Some("cfd_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"))] {
+        for (what, token) in [
+            ("no token", None),
+            (
+                "a wrong token",
+                Some("cfd_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+            ),
+        ] {
             let answer = platform.send(method.clone(), &path, token, body.clone()).await;
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{} {path} with {what}: {answer:?}", route.method);
+            assert_eq!(
+                answer.status,
+                StatusCode::UNAUTHORIZED,
+                "{} {path} with {what}: {answer:?}",
+                route.method
+            );
             assert_eq!(answer.kind, "application/problem+json");
         }
         for (role, token) in &tokens {
-            let answer = platform.send(method.clone(), &path, Some(token), body.clone()).await;
+            let answer = platform
+                .send(method.clone(), &path, Some(token), body.clone())
+                .await;
             let refused = answer.status == StatusCode::FORBIDDEN;
-            assert_eq!(!refused, allowed.contains(role), "{} {path} as {role:?}: {answer:?}", route.method);
-            assert!(!answer.status.is_server_error(), "{} {path} as {role:?}: {answer:?}", route.method);
+            assert_eq!(
+                !refused,
+                allowed.contains(role),
+                "{} {path} as {role:?}: {answer:?}",
+                route.method
+            );
+            assert!(
+                !answer.status.is_server_error(),
+                "{} {path} as {role:?}: {answer:?}",
+                route.method
+            );
         }
     }
     platform.stop().await;
@@ -71,9 +110,16 @@ async fn what_is_no_route_and_no_host_is_refused_without_a_word_about_the_inside
         (Method::GET, "/api/v1/health", "evil.example", 421),
     ];
     for (method, path, host, expected) in table {
-        let request = platform.http.request(method.clone(), platform.url(path)).header("host", host);
+        let request = platform
+            .http
+            .request(method.clone(), platform.url(path))
+            .header("host", host);
         let answer = crate::common::answer(request.bearer_auth(&platform.admin).send().await.unwrap()).await;
-        assert_eq!(answer.status.as_u16(), expected, "{method} {path} at {host}: {answer:?}");
+        assert_eq!(
+            answer.status.as_u16(),
+            expected,
+            "{method} {path} at {host}: {answer:?}"
+        );
     }
     platform.stop().await;
 }

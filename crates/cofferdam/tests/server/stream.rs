@@ -16,10 +16,18 @@ async fn read(
         text.push_str(std::str::from_utf8(&chunk).unwrap());
         while let Some(end) = text.find("\n\n") {
             let block: String = text.drain(..end + 2).collect();
-            let field = |name: &str| block.lines().find_map(|l| l.strip_prefix(name).map(|v| v.trim().to_owned()));
+            let field = |name: &str| {
+                block
+                    .lines()
+                    .find_map(|l| l.strip_prefix(name).map(|v| v.trim().to_owned()))
+            };
             if let Some(data) = field("data:") {
                 let id = field("id:").map(|id| id.parse().unwrap());
-                events.push((id, field("event:").unwrap_or_default(), serde_json::from_str(&data).unwrap()));
+                events.push((
+                    id,
+                    field("event:").unwrap_or_default(),
+                    serde_json::from_str(&data).unwrap(),
+                ));
             }
         }
         if enough(&events) {
@@ -33,12 +41,22 @@ async fn read(
 async fn the_journal_is_followed_without_gap_or_duplicate_under_concurrent_writes() {
     const TASKS: usize = 40;
     let platform = Platform::start().await;
-    let from = platform.get("/api/v1/audit/entries?limit=1").await.body["size"].as_u64().unwrap();
+    let from = platform.get("/api/v1/audit/entries?limit=1").await.body["size"]
+        .as_u64()
+        .unwrap();
     let open = |query: String| {
-        platform.http.get(platform.url(&format!("/api/v1/audit/events{query}"))).bearer_auth(&platform.admin).send()
+        platform
+            .http
+            .get(platform.url(&format!("/api/v1/audit/events{query}")))
+            .bearer_auth(&platform.admin)
+            .send()
     };
     let enough = |events: &[(Option<u64>, String, Value)]| {
-        events.iter().filter(|(_, _, entry)| entry["kind"] == "session.completed").count() == TASKS
+        events
+            .iter()
+            .filter(|(_, _, entry)| entry["kind"] == "session.completed")
+            .count()
+            == TASKS
     };
     let follow = read(open(format!("?from={from}")).await.unwrap(), enough);
     let write = async {
@@ -60,7 +78,10 @@ async fn the_journal_is_followed_without_gap_or_duplicate_under_concurrent_write
         .header("last-event-id", middle.to_string())
         .send();
     let last = *ids.last().unwrap();
-    let events = read(resumed.await.unwrap(), |events| events.last().is_some_and(|(id, _, _)| *id >= Some(last))).await;
+    let events = read(resumed.await.unwrap(), |events| {
+        events.last().is_some_and(|(id, _, _)| *id >= Some(last))
+    })
+    .await;
     let resumed: Vec<u64> = events.iter().map(|(id, _, _)| id.unwrap()).collect();
     assert_eq!(resumed.first(), Some(&(middle + 1)));
     assert!(resumed.windows(2).all(|pair| pair[1] == pair[0] + 1));
@@ -70,18 +91,39 @@ async fn the_journal_is_followed_without_gap_or_duplicate_under_concurrent_write
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_told_from_its_beginning_to_its_end() {
     let platform = Platform::start().await;
-    let made = platform.post("/api/v1/tasks", &json!({"task_id": "t", "agent": "finder", "input": 1})).await.body;
+    let made = platform
+        .post(
+            "/api/v1/tasks",
+            &json!({"task_id": "t", "agent": "finder", "input": 1}),
+        )
+        .await
+        .body;
     let session = made["session"].as_str().unwrap();
     let path = format!("/api/v1/sessions/{session}/events");
-    let open = || platform.http.get(platform.url(&path)).bearer_auth(&platform.admin).send();
+    let open = || {
+        platform
+            .http
+            .get(platform.url(&path))
+            .bearer_auth(&platform.admin)
+            .send()
+    };
     let live = read(open().await.unwrap(), |_| false).await;
     let history = read(open().await.unwrap(), |_| false).await;
     assert_eq!(live, history, "live and afterwards the same is told");
-    let kinds: Vec<&str> = live.iter().map(|(_, _, entry)| entry["kind"].as_str().unwrap_or("end")).collect();
+    let kinds: Vec<&str> = live
+        .iter()
+        .map(|(_, _, entry)| entry["kind"].as_str().unwrap_or("end"))
+        .collect();
     assert_eq!(kinds.first(), Some(&"session.created"), "{kinds:?}");
-    assert!(kinds.contains(&"action.permitted") && kinds.contains(&"action.settled"), "{kinds:?}");
+    assert!(
+        kinds.contains(&"action.permitted") && kinds.contains(&"action.settled"),
+        "{kinds:?}"
+    );
     let (id, event, data) = live.last().unwrap();
-    assert_eq!((id, event.as_str(), data), (&None, "end", &json!({"state": "completed"})));
+    assert_eq!(
+        (id, event.as_str(), data),
+        (&None, "end", &json!({"state": "completed"}))
+    );
     let ids: Vec<u64> = live.iter().filter_map(|(id, _, _)| *id).collect();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
     platform.stop().await;

@@ -1,0 +1,122 @@
+//! Bad days: an altered journal, too much at once.
+
+use crate::common::{Platform, notification};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+fn part(health: &Value, name: &str) -> Value {
+    health["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|part| part["name"] == name)
+        .unwrap()
+        .clone()
+}
+
+/// One byte of one committed entry, changed while nobody looked: the start finds it, acting stops,
+/// reading goes on, and every refusal is a 503 that says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_journal_stops_acting_and_names_the_entry() {
+    let platform = Platform::start().await;
+    let body = json!({"task_id": "t", "agent": "finder", "input": 1});
+    platform.post("/api/v1/tasks", &body).await;
+    platform
+        .until("/api/v1/tasks/t", |task| task["status"] == "completed")
+        .await;
+    let trigger = platform.trigger().await;
+    let Platform {
+        running, directory, ..
+    } = platform;
+    running.unwrap().shutdown().await;
+    let database = rusqlite::Connection::open(directory.path().join("data/journal.db")).unwrap();
+    let altered = "UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'finder', 'findes') AS BLOB) \
+                   WHERE seq = (SELECT min(seq) FROM entries WHERE kind = 'session.created')";
+    assert_eq!(database.execute(altered, []).unwrap(), 1);
+    let entry: u64 = database
+        .query_row(
+            "SELECT min(seq) FROM entries WHERE kind = 'session.created'",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .unwrap()
+        .try_into()
+        .unwrap();
+    drop(database);
+
+    let config = directory.path().join("cofferdam.yaml");
+    let platform = Platform::start_in(directory, |options| options.config = Some(config)).await;
+    let health = platform
+        .until("/api/v1/health", |health| health["status"] == "unhealthy")
+        .await;
+    let said = part(&health, "journal");
+    assert!(
+        said["detail"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("entry {entry} was altered")),
+        "{health}"
+    );
+    let again = json!({"task_id": "u", "agent": "finder", "input": 1});
+    let task = platform.post("/api/v1/tasks", &again).await;
+    assert_eq!(task.status, StatusCode::SERVICE_UNAVAILABLE, "{task:?}");
+    let body = notification("A", "firing", "critical").to_string().into_bytes();
+    let hook = platform
+        .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
+        .await;
+    assert_eq!(hook.status, StatusCode::SERVICE_UNAVAILABLE, "{hook:?}");
+    assert!(
+        hook.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("entry {entry}")),
+        "{hook:?}"
+    );
+    let ready = platform.send(Method::GET, "/readyz", None, None).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        platform.get("/api/v1/sessions").await.status,
+        StatusCode::OK,
+        "reading goes on"
+    );
+    // A stop works all the same, and says that it will not last.
+    let stop = platform
+        .post("/api/v1/stops", &json!({"scope": "all", "reason": "altered"}))
+        .await;
+    assert_eq!(stop.status, StatusCode::OK, "{stop:?}");
+    assert_eq!(
+        platform.get("/api/v1/stops").await.body.as_array().unwrap().len(),
+        1
+    );
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_notifications_at_once_are_told_to_come_again() {
+    let platform = Platform::start().await;
+    let trigger = platform.trigger().await;
+    let body = || Some(notification("A", "firing", "critical").to_string().into_bytes());
+    let app = std::sync::Arc::clone(platform.running.as_ref().unwrap().app());
+    let slots = app
+        .intake
+        .acquire_many(u32::try_from(app.intake.available_permits()).unwrap())
+        .await
+        .unwrap();
+    let full = platform
+        .send(Method::POST, "/hooks/alertmanager", Some(&trigger), body())
+        .await;
+    assert_eq!(full.status, StatusCode::TOO_MANY_REQUESTS, "{full:?}");
+    drop(slots);
+    let taken = platform
+        .send(Method::POST, "/hooks/alertmanager", Some(&trigger), body())
+        .await;
+    assert_eq!(taken.status, StatusCode::ACCEPTED, "{taken:?}");
+    // One verification at a time: each reads everything.
+    let slot = app.verifying.acquire().await.unwrap();
+    let verify = platform
+        .send(Method::POST, "/api/v1/audit/verify", Some(&platform.admin), None)
+        .await;
+    assert_eq!(verify.status, StatusCode::TOO_MANY_REQUESTS, "{verify:?}");
+    drop(slot);
+    platform.stop().await;
+}
