@@ -17,8 +17,8 @@ use journal::machine::{Call, Session, SessionEvent};
 use policy::{ActionError, Outcome, Principal, Settlement, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use store::{Erasable, NewEntry, StoreError};
 use tokio::sync::Notify;
@@ -39,9 +39,11 @@ pub(crate) struct Postman {
     gate: Arc<Gate>,
     post: Result<Post, ActionError>,
     round: Mutex<Round>,
-    wake: Notify,
+    wake: Arc<Notify>,
     idle: Notify,
     stopping: AtomicBool,
+    /// Milliseconds of the monotonic clock.
+    beat: AtomicU64,
 }
 
 /// What is only known in memory.
@@ -80,9 +82,10 @@ impl Postman {
             gate,
             post,
             round: Mutex::default(),
-            wake: Notify::new(),
+            wake: Arc::default(),
             idle: Notify::new(),
             stopping: AtomicBool::new(false),
+            beat: AtomicU64::new(0),
         }
     }
 
@@ -91,21 +94,21 @@ impl Postman {
         self.wake.notify_one();
     }
 
-    /// Goes round until drained.
-    pub async fn walk(self: Arc<Self>) {
-        while !self.stopping.load(Ordering::SeqCst) {
-            let pause = match self.look() {
-                Ok(pause) => pause,
-                Err(error) => {
-                    tracing::error!(error = %chain(&error), "deliveries cannot be read");
-                    LOOK
-                }
-            };
-            tokio::select! {
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    /// Goes round in a task of its own until drained or dropped.
+    pub fn start(self: &Arc<Self>) {
+        self.beat();
+        tokio::spawn(walk(Arc::downgrade(self), Arc::clone(&self.wake)));
+    }
+
+    /// Last sign of life (monotonic).
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.beat.load(Ordering::SeqCst))
+    }
+
+    fn beat(&self) {
+        let now = self.gate.store().clock().monotonic().as_millis();
+        self.beat
+            .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// Starts no more tries and waits for those under way.
@@ -328,6 +331,28 @@ impl Postman {
 
     fn lock(&self) -> MutexGuard<'_, Round> {
         self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at what is pending when woken or when something is due. Between two looks it holds nothing that
+/// would keep the store open.
+async fn walk(postman: Weak<Postman>, wake: Arc<Notify>) {
+    loop {
+        let pause = match postman.upgrade() {
+            None => return,
+            Some(postman) if postman.stopping.load(Ordering::SeqCst) => return,
+            Some(postman) => {
+                postman.beat();
+                postman.look().unwrap_or_else(|error| {
+                    tracing::error!(error = %chain(&error), "deliveries cannot be read");
+                    LOOK
+                })
+            }
+        };
+        tokio::select! {
+            () = wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 

@@ -21,13 +21,16 @@ use policy::Principal;
 use runtime::{Finished, Runtime, Watcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use store::{Erasable, Projection, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 /// How long to wait before what could not be recorded is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The longest time between two signs of life.
+const TURN: Duration = Duration::from_secs(10);
 
 /// `spec` of a `Trigger`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,8 +105,17 @@ pub struct Triage {
     /// Sessions that finished; taken by the task that [`Triage::start`] spawns.
     finished: Mutex<Option<mpsc::UnboundedReceiver<Finished>>>,
     /// Something may be wanted.
-    sweep: Notify,
-    stop: Notify,
+    sweep: Arc<Notify>,
+    stop: Arc<Notify>,
+    /// Milliseconds of the monotonic clock.
+    beat: AtomicU64,
+}
+
+/// What triage has to heed.
+enum Happened {
+    Finished(Box<Finished>),
+    Wanted,
+    Nothing,
 }
 
 /// The triggers in force.
@@ -144,8 +156,9 @@ impl Triage {
             channels,
             counts: Arc::default(),
             finished: Mutex::new(Some(receiver)),
-            sweep: Notify::new(),
-            stop: Notify::new(),
+            sweep: Arc::default(),
+            stop: Arc::default(),
+            beat: AtomicU64::new(0),
         })
     }
 
@@ -170,8 +183,10 @@ impl Triage {
             return Ok(());
         };
         self.take_up().await?;
-        tokio::spawn(Arc::clone(self).follow(finished));
-        tokio::spawn(Arc::clone(&self.postman).walk());
+        self.beat();
+        let (sweep, stop) = (Arc::clone(&self.sweep), Arc::clone(&self.stop));
+        tokio::spawn(follow(Arc::downgrade(self), finished, sweep, stop));
+        self.postman.start();
         Ok(())
     }
 
@@ -363,27 +378,34 @@ impl Triage {
         }
     }
 
-    /// Concludes sessions as they finish, and takes up what is wanted when something may be.
-    async fn follow(self: Arc<Self>, mut finished: mpsc::UnboundedReceiver<Finished>) {
-        loop {
-            let again = tokio::select! {
-                () = self.stop.notified() => return,
-                one = finished.recv() => match one {
-                    Some(one) => self.conclusions.conclude(&one).await,
-                    None => return,
-                },
-                () = self.sweep.notified() => self.take_up().await,
-            };
-            self.postman.wake();
-            if let Err(error) = again {
-                tracing::error!(error = %chain(&error), "triage is behind; tried again shortly");
-                let triage = Arc::clone(&self);
-                tokio::spawn(async move {
-                    tokio::time::sleep(AGAIN).await;
-                    triage.sweep.notify_one();
-                });
-            }
+    /// Does what one thing that happened calls for.
+    async fn heed(&self, happened: Happened) {
+        self.beat();
+        let done = match happened {
+            Happened::Finished(finished) => self.conclusions.conclude(&finished).await,
+            Happened::Wanted => self.take_up().await,
+            Happened::Nothing => return,
+        };
+        self.postman.wake();
+        if let Err(error) = done {
+            tracing::error!(error = %chain(&error), "triage is behind; tried again shortly");
+            let sweep = Arc::clone(&self.sweep);
+            tokio::spawn(async move {
+                tokio::time::sleep(AGAIN).await;
+                sweep.notify_one();
+            });
         }
+    }
+
+    fn beat(&self) {
+        let now = self.gate.store().clock().monotonic().as_millis();
+        self.beat
+            .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Last sign of life of triage and of its deliveries, whichever is older (monotonic), for `health`.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.beat.load(Ordering::SeqCst)).min(self.postman.heartbeat())
     }
 
     /// Whatever the journal says is wanted.
@@ -409,6 +431,29 @@ impl Triage {
             self.conclusions.take_up(&record::record(row.value)?).await?;
         }
         Ok(())
+    }
+}
+
+/// Heeds sessions that finish and what is wanted, until triage stops or is dropped; between two things
+/// it holds nothing that would keep the store open.
+async fn follow(
+    triage: Weak<Triage>,
+    mut finished: mpsc::UnboundedReceiver<Finished>,
+    sweep: Arc<Notify>,
+    stop: Arc<Notify>,
+) {
+    loop {
+        let happened = tokio::select! {
+            () = stop.notified() => return,
+            one = finished.recv() => match one {
+                Some(one) => Happened::Finished(Box::new(one)),
+                None => return,
+            },
+            () = sweep.notified() => Happened::Wanted,
+            () = tokio::time::sleep(TURN) => Happened::Nothing,
+        };
+        let Some(triage) = triage.upgrade() else { return };
+        triage.heed(happened).await;
     }
 }
 

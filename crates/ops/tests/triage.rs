@@ -359,3 +359,29 @@ async fn a_refused_letter_is_the_same_letter_again_also_after_a_crash() {
     );
     assert_eq!(world.kinds("incident.delivered").len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_lets_go_of_the_store() {
+    let world = World::start(reads(), json!({"log": {"type": "log"}})).await;
+    world.notify("firing", "critical").await;
+    world
+        .eventually("delivered", || {
+            (world.kinds("incident.delivered").len() == 1).then_some(())
+        })
+        .await;
+    assert!(world.triage.heartbeat() <= world.gate.store().clock().monotonic());
+    let (gate, triage) = (
+        std::sync::Arc::downgrade(&world.gate),
+        std::sync::Arc::downgrade(&world.triage),
+    );
+    drop(world);
+    let gone = async {
+        while gate.upgrade().is_some() || triage.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(20), gone).await.is_ok(),
+        "no task keeps it"
+    );
+}
