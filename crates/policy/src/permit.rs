@@ -1,6 +1,6 @@
 //! Permission as a thing one must hold, and the flight it becomes.
 
-use crate::{Action, Cancel, Ruling, StopSet, Stopped, Subject};
+use crate::{Action, Cancel, Principal, Ruling, StopSet, Stopped, Subject};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::future::Future;
@@ -182,6 +182,10 @@ impl InFlight {
     /// Where the permit is recorded.
     pub fn entry(&self) -> Sequence {
         self.account.entry
+    }
+    /// Who acts.
+    pub fn actor(&self) -> &Principal {
+        self.ruling.actor()
     }
     /// The session, or empty.
     pub fn session(&self) -> &str {

@@ -278,7 +278,7 @@ async fn a_revert_is_judged_without_a_trace_and_made_as_judged() {
     assert_eq!(made_diff, diff.trim(), "what was judged is what was made");
     assert_eq!(repository.git(&["show", &format!("{branch}:src/limit")]), "10");
     let message = repository.git(&["log", "-1", "--format=%an <%ae>%n%B", &branch]);
-    assert!(message.starts_with("Cofferdam agent <agent@cofferdam.invalid>\nRevert \"Break the limit\"\n\nIt set the limit to 0.\n\nCofferdam-Session: ses-"), "{message}");
+    assert!(message.starts_with("Cofferdam agent worker <agent@cofferdam.invalid>\nRevert \"Break the limit\"\n\nIt set the limit to 0.\n\nCofferdam-Session: ses-"), "{message}");
     assert!(message.contains("\nCofferdam-Entry: "), "{message}");
     assert_eq!(
         repository.git(&["rev-parse", "HEAD"]),

@@ -58,24 +58,7 @@ impl Propose {
         if title.chars().any(char::is_control) || title.trim().is_empty() {
             return Err(argument("/title", "is not one line of text"));
         }
-        let base = self
-            .repository
-            .commit("/base", text(arguments, "base").unwrap_or("HEAD"))
-            .await?;
-        let mut exact =
-            json!({"base": base, "title": title, "message": text(arguments, "message").unwrap_or_default()});
-        match text(arguments, "revert") {
-            Some(name) => put(
-                &mut exact,
-                "revert",
-                self.repository.commit("/revert", name).await?,
-            ),
-            None => put(
-                &mut exact,
-                "files",
-                arguments.get("files").cloned().unwrap_or_default(),
-            ),
-        }
+        let mut exact = self.resolved(arguments, title).await?;
         let scratch = self.scratch().await.map_err(unresolved)?;
         let objects = [
             (
@@ -91,18 +74,11 @@ impl Propose {
                 Unbuilt::Argument(place, what) => argument(&place, &what),
                 Unbuilt::Git(error) => unresolved(error),
             })?;
-        let diff = self.diff(&base, &tree, &objects).await.map_err(unresolved)?;
-        if diff.is_empty() {
-            return Err(argument("/", "changes nothing"));
-        }
-        if diff.len() > DIFF_BYTES_MAX {
-            return Err(argument(
-                "/",
-                &format!("makes a diff of more than {DIFF_BYTES_MAX} bytes, too long to be approved"),
-            ));
-        }
-        let diff =
-            String::from_utf8(diff).map_err(|_| argument("/", "makes a diff that is not UTF-8 text"))?;
+        let diff = self
+            .diff(text(&exact, "base").unwrap_or_default(), &tree, &objects)
+            .await
+            .map_err(unresolved)?;
+        let diff = whole(diff)?;
         put(&mut exact, "tree", tree);
         put(&mut exact, "diff", diff);
         let digest = canonical::digest(&exact).map_err(|error| argument("/", &error.to_string()))?;
@@ -121,6 +97,29 @@ impl Propose {
             Effect::Write,
             Idempotence::Idempotent,
         )
+    }
+
+    /// The arguments with commits for names.
+    async fn resolved(&self, arguments: &Value, title: &str) -> Result<Value, ToolError> {
+        let base = self
+            .repository
+            .commit("/base", text(arguments, "base").unwrap_or("HEAD"))
+            .await?;
+        let mut exact =
+            json!({"base": base, "title": title, "message": text(arguments, "message").unwrap_or_default()});
+        match text(arguments, "revert") {
+            Some(name) => put(
+                &mut exact,
+                "revert",
+                self.repository.commit("/revert", name).await?,
+            ),
+            None => put(
+                &mut exact,
+                "files",
+                arguments.get("files").cloned().unwrap_or_default(),
+            ),
+        }
+        Ok(exact)
     }
 
     async fn act(&self, flight: &InFlight) -> Settlement {
@@ -181,7 +180,10 @@ impl Propose {
         }
         let commit = repository
             .git(["commit-tree", "--no-gpg-sign", tree, "-p", base, "-F", "-"])
-            .env("GIT_AUTHOR_NAME", "Cofferdam agent")
+            .env(
+                "GIT_AUTHOR_NAME",
+                format!("Cofferdam agent {}", flight.actor().name),
+            )
             .env("GIT_AUTHOR_EMAIL", EMAIL)
             .env("GIT_COMMITTER_NAME", "Cofferdam")
             .env("GIT_COMMITTER_EMAIL", EMAIL)
@@ -397,6 +399,18 @@ impl Tool for Propose {
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {
         Box::pin(self.act(flight))
     }
+}
+
+/// A diff that whoever approves can read to its end.
+fn whole(diff: Vec<u8>) -> Result<String, ToolError> {
+    if diff.is_empty() {
+        return Err(argument("/", "changes nothing"));
+    }
+    if diff.len() > DIFF_BYTES_MAX {
+        let what = format!("makes a diff of more than {DIFF_BYTES_MAX} bytes, too long to be approved");
+        return Err(argument("/", &what));
+    }
+    String::from_utf8(diff).map_err(|_| argument("/", "makes a diff that is not UTF-8 text"))
 }
 
 fn message(title: &str, message: &str, flight: &InFlight) -> String {
