@@ -3,7 +3,7 @@
 //! Never holds what an action was about: arguments and results are payloads beside the leaf, and
 //! stand here as salted commitments.
 
-use crate::leaf;
+use crate::leaf::{self, Parts};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use policy::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -147,9 +147,37 @@ impl Entry {
     }
     /// Reads a leaf; refuses bytes that are not the canonical form of what they say.
     pub fn from_leaf(leaf: &[u8]) -> Result<Entry, EntryError> {
-        leaf::check(leaf)?;
-        let value = policy::canonical::parse(leaf, crate::LEAF_BYTES_MAX).map_err(malformed)?;
-        serde_json::from_value(value).map_err(malformed)
+        Entry::from_parts(&leaf::parts(leaf)?)
+    }
+    /// From the fields of a leaf that was checked.
+    pub(crate) fn from_parts(parts: &Parts) -> Result<Entry, EntryError> {
+        let no_time = || {
+            malformed(format_args!(
+                "timestamp `{}` is no point in time",
+                parts.timestamp
+            ))
+        };
+        Ok(Entry {
+            v: 1,
+            log: parts.head.log.to_owned(),
+            sequence: parts.head.sequence,
+            timestamp: Timestamp::parse(parts.timestamp).ok_or_else(no_time)?,
+            kind: parts.head.kind.to_owned(),
+            session: parts.session.map(read_text).transpose()?,
+            actor: read_text(parts.actor)?,
+            cause: parts.cause.map(read_text).transpose()?,
+            correlation: parts.correlation.map(read_text).transpose()?,
+            body: policy::canonical::parse(parts.body.as_bytes(), crate::LEAF_BYTES_MAX)
+                .map_err(malformed)?,
+            commitments: parts
+                .commitments
+                .map_or(Ok(Vec::new()), serde_json::from_str)
+                .map_err(malformed)?,
+            projections: parts
+                .projections
+                .map_or(Ok(BTreeMap::new()), serde_json::from_str)
+                .map_err(malformed)?,
+        })
     }
 }
 
@@ -168,6 +196,14 @@ pub fn commit(salt: &[u8; 32], payload: &[u8]) -> [u8; 32] {
 fn write_text(out: &mut Vec<u8>, key: &str, text: &str) -> Result<(), EntryError> {
     out.extend_from_slice(key.as_bytes());
     serde_json::to_writer(out, text).map_err(malformed)
+}
+
+/// The text of a JSON string, from what stands between its quotes.
+fn read_text(raw: &str) -> Result<String, EntryError> {
+    if !raw.contains('\\') {
+        return Ok(raw.to_owned());
+    }
+    serde_json::from_str(&format!("\"{raw}\"")).map_err(malformed)
 }
 
 fn malformed(why: impl std::fmt::Display) -> EntryError {

@@ -20,6 +20,25 @@ pub struct Head<'l> {
 /// Accepts exactly the bytes that [`crate::Entry::to_leaf`] gives: RFC 8785, every field of its
 /// type, none missing or unknown, absent ones left out.
 pub fn check(leaf: &[u8]) -> Result<Head<'_>, EntryError> {
+    parts(leaf).map(|parts| parts.head)
+}
+
+/// The fields of a leaf as they stand in it: texts between their quotes, all else in JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'l> {
+    pub(crate) head: Head<'l>,
+    pub(crate) actor: &'l str,
+    pub(crate) body: &'l str,
+    pub(crate) cause: Option<&'l str>,
+    pub(crate) commitments: Option<&'l str>,
+    pub(crate) correlation: Option<&'l str>,
+    pub(crate) projections: Option<&'l str>,
+    pub(crate) session: Option<&'l str>,
+    pub(crate) timestamp: &'l str,
+}
+
+/// [`check`], and what was found.
+pub(crate) fn parts(leaf: &[u8]) -> Result<Parts<'_>, EntryError> {
     if leaf.len() > crate::LEAF_BYTES_MAX {
         return Err(EntryError::TooLarge { bytes: leaf.len() });
     }
@@ -47,21 +66,16 @@ struct Scanner<'l> {
 
 impl<'l> Scanner<'l> {
     /// The fields in the order in which [`crate::Entry::to_leaf`] writes them.
-    fn entry(&mut self) -> Scan<Head<'l>> {
+    fn entry(&mut self) -> Scan<Parts<'l>> {
         self.literal("{\"actor\":")?;
-        self.string()?;
+        let actor = self.string()?;
         self.literal(",\"body\":")?;
-        self.value(1)?;
-        if self.has(",\"cause\":") {
-            self.string()?;
-        }
-        if self.has(",\"commitments\":") {
-            let members = self.array(Scanner::commitment)?;
-            self.require(members > 0, "no commitments, which are left out then")?;
-        }
-        if self.has(",\"correlation\":") {
-            self.string()?;
-        }
+        let body = self.passed(|scanner| scanner.value(1))?;
+        let cause = self.optional(",\"cause\":", Scanner::string)?;
+        let commitments = self.optional(",\"commitments\":", |scanner| {
+            scanner.passed(Scanner::commitments)
+        })?;
+        let correlation = self.optional(",\"correlation\":", Scanner::string)?;
         self.literal(",\"kind\":")?;
         let kind = self.string()?;
         self.require(is_kind(kind), "kind is not `DOMAIN.EVENT` in lower case")?;
@@ -71,15 +85,12 @@ impl<'l> Scanner<'l> {
             !log.is_empty() && !log.contains('\\'),
             "name of the log is empty or odd",
         )?;
-        if self.has(",\"projections\":") {
-            let members = self.object(|scanner| scanner.string().map(drop))?;
-            self.require(members > 0, "no projections, which are left out then")?;
-        }
+        let projections = self.optional(",\"projections\":", |scanner| {
+            scanner.passed(Scanner::projections)
+        })?;
         self.literal(",\"sequence\":")?;
         let sequence = self.number()?.parse().map_err(|_| "sequence is not a count")?;
-        if self.has(",\"session\":") {
-            self.string()?;
-        }
+        let session = self.optional(",\"session\":", Scanner::string)?;
         self.literal(",\"timestamp\":")?;
         let timestamp = self.string()?;
         self.require(
@@ -89,7 +100,28 @@ impl<'l> Scanner<'l> {
         self.literal(",\"v\":1}")
             .map_err(|_| "no format 1 of the entry at its end")?;
         self.require(self.at == self.bytes.len(), "text after the entry")?;
-        Ok(Head { sequence, kind, log })
+        let head = Head { sequence, kind, log };
+        Ok(Parts {
+            head,
+            actor,
+            body,
+            cause,
+            commitments,
+            correlation,
+            projections,
+            session,
+            timestamp,
+        })
+    }
+
+    fn commitments(&mut self) -> Scan<()> {
+        let members = self.array(Scanner::commitment)?;
+        self.require(members > 0, "no commitments, which are left out then")
+    }
+
+    fn projections(&mut self) -> Scan<()> {
+        let members = self.object(|scanner| scanner.string().map(drop))?;
+        self.require(members > 0, "no projections, which are left out then")
     }
 
     fn commitment(&mut self) -> Scan<()> {
@@ -101,6 +133,23 @@ impl<'l> Scanner<'l> {
         self.literal(",\"name\":")?;
         self.string()?;
         self.literal("}")
+    }
+
+    /// What `scan` goes over.
+    fn passed(&mut self, scan: impl FnOnce(&mut Self) -> Scan<()>) -> Scan<&'l str> {
+        let start = self.at;
+        scan(self)?;
+        Ok(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    /// What `scan` finds after `key`, if that comes next.
+    #[inline(always)]
+    fn optional<T>(&mut self, key: &'static str, scan: impl FnOnce(&mut Self) -> Scan<T>) -> Scan<Option<T>> {
+        if self.has(key) {
+            scan(self).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Any value, inside `depth` containers.

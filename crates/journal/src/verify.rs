@@ -1,8 +1,8 @@
 //! Offline verification: from leaves alone, without the store that held them.
 
 use crate::checkpoint::Checkpoint;
-use crate::entry::Entry;
-use crate::leaf::{self, Head};
+use crate::entry::{Entry, EntryError};
+use crate::leaf::{self, Head, Parts};
 use crate::merkle::{Frontier, Hash, leaf_hash};
 
 /// Folds leaves in order and finds the first that is not what it claims to be.
@@ -91,6 +91,15 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    fn unreadable(sequence: u64, error: &EntryError) -> Finding {
+        Finding::Unreadable {
+            sequence,
+            reason: error.to_string(),
+        }
+    }
+}
+
 impl Replay {
     /// Nothing folded yet.
     pub fn new() -> Replay {
@@ -106,37 +115,36 @@ impl Replay {
     /// Folds the next leaf and reads it. `recorded` is the hash that the store keeps beside it, if any.
     pub fn leaf(&mut self, leaf: &[u8], recorded: Option<&Hash>) -> Result<Entry, Finding> {
         let sequence = self.size();
-        self.fold(leaf, recorded)?;
-        Entry::from_leaf(leaf).map_err(|error| Finding::Unreadable {
-            sequence,
-            reason: error.to_string(),
-        })
+        let parts = self.next(leaf, recorded)?;
+        Entry::from_parts(&parts).map_err(|error| Finding::unreadable(sequence, &error))
     }
     /// Checks as much as [`Replay::leaf`], but builds no entry: several times as fast.
     pub fn fold<'l>(&mut self, leaf: &'l [u8], recorded: Option<&Hash>) -> Result<Head<'l>, Finding> {
+        self.next(leaf, recorded).map(|parts| parts.head)
+    }
+    fn next<'l>(&mut self, leaf: &'l [u8], recorded: Option<&Hash>) -> Result<Parts<'l>, Finding> {
         let sequence = self.size();
         let hash = leaf_hash(leaf);
         if recorded.is_some_and(|recorded| *recorded != hash) {
             return Err(Finding::Altered { sequence });
         }
-        let head = leaf::check(leaf).map_err(|error| Finding::Unreadable {
-            sequence,
-            reason: error.to_string(),
-        })?;
-        if head.sequence != sequence {
-            return Err(Finding::Misplaced {
-                sequence,
-                claims: head.sequence,
-            });
+        let parts = leaf::parts(leaf).map_err(|error| Finding::unreadable(sequence, &error))?;
+        let Head {
+            sequence: claims,
+            log,
+            ..
+        } = parts.head;
+        if claims != sequence {
+            return Err(Finding::Misplaced { sequence, claims });
         }
-        if *self.log.get_or_insert_with(|| head.log.to_owned()) != head.log {
+        if *self.log.get_or_insert_with(|| log.to_owned()) != log {
             return Err(Finding::Foreign {
                 sequence,
-                claims: head.log.to_owned(),
+                claims: log.to_owned(),
             });
         }
         self.frontier.append(hash);
-        Ok(head)
+        Ok(parts)
     }
     /// Leaves folded.
     pub fn size(&self) -> u64 {
