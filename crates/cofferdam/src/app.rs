@@ -140,10 +140,10 @@ impl App {
         }
     }
 
-    /// Triage lives by its journal: it is as well as reading its incidents is.
+    /// Triage lives by its journal: it has to be able to read its incidents, and to give signs of life.
     fn triage_health(&self) -> Part {
         match self.triage.incidents(1) {
-            Ok(_) => Part::new("triage", Status::Healthy, "takes notifications"),
+            Ok(_) => Part::alive("triage", Some(self.triage.heartbeat()), self.clock.monotonic()),
             Err(error) => Part::new("triage", Status::Unhealthy, error.to_string()),
         }
     }
