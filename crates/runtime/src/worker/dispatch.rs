@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use store::StoreError;
 use tokio::sync::Notify;
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// The longest pause between two turns: what bounds the age of the heartbeat.
 const TURN: Duration = Duration::from_secs(1);
@@ -23,8 +24,10 @@ const READY_MAX: usize = 256;
 
 /// Turns until the runtime is dropped.
 pub(super) async fn dispatch(runtime: Weak<Runtime>, bell: Arc<Notify>) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pace = Pace {
-        looked: None,
+        looks,
         seen: None,
         expired: None,
     };
@@ -38,9 +41,10 @@ pub(super) async fn dispatch(runtime: Weak<Runtime>, bell: Arc<Notify>) {
     }
 }
 
-/// When things were last done, by the monotonic clock.
+/// When things are due.
 struct Pace {
-    looked: Option<Duration>,
+    /// Spares the machine, and is no time that anything is judged by.
+    looks: Interval,
     /// Number of entries that were committed then.
     seen: Option<u64>,
     expired: Option<Duration>,
@@ -65,8 +69,8 @@ impl Runtime {
         let committed = *self.gate.store().committed().borrow();
         let mut pause = TURN;
         if pace.seen != Some(committed) {
-            if due(pace.looked, LOOK) {
-                (pace.looked, pace.seen) = (Some(now), Some(committed));
+            if pace.looks.tick().now_or_never().is_some() {
+                pace.seen = Some(committed);
                 if let Err(error) = self.look_at_waiting() {
                     tracing::warn!(%error, "waiting sessions not looked at");
                     pace.seen = None;

@@ -7,6 +7,7 @@ use policy::{Effect, Idempotence, Principal};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+use testkit::faulty::{Disk, Refusal};
 use tokio::runtime::{Builder, Runtime};
 
 fn runbook(verb: &str) -> Value {
@@ -217,4 +218,34 @@ fn a_runbook_that_changed_under_a_session_ends_it() {
         let reason = "step `look` was `get.it` and is `put.it` now: the runbook changed";
         assert_eq!((view.reason.as_deref(), put.runs()), (Some(reason), 0));
     });
+}
+
+#[test]
+fn a_full_disk_puts_a_session_off_and_repeats_nothing() {
+    for (refused, while_running) in [("the start", false), ("the outcome", true)] {
+        let directory = tempfile::tempdir().unwrap();
+        tokio().block_on(async {
+            let disk = Disk::new();
+            let world = World::on(directory.path(), disk.vfs());
+            let full = disk.clone();
+            let post = acts("post.it", Idempotence::Once, move |_| {
+                full.refuse(Some(Refusal::Full).filter(|_| while_running));
+                Does::Gives(json!("posted"))
+            });
+            let look = looks();
+            let id = world.create(json!({})).await;
+            disk.refuse(Some(Refusal::Full).filter(|_| !while_running));
+            world
+                .start(&runbook("post.it"), &[look.clone(), post.clone()])
+                .await;
+            let refuses = |gate: &gate::Gate| {
+                matches!(gate.store().health(), store::Health::Unavailable(_)).then_some(())
+            };
+            world.until("the journal to refuse", refuses).await;
+            assert!(!world.gate.session(&id).unwrap().state.is_final(), "{refused}");
+            disk.refuse(None);
+            world.reaches(&id, Session::Completed).await;
+            assert_eq!((look.runs(), post.runs()), (2, 1), "{refused}");
+        });
+    }
 }

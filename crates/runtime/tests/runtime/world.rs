@@ -110,7 +110,7 @@ fn everything() -> Vec<Grant> {
     }]
 }
 
-fn open(directory: &Path, clock: SharedClock) -> Arc<Gate> {
+fn open(directory: &Path, clock: SharedClock, vfs: Option<&str>) -> Arc<Gate> {
     let store = Store::open(Options {
         directory: directory.join("data"),
         origin: "test.local/default".to_owned(),
@@ -118,7 +118,7 @@ fn open(directory: &Path, clock: SharedClock) -> Arc<Gate> {
         projections: gate::projections(),
         clock,
         checkpoints: None,
-        vfs: None,
+        vfs: vfs.map(str::to_owned),
         synchronous: "FULL",
     })
     .unwrap();
@@ -136,7 +136,16 @@ impl World {
     }
 
     pub fn with(directory: &Path, clock: SharedClock, settings: Settings, bounds: gate::Bounds) -> World {
-        let gate = open(directory, clock);
+        World::over(open(directory, clock, None), settings, bounds)
+    }
+
+    /// The database on a disk that a test can make refuse.
+    pub fn on(directory: &Path, vfs: &str) -> World {
+        let gate = open(directory, SystemClock::shared(), Some(vfs));
+        World::over(gate, Settings { workers: 2 }, gate::Bounds::default())
+    }
+
+    fn over(gate: Arc<Gate>, settings: Settings, bounds: gate::Bounds) -> World {
         gate.restore(authority(everything(), bounds));
         let runtime = Runtime::new(Arc::clone(&gate), settings);
         let told = Arc::new(Told::default());
@@ -376,7 +385,7 @@ impl Hands {
         let directory = tempfile::tempdir().unwrap();
         let spec: ToolsetSpec = serde_json::from_value(toolset).unwrap();
         let (tools, grants) = bind("test", &spec, incidents()).unwrap();
-        let gate = open(directory.path(), SystemClock::shared());
+        let gate = open(directory.path(), SystemClock::shared(), None);
         gate.restore(authority(grants, gate::Bounds::default()));
         let new = NewSession {
             agent: "worker".to_owned(),
