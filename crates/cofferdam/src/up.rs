@@ -46,7 +46,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(serve(arguments))
+    let result = runtime.block_on(serve(arguments));
+    // Everything that had to end has ended. A verification that still reads must not hold us up.
+    runtime.shutdown_background();
+    result
 }
 
 /// Tokens would go over the network in clear text.

@@ -217,6 +217,14 @@ impl Configuration {
         let authority = compiled.authority.clone();
         let generation = self.gate.install(by, owner, generation, work, authority).await?;
         self.put_in_force(compiled);
+        // What is stored is valid again. A directory that was refused stays refused.
+        if self
+            .problem
+            .get()
+            .is_some_and(|(status, _)| status == Status::Unhealthy)
+        {
+            self.problem.set(None);
+        }
         tracing::info!(generation, "configuration changed");
         Ok(Changed {
             generation,

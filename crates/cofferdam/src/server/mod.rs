@@ -28,11 +28,13 @@ pub(crate) use listen::serve;
 
 use crate::app::App;
 use axum::Router;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use call::Call;
+use futures_util::StreamExt as _;
 use gate::Caller;
 use http::{HeaderMap, StatusCode, header};
 use problem::ApiError;
@@ -45,6 +47,10 @@ use tokio::task::JoinHandle;
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long the body of a request may take to arrive, and the head of its answer to be made.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most of a refused body that is let in and thrown away, in bytes.
+const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 256;
 
@@ -106,27 +112,44 @@ async fn answer(
     parameters: RawPathParams,
     request: Request,
 ) -> Result<Response, ApiError> {
-    check_host(request.headers())?;
-    let (roles, handler) = match &route.handler {
-        Handler::Open(handler) => return Ok(handler(&app)),
-        Handler::Guarded(roles, handler) => (*roles, *handler),
-    };
-    let caller = authorize(&app, roles, request.headers())?;
     let (head, body) = request.into_parts();
-    let body = read(&head.headers, body).await?;
+    let judged = check_host(&head.headers).and_then(|()| match &route.handler {
+        Handler::Open(handler) => Ok(Judged::Answered(handler(&app))),
+        Handler::Guarded(roles, handler) => {
+            authorize(&app, roles, &head.headers).map(|caller| Judged::Admitted(caller, *handler))
+        }
+    });
+    let (caller, handler) = match judged {
+        Ok(Judged::Admitted(caller, handler)) => (caller, handler),
+        Ok(Judged::Answered(response)) => return Ok(response),
+        Err(refused) => {
+            discard(body.into_data_stream()).await;
+            return Err(refused);
+        }
+    };
+    let body = read(body).await?;
     let parameters = parameters
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
+    let headers = head.headers;
     handler(Call {
         app,
         caller,
         parameters,
         uri: head.uri,
-        headers: head.headers,
+        headers,
         body,
     })
     .await
+}
+
+/// What is known of a request before its body is read.
+enum Judged {
+    /// Needs no caller and no body.
+    Answered(Response),
+    /// May be read.
+    Admitted(Caller, routes::Guarded),
 }
 
 /// Refuses names that a page in a browser could have pointed at us (DNS rebinding). An address is
@@ -181,29 +204,50 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && (1..=TOKEN_BYTES_MAX).contains(&token.len())).then_some(token)
 }
 
-async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Bytes, ApiError> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return Err(ApiError::too_large(BODY_BYTES_MAX));
-    }
-    let reading = tokio::time::timeout(REQUEST_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX));
-    let Ok(bytes) = reading.await else {
-        return Err(ApiError::new(
+/// The whole body, or why not. Never holds more than the limit.
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let reading = async {
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| ApiError::malformed("body", root_cause(&error)))?;
+            if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+                return Err(ApiError::too_large(BODY_BYTES_MAX));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(())
+    };
+    let slow = || {
+        ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
             "the body took too long to arrive",
-        ));
+        )
     };
-    bytes.map_err(|error| {
-        let cause = root_cause(&error);
-        if cause.contains("length limit") {
-            ApiError::too_large(BODY_BYTES_MAX)
-        } else {
-            ApiError::malformed("body", cause)
+    match tokio::time::timeout(REQUEST_TIMEOUT, reading).await {
+        Ok(Ok(())) => Ok(bytes.into()),
+        Ok(Err(refused)) => {
+            discard(stream).await;
+            Err(refused)
         }
-    })
+        Err(_) => Err(slow()),
+    }
+}
+
+/// Lets a refused body come in, within limits, and throws it away: a client that is cut off while it
+/// sends never reads the answer that says why.
+async fn discard(mut stream: BodyDataStream) {
+    let discarding = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(chunk)) = stream.next().await {
+            match left.checked_sub(chunk.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discarding).await;
 }
 
 /// The innermost message of an error: what really was wrong.

@@ -8,12 +8,15 @@ use axum::response::Response;
 use gate::{BoxFuture, Role};
 use std::sync::Arc;
 
+/// What answers an authenticated call.
+pub type Guarded = fn(Call) -> BoxFuture<'static, Answer>;
+
 /// How a request to a route is answered.
 pub enum Handler {
     /// Without a token. Sees no caller, no body and no query, and gives nothing away.
     Open(fn(&App) -> Response),
     /// With a token that has one of these roles.
-    Guarded(&'static [Role], fn(Call) -> BoxFuture<'static, Answer>),
+    Guarded(&'static [Role], Guarded),
 }
 
 /// One route.

@@ -86,6 +86,14 @@ async fn bad_notifications_are_refused_with_a_place_and_counted() {
         let said = answer.body["place"].as_str().unwrap_or_default();
         assert!(said.starts_with(place), "{name}: place `{said}`");
     }
+    // Refused before it is read, and yet the sender hears why instead of being cut off.
+    let huge = || Some(vec![b' '; 16 * 1024 * 1024]);
+    for (token, status) in [(Some(trigger.as_str()), 413), (None, 401)] {
+        let answer = platform
+            .send(Method::POST, "/hooks/alertmanager", token, huge())
+            .await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    }
     let none = platform
         .send(
             Method::POST,
@@ -98,7 +106,7 @@ async fn bad_notifications_are_refused_with_a_place_and_counted() {
     let metrics = platform.get("/metrics").await.body;
     let metrics = metrics.as_str().unwrap();
     for line in [
-        "cofferdam_unauthenticated_total 1",
+        "cofferdam_unauthenticated_total 2",
         "cofferdam_webhooks_refused_total{reason=\"malformed\"} 9",
     ] {
         assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
