@@ -31,8 +31,10 @@ crash: ## SIGKILL under load: COFFERDAM_CRASHES times, 300 unless said otherwise
 fuzz: ## every parser of outside data, FUZZ_SECONDS each
 	scripts/fuzz $(or $(FUZZ_SECONDS),60)
 
+# Built first and run in silence: only figures are printed. Timing never decides.
 bench: ## figures and their ratio to the limit measured in the same run
-	cargo bench --locked --workspace
+	@cargo bench --locked --no-run --workspace --bench '*'
+	@cargo bench --locked --quiet --workspace --bench '*'
 
 test-peers: setup ## the long ones: 3,000 kills, ten minutes of fuzzing for each parser
 	COFFERDAM_CRASHES=3000 $(MAKE) crash

@@ -1,0 +1,244 @@
+//! What the platform costs its user, measured on the release binary: how soon it takes work, what it
+//! occupies, how soon it acknowledges a task. Goals are printed beside, and decide nothing.
+//!
+//! `cargo bench -p cofferdam --bench platform -- tasks` measures only the parts whose name holds `tasks`.
+//! `COFFERDAM_BENCH_ENTRIES` makes the large journal smaller than a million entries.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench prints figures, reads the clock, and ends when it cannot measure"
+)]
+
+#[path = "platform/disk.rs"]
+mod disk;
+#[path = "platform/entries.rs"]
+mod entries;
+#[path = "platform/figure.rs"]
+mod figure;
+#[path = "platform/http.rs"]
+mod http;
+#[path = "platform/load.rs"]
+mod load;
+#[path = "platform/process.rs"]
+mod process;
+
+use figure::figure;
+use http::Client;
+use process::Platform;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Starts of which the median counts.
+const STARTS: usize = 5;
+/// Entries of the large journal, unless `COFFERDAM_BENCH_ENTRIES` says otherwise.
+const ENTRIES: u64 = 1_000_000;
+/// Sessions that wait for a person.
+const WAITING: u32 = 1_000;
+/// Tasks that are posted, one every [`TASK_EVERY`].
+const TASKS: u32 = 5_000;
+/// 500 a second.
+const TASK_EVERY: Duration = Duration::from_millis(2);
+/// After this long without a request the platform is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+/// How long sessions may take until all of them wait, or all are done.
+const SESSIONS_MAX: Duration = Duration::from_secs(120);
+/// An agent that waits for a person, and one that reads something and is done.
+const DOCUMENTS: &str = include_str!("platform/documents.yaml");
+
+fn main() {
+    let parts: [(&str, fn()); 5] = [
+        ("size", size),
+        ("empty", ready_when_empty),
+        ("memory", memory),
+        ("tasks", tasks),
+        ("entries", ready_with_entries),
+    ];
+    // Cargo passes options of its own.
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    for (name, part) in parts {
+        if chosen.is_empty() || chosen.iter().any(|chosen| name.contains(chosen.as_str())) {
+            part();
+        }
+    }
+}
+
+fn size() {
+    let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_cofferdam")).unwrap().len();
+    figure("binary", bytes as f64 / 1e6, "MB", ..=30.0, "");
+}
+
+fn ready_when_empty() {
+    let starts = (0..STARTS)
+        .map(|_| Platform::start(new_folder().path()).ready)
+        .collect();
+    let beside = floor_of_a_start(new_folder().path());
+    figure(
+        "ready on an empty directory, median",
+        median_ms(starts),
+        "ms",
+        ..=150.0,
+        &beside,
+    );
+}
+
+/// The starts after the first find a journal that was not closed.
+fn ready_with_entries() {
+    let wanted = std::env::var("COFFERDAM_BENCH_ENTRIES")
+        .ok()
+        .and_then(|number| number.parse().ok());
+    let folder = new_folder();
+    let start = Instant::now();
+    let entries = entries::fill(folder.path(), wanted.unwrap_or(ENTRIES));
+    let filling = start.elapsed();
+    let starts = (0..STARTS)
+        .map(|_| Platform::start(folder.path()).ready)
+        .collect();
+    let beside = format!("{entries} entries, written in {:.0} s", filling.as_secs_f64());
+    figure(
+        "ready with a large journal, median",
+        median_ms(starts),
+        "ms",
+        ..=1000.0,
+        &beside,
+    );
+}
+
+fn memory() {
+    let folder = new_folder();
+    let idle = Platform::start(folder.path());
+    std::thread::sleep(IDLE_AFTER);
+    figure(
+        "resident when idle, without agents",
+        idle.resident(),
+        "MiB",
+        ..=40.0,
+        "",
+    );
+    drop(idle);
+    std::fs::write(folder.path().join("cofferdam.yaml"), DOCUMENTS).unwrap();
+    let platform = Platform::start(folder.path());
+    std::thread::sleep(IDLE_AFTER);
+    figure(
+        "resident when idle, with two agents",
+        platform.resident(),
+        "MiB",
+        ..=40.0,
+        "",
+    );
+    let mut client = platform.client();
+    load::post_tasks(&client, "asker", WAITING, TASK_EVERY);
+    until_all_are(&mut client, "asker", WAITING, "waiting");
+    std::thread::sleep(IDLE_AFTER);
+    let beside = format!("{WAITING} sessions, each with an approval");
+    figure(
+        "resident with waiting sessions",
+        platform.resident(),
+        "MiB",
+        ..=60.0,
+        &beside,
+    );
+    drop(platform);
+    let platform = Platform::start(folder.path());
+    std::thread::sleep(IDLE_AFTER);
+    figure(
+        "the same after a restart",
+        platform.resident(),
+        "MiB",
+        ..=60.0,
+        &beside,
+    );
+}
+
+fn tasks() {
+    for agent in ["asker", "reader"] {
+        let folder = new_folder();
+        std::fs::write(folder.path().join("cofferdam.yaml"), DOCUMENTS).unwrap();
+        let platform = Platform::start(folder.path());
+        let mut client = platform.client();
+        let before = disk::fdatasync(folder.path());
+        let mut outcome = load::post_tasks(&client, agent, TASKS, TASK_EVERY);
+        let start = Instant::now();
+        let done = if agent == "asker" { "waiting" } else { "completed" };
+        until_all_are(&mut client, agent, TASKS, done);
+        let behind = start.elapsed().as_secs_f64();
+        let rate = f64::from(TASKS) / outcome.took.as_secs_f64();
+        let [half, most] = [50, 99].map(|percent| disk::share(&mut outcome.latencies, percent));
+        let floor = format!(
+            "{:.1} × fdatasync, whose p50 is {:.3} ms",
+            half.div_duration_f64(before),
+            ms(before)
+        );
+        let beside = format!(
+            "{rate:.0} a second, {} refused; all {done} {behind:.1} s later",
+            outcome.refused
+        );
+        figure(&format!("POST tasks ({done}), p50"), ms(half), "ms", .., &floor);
+        figure(
+            &format!("POST tasks ({done}), p99"),
+            ms(most),
+            "ms",
+            ..10.0,
+            &beside,
+        );
+    }
+}
+
+/// Asks for each task in turn, so that no answer is large.
+fn until_all_are(client: &mut Client, agent: &str, count: u32, state: &str) {
+    let start = Instant::now();
+    let expected = format!("\"status\":\"{state}\"");
+    for number in 0..count {
+        loop {
+            let (status, body) = client
+                .call("GET", &format!("/api/v1/tasks/{agent}-{number}"), "")
+                .unwrap();
+            if body.contains(&expected) {
+                break;
+            }
+            assert!(
+                start.elapsed() < SESSIONS_MAX,
+                "task {number} is not {state}: {status} {body}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// What a start cannot do without: running the program at all, and its syncs.
+fn floor_of_a_start(folder: &Path) -> String {
+    let runs = (0..STARTS)
+        .map(|_| {
+            let start = Instant::now();
+            Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+                .arg("--version")
+                .output()
+                .unwrap();
+            start.elapsed()
+        })
+        .collect();
+    format!(
+        "running `--version` {:.1} ms, fdatasync {:.3} ms",
+        median_ms(runs),
+        ms(disk::fdatasync(folder))
+    )
+}
+
+fn median_ms(mut times: Vec<Duration>) -> f64 {
+    ms(disk::share(&mut times, 50))
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// On the disk that the build is on: a temporary directory may be in memory.
+fn new_folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
