@@ -145,9 +145,12 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|e| self.unreachable(e))?;
-        let status = response.status();
-        let bytes = body_of(response).await.map_err(|e| self.unreachable(e))?;
+        let answer = async {
+            let response = request.send().await?;
+            let status = response.status();
+            Ok((status, body_of(response).await?))
+        };
+        let (status, bytes) = patiently(answer).await.map_err(|e| self.unreachable(e))?;
         if !status.is_success() {
             return Err(refusal(status.as_u16(), &bytes));
         }
@@ -187,6 +190,20 @@ impl Client {
         Failure::Unreachable {
             server: self.base.as_str().trim_end_matches('/').to_owned(),
             source: source.without_url(),
+        }
+    }
+}
+
+/// Waits for `answer`, and says so to whoever watches once it takes more than a second.
+async fn patiently<T>(answer: impl Future<Output = T>) -> T {
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        () = tokio::time::sleep(Duration::from_secs(1)) => {
+            super::screen::show_progress("waiting for the server…");
+            let answer = answer.await;
+            super::screen::clear_progress();
+            answer
         }
     }
 }

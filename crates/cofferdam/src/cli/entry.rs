@@ -18,8 +18,8 @@ pub fn line(entry: &Value, columns: usize) -> String {
     );
     let kind = text(entry, "kind");
     let kind_shown = format!("{kind:<19}");
-    let actor = format!("{:<16}", text(entry, "actor"));
-    let room = columns.saturating_sub(6 + 2 + 8 + 2 + 19 + 2 + 16 + 2).max(20);
+    let actor = format!("{:<18}", cut(&text(entry, "actor"), 18));
+    let room = columns.saturating_sub(6 + 2 + 8 + 2 + 19 + 2 + 18 + 2).max(20);
     let what = cut(&what(entry), room);
     let kind_shown = painted(&kind_shown, look_of(kind.rsplit('.').next().unwrap_or_default()));
     format!(
@@ -58,14 +58,10 @@ pub fn what(entry: &Value) -> String {
         }
         "stop.raised" | "stop.lifted" => vec![text(body, "scope"), text(body, "reason")],
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
-        _ if kind.starts_with("session.") => {
-            vec![
-                text(entry, "session"),
-                text(body, "agent"),
-                text(body, "title"),
-                text(body, "reason"),
-            ]
-        }
+        "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
+        "token.created" => vec![text(body, "principal"), text(body, "roles")],
+        "token.revoked" => vec![first(body, &["token", "id"]), text(body, "principal")],
+        _ if kind.starts_with("session.") => vec![text(entry, "session"), text(body, "reason")],
         _ if kind.starts_with("incident.") => vec![
             text(entry, "correlation"),
             first(body, &["severity", "disposition", "status"]),

@@ -116,7 +116,11 @@ fn show(answer: &Value, columns: usize) -> String {
     }
     let remedy = text(answer, "remedy");
     if !remedy.is_empty() {
-        out.push_str(&format!("{} {remedy}\n", "what would change it:".dimmed()));
+        out.push_str(&format!("{}\n", "what would change it:".dimmed()));
+        out.push_str(&super::text::indented(
+            &fold(&remedy, columns.saturating_sub(2)).join("\n"),
+            2,
+        ));
     }
     out
 }
@@ -171,7 +175,8 @@ mod tests {
 ○ rule   policy/p#r  verb is another
 
 deny  read-only
-what would change it: raise the level
+what would change it:
+  raise the level
 "
         );
     }

@@ -2,7 +2,7 @@
 
 use super::audit::offline;
 use super::failure::Failure;
-use super::screen::Screen;
+use super::screen::{Screen, clear_progress, show_progress};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
 use serde_json::json;
@@ -32,9 +32,9 @@ enum JournalCommand {
 pub fn run(journal: &Journal, screen: &mut Screen) -> Result<(), Failure> {
     let JournalCommand::Rebuild { data_dir, keys } = &journal.command;
     let store = offline::open_to_write(data_dir, keys.as_deref())?;
-    screen.progress("making projections again…");
+    show_progress("making projections again…");
     let different = store.rebuild();
-    screen.progress_done();
+    clear_progress();
     let different = different.map_err(anyhow::Error::from)?;
     screen.data(&json!({ "different": different }), |_, _| {
         match different.is_empty() {

@@ -74,9 +74,7 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
         (Some(KillCommand::Lift(stop)), _) => {
             let body = json!({"scope": stop.scope(), "reason": stop.reason});
             let answer = client.delete("/api/v1/stops", Some(&body)).await?;
-            screen.data(&answer, |_, _| {
-                format!("{} {}", "lifted".green(), stop.scope())
-            })
+            screen.data(&answer, |_, _| format!("{} {}", "lifted".green(), stop.scope()))
         }
         (None, Some(stop)) => {
             let body = json!({"scope": stop.scope(), "reason": stop.reason});
@@ -147,10 +145,22 @@ mod tests {
         for (name, line, expected) in table {
             let words = std::iter::once("kill").chain(line.split(' '));
             let said = match Line::try_parse_from(words).map(|line| line.kill) {
-                Ok(Kill { command: Some(KillCommand::List), .. }) => "list".to_owned(),
-                Ok(Kill { command: Some(KillCommand::Lift(stop)), .. }) => format!("lift {}: {}", stop.scope(), stop.reason),
-                Ok(Kill { command: None, stop: Some(stop) }) => format!("stop {}: {}", stop.scope(), stop.reason),
-                Ok(Kill { command: None, stop: None }) => "nothing".to_owned(),
+                Ok(Kill {
+                    command: Some(KillCommand::List),
+                    ..
+                }) => "list".to_owned(),
+                Ok(Kill {
+                    command: Some(KillCommand::Lift(stop)),
+                    ..
+                }) => format!("lift {}: {}", stop.scope(), stop.reason),
+                Ok(Kill {
+                    command: None,
+                    stop: Some(stop),
+                }) => format!("stop {}: {}", stop.scope(), stop.reason),
+                Ok(Kill {
+                    command: None,
+                    stop: None,
+                }) => "nothing".to_owned(),
                 Err(_) => "misuse".to_owned(),
             };
             assert_eq!(said, expected, "{name}");

@@ -18,10 +18,6 @@ pub struct Screen {
     pub format: Format,
     /// Columns of the terminal; 80 when nobody says, and no limit when the output is no terminal.
     pub columns: usize,
-    /// Whether a person reads standard output.
-    pub terminal: bool,
-    /// Whether a person reads standard error.
-    pub interactive: bool,
 }
 
 impl std::fmt::Debug for Screen {
@@ -46,8 +42,6 @@ impl Screen {
             err: Box::new(AutoStream::new(std::io::stderr(), choice(global.color))),
             format: global.output,
             columns: columns(terminal),
-            terminal,
-            interactive: std::io::stderr().is_terminal(),
         }
     }
 
@@ -113,22 +107,20 @@ impl Screen {
             self.tell(&text);
         }
     }
+}
 
-    /// Shows how far something is, over the last line of standard error, if a person sees it.
-    pub fn progress(&mut self, text: &str) {
-        if self.interactive {
-            let _ = write!(self.err, "\r\u{1b}[2K{}", text.dimmed());
-            let _ = self.err.flush();
-        }
+/// Shows how far something is, over the last line of standard error, if a person sees it.
+pub fn show_progress(text: &str) {
+    let mut err = std::io::stderr();
+    if err.is_terminal() {
+        let _ = write!(err, "\r\u{1b}[2K{text}");
+        let _ = err.flush();
     }
+}
 
-    /// Wipes the line that [`Screen::progress`] left.
-    pub fn progress_done(&mut self) {
-        if self.interactive {
-            let _ = write!(self.err, "\r\u{1b}[2K");
-            let _ = self.err.flush();
-        }
-    }
+/// Wipes the line that [`show_progress`] left.
+pub fn clear_progress() {
+    show_progress("");
 }
 
 /// A value as YAML.

@@ -4,7 +4,8 @@ use super::client::{Client, segment};
 use super::entry;
 use super::failure::Failure;
 use super::screen::Screen;
-use super::table::{Look, cell, fields, heading, table, word};
+use super::table::{Look, cell, fields, look_of, painted, table, word};
+use super::text::{cut, fold, indented, width};
 use super::value::{field, list, text, time};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
@@ -212,45 +213,69 @@ fn show(session: &Value, columns: usize) -> String {
     format!("{head}\n{}", steps(list(session, "calls"), columns))
 }
 
-/// Steps with effect, decision, reason and outcome: two lines each, so that reasons are whole.
+/// Steps with effect, decision and outcome, and below each of them the reason and what came of it.
 pub(crate) fn steps(calls: &[Value], columns: usize) -> String {
     if calls.is_empty() {
         return "no steps yet".dimmed().to_string();
     }
-    let row = |c: &Value| {
-        let outcome = match (text(c, "outcome"), text(c, "state")) {
-            (outcome, state) if outcome.is_empty() => state,
-            (outcome, _) => outcome,
-        };
-        let entry = [text(c, "permit"), text(c, "settled")]
-            .into_iter()
-            .filter(|t| !t.is_empty())
-            .collect::<Vec<_>>();
-        let why = [text(c, "reason"), text(c, "remedy"), text(c, "summary")];
-        vec![
-            cell(text(c, "step"), Look::Bold),
-            word(text(c, "effect")),
-            format!("{} {}", text(c, "verb"), text(c, "resource")).into(),
-            word(text(c, "decision")),
-            word(outcome),
-            cell(entry.join(", "), Look::Dim),
-            why.into_iter()
-                .filter(|t| !t.is_empty())
-                .collect::<Vec<_>>()
-                .join("; ")
-                .into(),
-        ]
+    let columns = columns.min(120);
+    let name = calls
+        .iter()
+        .map(|c| width(&text(c, "step")))
+        .max()
+        .unwrap_or(0)
+        .clamp(4, 24);
+    calls.iter().map(|call| step(call, name, columns)).collect()
+}
+
+fn step(call: &Value, name: usize, columns: usize) -> String {
+    let effect = text(call, "effect");
+    let outcome = match (text(call, "outcome"), text(call, "state")) {
+        (outcome, state) if outcome.is_empty() => state,
+        (outcome, _) => outcome,
     };
-    let headers = [
-        "STEP",
-        "EFFECT",
-        "ACTION",
-        "DECISION",
-        "OUTCOME",
-        "ENTRIES",
-        "WHY, AND WHAT CAME OF IT",
+    let decision = text(call, "decision").replace('_', " ");
+    let verdict = if decision == "permit" {
+        outcome.clone()
+    } else {
+        format!("{decision}, {outcome}")
+    };
+    let verdict = if outcome == "denied" {
+        "denied".to_owned()
+    } else {
+        verdict
+    };
+    let indent = 7 + name + 2 + 12;
+    let room = columns.saturating_sub(indent + width(&verdict) + 2).max(12);
+    let target = cut(
+        &format!("{} {}", text(call, "verb"), text(call, "resource")),
+        room,
+    );
+    let mut out = format!(
+        "{}  {}  {}{target:<room$}  {}\n",
+        format!("{:>5}", text(call, "permit")).dimmed(),
+        format!("{:<name$}", cut(&text(call, "step"), name)).bold(),
+        painted(&format!("{effect:<12}"), look_of(&effect)),
+        painted(&verdict, look_of(&outcome)),
+    );
+    let said = [
+        ("", "reason"),
+        ("what would change it: ", "remedy"),
+        ("→ ", "summary"),
     ];
-    heading("steps") + &table(columns, &headers, calls.iter().map(row).collect(), "no steps yet")
+    for (before, field) in said {
+        let said = text(call, field);
+        if !said.is_empty() {
+            let lines = fold(&format!("{before}{said}"), columns.saturating_sub(indent)).join("\n");
+            let shown = indented(&lines, indent);
+            out.push_str(&if field == "reason" {
+                shown.dimmed().to_string()
+            } else {
+                shown
+            });
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -263,16 +288,18 @@ mod tests {
         let session = json!({"id": "ses-4", "agent": "triage", "state": "waiting", "reason": "approval apr-9",
             "calls": [{"step": "restart", "effect": "write", "verb": "http.request", "resource": "http://x/",
                 "decision": "deny", "state": "denied", "reason": "no rule opts in", "remedy": "add a rule"}]});
-        let shown = strip_str(&show(&session, 160)).to_string();
-        for needed in [
-            "ses-4",
-            "approval apr-9",
-            "restart",
-            "write",
-            "deny",
-            "no rule opts in; add a rule",
-        ] {
-            assert!(shown.contains(needed), "{needed} is not in\n{shown}");
-        }
+        let shown = strip_str(&show(&session, 80)).to_string();
+        assert_eq!(
+            shown,
+            "session  ses-4
+agent    triage
+state    waiting
+reason   approval apr-9
+
+       restart  write       http.request http://x/                        denied
+                            no rule opts in
+                            what would change it: add a rule
+"
+        );
     }
 }

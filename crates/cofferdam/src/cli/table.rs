@@ -109,8 +109,23 @@ pub fn table(columns: usize, headers: &[&str], rows: Vec<Vec<Cell>>, empty: &str
     }
     table
         .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
+        .map(|line| {
+            format!(
+                "{}
+",
+                trimmed(&line)
+            )
+        })
         .collect()
+}
+
+/// Without spaces at the end, also where they are painted.
+fn trimmed(line: &str) -> String {
+    const RESET: &str = "\u{1b}[0m";
+    match line.trim_end().strip_suffix(RESET) {
+        Some(painted) => format!("{}{RESET}", painted.trim_end()),
+        None => line.trim_end().to_owned(),
+    }
 }
 
 fn styled(cell: Cell) -> Styled {

@@ -3,7 +3,7 @@
 use super::client::{Client, segment};
 use super::failure::Failure;
 use super::screen::Screen;
-use super::table::{Look, cell, table, word};
+use super::table::{Look, cell, table};
 use super::value::{field, list, raw, text, time};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
@@ -119,7 +119,7 @@ fn rows(tokens: &[Value], columns: usize) -> String {
         let state = if field(t, "revoked").as_bool() == Some(true) {
             cell("revoked", Look::Red)
         } else {
-            word("ready")
+            cell("valid", Look::Green)
         };
         vec![
             cell(text(t, "id"), Look::Bold),

@@ -325,7 +325,7 @@ mod tests {
         ];
         assert_eq!(
             fits(&action(72, "31", &body, "deny", &said), 72),
-            "   31  write http.request http://127.0.0.1:40000/-/restart      ✗ deny
+            "   31  write http.request http://127.0.0.1:40000/-/restart        ✗ deny
              no rule permits it
              what would change it: a rule that permits it
 "

@@ -3,7 +3,7 @@
 //! What it needs besides the directory: the keys, and checkpoints that were kept elsewhere.
 
 use super::super::failure::Failure;
-use super::super::screen::Screen;
+use super::super::screen::{Screen, clear_progress, show_progress};
 use super::super::table::{Look, cell, fields};
 use super::super::value::{field, text};
 use super::{Export, Verify};
@@ -30,10 +30,10 @@ pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure
     }
     let answer = verified(data_dir, verify.keys.as_deref(), &against, &mut |done, all| {
         if done % 4096 == 0 {
-            screen.progress(&format!("verifying {done} of {all} entries…"));
+            show_progress(&format!("verifying {done} of {all} entries…"));
         }
     });
-    screen.progress_done();
+    clear_progress();
     let answer = answer?;
     screen.data(&answer, |answer, _| verdict(answer))?;
     if field(&answer, "verified").as_bool() == Some(true) {
@@ -151,7 +151,7 @@ pub(super) fn check(file: &Path, key: Option<&str>, screen: &mut Screen) -> Resu
         let trust = if key.is_some() {
             "the key you named"
         } else {
-            "a key you have to know: compare it"
+            "the key that the file names; compare it with one you trust"
         };
         let origin = format!("{} at {} entries", text(answer, "origin"), text(answer, "size"));
         let what = super::super::entry::what(field(answer, "entry"));

@@ -3,7 +3,7 @@
 use super::super::client::{Client, segment};
 use super::super::entry;
 use super::super::failure::Failure;
-use super::super::screen::Screen;
+use super::super::screen::{Screen, clear_progress, show_progress};
 use super::super::table::{Look, cell, fields, heading, word};
 use super::super::text::block;
 use super::super::value::{field, list, number, text, time};
@@ -140,12 +140,12 @@ pub(super) async fn verify(verify: &Verify, client: &Client, screen: &mut Screen
             }
             Some(line) if line.get("progress").is_some() => {
                 let (done, all) = (number(&line, "progress.done"), number(&line, "progress.all"));
-                screen.progress(&format!("verifying {done} of {all} entries…"));
+                show_progress(&format!("verifying {done} of {all} entries…"));
             }
             Some(line) => break verdict_of(line, against.len()),
         }
     };
-    screen.progress_done();
+    clear_progress();
     let answer = answer?;
     screen.data(&answer, |answer, _| super::offline::verdict(answer))?;
     if field(&answer, "verified").as_bool() == Some(true) {
