@@ -1,28 +1,29 @@
 //! How long a decision takes: 100 rules of which 20 reach CEL, and 100 of which all do. The median of
-//! the first has a limit, and the run fails above it. Never touches disk or network.
+//! the first has a goal. Never touches disk or network.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a benchmark prints its figures"
-)]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(
     clippy::expect_used,
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
+#[path = "../../cofferdam/benches/platform/figure.rs"]
+mod figure;
+
+use figure::figure;
 use policy::{
     Action, Autonomy, Capability, Chain, Context, Decision, Effect, Environment, Grant, Idempotence, Level,
     Link, PolicyDocument, PolicySet, Principal, SessionFacts, Timestamp, Verb, decide,
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::ops::RangeBounds;
+use std::time::Instant;
 
 /// Decisions that are measured, after as many that are not.
 const ROUNDS: usize = 20_000;
-/// Limit on the median with 20 of 100 rules reaching CEL.
-const MEDIAN_MAX: Duration = Duration::from_micros(10);
+/// Goal for the median with 20 of 100 rules reaching CEL, in microseconds.
+const MEDIAN_MAX: f64 = 10.0;
 
 /// One in ten loops, which costs as much as ten that do not.
 const CONDITIONS: [&str; 10] = [
@@ -39,15 +40,15 @@ const CONDITIONS: [&str; 10] = [
 ];
 
 fn main() {
-    let twenty = median("100 rules, 20 reach CEL", &policies(20));
-    median("100 rules, 100 reach CEL", &policies(100));
-    if twenty > MEDIAN_MAX {
-        eprintln!("decide: median {twenty:?} with 20 of 100 rules is above the limit of {MEDIAN_MAX:?}");
-        std::process::exit(1);
-    }
+    median(
+        "decide, 20 of 100 rules reach CEL, p50",
+        &policies(20),
+        ..=MEDIAN_MAX,
+    );
+    median("decide, 100 of 100 rules reach CEL, p50", &policies(100), ..);
 }
 
-fn median(name: &str, policies: &PolicySet) -> Duration {
+fn median(name: &str, policies: &PolicySet, goal: impl RangeBounds<f64>) {
     let (chain, context, action) = (chain(), context(), action());
     let mut times = Vec::with_capacity(ROUNDS);
     for round in 0..2 * ROUNDS {
@@ -64,13 +65,12 @@ fn median(name: &str, policies: &PolicySet) -> Duration {
         }
     }
     times.sort_unstable();
-    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
-    println!(
-        "decide: {name}: p50 {:?}, p99 {:?}, {ROUNDS} rounds",
-        at(50),
-        at(99)
-    );
-    at(50)
+    let at = |share: usize| {
+        let time = times.get(times.len() * share / 100).copied();
+        time.unwrap_or_default().as_secs_f64() * 1e6
+    };
+    let beside = format!("p99 {:.1} µs, {ROUNDS} rounds", at(99));
+    figure(name, at(50), "µs", goal, &beside);
 }
 
 fn policies(reaching: usize) -> PolicySet {
