@@ -59,6 +59,8 @@ pub struct Options {
     pub administrator: Option<String>,
     /// The clock. `None`: the machine's.
     pub clock: Option<SharedClock>,
+    /// Name of an SQLite VFS that the journal lives on; tests put a faulty disk here.
+    pub vfs: Option<String>,
 }
 
 impl Options {
@@ -74,6 +76,7 @@ impl Options {
             checkpoints: None,
             administrator: None,
             clock: None,
+            vfs: None,
         }
     }
 }
@@ -317,7 +320,7 @@ async fn open_store(options: &Options) -> anyhow::Result<Store> {
             projections,
             clock: options.clock.clone().unwrap_or_else(SystemClock::shared),
             checkpoints: Some(checkpoints),
-            vfs: None,
+            vfs: options.vfs.clone(),
             synchronous: "FULL",
         })?)
     });

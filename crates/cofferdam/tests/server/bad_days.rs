@@ -1,8 +1,9 @@
-//! Bad days: an altered journal, too much at once.
+//! Bad days: an altered journal, a disk that refuses, too much at once.
 
-use crate::common::{Platform, notification};
+use crate::common::{DOCUMENTS, Platform, notification};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testkit::faulty::{Disk, Refusal};
 
 fn part(health: &Value, name: &str) -> Value {
     health["parts"]
@@ -89,6 +90,96 @@ async fn an_altered_journal_stops_acting_and_names_the_entry() {
         1
     );
     platform.stop().await;
+}
+
+/// A full disk, a failed fsync, a disk that became read-only: new actions are refused with 503, health
+/// says so, what was acknowledged is there, and when the disk takes writes again so do we.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_refuses_is_told_and_recovered_from() {
+    for refusal in [Refusal::Full, Refusal::Fsync, Refusal::ReadOnly] {
+        let disk = Disk::new();
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("cofferdam.yaml");
+        std::fs::write(&config, DOCUMENTS).unwrap();
+        let platform = Platform::start_in(directory, |options| {
+            options.config = Some(config);
+            options.vfs = Some(disk.vfs().to_owned());
+        })
+        .await;
+        let trigger = platform.trigger().await;
+        let task = |id: &str| json!({"task_id": id, "agent": "finder", "input": 1});
+        assert_eq!(
+            platform.post("/api/v1/tasks", &task("before")).await.status,
+            StatusCode::CREATED
+        );
+        platform
+            .until("/api/v1/tasks/before", |task| task["status"] == "completed")
+            .await;
+
+        disk.refuse(Some(refusal));
+        let refused = platform.post("/api/v1/tasks", &task("during")).await;
+        assert_eq!(
+            refused.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{refusal:?}: {refused:?}"
+        );
+        let body = notification("A", "firing", "critical").to_string().into_bytes();
+        let hook = platform
+            .send(
+                Method::POST,
+                "/hooks/alertmanager",
+                Some(&trigger),
+                Some(body.clone()),
+            )
+            .await;
+        assert_eq!(
+            hook.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{refusal:?}: {hook:?}"
+        );
+        let health = platform.get("/api/v1/health").await.body;
+        assert_eq!(
+            part(&health, "store")["status"],
+            "unhealthy",
+            "{refusal:?}: {health}"
+        );
+        let ready = platform.send(Method::GET, "/readyz", None, None).await;
+        assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE, "{refusal:?}");
+        // A stop works first; the file that was laid out beforehand keeps it.
+        let stop = platform
+            .post(
+                "/api/v1/stops",
+                &json!({"scope": "agent:nobody", "reason": "drill"}),
+            )
+            .await;
+        assert_eq!(
+            (stop.status, &stop.body["durable"]),
+            (StatusCode::OK, &json!(true)),
+            "{refusal:?}: {stop:?}"
+        );
+
+        disk.refuse(None);
+        platform
+            .until("/api/v1/health", |health| {
+                part(health, "store")["status"] == "healthy"
+            })
+            .await;
+        assert_eq!(
+            platform.get("/api/v1/tasks/before").await.body["status"],
+            "completed",
+            "{refusal:?}"
+        );
+        let again = platform.post("/api/v1/tasks", &task("during")).await;
+        assert!(again.status.is_success(), "{refusal:?}: {again:?}");
+        let hook = platform
+            .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
+            .await;
+        assert!(hook.status.is_success(), "{refusal:?}: {hook:?}");
+        platform
+            .until("/api/v1/tasks/during", |task| task["status"] == "completed")
+            .await;
+        platform.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
