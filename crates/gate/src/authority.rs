@@ -33,7 +33,7 @@ pub struct AgentAuthority {
     pub autonomy: Autonomy,
     /// From its document.
     pub bounds: Bounds,
-    /// The person who answers for it. Cannot approve... its own causes; see `cause`.
+    /// The person who answers for it.
     pub sponsor: String,
 }
 

@@ -187,3 +187,71 @@ pub(crate) fn scope(text: &str) -> Option<StopScope> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stop(scope: StopScope) -> Stop {
+        Stop {
+            scope,
+            reason: "halt".to_owned(),
+            by: "person:eve".to_owned(),
+        }
+    }
+
+    fn found(directory: &Path) -> Vec<String> {
+        let reserve = Reserve::open(directory).unwrap();
+        reserve
+            .waiting()
+            .iter()
+            .map(|stop| scope_text(&stop.scope))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_found_and_what_is_forgotten_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reserve = Reserve::open(directory.path()).unwrap();
+        assert!(found(directory.path()).is_empty());
+        assert!(reserve.keep(stop(StopScope::All)));
+        assert!(reserve.keep(stop(StopScope::Agent("a".to_owned()))));
+        assert!(reserve.keep(stop(StopScope::Session("ses-1".to_owned()))));
+        assert!(reserve.keep(stop(StopScope::All)));
+        assert_eq!(found(directory.path()), ["agent:a", "session:ses-1", "all"]);
+        assert!(reserve.forget(&StopScope::Agent("a".to_owned())));
+        assert!(reserve.forget(&StopScope::Agent("b".to_owned())));
+        assert_eq!(found(directory.path()), ["session:ses-1", "all"]);
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reserve = Reserve::open(directory.path()).unwrap();
+        reserve.keep(stop(StopScope::Agent("first".to_owned())));
+        reserve.keep(stop(StopScope::Agent("second".to_owned())));
+        let path = directory.path().join(NAME);
+        let whole = std::fs::read(&path).unwrap();
+        // The second write went to slot 0; any part of it may be missing.
+        for torn in [0, 1, HASH, HASH + 7, SLOT - 1] {
+            let mut bytes = whole.clone();
+            bytes[torn] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(found(directory.path()), ["agent:first"], "byte {torn}");
+        }
+        // A file of another size is made again.
+        std::fs::write(&path, b"short").unwrap();
+        assert!(found(directory.path()).is_empty());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * SLOT as u64);
+    }
+
+    #[test]
+    fn scopes_are_read_as_they_are_written() {
+        for text in ["all", "agent:triage", "session:ses-1"] {
+            assert_eq!(scope_text(&scope(text).unwrap()), text);
+        }
+        for text in ["", "All", "agent:", "session:", "agent", "team:a"] {
+            assert_eq!(scope(text), None, "{text}");
+        }
+    }
+}

@@ -1,12 +1,19 @@
 //! The gate over a real store: one binary, because linking is what tests wait for.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may panic"
+)]
 
 mod admit;
 mod approvals;
 mod calls;
 mod explain;
 mod faults;
+mod model;
 mod records;
 mod sources;
 mod stops;
