@@ -238,8 +238,9 @@ impl<'a> Plan<'a> {
         };
         let iterations = self.runbook.limits.iterations as usize;
         let scope = self.scope();
-        let Value::Object(members) = wanted else {
-            return template::render(wanted, &scope, lenient, iterations).map(Some);
+        let members = match wanted {
+            Value::Object(members) if !template::makes_a_list(members) => members,
+            whole => return template::render(whole, &scope, lenient, iterations).map(Some),
         };
         let mut output = Map::new();
         for (name, member) in members {

@@ -220,6 +220,11 @@ struct Comprehension<'a> {
     value: &'a Value,
 }
 
+/// Whether an object stands for a list made from a list.
+pub(super) fn makes_a_list(members: &serde_json::Map<String, Value>) -> bool {
+    comprehension(members).is_some()
+}
+
 fn comprehension(members: &serde_json::Map<String, Value>) -> Option<Comprehension<'_>> {
     let for_each = members.get("forEach").and_then(Value::as_str)?;
     let value = members.get("value")?;

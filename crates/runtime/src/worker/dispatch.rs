@@ -3,7 +3,7 @@
 use super::run::Left;
 use super::{Runtime, State};
 use futures_util::FutureExt;
-use journal::machine::{Session, SessionEvent};
+use journal::machine::Session;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -172,26 +172,16 @@ impl Runtime {
             let left = AssertUnwindSafe(runtime.run_session(&id)).catch_unwind().await;
             let left = match left {
                 Ok(left) => left,
-                Err(_) => runtime.broke(&id).await,
+                // A defect of ours must not leave a session that nobody runs and nobody ends.
+                Err(_) => {
+                    runtime
+                        .give_up(&id, "broke off by a defect of the platform")
+                        .await
+                }
             };
             runtime.left(&id, left);
         });
         true
-    }
-
-    /// A defect of ours must not leave a session that nobody runs and nobody ends.
-    async fn broke(&self, id: &str) -> Left {
-        tracing::error!(session = id, "a session broke off");
-        let reason = Some("broke off by a defect of the platform".to_owned());
-        match self.drive(id, SessionEvent::Fail, reason, None).await {
-            Ok(session) => self.tell(super::Finished {
-                session,
-                output: None,
-                partial: true,
-            }),
-            Err(error) => tracing::error!(session = id, %error, "a session that broke off is not ended"),
-        }
-        Left::Over
     }
 
     fn left(&self, id: &str, left: Left) {

@@ -18,6 +18,9 @@ const ATTEMPTS_MAX: u32 = 5;
 /// still on its way into it.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause before a session is tried again although nothing says that it will go better.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
+
 /// How a session's task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
@@ -59,9 +62,39 @@ impl Runtime {
             Err(SessionError::Illegal(_) | SessionError::Unknown(_) | SessionError::UnknownAgent(_)) => {
                 Left::Over
             }
-            Err(error @ SessionError::Store(_)) => {
+            // What it would have recorded cannot be: without its output it can at least end.
+            Err(SessionError::Store(StoreError::Refused(reason))) => self.give_up(id, &reason).await,
+            Err(
+                error @ SessionError::Store(
+                    StoreError::Corrupt { .. } | StoreError::InUse { .. } | StoreError::Closed,
+                ),
+            ) => {
                 tracing::error!(session = id, %error, "session cannot go on");
+                Left::Again(LONG_PAUSE)
+            }
+        }
+    }
+
+    /// Ends a session for a reason that is not its own.
+    pub(super) async fn give_up(&self, id: &str, reason: &str) -> Left {
+        match self
+            .drive(id, SessionEvent::Fail, Some(reason.to_owned()), None)
+            .await
+        {
+            Ok(session) => {
+                self.tell(Finished {
+                    session,
+                    output: None,
+                    partial: true,
+                });
                 Left::Over
+            }
+            Err(SessionError::Illegal(_) | SessionError::Unknown(_) | SessionError::UnknownAgent(_)) => {
+                Left::Over
+            }
+            Err(error @ SessionError::Store(_)) => {
+                tracing::error!(session = id, %error, "session cannot be ended");
+                Left::Again(LONG_PAUSE)
             }
         }
     }
@@ -329,6 +362,8 @@ impl Run<'_> {
                 }
             }
             Refusal::NotActing(_, why) => self.fail(&why).await.map(Stepped::Leave),
+            // What it is judged by kept changing: proposed again, as long as the time box allows.
+            Refusal::Unrecorded(StoreError::Refused(_)) => Ok(Stepped::Leave(Left::Again(PAUSE))),
             Refusal::Unrecorded(error) => Err(error.into()),
         }
     }

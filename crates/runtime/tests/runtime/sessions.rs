@@ -443,3 +443,22 @@ async fn a_session_keeps_the_tools_it_started_with() {
     world.reaches(&id, Session::Completed).await;
     assert_eq!(world.gate.session_output(&id).unwrap(), Some(json!({"a": "old"})));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_no_entry_can_carry_ends_the_session_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::open(directory.path());
+    let runbook = json!({
+        "steps": [{"name": "a", "tool": "get.it"}],
+        "output": {"forEach": "event.list", "value": "{{ steps.a.output }}"},
+    });
+    let large = Scripted::reads("get.it", |_, _| Does::Gives(json!("x".repeat(1_000_000))));
+    world.start(&runbook, &[large]).await;
+    let id = world
+        .create(json!({"list": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}))
+        .await;
+    let view = world.reaches(&id, Session::Failed).await;
+    let reason = view.reason.unwrap();
+    assert!(reason.contains("larger than"), "{reason}");
+    assert_eq!(world.told.lines(), ["Failed partial "]);
+}

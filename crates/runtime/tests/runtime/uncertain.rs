@@ -178,12 +178,15 @@ fn draining_leaves_a_session_between_two_steps_and_the_next_start_goes_on() {
         world.start(&runbook("put.it"), &[look.clone(), slow]).await;
         let id = world.create(json!({})).await;
         tokio::task::block_in_place(|| entered.1.recv().unwrap());
-        let runtime = std::sync::Arc::clone(&world.runtime);
-        let drain = tokio::spawn(async move { runtime.drain(Duration::from_secs(20)).await });
-        world.until("draining", |_| Some(())).await;
-        tokio::task::yield_now().await;
+        let mut drain = std::pin::pin!(world.runtime.drain(Duration::from_secs(20)));
+        // Its first poll is what stops new steps.
+        tokio::select! {
+            biased;
+            () = &mut drain => panic!("a step is still under way"),
+            () = std::future::ready(()) => (),
+        }
         left.0.send(()).unwrap();
-        drain.await.unwrap();
+        drain.await;
         let call = world.gate.call(&id, "act").unwrap().unwrap();
         assert_eq!(call.state, Call::Settled, "what was in flight is recorded");
         id

@@ -212,17 +212,11 @@ impl World {
         let reached = |gate: &Gate| Some(gate.session(session).unwrap()).filter(|view| view.state == state);
         let view = self.until(&what, reached).await;
         // Watchers are told after the entry.
-        let knows = || {
-            self.told
-                .0
-                .lock()
-                .unwrap()
-                .iter()
-                .any(|told| told.session == view)
+        let knows = |_: &Gate| {
+            let told = self.told.0.lock().unwrap();
+            (state == Session::Running || told.iter().any(|told| told.session == view)).then_some(())
         };
-        while state != Session::Running && !knows() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.until("the watcher to be told", knows).await;
         view
     }
 
