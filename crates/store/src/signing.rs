@@ -107,20 +107,29 @@ pub(crate) fn all_outside(path: &Path) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Splits a checkpoints file into its notes, oldest first. What is no note (the rest of a torn write)
-/// is left out.
+/// Splits a checkpoints file into its notes, oldest first. What is no whole note (the rest of a torn
+/// write) is left out.
 pub(crate) fn notes(text: &str) -> Vec<String> {
-    let blocks: Vec<&str> = text.split("\n\n").collect();
+    let blocks: Vec<&str> = text.split("\n\n").map(|block| block.trim_matches('\n')).collect();
     blocks
         .windows(2)
         .filter_map(|pair| match pair {
-            [text, signatures] if signatures.trim_start_matches('\n').starts_with('\u{2014}') => {
-                let signatures = signatures.trim_matches('\n');
-                Some(format!("{}\n\n{signatures}\n", text.trim_start_matches('\n')))
+            [text, signatures] if signatures.lines().count() > 0 && signatures.lines().all(is_signature) => {
+                Some(format!("{text}\n\n{signatures}\n"))
             }
             _ => None,
         })
         .collect()
+}
+
+/// Whether a line is a whole signature: `— NAME BASE64`, where an Ed25519 signature with the hash of
+/// its key has 68 bytes, and other kinds have more.
+fn is_signature(line: &str) -> bool {
+    let base64 = line
+        .strip_prefix("\u{2014} ")
+        .and_then(|rest| rest.split_once(' '))
+        .map(|(_, base64)| base64);
+    base64.is_some_and(|base64| base64.len() >= 92 && base64.len().is_multiple_of(4))
 }
 
 /// Every stored checkpoint that the file outside does not have yet.

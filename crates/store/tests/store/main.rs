@@ -9,5 +9,7 @@
 
 mod common;
 mod crash_disk;
+mod histories;
 mod journal;
+mod proofs;
 mod tamper;
