@@ -328,6 +328,19 @@ fn a_journal_verifies_offline_until_somebody_changes_it() {
     let here = directory.path();
     assert_eq!(run(here, &["audit", "verify", "--data-dir", ".cofferdam"]).0, 0);
     assert_eq!(run(here, &["journal", "rebuild"]).0, 0);
+    assert_eq!(run(here, &["journal", "replace-key"]).0, 0);
+    assert_eq!(run(here, &["audit", "verify", "--data-dir", ".cofferdam"]).0, 0);
+    let public = [
+        "audit",
+        "verify",
+        "--data-dir",
+        ".cofferdam",
+        "--key",
+        proof["vkey"].as_str().unwrap(),
+    ];
+    let (code, out, err) = run(here, &public);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("left out"), "{out}");
 
     std::fs::write(here.join("proof.json"), proof.to_string()).unwrap();
     let vkey = proof["vkey"].as_str().unwrap();

@@ -235,15 +235,11 @@ fn step(call: &Value, name: usize, columns: usize) -> String {
         (outcome, _) => outcome,
     };
     let decision = text(call, "decision").replace('_', " ");
-    let verdict = if decision == "permit" {
-        outcome.clone()
-    } else {
-        format!("{decision}, {outcome}")
-    };
-    let verdict = if outcome == "denied" {
-        "denied".to_owned()
-    } else {
-        verdict
+    // Of what was refused or waits, the decision says it all.
+    let verdict = match decision.as_str() {
+        "permit" => format!("permit, {outcome}"),
+        _ if outcome == "denied" => "deny".to_owned(),
+        _ => format!("{decision}, {outcome}"),
     };
     let indent = 7 + name + 2 + 12;
     let room = columns.saturating_sub(indent + width(&verdict) + 2).max(12);
@@ -296,7 +292,7 @@ agent    triage
 state    waiting
 reason   approval apr-9
 
-       restart  write       http.request http://x/                        denied
+       restart  write       http.request http://x/                          deny
                             no rule opts in
                             what would change it: add a rule
 "

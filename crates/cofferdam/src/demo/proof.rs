@@ -134,7 +134,12 @@ fn verify(
     copy: Copy,
     against: &[PathBuf],
 ) -> Result<(), Failure> {
-    let answer = offline::verified(data, Some(keys), against, &mut |_, _| ())?;
+    let answer = offline::verified(
+        data,
+        offline::With::Directory(Some(keys.to_path_buf())),
+        against,
+        &mut |_, _| (),
+    )?;
     let verified = field(&answer, "verified").as_bool() == Some(true);
     let outside = !against.is_empty();
     let wanted = copy.passes(outside);

@@ -15,6 +15,7 @@ Examples:
   cofferdam audit verify                                      ask the running server
   cofferdam audit verify --data-dir ./.cofferdam              without a server
   cofferdam audit verify --data-dir COPY --against NOTE.txt   against a checkpoint kept elsewhere
+  cofferdam audit verify --data-dir COPY --key VKEY           with the public key alone
   cofferdam audit prove 17 > entry-17.json
   cofferdam audit check entry-17.json
 
@@ -86,6 +87,10 @@ pub struct Verify {
     /// The keys [default: DIR-keys]
     #[arg(long, value_name = "DIR", requires = "data_dir")]
     pub keys: Option<PathBuf>,
+    /// Only the public key that signs checkpoints: for whoever has no business with the others. What
+    /// is digested with a secret, payloads and projections, is then left out
+    #[arg(long, value_name = "VKEY", requires = "data_dir", conflicts_with = "keys")]
+    pub key: Option<String>,
 }
 
 /// `audit export`

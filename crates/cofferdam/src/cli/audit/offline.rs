@@ -21,6 +21,15 @@ const PAGE: usize = 1000;
 /// Largest file of checkpoints or proofs that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Which keys a journal is read with.
+#[derive(Clone, Debug)]
+pub enum With {
+    /// Those of a directory; of the one beside the data if none is named.
+    Directory(Option<PathBuf>),
+    /// Only the one that verifies checkpoints.
+    Public(Verifier),
+}
+
 /// Verifies, prints what was found, and fails if anything was altered.
 pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure> {
     let data_dir = verify.data_dir.as_deref().unwrap_or(Path::new("./.cofferdam"));
@@ -28,7 +37,11 @@ pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure
     if against.is_empty() {
         against.extend(kept_beside(data_dir));
     }
-    let answer = verified(data_dir, verify.keys.as_deref(), &against, &mut |done, all| {
+    let with = match &verify.key {
+        None => With::Directory(verify.keys.clone()),
+        Some(key) => With::Public(Verifier::parse(key).map_err(|e| Failure::Misuse(format!("--key: {e}")))?),
+    };
+    let answer = verified(data_dir, with, &against, &mut |done, all| {
         if done % 4096 == 0 {
             show_progress(&format!("verifying {done} of {all} entries…"));
         }
@@ -47,12 +60,12 @@ pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure
 /// `{verified, finding}`.
 pub fn verified(
     data_dir: &Path,
-    keys: Option<&Path>,
+    with: With,
     against: &[PathBuf],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Value, Failure> {
     let notes = read_notes(against)?;
-    let store = match open(data_dir, keys, true) {
+    let store = match open(data_dir, with, true) {
         Ok(store) => store,
         Err(store::StoreError::Corrupt { finding }) => {
             return Ok(json!({"verified": false, "finding": finding}));
@@ -63,7 +76,8 @@ pub fn verified(
     Ok(match found {
         Ok(found) => json!({
             "verified": true, "entries": found.entries, "root": STANDARD.encode(found.root),
-            "checkpoints": found.checkpoints, "against": notes.len(), "projections": found.projections,
+            "checkpoints": found.checkpoints, "against": notes.len(), "payloads": found.payloads,
+            "projections": found.projections, "without_key": found.without_key,
         }),
         Err(finding) => json!({"verified": false, "finding": finding.to_string()}),
     })
@@ -76,20 +90,31 @@ pub fn verdict(answer: &Value) -> String {
         return format!("{} {}", "✗ ALTERED".red().bold(), text(answer, "finding"));
     }
     let root: String = text(answer, "root").chars().take(16).collect();
+    let counted =
+        ["entries", "payloads", "checkpoints", "projections"].map(|what| (text(answer, what), what));
+    let counted = counted
+        .iter()
+        .filter(|(count, _)| !count.is_empty() && count != "0");
+    let counted = counted
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let left_out = match field(answer, "without_key").as_bool() {
+        Some(true) => "\nleft out, because they need the organization's key: payloads and projections",
+        _ => "",
+    };
     format!(
-        "{} {} entries, {} checkpoints, {} projections agree {}",
+        "{} {counted} agree {}{}",
         "✓ honest".green().bold(),
-        text(answer, "entries"),
-        text(answer, "checkpoints"),
-        text(answer, "projections"),
         format!("root {root}…").dimmed(),
+        left_out.yellow(),
     )
 }
 
 /// Writes tiles, or prints entries.
 pub(super) fn export(export: &Export, screen: &mut Screen) -> Result<(), Failure> {
     let data_dir = export.data_dir.as_deref().unwrap_or(Path::new("./.cofferdam"));
-    let store = open(data_dir, export.keys.as_deref(), true).map_err(anyhow::Error::from)?;
+    let store = open(data_dir, With::Directory(export.keys.clone()), true).map_err(anyhow::Error::from)?;
     if let Some(directory) = &export.tiles {
         let signed = store.export_tiles(directory).map_err(anyhow::Error::from)?;
         let answer = json!({
@@ -221,26 +246,21 @@ fn split_notes(text: &str) -> Vec<String> {
 
 /// Opens for writing, which needs the directory's lock.
 pub fn open_to_write(data_dir: &Path, keys: Option<&Path>) -> Result<Store, Failure> {
-    open(data_dir, keys, false).map_err(|e| Failure::Other(e.into()))
+    open(data_dir, With::Directory(keys.map(Path::to_path_buf)), false).map_err(|e| Failure::Other(e.into()))
 }
 
-fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, store::StoreError> {
+fn open(data_dir: &Path, with: With, read_only: bool) -> Result<Store, store::StoreError> {
     let refused = |reason: String| store::StoreError::Refused(reason);
     if !data_dir.is_dir() {
         return Err(refused(format!("`{}` is no data directory", data_dir.display())));
     }
-    let keys_dir = keys.map_or_else(|| beside(data_dir, "-keys"), Path::to_path_buf);
-    // Never makes keys: new ones could only call an honest journal altered.
-    for key in ["organization.key", "log.key"] {
-        if !keys_dir.join(key).is_file() {
-            let directory = keys_dir.display();
-            return Err(refused(format!(
-                "no `{key}` in `{directory}`; name the directory of the keys with --keys"
-            )));
-        }
-    }
     let origin = crate::app::stored_origin(data_dir).map_err(|e| refused(e.to_string()))?;
-    let keys = Keys::open_or_create(&keys_dir, &origin).map_err(|e| refused(e.to_string()))?;
+    let keys = match with {
+        With::Public(verifier) => Keys::verifier_only(verifier),
+        With::Directory(named) => {
+            keys_of(&named.unwrap_or_else(|| beside(data_dir, "-keys")), &origin).map_err(refused)?
+        }
+    };
     let options = Options {
         directory: data_dir.to_path_buf(),
         origin,
@@ -256,6 +276,19 @@ fn open(data_dir: &Path, keys: Option<&Path>, read_only: bool) -> Result<Store, 
     } else {
         Store::open(options)
     }
+}
+
+/// Never makes keys: new ones could only call an honest journal altered.
+fn keys_of(directory: &Path, origin: &str) -> Result<Keys, String> {
+    for key in ["organization.key", "log.key"] {
+        if !directory.join(key).is_file() {
+            let directory = directory.display();
+            return Err(format!(
+                "no `{key}` in `{directory}`; name the directory of the keys with --keys"
+            ));
+        }
+    }
+    Keys::open_or_create(directory, origin).map_err(|e| e.to_string())
 }
 
 /// Files of checkpoints beside a data directory.
