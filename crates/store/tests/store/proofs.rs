@@ -123,7 +123,8 @@ async fn exported_tiles_verify_without_the_store() {
     let verifier = journal::note::Verifier::parse(vkey.trim_end()).unwrap();
     assert_eq!(verifier.name(), ORIGIN);
     let read = |path: &str| std::fs::read(tiles.join(path)).ok();
-    let verified = journal::export::verify_tiles(read, &verifier, &[signed.checkpoint.clone()]).unwrap();
+    let verified =
+        journal::export::verify_tiles(read, &verifier, std::slice::from_ref(&signed.checkpoint)).unwrap();
     assert_eq!(verified, signed.checkpoint);
     let bundle = tiles.join("tile/entries/001");
     let mut bytes = std::fs::read(&bundle).unwrap();
