@@ -196,3 +196,115 @@ async fn incidents_are_searched() {
         .unwrap();
     assert_eq!(line(&settlement), "Failure no index");
 }
+
+/// Ends the peer with the test.
+struct Peer(std::process::Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Debian's Prometheus, which watches itself. Left out with a line where it is not installed, unless
+/// `COFFERDAM_REQUIRE_PEERS` asks for it.
+#[tokio::test]
+async fn a_real_prometheus_is_understood() {
+    let program = std::path::Path::new("/usr/bin/prometheus");
+    if !program.exists() && std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_none() {
+        println!("no {}: a real Prometheus is not asked", program.display());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let port = {
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+    };
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let rules = "groups:\n- name: g\n  interval: 1s\n  rules:\n  - alert: Up\n    expr: up == 1\n    annotations: {summary: it runs}\n  - record: ups\n    expr: sum(up)\n";
+    let rules = file("rules.yml", rules.to_owned());
+    let config = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n- job_name: self\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n",
+        rules.display()
+    );
+    let config = file("prometheus.yml", config);
+    let child = std::process::Command::new(program)
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            directory.path().join("data").display()
+        ))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _peer = Peer(child);
+    let url = format!("http://127.0.0.1:{port}");
+    let hands =
+        Hands::on(json!({"environment": "staging", "tools": [{"type": "prometheus", "url": url}]})).await;
+    let mut fired = Value::Null;
+    for _ in 0..60 {
+        // Each try is an action of its own; the agent may take 120 in a minute.
+        let alerts = hands.act("prometheus.alerts", json!({})).await.unwrap();
+        if alerts.result["alerts"][0]["state"] == "firing" {
+            fired = alerts.result["alerts"][0].clone();
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    assert_eq!(
+        (&fired["labels"]["alertname"], &fired["value"]),
+        (&json!("Up"), &json!(1.0)),
+        "{fired}"
+    );
+    assert_eq!(fired["annotations"]["summary"], "it runs");
+    let vector = hands
+        .act("prometheus.query", json!({"query": "up"}))
+        .await
+        .unwrap()
+        .result;
+    assert_eq!(
+        (
+            &vector["series"][0]["labels"]["job"],
+            &vector["series"][0]["value"]
+        ),
+        (&json!("self"), &json!(1.0))
+    );
+    let time = vector["series"][0]["time"].as_str().unwrap().to_owned();
+    let start = policy::Timestamp::parse(&time)
+        .unwrap()
+        .plus_ms(-60_000)
+        .to_string();
+    let range = json!({"query": "up", "start": start, "end": time, "step_seconds": 1});
+    let matrix = hands.act("prometheus.query_range", range).await.unwrap().result;
+    assert_eq!(
+        (&matrix["type"], &matrix["series"][0]["last"]),
+        (&json!("matrix"), &json!(1.0))
+    );
+    let rules = hands.act("prometheus.rules", json!({})).await.unwrap().result;
+    let names: Vec<&str> = rules["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|r| r["name"].as_str())
+        .collect();
+    assert_eq!(names, ["Up", "ups"]);
+    let refused = hands
+        .act("prometheus.query", json!({"query": "up{"}))
+        .await
+        .unwrap();
+    assert!(
+        line(&refused).starts_with("Failure bad_data: "),
+        "{}",
+        line(&refused)
+    );
+}
