@@ -41,7 +41,7 @@ pub struct Found {
     pub approval: Option<(String, bool)>,
     /// The branch that was proposed and made.
     pub branch: Option<String>,
-    /// Sequence of the entry that records the last refusal.
+    /// Sequence of the entry that records the first refusal.
     pub denied_entry: Option<u64>,
 }
 
@@ -113,7 +113,7 @@ impl<'f, 's> Follow<'f, 's> {
             "action.settled" => self.settled(entry).await?,
             "action.denied" => {
                 self.found.refused += 1;
-                self.found.denied_entry = Some(number(entry, "sequence"));
+                self.found.denied_entry.get_or_insert(number(entry, "sequence"));
                 if self.tells() {
                     self.denied(entry)?;
                 }
@@ -164,7 +164,10 @@ impl<'f, 's> Follow<'f, 's> {
 
     fn denied(&mut self, entry: &Value) -> Result<(), Failure> {
         let body = field(entry, "body");
-        self.narrator.act("refused", "A write, which is refused")?;
+        match self.found.approval {
+            None => self.narrator.act("refused", "A write, which is refused")?,
+            Some(_) => self.narrator.act("not_approved", "The change is not made")?,
+        }
         let data = json!({
             "entry": number(entry, "sequence"), "step": raw(body, "step"), "verb": raw(body, "verb"),
             "resource": raw(body, "resource"), "effect": raw(body, "effect"), "decision": "deny",

@@ -27,7 +27,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
 }
 
 /// Changes one byte of an entry in the files of a data directory, as an editor of disks would.
-/// `text` stands in that entry and nowhere before it; its last byte is changed.
+/// `text` stands in that entry before its sequence; its last byte is changed.
 pub fn change_one_byte(directory: &Path, entry: &Stored, text: &str) -> Result<(), Failure> {
     let leaf = entry.entry.to_leaf().map_err(anyhow::Error::from)?;
     let missing = || {
@@ -39,8 +39,10 @@ pub fn change_one_byte(directory: &Path, entry: &Stored, text: &str) -> Result<(
     let at = find(&leaf, text.as_bytes()).ok_or_else(missing)? + text.len() - 1;
     let path = directory.join("journal.db");
     let mut file = std::fs::read(&path)?;
-    // A long row is spread over pages, so a part of the leaf around the byte is looked for.
-    let (from, until) = (at.saturating_sub(60), (at + 20).min(leaf.len()));
+    // From before the byte to the sequence, which no other entry has.
+    let sequence = format!("\"sequence\":{}", entry.entry.sequence);
+    let until = find(&leaf, sequence.as_bytes()).ok_or_else(missing)? + sequence.len();
+    let from = at.saturating_sub(60);
     let part = leaf.get(from..until).ok_or_else(missing)?;
     let start = find(&file, part).ok_or_else(missing)? + (at - from);
     if let Some(byte) = file.get_mut(start) {
