@@ -5,6 +5,16 @@
 //! must not be repeated happened twice. `COFFERDAM_CRASHES` says how often (default 10),
 //! `COFFERDAM_CRASH_SEED` which random points.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test of real processes in real time; clippy sees only functions marked as tests"
+)]
+
 #[path = "kill/load.rs"]
 mod load;
 #[path = "kill/platform.rs"]
