@@ -1,6 +1,6 @@
 //! Rules of any text load or are refused with a reason; what loads decides without a panic.
 #![no_main]
-use policy::{Action, Autonomy, Chain, Context, Effect, Environment, Idempotence, Link, PolicyDocument, PolicySet, Principal, SessionFacts, Timestamp, Verb};
+use policy::{Action, Autonomy, Capability, Chain, Context, Effect, Environment, Grant, Idempotence, Level, Link, PolicyDocument, PolicySet, Principal, SessionFacts, Timestamp, Verb};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     for key in ["condition", "when"] {
@@ -16,10 +16,18 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
             Idempotence::Once,
         )
         .expect("an action");
-        let link = Link { principal: Principal::agent("a"), grants: vec![], autonomy: Autonomy::default() };
-        let chain = Chain { cause: Principal::person("p"), links: vec![link] };
+        let everything = Grant { capability: Capability::parse("*:*").expect("a capability"), from: "fuzz".to_owned(), until: None };
+        let autonomy = Autonomy { default: Level::L3, ..Autonomy::default() };
+        let link = Link { principal: Principal::agent("a"), grants: vec![everything], autonomy };
+        let mut chain = Chain { cause: Principal::person("p"), links: vec![link] };
         let context = Context { now: Timestamp::from_ms(0), taint: false, trust: 500, session: SessionFacts::default(), approval: None };
+        // A write with one permit rule: permitted if the rule says so, else refused, whatever it does.
+        let first = policy::decide(&chain, action.clone(), &context, &set);
+        let again = policy::decide(&chain, action.clone(), &context, &set);
+        assert_eq!(std::mem::discriminant(&first), std::mem::discriminant(&again), "the same input decides alike");
+        assert!(!matches!(first, policy::Decision::RequireApproval(_)), "nothing here asks a person");
         // An agent without grants is refused whatever a rule says.
+        chain.links[0].grants.clear();
         assert!(matches!(policy::decide(&chain, action, &context, &set), policy::Decision::Deny(_)));
     }
 });

@@ -23,7 +23,7 @@ mod platform;
 mod world;
 
 use load::{Acknowledged, Load};
-use platform::Platform;
+use platform::{Platform, Record};
 use std::time::Duration;
 use world::World;
 
@@ -35,29 +35,43 @@ async fn kill_nine_crash_loses_nothing_acknowledged_and_repeats_nothing() {
     let world = World::start().await;
     let mut platform = Platform::prepare(world.port());
     let mut acknowledged = Acknowledged::default();
-    let (mut entries, mut effects) = (0, 0);
+    let (mut record, mut effects) = (Record::default(), 0);
     for crash in 1..=crashes {
         let context = format!("crash {crash} of {crashes}, seed {seed}");
-        platform.start().await.unwrap_or_else(|error| panic!("{context}: {error}"));
+        platform
+            .start()
+            .await
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
         platform.ensure_tokens().await;
         acknowledged.check(&platform, &context).await;
         let load = Load::start(&platform, crash);
         tokio::time::sleep(Duration::from_millis(30 + random.below(270))).await;
         platform.kill();
         acknowledged.take(load.stop().await);
-        let record = platform.record();
-        assert!(record.size >= entries, "{context}: the journal shrank from {entries} to {} entries", record.size);
-        entries = record.size;
+        platform.read_on(&mut record, &context);
         acknowledged.check_record(&record, &context);
         effects = world.check(&record, &context);
         if crash % 25 == 0 || crash == crashes {
             platform.verify_offline(&acknowledged.checkpoints, &context);
-            println!("kill_nine: {crash} kills, {entries} entries, {effects} effects, {}", acknowledged.counts());
+            println!(
+                "kill_nine: {crash} kills, {} entries, {effects} effects, {}",
+                record.size,
+                acknowledged.counts()
+            );
         }
     }
-    assert!(effects > u64::from(crashes), "the load caused only {effects} effects: nothing was tested");
-    assert!(acknowledged.tasks.len() > crashes as usize, "the load had too few tasks acknowledged");
-    assert!(!acknowledged.checkpoints.is_empty(), "no checkpoint was handed out");
+    assert!(
+        effects > u64::from(crashes),
+        "the load caused only {effects} effects: nothing was tested"
+    );
+    assert!(
+        acknowledged.tasks.len() > crashes as usize,
+        "the load had too few tasks acknowledged"
+    );
+    assert!(
+        !acknowledged.checkpoints.is_empty(),
+        "no checkpoint was handed out"
+    );
 }
 
 fn number<T: std::str::FromStr>(name: &str) -> Option<T> {

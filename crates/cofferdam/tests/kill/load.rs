@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 /// What clients were told, and what must therefore be true for ever.
 #[derive(Default)]
 pub struct Acknowledged {
-    /// Task id to session.
-    pub tasks: BTreeMap<String, String>,
-    /// Incident to the sequence of the entry.
-    pub incidents: BTreeMap<String, u64>,
+    /// Task id and session, in the order in which they were acknowledged.
+    pub tasks: Vec<(String, String)>,
+    /// Incident and the sequence of the entry, likewise.
+    pub incidents: Vec<(String, u64)>,
     /// Approvals that a person granted.
     pub approved: Vec<String>,
     /// Signed notes.
@@ -21,7 +21,14 @@ pub struct Acknowledged {
     /// Entries that were shown: sequence to leaf hash.
     pub entries: BTreeMap<u64, String>,
     /// How much of it a restart was asked about already.
-    asked: usize,
+    asked: Asked,
+}
+
+#[derive(Default)]
+struct Asked {
+    tasks: usize,
+    incidents: usize,
+    approved: usize,
 }
 
 pub struct Load {
@@ -77,14 +84,22 @@ impl Client {
     /// `None` once the platform is dead; an answer that is no success is a defect of its own.
     async fn call(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(token);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(token);
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
         }
         let answer = request.send().await.ok()?;
         let status = answer.status();
         let text = answer.text().await.ok()?;
-        assert!(status.is_success() || status.as_u16() == 409, "{path} answered {status}: {text}");
+        assert!(
+            status.is_success() || status.as_u16() == 409,
+            "{path} answered {status}: {text}"
+        );
         serde_json::from_str(&text).ok()
     }
 
@@ -93,8 +108,16 @@ impl Client {
         for number in 0.. {
             let id = format!("{mark}{}-{number}", self.crash);
             let task = json!({"task_id": id, "agent": agent, "input": {"id": id}});
-            let Some(answer) = self.call(&self.tokens.admin, "POST", "/api/v1/tasks", Some(task)).await else { break };
-            told.tasks.insert(id, answer["session"].as_str().unwrap_or_else(|| panic!("no session in {answer}")).to_owned());
+            let Some(answer) = self
+                .call(&self.tokens.admin, "POST", "/api/v1/tasks", Some(task))
+                .await
+            else {
+                break;
+            };
+            let session = answer["session"]
+                .as_str()
+                .unwrap_or_else(|| panic!("no session in {answer}"));
+            told.tasks.push((id, session.to_owned()));
             if !self.goes_on() {
                 break;
             }
@@ -106,12 +129,19 @@ impl Client {
         let mut told = Acknowledged::default();
         for number in 0u64.. {
             let fingerprint = format!("{:016x}", (u64::from(self.crash) << 32) | number);
-            let Some(answer) = self.call(&self.tokens.trigger, "POST", "/hooks/alertmanager", Some(alert(&fingerprint))).await
+            let Some(answer) = self
+                .call(
+                    &self.tokens.trigger,
+                    "POST",
+                    "/hooks/alertmanager",
+                    Some(alert(&fingerprint)),
+                )
+                .await
             else {
                 break;
             };
             if let (Some(incident), Some(entry)) = (answer["incident"].as_str(), answer["entry"].as_u64()) {
-                told.incidents.insert(incident.to_owned(), entry);
+                told.incidents.push((incident.to_owned(), entry));
             }
             if !self.goes_on() {
                 break;
@@ -125,13 +155,24 @@ impl Client {
     async fn approve(self) -> Acknowledged {
         let mut told = Acknowledged::default();
         while self.goes_on() {
-            let Some(Value::Array(all)) = self.call(&self.tokens.approver, "GET", "/api/v1/approvals?limit=20", None).await else {
+            let Some(Value::Array(all)) = self
+                .call(&self.tokens.approver, "GET", "/api/v1/approvals?limit=20", None)
+                .await
+            else {
                 break;
             };
             for approval in all.iter().filter(|a| a["state"] == "pending") {
                 let id = approval["id"].as_str().unwrap();
                 let path = format!("/api/v1/approvals/{id}/approve");
-                let Some(answer) = self.call(&self.tokens.approver, "POST", &path, Some(json!({"reason": "load"}))).await else {
+                let Some(answer) = self
+                    .call(
+                        &self.tokens.approver,
+                        "POST",
+                        &path,
+                        Some(json!({"reason": "load"})),
+                    )
+                    .await
+                else {
                     return told;
                 };
                 if answer["state"] == "approved" || answer["state"] == "spent" {
@@ -146,15 +187,26 @@ impl Client {
     async fn watch(self) -> Acknowledged {
         let mut told = Acknowledged::default();
         while self.goes_on() {
-            let Some(answer) = self.call(&self.tokens.admin, "GET", "/api/v1/audit/checkpoint", None).await else { break };
-            let note = answer["note"].as_str().unwrap_or_else(|| panic!("no note in {answer}"));
+            let Some(answer) = self
+                .call(&self.tokens.admin, "GET", "/api/v1/audit/checkpoint", None)
+                .await
+            else {
+                break;
+            };
+            let note = answer["note"]
+                .as_str()
+                .unwrap_or_else(|| panic!("no note in {answer}"));
             if told.checkpoints.last().is_none_or(|last| last != note) {
                 told.checkpoints.push(note.to_owned());
             }
             let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
             let path = format!("/api/v1/audit/entries/{}", size - 1);
-            let Some(entry) = self.call(&self.tokens.admin, "GET", &path, None).await else { break };
-            let hash = entry["hash"].as_str().unwrap_or_else(|| panic!("no hash in {entry}"));
+            let Some(entry) = self.call(&self.tokens.admin, "GET", &path, None).await else {
+                break;
+            };
+            let hash = entry["hash"]
+                .as_str()
+                .unwrap_or_else(|| panic!("no hash in {entry}"));
             told.entries.insert(size - 1, hash.to_owned());
             tokio::time::sleep(std::time::Duration::from_millis(15)).await;
         }
@@ -187,14 +239,24 @@ impl Acknowledged {
     pub fn check_record(&self, record: &Record, context: &str) {
         for (sequence, hash) in &self.entries {
             let found = record.hashes.get(usize::try_from(*sequence).unwrap());
-            assert_eq!(found, Some(hash), "{context}: entry {sequence} was shown and is gone or another");
+            assert_eq!(
+                found,
+                Some(hash),
+                "{context}: entry {sequence} was shown and is gone or another"
+            );
         }
         for (incident, entry) in &self.incidents {
-            assert!(*entry < record.size, "{context}: {incident} was acknowledged as entry {entry}, which is gone");
+            assert!(
+                *entry < record.size,
+                "{context}: {incident} was acknowledged as entry {entry}, which is gone"
+            );
         }
         for (task, session) in &self.tasks {
             let entry: u64 = session.trim_start_matches("ses-").parse().unwrap();
-            assert!(entry < record.size, "{context}: task {task} was acknowledged as {session}, which is gone");
+            assert!(
+                entry < record.size,
+                "{context}: task {task} was acknowledged as {session}, which is gone"
+            );
         }
     }
 
@@ -203,22 +265,42 @@ impl Acknowledged {
         let http = reqwest::Client::new();
         let token = platform.tokens().approver;
         let get = async |path: String| {
-            let answer = http.get(platform.url(&path)).bearer_auth(&token).send().await.unwrap();
-            assert!(answer.status().is_success(), "{context}: {path} answered {}", answer.status());
+            let answer = http
+                .get(platform.url(&path))
+                .bearer_auth(&token)
+                .send()
+                .await
+                .unwrap();
+            assert!(
+                answer.status().is_success(),
+                "{context}: {path} answered {}",
+                answer.status()
+            );
             serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap()
         };
-        for (task, session) in self.tasks.iter().rev().take(3) {
+        for (task, session) in &self.tasks[self.asked.tasks..] {
             let found = get(format!("/api/v1/tasks/{task}")).await;
             assert_eq!(found["session"], json!(session), "{context}: task {task}");
         }
-        for incident in self.incidents.keys().rev().take(3) {
-            assert_eq!(get(format!("/api/v1/incidents/{incident}")).await["id"], json!(incident), "{context}");
+        for (incident, _) in &self.incidents[self.asked.incidents..] {
+            assert_eq!(
+                get(format!("/api/v1/incidents/{incident}")).await["id"],
+                json!(incident),
+                "{context}"
+            );
         }
-        for approval in &self.approved[self.asked..] {
+        for approval in &self.approved[self.asked.approved..] {
             let state = get(format!("/api/v1/approvals/{approval}")).await["state"].clone();
-            assert!(state == "approved" || state == "spent", "{context}: {approval} was approved and is {state}");
+            assert!(
+                state == "approved" || state == "spent",
+                "{context}: {approval} was approved and is {state}"
+            );
         }
-        self.asked = self.approved.len();
+        self.asked = Asked {
+            tasks: self.tasks.len(),
+            incidents: self.incidents.len(),
+            approved: self.approved.len(),
+        };
     }
 }
 

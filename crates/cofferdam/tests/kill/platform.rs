@@ -24,6 +24,7 @@ pub struct Tokens {
 }
 
 /// What the journal holds, read from its file while nothing runs.
+#[derive(Default)]
 pub struct Record {
     pub size: u64,
     /// Resources of all `action.permitted` entries.
@@ -36,8 +37,18 @@ impl Platform {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("config")).unwrap();
         std::fs::write(folder.path().join("config/crash.yaml"), documents(world)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Platform { folder, port, child: None, http: reqwest::Client::new(), tokens: None }
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Platform {
+            folder,
+            port,
+            child: None,
+            http: reqwest::Client::new(),
+            tokens: None,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -45,7 +56,9 @@ impl Platform {
     }
 
     pub fn tokens(&self) -> Tokens {
-        self.tokens.clone().expect("tokens were made after the first start")
+        self.tokens
+            .clone()
+            .expect("tokens were made after the first start")
     }
 
     fn data(&self) -> PathBuf {
@@ -53,7 +66,11 @@ impl Platform {
     }
 
     pub async fn start(&mut self) -> Result<(), String> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
             .current_dir(self.folder.path())
             .args(["up", "--listen", &format!("127.0.0.1:{}", self.port)])
@@ -78,7 +95,9 @@ impl Platform {
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(20).collect();
-                return Err(format!("did not become ready ({ended:?}); its log ends (newest first): {tail:#?}"));
+                return Err(format!(
+                    "did not become ready ({ended:?}); its log ends (newest first): {tail:#?}"
+                ));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -88,18 +107,38 @@ impl Platform {
         if self.tokens.is_some() {
             return;
         }
-        let admin = std::fs::read_to_string(self.data().join("admin.token")).unwrap().trim().to_owned();
-        let approver = self.new_token(&admin, json!({"principal": "person:approver", "roles": ["approver"]})).await;
+        let admin = std::fs::read_to_string(self.data().join("admin.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
+        let approver = self
+            .new_token(
+                &admin,
+                json!({"principal": "person:approver", "roles": ["approver"]}),
+            )
+            .await;
         let trigger = self.new_token(&admin, json!({"trigger": "alerts"})).await;
-        self.tokens = Some(Tokens { admin, approver, trigger });
+        self.tokens = Some(Tokens {
+            admin,
+            approver,
+            trigger,
+        });
     }
 
     async fn new_token(&self, admin: &str, body: Value) -> String {
         let request = self.http.post(self.url("/api/v1/tokens")).bearer_auth(admin);
-        let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        let answer = request
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap();
         let text = answer.text().await.unwrap();
         let answer: Value = serde_json::from_str(&text).unwrap();
-        answer["secret"].as_str().unwrap_or_else(|| panic!("no secret in {text}")).to_owned()
+        answer["secret"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no secret in {text}"))
+            .to_owned()
     }
 
     pub fn kill(&mut self) {
@@ -109,23 +148,41 @@ impl Platform {
         }
     }
 
-    /// Reads the journal's file as it was left behind.
-    pub fn record(&self) -> Record {
+    /// Reads what came to the journal's file since `record` was read last. What was read before is
+    /// the same as ever if the last of it is: `verify_offline` shows that for all of it.
+    pub fn read_on(&self, record: &mut Record, context: &str) {
         let connection = rusqlite::Connection::open(self.data().join("journal.db")).unwrap();
-        let mut statement = connection.prepare("SELECT seq, leaf, hash FROM entries ORDER BY seq").unwrap();
-        let mut record = Record { size: 0, permitted: BTreeSet::new(), hashes: Vec::new() };
-        let mut rows = statement.query([]).unwrap();
+        let mut statement = connection
+            .prepare("SELECT seq, leaf, hash FROM entries WHERE seq >= ?1 ORDER BY seq")
+            .unwrap();
+        let known = record.hashes.pop();
+        record.size = record.hashes.len() as u64;
+        let from = record.size;
+        let mut rows = statement.query([from]).unwrap();
         while let Some(row) = rows.next().unwrap() {
-            assert_eq!(row.get::<_, u64>(0).unwrap(), record.size, "sequence has a gap");
+            assert_eq!(
+                row.get::<_, u64>(0).unwrap(),
+                record.size,
+                "{context}: the sequence has a gap"
+            );
+            let hash = policy::canonical::hex(&row.get::<_, Vec<u8>>(2).unwrap());
+            if record.size == from && known.as_ref().is_some_and(|known| *known != hash) {
+                panic!("{context}: entry {from} became another");
+            }
             let leaf: Vec<u8> = row.get(1).unwrap();
             let entry: Value = serde_json::from_slice(&leaf).unwrap();
             if entry["kind"] == "action.permitted" {
-                record.permitted.insert(entry["body"]["resource"].as_str().unwrap().to_owned());
+                record
+                    .permitted
+                    .insert(entry["body"]["resource"].as_str().unwrap().to_owned());
             }
-            record.hashes.push(policy::canonical::hex(&row.get::<_, Vec<u8>>(2).unwrap()));
+            record.hashes.push(hash);
             record.size += 1;
         }
-        record
+        assert!(
+            known.is_none() || record.size > from,
+            "{context}: the journal shrank below entry {from}"
+        );
     }
 
     /// `cofferdam audit verify` against every checkpoint that was handed out.

@@ -38,7 +38,10 @@ impl World {
         let effects = self.effects.lock().unwrap();
         for (path, count) in effects.iter() {
             let resource = format!("http://127.0.0.1:{}{path}", self.port);
-            assert!(record.permitted.contains(&resource), "{context}: `{path}` happened without a record");
+            assert!(
+                record.permitted.contains(&resource),
+                "{context}: `{path}` happened without a record"
+            );
             assert_eq!(*count, 1, "{context}: `{path}` must not be repeated, and was");
         }
         effects.len() as u64
