@@ -40,18 +40,23 @@ impl Gate {
             by: by.to_string(),
         };
         // INVARIANT (a stop works first and is recorded second).
-        let reached = self.stops.raise(stop.clone());
-        let (store, reserve) = (self.store.clone(), Arc::clone(&self.reserve));
+        let (number, reached) = self.stops.raise(stop.clone());
+        let (store, reserve, stops) = (
+            self.store.clone(),
+            Arc::clone(&self.reserve),
+            Arc::clone(&self.stops),
+        );
         // A task of its own: a stop is recorded even when whoever pulled it has gone.
         let recorded = tokio::spawn(async move {
             let mut reserve = reserve.lock().await;
-            match raise(&store, stop.clone()).await {
+            if !stops.is_unrecorded(number) {
+                // It was lifted before its turn came, and whoever lifted it recorded both.
+                return Recorded::IN_JOURNAL;
+            }
+            let recorded = match raise(&store, stop.clone()).await {
                 Ok(()) => {
                     reserve.forget(&stop.scope);
-                    Recorded {
-                        durable: true,
-                        waits: false,
-                    }
+                    Recorded::IN_JOURNAL
                 }
                 Err(error) => {
                     tracing::error!(%error, "a stop works but is not in the journal yet");
@@ -60,7 +65,9 @@ impl Gate {
                         waits: true,
                     }
                 }
-            }
+            };
+            stops.recorded(number);
+            recorded
         });
         let Recorded { durable, waits } = recorded.await.unwrap_or(Recorded {
             durable: false,
@@ -72,7 +79,9 @@ impl Gate {
         StopAnswer { durable, reached }
     }
 
-    /// Ends a stop; durable first, effective second. `false` when there was none.
+    /// Ends the stop of this scope that stands now; durable first, effective second. One that is pulled
+    /// while this is being recorded stands. `false` when there was none, neither in memory nor in the
+    /// journal.
     pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, StoreError> {
         let (store, reserve, stops) = (
             self.store.clone(),
@@ -82,24 +91,34 @@ impl Gate {
         let (by, scope, reason) = (by.clone(), scope.clone(), short(reason));
         let task = tokio::spawn(async move {
             let mut reserve = reserve.lock().await;
-            if !stops.list().iter().any(|stop| stop.scope == scope) {
-                return Ok(false);
-            }
+            let standing = stops.standing(&scope);
             let waiting = reserve.waiting().iter().find(|stop| stop.scope == scope).cloned();
-            let text = scope_text(&scope);
+            // Those that still wait for the lock are recorded here, before their end.
+            let owed = standing.unrecorded.iter().map(|(_, stop)| stop.clone());
+            let owed: Vec<Stop> = waiting.into_iter().chain(owed).collect();
+            let (text, stands) = (scope_text(&scope), standing.number.is_some());
             let write = move |tx: &mut Tx<'_>| {
-                if let Some(stop) = waiting {
-                    tx.append(raised(&stop))?;
+                if !stands && tx.row(STOPS, &text)?.is_none() {
+                    return Ok(false);
                 }
-                tx.append(NewEntry::new(
-                    kind::STOP_LIFTED,
-                    by,
-                    json!({ "scope": text, "reason": reason }),
-                ))
+                for stop in &owed {
+                    tx.append(raised(stop))?;
+                }
+                let body = json!({ "scope": text, "reason": reason });
+                tx.append(NewEntry::new(kind::STOP_LIFTED, by, body))
+                    .map(|_| true)
             };
-            store.write::<_, StoreError, _>(write).await?;
-            reserve.forget(&scope);
-            Ok(stops.lift(&scope))
+            let lifted = store.write::<_, StoreError, _>(write).await?.value;
+            if lifted {
+                reserve.forget(&scope);
+                for (number, _) in standing.unrecorded {
+                    stops.recorded(number);
+                }
+                if let Some(number) = standing.number {
+                    stops.lift(&scope, number);
+                }
+            }
+            Ok(lifted)
         });
         task.await
             .map_err(|error| StoreError::Refused(format!("the stop was not lifted: {error}")))?
@@ -144,6 +163,13 @@ struct Recorded {
     waits: bool,
 }
 
+impl Recorded {
+    const IN_JOURNAL: Recorded = Recorded {
+        durable: true,
+        waits: false,
+    };
+}
+
 /// Raises every stop that the journal or the reserve holds.
 pub(crate) fn restore(store: &Store, reserve: &Reserve, stops: &StopSet) -> Result<(), StoreError> {
     let mut after: Option<String> = None;
@@ -152,13 +178,19 @@ pub(crate) fn restore(store: &Store, reserve: &Reserve, stops: &StopSet) -> Resu
         let Some(last) = rows.last() else { break };
         after = Some(last.key.clone());
         for row in rows {
-            stops.raise(decode::<StopRow>(row.value)?.stop()?);
+            restored(stops, decode::<StopRow>(row.value)?.stop()?);
         }
     }
     for stop in reserve.waiting() {
-        stops.raise(stop.clone());
+        restored(stops, stop.clone());
     }
     Ok(())
+}
+
+/// Raises a stop that is recorded already, or whose record is taken care of.
+fn restored(stops: &StopSet, stop: Stop) {
+    let (number, _) = stops.raise(stop);
+    stops.recorded(number);
 }
 
 /// The durable stop that covers `subject`, as of now in this transaction.

@@ -33,5 +33,5 @@ pub use permit::{
 };
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{Approver, LoadError, Match, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec};
-pub use stop::{Cancel, Cancelled, Reached, Stop, StopScope, StopSet, Stopped, Subject};
+pub use stop::{Cancel, Cancelled, Reached, Standing, Stop, StopScope, StopSet, Stopped, Subject};
 pub use time::Timestamp;

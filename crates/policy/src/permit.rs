@@ -302,7 +302,7 @@ mod tests {
             ("settled, not awaited",  |permit, stops| drop(permit.spend(stops).unwrap().settle(settlement())), "41 settled Success"),
             ("settled after a stop",  |permit, stops| {
                 let flight = permit.spend(stops).unwrap();
-                assert_eq!(stops.raise(stop()).cancelled, [41]);
+                assert_eq!(stops.raise(stop()).1.cancelled, [41]);
                 assert!(flight.cancel().is_cancelled());
                 drop(flight.settle(settlement()));
             },                                                                                    "41 settled Success"),
@@ -317,7 +317,7 @@ mod tests {
             end(permit(&ledger), &stops);
             assert_eq!(*ledger.lock().unwrap(), [expected], "{name}");
             assert_eq!(
-                stops.raise(stop()).cancelled,
+                stops.raise(stop()).1.cancelled,
                 Vec::<u64>::new(),
                 "{name}: nothing stays registered"
             );

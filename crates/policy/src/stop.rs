@@ -48,7 +48,8 @@ pub struct Stopped {
     pub stop: Stop,
 }
 
-/// What a stop reached: subjects of flights it cancelled.
+/// What a stop reached. It is told to flights and not enforced in them: whether a tool that was
+/// cancelled ends, its outcome says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     /// Sequences of permits in flight that were cancelled.
@@ -62,10 +63,29 @@ pub struct StopSet {
     board: RwLock<Board>,
 }
 
+/// The stop of one scope as it stands, and every stop of that scope that nobody recorded yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The number of the stop in force; `None` when there is none.
+    pub number: Option<u64>,
+    /// Raised, and not yet [`StopSet::recorded`], in the order in which they were raised.
+    pub unrecorded: Vec<(u64, Stop)>,
+}
+
 #[derive(Debug, Default)]
 struct Board {
-    stops: BTreeMap<StopScope, Stop>,
+    stops: BTreeMap<StopScope, Raised>,
+    /// By number: pulled, and on the way into the record.
+    unrecorded: BTreeMap<u64, Stop>,
+    last: u64,
     flights: BTreeMap<u64, Flight>,
+}
+
+/// A stop with its number: two stops of one scope are two stops.
+#[derive(Debug)]
+struct Raised {
+    number: u64,
+    stop: Stop,
 }
 
 #[derive(Debug)]
@@ -88,39 +108,66 @@ impl StopSet {
         self.read().covering(subject).cloned()
     }
     /// Stops at once and cancels every registered flight that it covers. A second stop of the same
-    /// scope replaces the first.
-    pub fn raise(&self, stop: Stop) -> Reached {
-        let reached: Vec<(u64, Cancel)> = {
+    /// scope replaces the first. The number is this stop's own, for [`StopSet::recorded`] and
+    /// [`StopSet::lift`].
+    pub fn raise(&self, stop: Stop) -> (u64, Reached) {
+        let (number, reached) = {
             let mut board = self.write();
             let scope = stop.scope.clone();
-            board.stops.insert(scope.clone(), stop);
+            board.last += 1;
+            let number = board.last;
+            board.unrecorded.insert(number, stop.clone());
+            board.stops.insert(scope.clone(), Raised { number, stop });
             self.epoch.fetch_add(1, Ordering::SeqCst);
             let covered = board
                 .flights
                 .iter()
                 .filter(|(_, flight)| scope.covers(&flight.subject));
-            covered
+            let reached: Vec<(u64, Cancel)> = covered
                 .map(|(permit, flight)| (*permit, flight.cancel.clone()))
-                .collect()
+                .collect();
+            (number, reached)
         };
         // Wakers are foreign code: they run after the lock is released.
         reached.iter().for_each(|(_, cancel)| cancel.turn());
-        Reached {
-            cancelled: reached.into_iter().map(|(permit, _)| permit).collect(),
+        let cancelled = reached.into_iter().map(|(permit, _)| permit).collect();
+        (number, Reached { cancelled })
+    }
+    /// Says that somebody took care of the record of this stop; `false` if somebody else did before.
+    pub fn recorded(&self, number: u64) -> bool {
+        self.write().unrecorded.remove(&number).is_some()
+    }
+    /// Whether nobody took care of the record of this stop yet.
+    pub fn is_unrecorded(&self, number: u64) -> bool {
+        self.read().unrecorded.contains_key(&number)
+    }
+    /// What stands of this scope, read at one moment.
+    pub fn standing(&self, scope: &StopScope) -> Standing {
+        let board = self.read();
+        let of_scope = board.unrecorded.iter().filter(|(_, stop)| stop.scope == *scope);
+        Standing {
+            number: board.stops.get(scope).map(|raised| raised.number),
+            unrecorded: of_scope.map(|(number, stop)| (*number, stop.clone())).collect(),
         }
     }
-    /// Ends the stop of this scope; `false` if there was none.
-    pub fn lift(&self, scope: &StopScope) -> bool {
+    /// Ends the stop of this scope that has this number, and no other: one that was raised meanwhile
+    /// stands. `false` if it is not in force.
+    pub fn lift(&self, scope: &StopScope, number: u64) -> bool {
         let mut board = self.write();
-        let lifted = board.stops.remove(scope).is_some();
+        let lifted = board
+            .stops
+            .get(scope)
+            .is_some_and(|raised| raised.number == number);
         if lifted {
+            board.stops.remove(scope);
             self.epoch.fetch_add(1, Ordering::SeqCst);
         }
         lifted
     }
     /// All in force, the widest first.
     pub fn list(&self) -> Vec<Stop> {
-        self.read().stops.values().cloned().collect()
+        let board = self.read();
+        board.stops.values().map(|raised| raised.stop.clone()).collect()
     }
     /// Puts a flight under the set; refuses when it is covered. Unregistered with [`StopSet::landed`].
     pub(crate) fn register(&self, permit: u64, subject: &Subject) -> Result<Cancel, Stopped> {
@@ -167,7 +214,8 @@ impl StopScope {
 impl Board {
     /// The scopes are ordered from the widest to the narrowest.
     fn covering(&self, subject: &Subject) -> Option<&Stop> {
-        self.stops.values().find(|stop| stop.scope.covers(subject))
+        let mut stops = self.stops.values().map(|raised| &raised.stop);
+        stops.find(|stop| stop.scope.covers(subject))
     }
 }
 
@@ -274,6 +322,12 @@ mod tests {
         }
     }
 
+    /// Lifts whatever stands.
+    fn lift(stops: &StopSet, scope: &StopScope) -> bool {
+        let number = stops.standing(scope).number;
+        number.is_some_and(|number| stops.lift(scope, number))
+    }
+
     fn agent(name: &str) -> StopScope {
         StopScope::Agent(name.to_owned())
     }
@@ -301,7 +355,7 @@ mod tests {
             stops.raise(stop(scope.clone()));
             assert_eq!(stops.covering(&subject).is_some(), covered, "{name}");
             assert_eq!(stops.register(1, &subject).is_err(), covered, "{name}");
-            assert!(stops.lift(&scope), "{name}");
+            assert!(lift(&stops, &scope), "{name}");
             assert_eq!(stops.covering(&subject), None, "{name}");
         }
     }
@@ -329,10 +383,35 @@ mod tests {
             ["again", "drill", "drill"]
         );
         assert_eq!(stops.epoch(), 4);
-        assert!(!stops.lift(&agent("b")));
+        assert!(!lift(&stops, &agent("b")));
         assert_eq!(stops.epoch(), 4);
-        assert!(stops.lift(&StopScope::All));
+        assert!(lift(&stops, &StopScope::All));
         assert_eq!(stops.epoch(), 5);
+    }
+
+    #[test]
+    fn lifting_ends_the_stop_that_was_seen_and_no_later_one() {
+        let stops = StopSet::new();
+        let (first, _) = stops.raise(stop(StopScope::All));
+        let (second, _) = stops.raise(stop(StopScope::All));
+        let owed = |stops: &StopSet| -> Vec<u64> {
+            let standing = stops.standing(&StopScope::All);
+            standing
+                .unrecorded
+                .into_iter()
+                .map(|(number, _)| number)
+                .collect()
+        };
+        assert_eq!(owed(&stops), [first, second]);
+        assert!(!stops.lift(&StopScope::All, first), "it was replaced");
+        assert_eq!(stops.epoch(), 2);
+        assert!(stops.recorded(first) && !stops.recorded(first));
+        assert!(!stops.is_unrecorded(first) && stops.is_unrecorded(second));
+        assert_eq!(owed(&stops), [second]);
+        assert_eq!(stops.standing(&StopScope::All).number, Some(second));
+        assert_eq!(stops.standing(&agent("a")), Standing::default());
+        assert!(stops.lift(&StopScope::All, second));
+        assert_eq!(stops.covering(&subject(&["a"], "")), None);
     }
 
     #[test]
@@ -343,12 +422,12 @@ mod tests {
         let other = stops.register(8, &subject(&["b"], "ses-3")).unwrap();
         let landed = stops.register(6, &subject(&["a"], "ses-4")).unwrap();
         stops.landed(6);
-        assert_eq!(stops.raise(stop(agent("a"))).cancelled, [7, 9]);
+        assert_eq!(stops.raise(stop(agent("a"))).1.cancelled, [7, 9]);
         let turned = [&first, &second, &other, &landed].map(Cancel::is_cancelled);
         assert_eq!(turned, [true, true, false, false]);
         stops.landed(7);
         stops.landed(9);
-        assert_eq!(stops.raise(stop(agent("a"))).cancelled, Vec::<u64>::new());
+        assert_eq!(stops.raise(stop(agent("a"))).1.cancelled, Vec::<u64>::new());
     }
 
     /// Counts how often it is woken.
@@ -421,7 +500,7 @@ mod tests {
                     })
                 })
                 .collect();
-            let reached = stops.raise(stop(agent("a"))).cancelled;
+            let reached = stops.raise(stop(agent("a"))).1.cancelled;
             let mut flew: Vec<_> = pilots
                 .into_iter()
                 .filter_map(|pilot| pilot.join().unwrap())
@@ -444,6 +523,6 @@ mod tests {
         assert!(stops.board.is_poisoned());
         assert!(stops.covering(&subject(&["a"], "")).is_some());
         assert!(stops.register(1, &subject(&["a"], "")).is_err());
-        assert!(stops.lift(&StopScope::All));
+        assert!(lift(&stops, &StopScope::All));
     }
 }

@@ -148,3 +148,37 @@ async fn the_reserve_is_made_in_full_at_the_start() {
     assert!(metadata.blocks() * 512 >= 16_384, "{} blocks", metadata.blocks());
     assert_eq!(metadata.mode() & 0o777, 0o600);
 }
+
+/// A stop that is pulled at any moment while the same scope is being lifted: it is either lifted or in
+/// force, and memory and journal say the same about that.
+#[tokio::test]
+async fn a_stop_pulled_while_its_scope_is_lifted_is_not_lost() {
+    let scope = StopScope::All;
+    let mut stood = 0;
+    for polls in 0..12 {
+        let world = World::new().await;
+        world.gate.stop(&eve(), scope.clone(), "first").await;
+        let (gate, all) = (world.gate.clone(), scope.clone());
+        let lifting = tokio::spawn(async move { gate.lift(&eve(), &all, "over").await });
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+        }
+        let answer = world.gate.stop(&eve(), scope.clone(), "second").await;
+        assert!(answer.durable);
+        assert!(lifting.await.unwrap().unwrap(), "there was a stop");
+        let in_memory = world.gate.stops();
+        let world = world.reopened().await;
+        assert_eq!(world.gate.stops(), in_memory, "after {polls} polls");
+        stood += in_memory.len();
+        assert_eq!(
+            world.gate.lift(&eve(), &scope, "over").await.unwrap(),
+            !in_memory.is_empty()
+        );
+        assert!(world.gate.stops().is_empty());
+        let kinds = world.kinds();
+        let last = kinds.iter().rposition(|kind| kind == "stop.raised").unwrap();
+        assert!(kinds[last..].contains(&"stop.lifted".to_owned()), "{kinds:?}");
+        assert_eq!(world.bodies("stop.raised").len(), 2);
+    }
+    assert!(stood > 0, "no round pulled the stop while the lift was under way");
+}
