@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(crate) const SELF: &str = "service:cofferdam";
 /// Projections were made again from the entries; the entry holds their digests.
 pub(crate) const LOG_REBUILT: &str = "log.rebuilt";
+/// A checkpoint is signed with the first commit after this many entries.
+const UNSIGNED_MAX: u64 = 1_000;
 /// A clock that goes back by more than this is recorded, in milliseconds.
 const CLOCK_BACK_MS_MAX: i64 = 1_000;
 
@@ -269,11 +271,13 @@ impl Batch<'_> {
             self.head
                 .store(&self.engine.connection, self.shared, &self.sums)?;
         }
+        let signed = self.sign_if_due()?;
         if let (crate::Health::Corrupt(finding), false) = (self.shared.health(), self.despite_findings) {
             return Err(StoreError::Corrupt { finding });
         }
         self.engine.connection.prepare_cached("COMMIT")?.execute([])?;
         self.open = false;
+        self.engine.signed = signed;
         std::mem::swap(&mut self.engine.head, &mut self.head);
         std::mem::swap(&mut self.engine.sums, &mut self.sums);
         // What was erased also stands in the write-ahead log, until that is emptied.
@@ -286,6 +290,16 @@ impl Batch<'_> {
             std::mem::replace(size, new) != new
         });
         Ok(())
+    }
+
+    /// Signs, now and then, what the commit before this one made durable: so that it costs no fsync of
+    /// its own. Returns the size of the newest checkpoint.
+    fn sign_if_due(&mut self) -> Result<u64, StoreError> {
+        let durable = &self.engine.head;
+        if durable.frontier.size().saturating_sub(self.engine.signed) < UNSIGNED_MAX {
+            return Ok(self.engine.signed);
+        }
+        signing::sign_into(&self.engine.connection, durable, self.shared).map(|signed| signed.checkpoint.size)
     }
 
     /// Appends an entry of the store itself, with the digests of all that changed so far.

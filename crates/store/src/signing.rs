@@ -2,6 +2,7 @@
 //! data directory that convicts whoever rewrites and signs again.
 
 use crate::engine::Engine;
+use crate::head::Head;
 use crate::shared::Shared;
 use crate::store::Signed;
 use crate::{StoreError, schema};
@@ -22,32 +23,67 @@ pub(crate) fn sign(
     engine: &mut Engine,
     shared: &Shared,
 ) -> Result<(Signed, Result<(), StoreError>), StoreError> {
-    let frontier = &engine.head.frontier;
-    let checkpoint = Checkpoint {
-        origin: shared.origin.clone(),
-        size: frontier.size(),
-        root: frontier.root(),
+    let signed = match stored_at(&engine.connection, engine.head.frontier.size())? {
+        Some(note) => Signed {
+            checkpoint: present(&engine.head, shared),
+            note,
+        },
+        None => sign_into(&engine.connection, &engine.head, shared)?,
     };
-    let signed = match stored_at(&engine.connection, checkpoint.size)? {
-        Some(note) => Signed { checkpoint, note },
-        None => {
-            let signer = shared.signer.as_ref().ok_or_else(|| {
-                StoreError::Refused("checkpoints cannot be signed without the log's key".to_owned())
-            })?;
-            let note = checkpoint
-                .sign(signer)
-                .map_err(|e| StoreError::Refused(e.to_string()))?;
-            engine
-                .connection
-                .prepare_cached("INSERT INTO checkpoints(size, root, note, roots) VALUES (?1, ?2, ?3, ?4)")?
-                .execute((checkpoint.size, checkpoint.root, &note, frontier.roots().concat()))?;
-            engine.signed = checkpoint.size;
-            Signed { checkpoint, note }
-        }
-    };
-    let missing = missing_outside(engine, shared)?;
-    let outside = copy_outside(engine, shared, &missing);
+    engine.signed = signed.checkpoint.size;
+    let outside = copy_outside(engine, shared)?;
     Ok((signed, outside))
+}
+
+/// Signs a head that is durable and stores the checkpoint, in the commit that is under way, if any.
+pub(crate) fn sign_into(
+    connection: &Connection,
+    durable: &Head,
+    shared: &Shared,
+) -> Result<Signed, StoreError> {
+    let signer = shared.signer.as_ref().ok_or_else(|| {
+        StoreError::Refused("checkpoints cannot be signed without the log's key".to_owned())
+    })?;
+    let checkpoint = present(durable, shared);
+    let note = checkpoint
+        .sign(signer)
+        .map_err(|e| StoreError::Refused(e.to_string()))?;
+    connection
+        .prepare_cached("INSERT INTO checkpoints(size, root, note, roots) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((
+            checkpoint.size,
+            checkpoint.root,
+            &note,
+            durable.frontier.roots().concat(),
+        ))?;
+    Ok(Signed { checkpoint, note })
+}
+
+/// Appends to the file outside what it does not have yet. `Err` inside is that file's fault.
+pub(crate) fn copy_outside(
+    engine: &mut Engine,
+    shared: &Shared,
+) -> Result<Result<(), StoreError>, StoreError> {
+    let Some(path) = &shared.checkpoints else {
+        return Ok(Ok(()));
+    };
+    let missing = missing_outside(engine)?;
+    let Some((newest, _)) = missing.last() else {
+        return Ok(Ok(()));
+    };
+    let result = append(path, &missing).map_err(|error| unavailable(path, &error));
+    if result.is_ok() {
+        engine.outside = *newest;
+    }
+    Ok(result)
+}
+
+fn present(head: &Head, shared: &Shared) -> Checkpoint {
+    Checkpoint {
+        origin: shared.origin.clone(),
+        size: head.frontier.size(),
+        root: head.frontier.root(),
+    }
 }
 
 /// The newest stored checkpoint.
@@ -133,23 +169,12 @@ fn is_signature(line: &str) -> bool {
 }
 
 /// Every stored checkpoint that the file outside does not have yet.
-fn missing_outside(engine: &Engine, shared: &Shared) -> Result<Vec<(u64, String)>, StoreError> {
-    if shared.checkpoints.is_none() {
-        return Ok(Vec::new());
-    }
+fn missing_outside(engine: &Engine) -> Result<Vec<(u64, String)>, StoreError> {
     let mut statement = engine
         .connection
         .prepare_cached("SELECT size, note FROM checkpoints WHERE size > ?1 ORDER BY size")?;
     let missing = statement.query_map([engine.outside], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(missing.collect::<Result<_, _>>()?)
-}
-
-fn copy_outside(engine: &mut Engine, shared: &Shared, missing: &[(u64, String)]) -> Result<(), StoreError> {
-    if let (Some(path), Some((newest, _))) = (&shared.checkpoints, missing.last()) {
-        append(path, missing).map_err(|error| unavailable(path, &error))?;
-        engine.outside = *newest;
-    }
-    Ok(())
 }
 
 fn append(path: &Path, notes: &[(u64, String)]) -> std::io::Result<()> {

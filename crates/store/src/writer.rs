@@ -20,8 +20,6 @@ pub(crate) const WAITING_MAX: usize = 1024;
 const BATCH_CLOSURES_MAX: usize = 512;
 /// Bytes in one commit, after which no further closure is taken.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A checkpoint is signed at the latest after this many entries.
-const UNSIGNED_MAX: u64 = 1_000;
 /// Shortest time between two attempts to open the database again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How often an unavailable database is tried without being asked.
@@ -134,6 +132,7 @@ impl Writer {
         }
         let mut done: Vec<(Box<dyn Job>, Outcome)> = Vec::new();
         let mut next = None;
+        let signed = self.engine.as_ref().map_or(0, |engine| engine.signed);
         let result = match &mut self.engine {
             Some(engine) => commit(engine, &self.shared, &self.orders, first, &mut done, &mut next),
             None => Err((StoreError::Closed, Some(first))),
@@ -147,7 +146,7 @@ impl Writer {
                         Outcome::Undone(error) => Err(Some(error)),
                     });
                 }
-                self.sign_now_and_then();
+                self.copy_outside(signed);
             }
             Err((error, job)) => {
                 let error = self.fail(error);
@@ -255,13 +254,17 @@ impl Writer {
         outside.map(|()| signed)
     }
 
-    fn sign_now_and_then(&mut self) {
-        let due = self
+    /// A checkpoint that this commit stored goes outside as well. What fails is made up for with the next.
+    fn copy_outside(&mut self, signed_before: u64) {
+        let Some(engine) = self
             .engine
-            .as_ref()
-            .is_some_and(|e| e.head.frontier.size().saturating_sub(e.signed) >= UNSIGNED_MAX);
-        if due && let Err(error) = self.sign() {
-            tracing::warn!(%error, "no checkpoint could be signed");
+            .as_mut()
+            .filter(|engine| engine.signed > signed_before)
+        else {
+            return;
+        };
+        if let Err(error) | Ok(Err(error)) = signing::copy_outside(engine, &self.shared) {
+            tracing::warn!(%error, "a checkpoint could not be kept outside");
         }
     }
 
