@@ -39,6 +39,8 @@ pub struct Verb(String);
 #[serde(transparent)]
 pub struct Environment(String);
 
+/// The environment that every one of unknown name counts as.
+pub(crate) const PRODUCTION: &str = "production";
 /// Longest resource name, in bytes.
 pub const RESOURCE_BYTES_MAX: usize = 1024;
 /// Largest canonical arguments, in bytes.
@@ -113,7 +115,7 @@ impl Environment {
 
     /// `production`.
     pub fn production() -> Environment {
-        Environment("production".to_owned())
+        Environment(PRODUCTION.to_owned())
     }
 
     /// Whether this is production. Fails closed: only the well-known names of other places

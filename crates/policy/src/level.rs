@@ -2,6 +2,7 @@
 //! does.
 
 use crate::Environment;
+use crate::action::PRODUCTION;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,17 +35,14 @@ pub struct Autonomy {
 }
 
 impl Autonomy {
-    /// The level that holds in `environment`: L4 is never held in production.
+    /// The level that holds in `environment`. An unlisted one that is production under another name
+    /// has no more than is said for `production`, and L4 is never held in any production.
     pub fn at(&self, environment: &Environment) -> Level {
-        let level = self
-            .environments
-            .get(environment.as_str())
-            .copied()
-            .unwrap_or(self.default);
-        if environment.is_production() {
-            level.min(Level::L3)
-        } else {
-            level
+        let listed = |name: &str| self.environments.get(name).copied();
+        if !environment.is_production() {
+            return listed(environment.as_str()).unwrap_or(self.default);
         }
+        let production = listed(PRODUCTION).map_or(self.default, |level| level.min(self.default));
+        listed(environment.as_str()).unwrap_or(production).min(Level::L3)
     }
 }

@@ -56,7 +56,8 @@ pub struct Match {
     pub resources: Option<Vec<String>>,
     /// Effects.
     pub effects: Option<Vec<crate::Effect>>,
-    /// Names of environments.
+    /// Names of environments. A rule that permits matches exactly these; in a rule that forbids or
+    /// asks, `production` matches every environment that counts as production, whatever it is called.
     pub environments: Option<Vec<String>>,
     /// Patterns of agents' names. A rule that permits matches the agent that acts; a rule that
     /// forbids or asks matches any agent on the chain, so that delegating is no way around it.

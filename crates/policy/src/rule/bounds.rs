@@ -16,7 +16,7 @@ const NODES_MAX: usize = 256;
 const SUMS_MAX: usize = 8;
 
 const VARIABLES: [&str; 7] = ["action", "agent", "cause", "session", "trust", "taint", "now"];
-const ACTION_FIELDS: &str = "verb, resource, effect, environment, arguments";
+const ACTION_FIELDS: &str = "verb, resource, effect, environment, production, arguments";
 const SESSION_FIELDS: &str = "id, actions";
 const FUNCTIONS: [&str; 4] = ["size", "startsWith", "endsWith", "contains"];
 const OPERATORS: [&str; 18] = [

@@ -1,6 +1,7 @@
 //! Selectors of one rule, compiled: the cheap tests that come before any condition.
 
 use super::{Match, RuleOutcome};
+use crate::action::PRODUCTION;
 use crate::{Action, Chain, Effect, Environment, Pattern, PrincipalKind};
 
 /// Most patterns in one selector.
@@ -14,8 +15,9 @@ pub(super) struct Selectors {
     effects: Option<Vec<Effect>>,
     environments: Option<Vec<String>>,
     agents: Option<Vec<Pattern>>,
-    /// Whether `agents` looks at every link of the chain or at the one that acts.
-    whole_chain: bool,
+    /// Forbids or asks, and so reaches further than it says: `agents` looks at every link of the chain
+    /// and not only at the one that acts, and `production` is every environment that counts as one.
+    restricts: bool,
 }
 
 impl Selectors {
@@ -26,7 +28,7 @@ impl Selectors {
             effects: matching.effects.clone(),
             environments: environments(matching.environments.as_deref())?,
             agents: patterns("agents", matching.agents.as_deref())?,
-            whole_chain: outcome != RuleOutcome::Permit,
+            restricts: outcome != RuleOutcome::Permit,
         })
     }
 
@@ -55,11 +57,15 @@ impl Selectors {
                 self.verbs.as_deref().unwrap_or_default(),
             ));
         }
-        let environment = action.environment().as_str();
+        let environment = action.environment();
+        let within = |name: &String| {
+            name == environment.as_str()
+                || self.restricts && name == PRODUCTION && environment.is_production()
+        };
         if self
             .environments
             .as_ref()
-            .is_some_and(|names| names.iter().all(|name| name != environment))
+            .is_some_and(|names| !names.iter().any(within))
         {
             return Some(Mismatch::Environment(
                 self.environments.as_deref().unwrap_or_default(),
@@ -72,7 +78,7 @@ impl Selectors {
             ));
         }
         let agents = self.agents.as_deref()?;
-        let depth = if self.whole_chain { chain.links.len() } else { 1 };
+        let depth = if self.restricts { chain.links.len() } else { 1 };
         let mut names = chain.links.iter().rev().take(depth).map(|link| &link.principal);
         let reached = names
             .any(|p| p.kind == PrincipalKind::Agent && agents.iter().any(|pattern| pattern.covers(&p.name)));

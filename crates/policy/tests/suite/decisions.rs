@@ -124,8 +124,11 @@ fn autonomy_is_held_at_l3_in_production() {
         ("production", autonomy(Level::L4, Level::L4), "ask: level L3 asks for each destructive action"),
         ("staging",    autonomy(Level::L4, Level::L0), "permit by policy/p#permit"),
         ("production", autonomy(Level::L4, Level::L0), "deny read_only: autonomy level L0 is read-only here"),
-        // An environment that nobody named is production, as far as L4 goes.
-        ("blue",       autonomy(Level::L4, Level::L0), "ask: level L3 asks for each destructive action"),
+        // An environment that nobody named is production, and has no more than that.
+        ("blue",       autonomy(Level::L4, Level::L4), "ask: level L3 asks for each destructive action"),
+        ("blue",       autonomy(Level::L4, Level::L0), "deny read_only: autonomy level L0 is read-only here"),
+        ("blue",       autonomy(Level::L1, Level::L3), "deny read_only: autonomy level L1 is read-only here"),
+        ("dev",        autonomy(Level::L1, Level::L3), "deny read_only: autonomy level L1 is read-only here"),
     ];
     let rules = policies(json!([{"name": "permit", "outcome": "permit"}]));
     for (environment, autonomy, expected) in table {
@@ -138,6 +141,67 @@ fn autonomy_is_held_at_l3_in_production() {
             "{environment}"
         );
     }
+}
+
+#[test]
+fn a_listed_environment_has_its_own_level_whatever_production_has() {
+    let autonomy = Autonomy {
+        default: Level::L1,
+        environments: [
+            ("production", Level::L0),
+            ("blue", Level::L4),
+            ("test", Level::L4),
+        ]
+        .map(|(name, level)| (name.to_owned(), level))
+        .into_iter()
+        .collect(),
+    };
+    let table = [
+        ("production", Level::L0),
+        ("blue", Level::L3),
+        ("test", Level::L4),
+        ("green", Level::L0),
+        ("dev", Level::L1),
+    ];
+    for (name, level) in table {
+        let environment = policy::Environment::new(name).unwrap();
+        assert_eq!(autonomy.at(&environment), level, "{name}");
+    }
+}
+
+#[test]
+fn rules_that_restrict_production_reach_it_under_every_name() {
+    #[rustfmt::skip]
+    let table = [
+        // outcome            of            environment    what comes of it
+        ("deny",             "production", "production",  "deny forbidden: rule `policy/p#rule` forbids it"),
+        ("deny",             "production", "prod",        "deny forbidden: rule `policy/p#rule` forbids it"),
+        ("deny",             "production", "staging",     "permit by policy/p#usual"),
+        ("deny",             "staging",    "prod",        "permit by policy/p#usual"),
+        ("require_approval", "production", "eu-1",        "ask: rule `policy/p#rule` requires approval"),
+        ("require_approval", "production", "dev",         "permit by policy/p#usual"),
+    ];
+    let usual = json!({"name": "usual", "outcome": "permit"});
+    let merge = |environment| action("git.merge", "repository/x", json!({}), environment, Effect::Write);
+    for (outcome, of, environment, expected) in table {
+        let rule = json!({"name": "rule", "outcome": outcome, "match": {"environments": [of]}});
+        let rules = policies(json!([usual, rule]));
+        let decision = decide(
+            &chain(Level::L3, &["*:*"]),
+            merge(environment),
+            &context(),
+            &rules,
+        );
+        assert_eq!(told(&decision), expected, "{outcome} {of} {environment}");
+    }
+    // A rule that permits says exactly where.
+    let rules =
+        policies(json!([{"outcome": "permit", "name": "rule", "match": {"environments": ["production"]}}]));
+    let decision = decide(&chain(Level::L3, &["*:*"]), merge("prod"), &context(), &rules);
+    assert_eq!(
+        told(&decision),
+        "deny no_rule: no rule permits it: without one only reads are permitted"
+    );
 }
 
 #[test]
