@@ -286,7 +286,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     });
     // 4. Only now anything moves: what a crash interrupted, then timers, then callers.
     app.runtime.start().await.context("cannot take up the sessions")?;
-    app.triage.start().await.context("cannot take up the incidents")?;
+    app.triage.start().await;
     let tasks = background::spawn(&app, &options);
     let server = tokio::spawn(server::serve(
         listener,

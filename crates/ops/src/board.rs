@@ -339,19 +339,26 @@ fn triage(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     write(rows, &record)
 }
 
-/// A session whose correlation is an incident investigates it, unless it only tells people about it.
+/// The idempotency key of the session that investigates `incident`. Nobody outside can give this key:
+/// those of tasks have a prefix of their own.
+pub(crate) fn investigation_key(incident: &str) -> String {
+    format!("incident/{incident}/1")
+}
+
+/// The session that was queued to investigate an incident belongs to it; none else does, whatever its
+/// correlation.
 fn investigate(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     let entry = applied.entry;
-    let agent = entry.body.get("agent").and_then(Value::as_str);
+    let key = entry.body.get("idempotency_key").and_then(Value::as_str);
     let (Some(incident), Some(session)) = (&entry.correlation, &entry.session) else {
         return Ok(());
     };
+    if key != Some(investigation_key(incident).as_str()) || incident == NEWEST {
+        return Ok(());
+    }
     let Some(row) = rows.get(incident)? else {
         return Ok(());
     };
-    if agent == Some(crate::channel::NOTIFIER) || incident == NEWEST {
-        return Ok(());
-    }
     let mut record: Record = read(row)?;
     if !record.view.sessions.contains(session) {
         record.view.sessions.push(session.clone());

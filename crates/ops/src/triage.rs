@@ -172,22 +172,21 @@ impl Triage {
     }
 
     /// Takes up undelivered messages and unfinished incidents, starts delivering. Called within a Tokio
-    /// runtime, after the runtime of agents was started; a second call does nothing.
-    pub async fn start(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// runtime, after the runtime of agents was started; a second call does nothing. What cannot be taken
+    /// up now is tried again: no incident keeps the platform from starting.
+    pub async fn start(self: &Arc<Self>) {
         let Some(finished) = self
             .finished
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
         else {
-            return Ok(());
+            return;
         };
-        self.take_up().await?;
-        self.beat();
+        self.heed(Happened::Wanted).await;
         let (sweep, stop) = (Arc::clone(&self.sweep), Arc::clone(&self.stop));
         tokio::spawn(follow(Arc::downgrade(self), finished, sweep, stop));
         self.postman.start();
-        Ok(())
     }
 
     /// One notification, by a caller whose token is for a trigger.
@@ -356,7 +355,7 @@ impl Triage {
             correlation: Some(incident.to_owned()),
             input: event::input(&record, notification.as_ref(), self.gate.store().clock().now()),
             title: assay::redact::line(&format!("triage {incident}: {}", record.view.title), 200),
-            idempotency_key: Some(format!("incident/{incident}/1")),
+            idempotency_key: Some(board::investigation_key(incident)),
         };
         let (session, new) = self.gate.create_session(new).await?;
         if new && record.view.severity == Severity::Critical {
@@ -408,7 +407,8 @@ impl Triage {
         Duration::from_millis(self.beat.load(Ordering::SeqCst)).min(self.postman.heartbeat())
     }
 
-    /// Whatever the journal says is wanted.
+    /// Whatever the journal says is wanted. An incident that nothing can be done about holds up no
+    /// other; only a journal that cannot be read or written ends this early.
     pub(crate) async fn take_up(&self) -> Result<(), StoreError> {
         for row in self
             .gate
@@ -417,7 +417,7 @@ impl Triage {
         {
             match self.investigate(&row.key).await {
                 Ok(_) => {}
-                Err(SessionError::Store(error)) => return Err(error),
+                Err(SessionError::Store(error)) if !is_refusal(&error) => return Err(error),
                 Err(error) => {
                     tracing::error!(incident = row.key, %error, "nobody investigates this incident")
                 }
@@ -428,10 +428,20 @@ impl Triage {
             .store()
             .read(|reader| reader.find(board::NAME, "wants", "summary"))?
         {
-            self.conclusions.take_up(&record::record(row.value)?).await?;
+            match self.conclusions.take_up(&record::record(row.value)?).await {
+                Err(error) if is_refusal(&error) => {
+                    tracing::error!(incident = row.key, %error, "no summary of this incident")
+                }
+                done => done?,
+            }
         }
         Ok(())
     }
+}
+
+/// Whether it is about what was to be recorded, not about the journal: trying again changes nothing.
+fn is_refusal(error: &StoreError) -> bool {
+    matches!(error, StoreError::Refused(_))
 }
 
 /// Heeds sessions that finish and what is wanted, until triage stops or is dropped; between two things

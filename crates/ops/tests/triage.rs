@@ -38,6 +38,18 @@ fn writes(switch: &str) -> Value {
     })
 }
 
+/// A session that somebody made, with an incident as its correlation.
+fn foreign(incident: &str, key: Option<&str>) -> gate::NewSession {
+    gate::NewSession {
+        agent: "triage".to_owned(),
+        cause: Principal::person("mallory"),
+        correlation: Some(incident.to_owned()),
+        input: json!({"alert": {"name": "x", "labels": {"instance": "y"}, "annotations": {"summary": "z"}}, "incident": {"id": "q"}}),
+        title: "not an investigation".to_owned(),
+        idempotency_key: key.map(str::to_owned),
+    }
+}
+
 fn summary(value: &Value) -> Summary {
     serde_json::from_value(value.clone()).unwrap()
 }
@@ -287,6 +299,77 @@ async fn a_crash_between_the_end_of_a_session_and_its_summary_is_taken_up() {
             .summary,
     );
     assert_eq!((said.session, said.partial), (session, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_names_an_incident_does_not_belong_to_it() {
+    let world = World::start(reads(), json!({})).await;
+    world.notify("firing", "critical").await;
+    let before = world
+        .until("triaged", |incident| incident.status == Status::Triaged)
+        .await;
+    for key in [
+        None,
+        Some("incident/INC-2026-1121-001/2"),
+        Some("task/INC-2026-1121-001"),
+    ] {
+        let new = foreign("INC-2026-1121-001", key);
+        let (session, is_new) = world.gate.create_session(new).await.unwrap();
+        world.runtime.wake();
+        assert!(is_new, "{key:?}");
+        let ended = || {
+            world
+                .gate
+                .session(&session.id)
+                .unwrap()
+                .state
+                .is_final()
+                .then_some(())
+        };
+        world.eventually("ended", ended).await;
+    }
+    let after = world.triage.incident("INC-2026-1121-001").unwrap().unwrap();
+    assert_eq!(after, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_that_cannot_be_summarised_holds_up_no_other_and_no_start() {
+    let world = World::start(reads(), json!({})).await;
+    let world = world.restart().await;
+    world.configure(reads(), json!({}));
+    // Both sessions end, and triage hears nothing of it.
+    world.runtime.start().await.unwrap();
+    world.notify("firing", "info").await;
+    // A summary of what is only logged is refused.
+    let new = foreign("INC-2026-1121-001", Some("incident/INC-2026-1121-001/1"));
+    world.gate.create_session(new).await.unwrap();
+    let mut other = world::notification("firing", "critical");
+    other["groupKey"] = json!("other");
+    other["alerts"][0]["labels"]["alertname"] = json!("Other");
+    other["alerts"][0]["fingerprint"] = json!("00000000000000b2");
+    let caller = world
+        .caller(Principal::service("trigger/alerts"), Role::Trigger)
+        .await;
+    let received = world
+        .triage
+        .receive(&caller, other.to_string().as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(received.incident.as_deref(), Some("INC-2026-1121-002"));
+    let completed = || {
+        let sessions = world.gate.sessions(None, 10).unwrap();
+        let all = sessions.iter().all(|session| session.state.is_final());
+        (sessions.len() == 2 && all).then_some(())
+    };
+    world.eventually("both completed", completed).await;
+    let world = world.restart().await;
+    world.configure(reads(), json!({}));
+    world.run().await;
+    world
+        .until("triaged", |incident| incident.status == Status::Triaged)
+        .await;
+    let first = world.triage.incident("INC-2026-1121-001").unwrap().unwrap();
+    assert_eq!((first.status, first.summary), (Status::Logged, Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]

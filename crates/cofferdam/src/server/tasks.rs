@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 /// Longest id, in characters (S4-9).
 const ID_MAX: usize = 64;
+/// What the names of tasks begin with in the journal.
+const PREFIX: &str = "task/";
 /// Longest title, in characters.
 const TITLE_MAX: usize = 200;
 
@@ -36,16 +38,11 @@ pub async fn submit(call: Call) -> Answer {
             "a task needs an `input` that is not null",
         ));
     }
-    let key = task
-        .task_id
-        .as_deref()
-        .map(checked_id)
-        .transpose()?
-        .map(idempotency_key);
+    let key = task.task_id.as_deref().map(checked_id).transpose()?.map(name_of);
     let new = NewSession {
         agent: task.agent.clone(),
         cause: call.caller.principal().clone(),
-        correlation: task.task_id.clone(),
+        correlation: key.clone(),
         input: task.input.clone(),
         title: title(&task),
         idempotency_key: key,
@@ -92,15 +89,17 @@ fn find(call: &Call, id: &str) -> Result<Option<SessionView>, ApiError> {
         .app
         .gate
         .store()
-        .read(|r| r.find("sessions", "idempotency_key", &idempotency_key(id)))?;
+        .read(|r| r.find("sessions", "idempotency_key", &name_of(id)))?;
     let Some(row) = rows.into_iter().next() else {
         return Ok(None);
     };
     Ok(Some(call.app.gate.session(&row.key)?))
 }
 
-fn idempotency_key(id: &str) -> String {
-    format!("task/{id}")
+/// What a task is called in the journal: an id is the caller's to choose, so by itself it could name an
+/// incident.
+fn name_of(id: &str) -> String {
+    format!("{PREFIX}{id}")
 }
 
 /// `[A-Za-z0-9_-]{1,64}` (S4-9), and not of the form that the platform gives.
@@ -138,7 +137,7 @@ fn title(task: &NewTask) -> String {
 
 fn view(call: &Call, session: &SessionView) -> Result<Value, ApiError> {
     let id = match &session.correlation {
-        Some(id) => id.clone(),
+        Some(name) => name.strip_prefix(PREFIX).unwrap_or(name).to_owned(),
         None => session.id.replacen("ses-", "task-", 1),
     };
     let mut view = json!({

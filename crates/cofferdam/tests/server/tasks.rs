@@ -1,6 +1,6 @@
 //! Tasks: submitted, polled, submitted again, refused.
 
-use crate::common::Platform;
+use crate::common::{Platform, notification};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -64,6 +64,46 @@ async fn a_task_without_an_id_gets_one_and_a_failed_one_is_seen() {
             .is_some_and(|m| m.contains("words")),
         "{failed}"
     );
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_named_after_an_incident_is_only_a_task() {
+    let platform = Platform::start().await;
+    let trigger = platform.trigger().await;
+    let mut incidents = Vec::new();
+    for (name, severity) in [("Chatter", "info"), ("HighErrors", "critical")] {
+        let body = notification(name, "firing", severity).to_string().into_bytes();
+        let answer = platform
+            .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
+            .await;
+        let id = answer.body["incident"].as_str().unwrap().to_owned();
+        incidents.push(format!("/api/v1/incidents/{id}"));
+    }
+    let triaged = platform.until(&incidents[1], |i| i["summary"].is_object()).await;
+    let logged = platform.get(&incidents[0]).await.body;
+    for before in [&logged, &triaged] {
+        let id = &before["id"];
+        let task = platform
+            .post(
+                "/api/v1/tasks",
+                &json!({"task_id": id, "agent": "finder", "input": 1}),
+            )
+            .await;
+        assert_eq!(
+            (task.status, &task.body["id"]),
+            (StatusCode::CREATED, id),
+            "{task:?}"
+        );
+        let path = format!("/api/v1/tasks/{}", id.as_str().unwrap());
+        let done = platform.until(&path, |task| task["status"] == "completed").await;
+        assert_eq!(&done["id"], id, "{done}");
+    }
+    // What concludes incidents looks at every one of them when it starts.
+    let platform = platform.restart().await;
+    for (path, before) in incidents.iter().zip([&logged, &triaged]) {
+        assert_eq!(&platform.get(path).await.body, before, "nothing became of it");
+    }
     platform.stop().await;
 }
 

@@ -111,7 +111,7 @@ impl World {
 
     pub async fn run(&self) {
         self.runtime.start().await.unwrap();
-        self.triage.start().await.unwrap();
+        self.triage.start().await;
     }
 
     /// What the next start finds.
