@@ -69,6 +69,8 @@ pub(crate) fn open_writer(
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
+    // A long read makes the log grow; afterwards it gives the space back.
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT_MAX)?;
     migrate(&mut connection)?;
     Ok(connection)
 }
@@ -113,6 +115,8 @@ pub(crate) fn open_in_memory() -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Size that an emptied write-ahead log may keep, in bytes: four times what it grows to between checkpoints.
+const LOG_BYTES_KEPT_MAX: u64 = 16 * 1024 * 1024;
 /// How long a connection waits for another one: only starts and ends of processes get in each other's way.
 pub(crate) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Prepared statements that a connection keeps.

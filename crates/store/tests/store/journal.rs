@@ -344,3 +344,89 @@ async fn an_interrupted_replacement_of_the_key_is_finished_at_the_next_start() {
     );
     assert!(!place.keys().join("organization.key.next").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verification_does_not_hold_up_the_writer() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store, 20).await;
+    let (verifying, runtime) = (store.clone(), tokio::runtime::Handle::current());
+    let verified = tokio::task::spawn_blocking(move || {
+        let mut written = Vec::new();
+        let verified = verifying.verify(&[], &mut |_, _| {
+            let sequence = runtime
+                .block_on(append(&verifying, put("meanwhile", "g", "n")))
+                .unwrap();
+            runtime
+                .block_on(verifying.write(move |tx| tx.erase(sequence, "person:alice", "at once")))
+                .unwrap();
+            written.push(sequence);
+        });
+        assert_eq!(
+            written,
+            [21],
+            "written and erased while the verification was under way"
+        );
+        verified
+    });
+    assert_eq!(
+        verified.await.unwrap().unwrap().unwrap().entries,
+        21,
+        "of the snapshot that it began with"
+    );
+    store.verify(&[], &mut |_, _| ()).unwrap().unwrap();
+}
+
+#[test]
+fn keys_that_others_can_read_or_that_are_none_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.options();
+    let mode = |file: &str| {
+        std::fs::metadata(place.keys().join(file))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(
+        (mode(""), mode("organization.key"), mode("log.key")),
+        (0o700, 0o600, 0o600)
+    );
+    let refused = || {
+        store::Keys::open_or_create(&place.keys(), crate::common::ORIGIN)
+            .unwrap_err()
+            .to_string()
+    };
+    let path = place.keys().join("log.key");
+    let shown = path.display();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    assert_eq!(
+        refused(),
+        format!("key file `{shown}` can be read by others; set its mode to 0600")
+    );
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(&path, "too short").unwrap();
+    assert_eq!(refused(), format!("key file `{shown}` does not hold a key"));
+}
+
+#[tokio::test]
+async fn a_data_directory_of_another_log_is_refused() {
+    let place = Place::new();
+    drop(place.open());
+    let other = store::Options {
+        origin: "cofferdam.local/other".to_owned(),
+        ..place.options()
+    };
+    let refused = Store::open(other).err().unwrap();
+    assert_eq!(
+        refused,
+        StoreError::Refused(
+            "the data directory holds the log `cofferdam.local/test`, not `cofferdam.local/other`".to_owned()
+        )
+    );
+    let empty = place.root.path().join("nothing");
+    let refused = Store::open_read_only(place.options_at(&empty)).err().unwrap();
+    assert!(matches!(refused, StoreError::Refused(reason) if reason.contains("there is no journal in")));
+    assert!(!empty.exists(), "reading makes nothing");
+}
