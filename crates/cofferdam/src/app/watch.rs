@@ -15,7 +15,9 @@ const PATIENCE: usize = 20;
 /// Where the system cannot tell about changes, they are looked for this often.
 const POLL: Duration = Duration::from_secs(30);
 
-/// Applies every change of `path` until dropped. Changes below `data_dir` are our own.
+/// Applies every change of `path` until dropped. Changes below `data_dir` and beside it are our own.
+///
+/// It begins by applying what is there: it may have changed before the watch stood.
 pub(super) async fn follow(app: Arc<App>, path: PathBuf, data_dir: PathBuf) {
     let (sender, mut changes) = mpsc::channel::<()>(1);
     let watcher = watch(&path, &data_dir, sender);
@@ -23,6 +25,16 @@ pub(super) async fn follow(app: Arc<App>, path: PathBuf, data_dir: PathBuf) {
         tracing::warn!(%error, "cannot be told about changes of `{}`; looking every 30 s", path.display());
     }
     loop {
+        let known = app.configuration.health();
+        if let Err(error) = app.configuration.synchronize(&path).await
+            && app.configuration.health() != known
+        {
+            tracing::error!(
+                "a change of `{}` was refused whole:\n{}",
+                path.display(),
+                error.render()
+            );
+        }
         match &watcher {
             Ok(_) => {
                 if changes.recv().await.is_none() {
@@ -35,13 +47,6 @@ pub(super) async fn follow(app: Arc<App>, path: PathBuf, data_dir: PathBuf) {
             if timeout(QUIET, changes.recv()).await.is_err() {
                 break;
             }
-        }
-        if let Err(error) = app.configuration.synchronize(&path).await {
-            tracing::error!(
-                "a change of `{}` was refused whole:\n{}",
-                path.display(),
-                error.render()
-            );
         }
     }
 }
@@ -66,7 +71,36 @@ fn watch(path: &Path, data_dir: &Path, changed: mpsc::Sender<()>) -> notify::Res
     Ok(watcher)
 }
 
-/// The data directory, or one of those beside it that begin with its name.
+/// At or below the data directory, or one of those that we keep beside it.
 fn is_own(path: &Path, data_dir: &Path) -> bool {
-    path.to_string_lossy().starts_with(&*data_dir.to_string_lossy())
+    path.starts_with(data_dir)
+        || ["-keys", "-checkpoints"]
+            .iter()
+            .any(|suffix| path.starts_with(super::beside(data_dir, suffix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_our_own() {
+        let table = [
+            ("/srv/cofferdam", true),
+            ("/srv/cofferdam/journal.db", true),
+            ("/srv/cofferdam-keys/log.key", true),
+            ("/srv/cofferdam-checkpoints/cofferdam.txt", true),
+            ("/srv/cofferdam.yaml", false),
+            ("/srv/cofferdam-config/a.yaml", false),
+            ("/srv/cofferdam-keys.yaml", false),
+            ("/srv", false),
+        ];
+        for (path, own) in table {
+            assert_eq!(
+                is_own(Path::new(path), Path::new("/srv/cofferdam")),
+                own,
+                "{path}"
+            );
+        }
+    }
 }

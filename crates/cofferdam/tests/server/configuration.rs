@@ -260,3 +260,27 @@ async fn a_configuration_beside_the_data_is_not_reloaded_by_its_own_writing() {
     assert_eq!(size().await, before);
     platform.stop().await;
 }
+
+/// `--data-dir ./cofferdam` beside `./cofferdam.yaml`; and a change that comes before the watch stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_whose_name_begins_like_the_data_directory_is_followed_from_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("data.yaml");
+    std::fs::write(&config, DOCUMENTS).unwrap();
+    let file = config.clone();
+    let platform = Platform::start_in(directory, |options| {
+        options.config = Some(config);
+        options.watch = true;
+    })
+    .await;
+    for (name, count) in [("at-once", 4), ("later", 5)] {
+        let more = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{more}---\n{}\n", channel(name))).unwrap();
+        platform
+            .until("/api/v1/documents", |list| {
+                list.as_array().unwrap().len() == count
+            })
+            .await;
+    }
+    platform.stop().await;
+}
