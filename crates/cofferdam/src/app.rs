@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 
 /// Notifications that are taken at once; more are told to come again.
 const INTAKE_MAX: usize = 64;
+/// Questions to `explain` that are answered at once: a tool may have to run for each.
+const EXPLAINING_MAX: usize = 4;
 /// How long running sessions may take to settle when the platform stops.
 const RUNTIME_GRACE: Duration = Duration::from_secs(15);
 /// How long deliveries may take when the platform stops.
@@ -97,6 +99,8 @@ pub struct App {
     pub clock: SharedClock,
     /// Slots for notifications.
     pub intake: Semaphore,
+    /// Slots for questions to `explain`.
+    pub explaining: Semaphore,
     /// One slot for verification on demand.
     pub verifying: Arc<Semaphore>,
     /// Turns true when the platform stops.
@@ -264,10 +268,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         .restore()
         .context("cannot read the stored documents")?;
     if let Some(path) = &options.config {
-        configuration
-            .synchronize(path)
-            .await
-            .map_err(|error| anyhow::anyhow!(error.render()))?;
+        follow_or_keep(&configuration, path).await?;
     }
     let admin_token_file = administrator::ensure(&gate, &options).await?;
     let (stop, draining) = channel::channel(false);
@@ -279,6 +280,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         configuration,
         metrics: Metrics::default(),
         intake: Semaphore::new(INTAKE_MAX),
+        explaining: Semaphore::new(EXPLAINING_MAX),
         verifying: Arc::new(Semaphore::new(1)),
         draining,
         verification: Cell::default(),
@@ -301,6 +303,26 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         server,
         tasks,
     })
+}
+
+/// Puts what `path` says in force. When it is wrong, the state that is stored stays in force and `health`
+/// names the problem: a restart must not turn a refused change into an outage. Only without such a
+/// state is it an error.
+async fn follow_or_keep(configuration: &Configuration, path: &Path) -> anyhow::Result<()> {
+    match configuration.synchronize(path).await {
+        Err(error) if !(configuration.is_in_force() && error.is_refusal()) => {
+            Err(anyhow::anyhow!(error.render()))
+        }
+        Err(error) => {
+            tracing::error!(
+                "`{}` was refused whole, the stored configuration is in force:\n{}",
+                path.display(),
+                error.render()
+            );
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Opening reads and checks the tail of the journal, so it is done beside the async threads.

@@ -85,10 +85,12 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     })
     .await?;
     tracing::info!("listening on {}", running.url());
-    tracing::info!(
-        "the administrator's token is in `{}`",
-        running.admin_token_file().display()
-    );
+    if running.admin_token_file().exists() {
+        tracing::info!(
+            "the administrator's token is in `{}`",
+            running.admin_token_file().display()
+        );
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -3,7 +3,7 @@
 
 use super::Options;
 use anyhow::Context as _;
-use gate::{Gate, NewToken, Role};
+use gate::{Gate, NewToken, Role, TokenView};
 use policy::Principal;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,34 +13,44 @@ use std::sync::Arc;
 /// What the administrator may do.
 const ROLES: [Role; 3] = [Role::Admin, Role::Approver, Role::Operator];
 
-/// Makes the administrator's token unless there is one; returns the file.
+/// Makes the administrator's token unless there is one; returns the file, which may be missing when
+/// there is another administrator.
 ///
-/// A crash in the middle is seen at the next start: the file is there and empty. Then the token that
-/// nobody ever saw is revoked and another one is made.
+/// A file that is missing although the token that it held was not revoked was lost; one that is empty
+/// shows a crash in the middle. In both cases that token, which nobody has, is revoked and another one
+/// is made. Whoever wants to live without the file revokes its token first.
 pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Result<PathBuf> {
     let file = options.data_dir.join("admin.token");
-    let begun = match std::fs::metadata(&file) {
-        Ok(metadata) => metadata.len() == 0,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+    let held = match std::fs::metadata(&file) {
+        Ok(metadata) if metadata.len() == 0 => Held::Nothing,
+        Ok(_) => Held::Token,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Held::Missing,
         Err(error) => return Err(error).with_context(|| format!("cannot look at `{}`", file.display())),
     };
-    let tokens = gate.tokens()?;
-    if !begun
-        && tokens
-            .iter()
-            .any(|token| !token.revoked && token.roles.contains(&Role::Admin))
-    {
-        return Ok(file);
-    }
     let name = name(options);
     let principal = Principal::person(&name);
-    let platform = Principal::service("cofferdam");
-    write(&file, b"").with_context(|| format!("cannot write `{}`", file.display()))?;
-    for token in tokens
+    let now = gate.store().clock().now();
+    let tokens = gate.tokens()?;
+    let valid = |token: &&TokenView| !token.revoked && token.expires.is_none_or(|expires| expires > now);
+    let ours = |token: &&TokenView| {
+        token.principal == principal && ROLES.iter().all(|role| token.roles.contains(role))
+    };
+    let lost: Vec<&TokenView> = tokens.iter().filter(valid).filter(ours).collect();
+    let administered = tokens
         .iter()
-        .filter(|token| begun && !token.revoked && token.principal == principal)
-    {
+        .filter(valid)
+        .any(|token| token.roles.contains(&Role::Admin));
+    match held {
+        Held::Token if administered => return Ok(file),
+        Held::Missing if administered && lost.is_empty() => return Ok(file),
+        Held::Token | Held::Missing | Held::Nothing => {}
+    }
+    let platform = Principal::service("cofferdam");
+    // From here on a crash leaves the empty file that says so.
+    write(&file, b"").with_context(|| format!("cannot write `{}`", file.display()))?;
+    for token in lost {
         gate.revoke_token(&platform, &token.id).await?;
+        tracing::warn!("revoked `{}`: nobody has what `admin.token` held", token.id);
     }
     let new = NewToken {
         principal,
@@ -52,6 +62,14 @@ pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Resul
     write(&file, secret.expose()).with_context(|| format!("cannot write `{}`", file.display()))?;
     tracing::info!("made the administrator `{name}`");
     Ok(file)
+}
+
+/// What the file tells of the token that was made for it.
+enum Held {
+    Token,
+    /// It was begun and not ended.
+    Nothing,
+    Missing,
 }
 
 /// As given, or the name of the user who started us, as far as it can be a name.
@@ -82,5 +100,10 @@ fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
         file.write_all(b"\n")?;
     }
     file.sync_all()?;
-    std::fs::rename(&draft, path)
+    std::fs::rename(&draft, path)?;
+    // The token is recorded for good, so the name of the file has to be as well.
+    match path.parent() {
+        Some(directory) => std::fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }

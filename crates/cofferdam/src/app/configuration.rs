@@ -88,6 +88,14 @@ impl ApplyError {
     }
 }
 
+impl ApplyError {
+    /// Whether the change itself is wrong, and not the medium.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, ApplyError::Install(InstallError::Store(_)))
+    }
+}
+
 impl From<StoreError> for ApplyError {
     fn from(error: StoreError) -> ApplyError {
         ApplyError::Install(error.into())
@@ -239,6 +247,12 @@ impl Configuration {
         let current = self.current.load_full()?;
         let tool = current.agents.get(agent)?.1.get(verb)?.clone();
         tool.propose(arguments).await.ok()
+    }
+
+    /// Whether something that was once installed is in force.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        self.current.load().is_some() && self.gate.authority().generation > 0
     }
 
     /// As a part of `health`.

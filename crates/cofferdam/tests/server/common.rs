@@ -92,6 +92,12 @@ impl Platform {
         self.running.take().unwrap().shutdown().await;
     }
 
+    /// Stops it and keeps its directory.
+    pub async fn stopped(mut self) -> tempfile::TempDir {
+        self.running.take().unwrap().shutdown().await;
+        self.directory
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

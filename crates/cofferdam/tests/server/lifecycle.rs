@@ -63,7 +63,7 @@ async fn a_second_process_on_the_directory_and_a_taken_port_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_is_wrong_does_not_start() {
+async fn a_configuration_that_is_wrong_does_not_start_when_nothing_is_stored() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("c.yaml");
     std::fs::write(&file, "apiVersion: cofferdam.dev/v1\nkind: Agnet\n").unwrap();
@@ -74,6 +74,65 @@ async fn a_configuration_that_is_wrong_does_not_start() {
         error.contains("c.yaml:2:7: unknown kind `Agnet`") && error.contains("2 | kind: Agnet"),
         "{error}"
     );
+}
+
+/// A refused change must not become an outage at the next restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_wrong_leaves_the_stored_one_in_force() {
+    let platform = Platform::start().await;
+    let file = platform.directory.path().join("cofferdam.yaml");
+    std::fs::write(&file, "apiVersion: cofferdam.dev/v1\nkind: Agnet\n").unwrap();
+    let platform = platform.restart().await;
+    let health = platform.get("/api/v1/health").await.body;
+    let parts = health["parts"].as_array().unwrap();
+    let config = parts.iter().find(|part| part["name"] == "config").unwrap();
+    let detail = config["detail"].as_str().unwrap();
+    assert!(
+        config["status"] == "degraded" && detail.contains("cofferdam.yaml:2:7: unknown kind `Agnet`"),
+        "{config}"
+    );
+    let task = platform
+        .post("/api/v1/tasks", &json!({"agent": "finder", "input": 1}))
+        .await;
+    assert_eq!(
+        task.status,
+        StatusCode::CREATED,
+        "the stored state acts: {task:?}"
+    );
+    platform.stop().await;
+}
+
+/// The file is the only copy of the secret, so losing it must not lock everybody out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_administrators_token_is_replaced_and_one_given_up_is_not() {
+    let platform = Platform::start().await;
+    let file = platform.running.as_ref().unwrap().admin_token_file().to_owned();
+    let lost = platform.admin.clone();
+    std::fs::remove_file(&file).unwrap();
+    let platform = platform.restart().await;
+    assert_ne!(platform.admin, lost);
+    let health = platform
+        .send(Method::GET, "/api/v1/health", Some(&lost), None)
+        .await;
+    assert_eq!(health.status, StatusCode::UNAUTHORIZED, "{health:?}");
+    let tokens = platform.get("/api/v1/tokens").await;
+    assert_eq!(tokens.status, StatusCode::OK, "{tokens:?}");
+    // With another administrator the file's token can be given up for good.
+    platform
+        .token(json!({"principal": "person:bob", "roles": ["admin"]}))
+        .await;
+    let list = tokens.body.as_array().unwrap().clone();
+    let held = list.iter().find(|token| token["revoked"] == false).unwrap();
+    let path = format!("/api/v1/tokens/{}", held["id"].as_str().unwrap());
+    let revoked = platform
+        .send(Method::DELETE, &path, Some(&platform.admin), None)
+        .await;
+    assert!(revoked.status.is_success(), "{revoked:?}");
+    std::fs::remove_file(&file).unwrap();
+    let directory = platform.stopped().await;
+    let running = cofferdam::app::start(options(directory.path())).await.unwrap();
+    assert!(!file.exists(), "nothing was made that nobody asked for");
+    running.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
