@@ -23,9 +23,16 @@ struct Question {
 
 /// `POST /api/v1/explain`: the decision about a hypothetical action, and what would change it.
 ///
-/// `assumed` lists what was neither given nor computed by a tool.
+/// `assumed` lists what was neither given nor computed by a tool. To compute it the tool may look at the
+/// world without a permit, so of what it computed only the resource, the environment and the effect
+/// are told; the arguments are told as they were given.
 pub async fn explain(call: Call) -> Answer {
     let question: Question = call.json()?;
+    let Ok(_slot) = call.app.explaining.try_acquire() else {
+        return Err(ApiError::overloaded(
+            "other questions are being answered; try again when they are",
+        ));
+    };
     let arguments = question.arguments.clone().unwrap_or_else(|| json!({}));
     let computed = call
         .app
@@ -35,7 +42,7 @@ pub async fn explain(call: Call) -> Answer {
     let mut assumed = Vec::new();
     let action = match (&computed, overrides(&question, computed.as_ref())) {
         (Some(action), false) => action.clone(),
-        _ => hypothetical(&question, computed.as_ref(), arguments, &mut assumed)?,
+        _ => hypothetical(&question, computed.as_ref(), arguments.clone(), &mut assumed)?,
     };
     let explanation = call.app.gate.explain(&question.agent, &action);
     let explanation = explanation
@@ -44,7 +51,7 @@ pub async fn explain(call: Call) -> Answer {
         "agent": question.agent,
         "action": {
             "verb": action.verb(), "resource": action.resource(), "environment": action.environment(),
-            "effect": action.effect(), "arguments": action.arguments(),
+            "effect": action.effect(), "arguments": arguments,
         },
         "assumed": assumed,
         "outcome": explanation.outcome,

@@ -104,7 +104,7 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/stops", OPERATE, stops::raise),
     route!("DELETE", "/api/v1/stops", OPERATE, stops::lift),
 
-    route!("POST", "/api/v1/explain", READ, explain::explain),
+    route!("POST", "/api/v1/explain", CONFIG, explain::explain),
 
     route!("GET", "/api/v1/audit/entries", AUDIT, audit::entries),
     route!("GET", "/api/v1/audit/entries/{sequence}", AUDIT, audit::entry),

@@ -261,3 +261,51 @@ async fn a_waiting_session_survives_a_restart_and_can_be_cancelled() {
     );
     world.platform.stop().await;
 }
+
+/// To compute what an action is, a tool may read the world; whoever asks what the gate would say of it
+/// does not get to read what the tool read.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_shows_the_question_and_not_what_the_tool_read() {
+    let world = world().await;
+    let platform = &world.platform;
+    std::fs::write(world.repository.join("config.txt"), "the old line\n").unwrap();
+    git(&world.repository, &["add", "config.txt"]);
+    let who = ["-c", "user.name=x", "-c", "user.email=x@invalid"];
+    git(
+        &world.repository,
+        &[&who[..], &["commit", "--quiet", "-m", "Configure"]].concat(),
+    );
+    let arguments = json!({
+        "base": "main", "title": "t", "message": "m",
+        "files": [{"path": "config.txt", "content": "new\n"}],
+    });
+    let body = json!({"agent": "changer", "verb": "git.propose", "arguments": arguments});
+    let ask = async |roles: Value| {
+        let token = platform
+            .token(json!({"principal": "oscar", "roles": roles}))
+            .await;
+        let body = body.to_string().into_bytes();
+        platform
+            .send(Method::POST, "/api/v1/explain", Some(&token), Some(body))
+            .await
+    };
+    let answer = ask(json!(["operator"])).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(
+        answer.body["outcome"], "require_approval",
+        "the tool computed it: {answer:?}"
+    );
+    assert_eq!(answer.body["action"]["arguments"], arguments, "{answer:?}");
+    assert_eq!(answer.body["action"]["effect"], "write", "{answer:?}");
+    assert!(!answer.body.to_string().contains("the old line"), "{answer:?}");
+    assert_eq!(ask(json!(["viewer"])).await.status, StatusCode::FORBIDDEN);
+    platform
+        .running
+        .as_ref()
+        .unwrap()
+        .app()
+        .explaining
+        .forget_permits(4);
+    let busy = ask(json!(["operator"])).await;
+    assert_eq!(busy.status, StatusCode::TOO_MANY_REQUESTS, "{busy:?}");
+}
