@@ -26,6 +26,7 @@ pub(crate) mod kind {
     pub const RESOLVED: &str = "incident.resolved";
     pub const IGNORED: &str = "incident.ignored";
     pub const TRIAGED: &str = "incident.triaged";
+    pub const CONCLUDED: &str = "incident.concluded";
     pub const DELIVERED: &str = "incident.delivered";
     pub const DELIVERY_FAILED: &str = "incident.delivery_failed";
 }
@@ -51,6 +52,12 @@ pub(crate) struct Record {
     pub onset: Option<Timestamp>,
     /// Sequence of the entry whose payload is the summary.
     pub triaged: Option<u64>,
+    /// Sequence of the newest entry by which its session ended or came to wait.
+    #[serde(default)]
+    pub moved: Option<u64>,
+    /// Which [`Record::moved`] the summary holds for.
+    #[serde(default)]
+    pub concluded: Option<u64>,
     /// The incident that was opened before.
     pub before: Option<String>,
 }
@@ -59,6 +66,10 @@ impl Record {
     /// Whether it is to be investigated and nobody does.
     pub fn wants_session(&self) -> bool {
         self.view.status == Status::Investigating && self.view.sessions.is_empty()
+    }
+    /// Whether its session ended or came to wait, and no summary is of that.
+    pub fn wants_summary(&self) -> bool {
+        self.moved > self.concluded
     }
 }
 
@@ -116,6 +127,17 @@ pub(crate) struct Triaged {
     /// When the incident was resolved before: what ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<String>,
+    /// Sequence of the entry by which the session ended or came to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concludes: Option<u64>,
+}
+
+/// Body of [`kind::CONCLUDED`]: the session moved on, and the summary says what it said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Concluded {
+    pub incident: String,
+    /// Sequence of the entry by which the session ended or came to wait.
+    pub concludes: Option<u64>,
 }
 
 /// The fold.
@@ -133,7 +155,12 @@ impl Projection for Board {
             kind::REPEATED,
             kind::RESOLVED,
             kind::TRIAGED,
+            kind::CONCLUDED,
             journal::kind::SESSION_CREATED,
+            journal::kind::SESSION_WAITING,
+            journal::kind::SESSION_COMPLETED,
+            journal::kind::SESSION_FAILED,
+            journal::kind::SESSION_CANCELLED,
             journal::kind::PAYLOAD_ERASED,
         ]
     }
@@ -145,7 +172,12 @@ impl Projection for Board {
             kind::REPEATED => repeat(applied, rows),
             kind::RESOLVED => resolve(applied, rows),
             kind::TRIAGED => triage(applied, rows),
+            kind::CONCLUDED => conclude(applied, rows),
             journal::kind::SESSION_CREATED => investigate(applied, rows),
+            journal::kind::SESSION_WAITING
+            | journal::kind::SESSION_COMPLETED
+            | journal::kind::SESSION_FAILED
+            | journal::kind::SESSION_CANCELLED => move_on(applied, rows),
             journal::kind::PAYLOAD_ERASED => erase(applied, rows),
             _ => Ok(()),
         }
@@ -160,7 +192,7 @@ impl Projection for Board {
         if record.wants_session() {
             index.push(("wants", "session".to_owned()));
         }
-        if !view.sessions.is_empty() && record.triaged.is_none() {
+        if record.wants_summary() {
             index.push(("wants", "summary".to_owned()));
         }
         if view.status != Status::Resolved {
@@ -263,6 +295,8 @@ fn open(applied: &Applied<'_>, rows: &mut dyn Rows, status: Status) -> Result<()
         labels: facts.labels,
         onset: facts.onset,
         triaged: None,
+        moved: None,
+        concluded: None,
         before: before.map(|newest| newest.id),
     };
     write(rows, &record)?;
@@ -332,11 +366,36 @@ fn triage(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     let mut record = get(rows, &triaged.incident)?;
     step(&mut record, Event::Triage, applied.entry.timestamp)?;
     record.triaged = Some(applied.entry.sequence);
+    record.concluded = record.concluded.max(triaged.concludes);
     record.view.summary = applied.payload("summary").cloned().unwrap_or(Value::Null);
     if triaged.resolution.is_some() {
         record.view.resolution = triaged.resolution;
     }
     write(rows, &record)
+}
+
+fn conclude(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let concluded: Concluded = read(applied.entry.body.clone())?;
+    let mut record = get(rows, &concluded.incident)?;
+    record.concluded = record.concluded.max(concluded.concludes);
+    write(rows, &record)
+}
+
+/// The session of an incident ended or waits: that wants a summary.
+fn move_on(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let entry = applied.entry;
+    let (Some(incident), Some(session)) = (&entry.correlation, &entry.session) else {
+        return Ok(());
+    };
+    let row = rows.get(incident)?.filter(|_| incident != NEWEST);
+    let Some(mut record) = row.map(read::<Record>).transpose()? else {
+        return Ok(());
+    };
+    if record.view.sessions.contains(session) {
+        record.moved = Some(entry.sequence);
+        write(rows, &record)?;
+    }
+    Ok(())
 }
 
 /// The idempotency key of the session that investigates `incident`. Nobody outside can give this key:

@@ -1,9 +1,10 @@
 //! Turns a session that finished, failed or waits into the summary of its incident, and records it.
 //!
 //! A summary is recorded when the session first waits for a person, because triage does not wait for
-//! people, and again when it says something else at the end. The same summary twice is one entry.
+//! people, and again when it says something else at the end. When it says the same, that is recorded in
+//! its place, so that an incident tells whether its summary is of where its session stands now.
 
-use crate::board::{self, Record, Triaged, kind};
+use crate::board::{self, Concluded, Record, Triaged, kind};
 use crate::channel::NOTIFIER;
 use crate::compose::{self, Run};
 use crate::incident::Status;
@@ -35,16 +36,19 @@ impl Conclusions {
         else {
             return Ok(());
         };
-        match self.record(incident)? {
-            Some(record) if record.view.sessions.contains(&session.id) => {
-                self.summarise(&record, session, finished.output.as_ref(), finished.partial)
-                    .await
-            }
-            _ => Ok(()),
+        // The record first: a session that moves on meanwhile leaves its incident wanting a summary.
+        let Some(record) = self.record(incident)? else {
+            return Ok(());
+        };
+        let stands = self.gate.session(&session.id).map_err(store_error)?;
+        if !record.view.sessions.contains(&session.id) || supersedes(&stands, session) {
+            return Ok(());
         }
+        self.summarise(&record, session, finished.output.as_ref(), finished.partial)
+            .await
     }
 
-    /// Makes the summary that an incident has none of although its session has ended or waits.
+    /// Makes the summary of where the session of an incident stands, if it has ended or waits.
     pub async fn take_up(&self, record: &Record) -> Result<(), StoreError> {
         for id in &record.view.sessions {
             let session = match self.gate.session(id) {
@@ -101,43 +105,52 @@ impl Conclusions {
         let resolution = if late { self.resolution(record)? } else { None };
         let trigger = trigger_of(&self.triggers, &record.view.trigger);
         let channels = trigger.map(|trigger| trigger.channels).unwrap_or_default();
-        self.write(session, summary, channels, resolution).await
+        let body = Triaged {
+            incident: summary.incident_id.clone(),
+            severity: summary.severity,
+            partial: summary.partial,
+            observations: summary.observations.len(),
+            uncited: summary.uncited,
+            channels,
+            resolution,
+            concludes: record.moved,
+        };
+        self.write(session, summary, body).await
     }
 
     async fn write(
         &self,
         session: &SessionView,
         summary: Summary,
-        channels: Vec<String>,
-        resolution: Option<String>,
+        triaged: Triaged,
     ) -> Result<(), StoreError> {
         let (id, cause) = (session.id.clone(), session.cause.clone());
         let write = move |tx: &mut store::Tx<'_>| {
-            let Some(row) = tx.row(board::NAME, &summary.incident_id)? else {
+            let Some(row) = tx.row(board::NAME, &triaged.incident)? else {
                 return Ok(());
             };
-            if says_the_same(&record::record(row)?.view.summary, &summary) {
-                return Ok(());
+            let stands = record::record(row)?;
+            let entry = |kind, body| {
+                NewEntry::new(kind, Principal::service("cofferdam"), body)
+                    .session(&id)
+                    .cause(&cause)
+                    .correlation(&triaged.incident)
+            };
+            if !says_the_same(&stands.view.summary, &summary) {
+                let entry = entry(kind::TRIAGED, record::value(&triaged)?);
+                let summary = record::value(&summary)?;
+                return tx
+                    .append(entry.payload("summary", Retention::Action, summary))
+                    .map(drop);
             }
-            let body = Triaged {
-                incident: summary.incident_id.clone(),
-                severity: summary.severity,
-                partial: summary.partial,
-                observations: summary.observations.len(),
-                uncited: summary.uncited,
-                channels,
-                resolution,
-            };
-            let entry = NewEntry::new(
-                kind::TRIAGED,
-                Principal::service("cofferdam"),
-                record::value(&body)?,
-            )
-            .session(&id)
-            .cause(&cause)
-            .correlation(&summary.incident_id)
-            .payload("summary", Retention::Action, record::value(&summary)?);
-            tx.append(entry).map(drop)
+            if triaged.concludes > stands.concluded {
+                let body = Concluded {
+                    incident: triaged.incident.clone(),
+                    concludes: triaged.concludes,
+                };
+                tx.append(entry(kind::CONCLUDED, record::value(&body)?))?;
+            }
+            Ok(())
         };
         self.gate.store().write::<_, StoreError, _>(write).await.map(drop)
     }
@@ -150,6 +163,13 @@ impl Conclusions {
             .store()
             .read(|reader| reader.row(board::NAME, id)?.map(record::record).transpose())
     }
+}
+
+/// Whether the session went on to another end or wait than the one that was `told`: what is told of
+/// that one comes later.
+fn supersedes(stands: &SessionView, told: &SessionView) -> bool {
+    let rests = stands.state.is_final() || stands.state == Session::Waiting;
+    rests && (stands.state, &stands.reason) != (told.state, &told.reason)
 }
 
 /// Whether the recorded summary says what `new` says, whenever it was said.

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use store::{Erasable, Projection, StoreError};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 
 /// How long to wait before what could not be recorded is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -107,6 +108,8 @@ pub struct Triage {
     /// Something may be wanted.
     sweep: Arc<Notify>,
     stop: Arc<Notify>,
+    /// The task that [`Triage::start`] spawned.
+    following: Mutex<Option<JoinHandle<()>>>,
     /// Milliseconds of the monotonic clock.
     beat: AtomicU64,
 }
@@ -158,6 +161,7 @@ impl Triage {
             finished: Mutex::new(Some(receiver)),
             sweep: Arc::default(),
             stop: Arc::default(),
+            following: Mutex::default(),
             beat: AtomicU64::new(0),
         })
     }
@@ -185,7 +189,8 @@ impl Triage {
         };
         self.heed(Happened::Wanted).await;
         let (sweep, stop) = (Arc::clone(&self.sweep), Arc::clone(&self.stop));
-        tokio::spawn(follow(Arc::downgrade(self), finished, sweep, stop));
+        let following = tokio::spawn(follow(Arc::downgrade(self), finished, sweep, stop));
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following);
         self.postman.start();
     }
 
@@ -275,10 +280,23 @@ impl Triage {
         Arc::new(Search { store })
     }
 
-    /// Waits for deliveries under way, at most `grace`, and records the counts that are only in memory.
+    /// Concludes what has ended and waits for deliveries under way, at most `grace`, and records the
+    /// counts that are only in memory. Called after the runtime was drained.
     pub async fn drain(&self, grace: Duration) {
         self.stop.notify_one();
-        self.postman.drain(grace).await;
+        let following = self
+            .following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let concluded = async {
+            if let Some(following) = following
+                && tokio::time::timeout(grace, following).await.is_err()
+            {
+                tracing::warn!("summaries are still being made; they are taken up after the next start");
+            }
+        };
+        tokio::join!(concluded, self.postman.drain(grace));
         let incidents = self.counts.incidents();
         let taken = Taken::of(&self.counts);
         let lent = Arc::clone(&taken);
@@ -445,7 +463,7 @@ fn is_refusal(error: &StoreError) -> bool {
 }
 
 /// Heeds sessions that finish and what is wanted, until triage stops or is dropped; between two things
-/// it holds nothing that would keep the store open.
+/// it holds nothing that would keep the store open. What has finished before the stop is still heeded.
 async fn follow(
     triage: Weak<Triage>,
     mut finished: mpsc::UnboundedReceiver<Finished>,
@@ -454,11 +472,12 @@ async fn follow(
 ) {
     loop {
         let happened = tokio::select! {
-            () = stop.notified() => return,
+            biased;
             one = finished.recv() => match one {
                 Some(one) => Happened::Finished(Box::new(one)),
                 None => return,
             },
+            () = stop.notified() => return,
             () = sweep.notified() => Happened::Wanted,
             () = tokio::time::sleep(TURN) => Happened::Nothing,
         };

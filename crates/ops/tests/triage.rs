@@ -6,6 +6,7 @@ mod world;
 
 use gate::{Role, Verdict};
 use hmac::{Hmac, KeyInit, Mac};
+use journal::machine::SessionEvent;
 use ops::incident::Status;
 use ops::summary::Summary;
 use ops::triage::IntakeError;
@@ -299,6 +300,117 @@ async fn a_crash_between_the_end_of_a_session_and_its_summary_is_taken_up() {
             .summary,
     );
     assert_eq!((said.session, said.partial), (session, false));
+}
+
+/// Approves what the only session waits for, and waits until it has ended.
+async fn approve(world: &World) {
+    let alice = world.caller(Principal::person("alice"), Role::Approver).await;
+    let approval = world.gate.approvals(1).unwrap().remove(0);
+    world
+        .gate
+        .decide_approval(&alice, &approval.id, Verdict::Approve, "go on")
+        .await
+        .unwrap();
+    // What waits is looked at a few times a second, by the clock.
+    world.clock.advance(Duration::from_secs(1));
+    world.runtime.wake();
+    let ended = || {
+        let session = world.gate.sessions(None, 1).unwrap().remove(0);
+        session.state.is_final().then_some(())
+    };
+    world.eventually("ended", ended).await;
+}
+
+fn said(world: &World) -> String {
+    summary(&world.triage.incidents(1).unwrap().remove(0).summary).summary
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_end_after_an_approval_and_its_summary_is_taken_up() {
+    let world = World::start(reads(), json!({})).await;
+    let runbook = writes(&format!("{}/switch", world.outside.address));
+    world.configure(runbook.clone(), json!({}));
+    world.notify("firing", "critical").await;
+    world
+        .until("a summary while waiting", |incident| !incident.summary.is_null())
+        .await;
+    let world = world.restart().await;
+    world.configure(runbook.clone(), json!({}));
+    // The session goes on and ends, and triage hears nothing of it.
+    world.runtime.start().await.unwrap();
+    approve(&world).await;
+    assert_ne!(said(&world), "switch: success");
+    let mut world = world;
+    // The second start finds nothing to do.
+    for _ in 0..2 {
+        world = world.restart().await;
+        world.configure(runbook.clone(), json!({}));
+        world.run().await;
+        assert_eq!(said(&world), "switch: success");
+    }
+    let entries = ["incident.opened", "incident.triaged", "incident.triaged"];
+    assert_eq!(world.kinds("incident."), entries);
+    assert_eq!(
+        world.gate.store().rebuild().unwrap(),
+        Vec::<String>::new(),
+        "rebuilt rows are the same"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_again_with_the_same_summary_is_not_told_twice() {
+    let world = World::start(reads(), json!({"log": {"type": "log"}})).await;
+    world.notify("firing", "critical").await;
+    let delivered = || (world.kinds("incident.delivered").len() == 1).then_some(());
+    world.eventually("delivered", delivered).await;
+    let session = world.gate.sessions(None, 10).unwrap();
+    let session = session.iter().find(|session| session.agent == "triage").unwrap();
+    world
+        .gate
+        .session_event(
+            &session.id,
+            &Principal::person("alice"),
+            SessionEvent::Retry,
+            None,
+            None,
+        )
+        .await
+        .unwrap();
+    world.runtime.wake();
+    let concluded = || (!world.kinds("incident.concluded").is_empty()).then_some(());
+    world.eventually("concluded", concluded).await;
+    let mut world = world;
+    for _ in 0..2 {
+        world = world.restart().await;
+        world.configure(reads(), json!({"log": {"type": "log"}}));
+        world.run().await;
+    }
+    assert_eq!(
+        world.kinds("incident."),
+        [
+            "incident.opened",
+            "incident.triaged",
+            "incident.delivered",
+            "incident.concluded"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_concludes_what_has_just_ended() {
+    // Whether the end or the stop is heard first is chance, so more than once.
+    for round in 1..=8 {
+        let world = World::start(reads(), json!({})).await;
+        world.configure(writes(&format!("{}/switch", world.outside.address)), json!({}));
+        world.notify("firing", "critical").await;
+        world
+            .until("a summary while waiting", |incident| !incident.summary.is_null())
+            .await;
+        approve(&world).await;
+        world.runtime.drain(Duration::from_secs(5)).await;
+        let world = world.restart().await;
+        assert_eq!(said(&world), "switch: success", "round {round}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,8 @@ fn record() -> Record {
         relations: BTreeSet::new(),
         labels: String::new(),
         onset: Some(onset),
+        moved: None,
+        concluded: None,
         triaged: None,
         before: None,
     }

@@ -73,6 +73,7 @@ async fn postman(root: &std::path::Path) -> Postman {
         uncited: 0,
         channels: vec!["log".to_owned()],
         resolution: None,
+        concludes: None,
     };
     let summary = json!({
         "incident_id": told.incident, "triggered_by": "alert/HighErrors/x", "timestamp": clock_now(&gate),
