@@ -85,23 +85,34 @@ impl Gate {
             row.map(|row| row.view).ok_or(TokenError::Unknown(id))
         };
         let view = self.store.write::<_, TokenError, _>(write).await?.value;
-        self.held().insert(hash, Held::of(&view));
+        let mut held = self.held();
+        // It is listed since its commit, so somebody may have revoked it before it could get here.
+        let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
+        let row = row.map(decode::<TokenRow>).transpose()?;
+        if row.is_some_and(|row| !row.view.revoked) {
+            held.insert(hash, Held::of(&view));
+        }
+        drop(held);
         Ok((view, secret))
     }
 
     /// Ends a token now: it is dead in memory before its end is recorded, and stays so in this process
     /// when the record fails.
     pub async fn revoke_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
-        self.held().retain(|_, held| held.caller.token != id);
-        let (by, id) = (by.clone(), id.to_owned());
+        let forget = || self.held().retain(|_, held| held.caller.token != id);
+        forget();
+        let (by, token) = (by.clone(), id.to_owned());
         let write = move |tx: &mut Tx<'_>| {
-            let row = row(tx, &id)?.ok_or_else(|| TokenError::Unknown(id.clone()))?;
+            let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
             if !row.view.revoked {
-                tx.append(NewEntry::new(kind::TOKEN_REVOKED, by, json!({ "token": id })))?;
+                tx.append(NewEntry::new(kind::TOKEN_REVOKED, by, json!({ "token": token })))?;
             }
             Ok(())
         };
-        self.store.write::<_, TokenError, _>(write).await.map(drop)
+        let written = self.store.write::<_, TokenError, _>(write).await;
+        // Once more: it may have been put there while its end was being recorded.
+        forget();
+        written.map(drop)
     }
 
     /// All, the newest first.

@@ -267,3 +267,32 @@ async fn documents_are_applied_counted_and_deleted() {
     let world = world.reopened().await;
     assert_eq!(world.gate.authority().generation, 3);
 }
+
+/// Somebody sees the new token in the list and revokes it before its maker has it.
+#[tokio::test]
+async fn a_token_revoked_while_it_is_made_never_identifies() {
+    let world = World::new().await;
+    let by = Principal::service("cofferdam");
+    let mut making = std::pin::pin!(
+        world
+            .gate
+            .create_token(&by, new(Principal::person("eve"), &[Role::Admin], None))
+    );
+    let waker = std::task::Waker::noop();
+    let poll = making.as_mut().poll(&mut std::task::Context::from_waker(waker));
+    assert!(poll.is_pending());
+    let id = loop {
+        if let Some(view) = world.gate.tokens().unwrap().pop() {
+            break view.id;
+        }
+        std::thread::yield_now();
+    };
+    world.gate.revoke_token(&by, &id).await.unwrap();
+    let (_, secret) = making.await.unwrap();
+    assert!(
+        world
+            .gate
+            .identify(std::str::from_utf8(secret.expose()).unwrap())
+            .is_err()
+    );
+}
