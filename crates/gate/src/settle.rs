@@ -1,7 +1,8 @@
 //! Outcomes on their way into the journal.
 //!
-//! An outcome cannot undo what happened, so it is never given up while the process lives: when the
-//! journal cannot be written it waits in memory, alarms, and is tried again.
+//! An outcome cannot undo what happened. When the journal cannot be written for the moment it waits in
+//! memory, alarms, and is tried again; when the journal refuses it for good (altered, closed, or it
+//! holds another outcome) it is given up, and counts as unsettled for as long as the process lives.
 
 use crate::calls;
 use crate::record::short;
@@ -34,7 +35,7 @@ pub(crate) struct Settlements {
 struct Counts {
     /// Handed over and not yet recorded.
     open: watch::Sender<usize>,
-    /// Tried in vain at least once.
+    /// Tried in vain at least once, and not recorded since.
     unsettled: AtomicUsize,
 }
 
@@ -92,7 +93,7 @@ impl Settlements {
         })
     }
 
-    /// How many wait after a failed try.
+    /// How many wait after a failed try, or were refused for good.
     pub(crate) fn unsettled(&self) -> usize {
         self.counts.unsettled.load(Ordering::SeqCst)
     }
@@ -171,7 +172,8 @@ pub(crate) fn nothing(outcome: Outcome, summary: &str) -> Settlement {
     }
 }
 
-/// Records one outcome, however long it takes; gives up only when the journal refuses for good.
+/// Records one outcome, however long it takes; gives up only when the journal refuses for good, and
+/// then it stays counted.
 async fn record(store: Store, owed: Owed, counts: Arc<Counts>) {
     let Owed {
         call,
@@ -212,9 +214,11 @@ async fn record(store: Store, owed: Owed, counts: Arc<Counts>) {
             other => break other.map(|written| written.value),
         }
     };
-    if failed {
-        counts.unsettled.fetch_sub(1, Ordering::SeqCst);
-    }
+    match (&result, failed) {
+        (Ok(_), true) => counts.unsettled.fetch_sub(1, Ordering::SeqCst),
+        (Err(_), false) => counts.unsettled.fetch_add(1, Ordering::SeqCst),
+        _ => 0,
+    };
     counts.open.send_modify(|open| *open -= 1);
     if let Err(error) = &result {
         tracing::error!(permit, session = call.session, %error, "outcome not recorded");

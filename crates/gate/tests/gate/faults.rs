@@ -382,3 +382,19 @@ async fn look(world: &World, told: &Told, place: &str) {
         assert_eq!(gate.stops().len(), 1, "{place}");
     }
 }
+
+#[tokio::test]
+async fn an_outcome_that_is_refused_for_good_stays_counted() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let flight = world
+        .admit(&session, "a", &post("x"))
+        .await
+        .unwrap()
+        .spend(world.gate.stop_set())
+        .unwrap();
+    world.gate.store().quarantine("a test says so".to_owned());
+    let refused = flight.settle(done(json!(1))).await.unwrap_err();
+    assert!(refused.reason.contains("a test says so"), "{}", refused.reason);
+    assert_eq!(world.gate.unsettled(), 1);
+}
