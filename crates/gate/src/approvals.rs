@@ -13,6 +13,7 @@ use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
 use policy::{Principal, PrincipalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use store::{Erasable, StoreError, Tx};
 
 /// Name of the projection.
@@ -119,16 +120,17 @@ impl Gate {
         reason: &str,
     ) -> Result<ApprovalView, ApproveError> {
         let (caller, id, reason) = (caller.clone(), id.to_owned(), short(reason));
+        let deadlines = Arc::clone(&self.deadlines);
         let write = move |tx: &mut Tx<'_>| {
             let view = row(tx, &id)?.ok_or_else(|| ApproveError::Unknown(id.clone()))?;
             may_decide(&caller, &view)?;
-            if said_before(&caller, verdict, &view) {
-                return Ok(Ok(view));
-            }
-            if view.is_over(tx.now()) {
+            if view.is_over(deadlines.now()) {
                 // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
                 decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
                 return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
+            }
+            if said_before(&caller, verdict, &view) {
+                return Ok(Ok(view));
             }
             view.state.after(verdict.event())?;
             decided(tx, verdict.kind(), &view, &caller.principal, &reason)?;
@@ -147,7 +149,7 @@ impl Gate {
         self.settle_doubts().await?;
         self.record_repeats(self.denials.take_ended(self.clock.monotonic()))
             .await?;
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         let over = self.store.read(|reader| {
             let mut over = Vec::new();
             for state in ["pending", "approved"] {
@@ -163,7 +165,7 @@ impl Gate {
         let write = move |tx: &mut Tx<'_>| {
             let mut expired = Vec::with_capacity(over.len());
             for view in over {
-                expired.extend(expire(tx, &view.id)?);
+                expired.extend(expire(tx, &view.id, now)?);
             }
             Ok(expired)
         };
@@ -251,8 +253,8 @@ pub(crate) fn of(tx: &Tx<'_>, session: &str) -> Result<Vec<ApprovalView>, StoreE
 }
 
 /// Records that an open approval's time is over; `None` when it is not, or not any more.
-pub(crate) fn expire(tx: &mut Tx<'_>, id: &str) -> Result<Option<ApprovalView>, StoreError> {
-    let Some(view) = row(tx, id)?.filter(|view| view.is_over(tx.now())) else {
+pub(crate) fn expire(tx: &mut Tx<'_>, id: &str, now: Timestamp) -> Result<Option<ApprovalView>, StoreError> {
+    let Some(view) = row(tx, id)?.filter(|view| view.is_over(now)) else {
         return Ok(None);
     };
     decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Bounds {
-    /// In one session, denials not counted. Default 200.
+    /// In one session, denials not counted; a request for approval counts until it is spent. Default 200.
     pub actions_per_session: u32,
-    /// Over all sessions of the agent, in any 60 seconds. Default 120.
+    /// Over all sessions of the agent, in any 60 seconds, requests for approval counted too. Default 120.
     pub actions_per_minute: u32,
 }
 

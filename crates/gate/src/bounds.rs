@@ -1,4 +1,4 @@
-//! How much an agent may do: actions per session and per minute.
+//! How much an agent may do: actions per session and per minute. To ask for an approval is to act.
 //!
 //! Actions per session are counted by the session's row and checked in the commit. Actions per minute
 //! are a sliding window in memory, made again from the journal's last minute at start.
@@ -15,7 +15,7 @@ const WINDOW_MS: i64 = 60_000;
 /// Entries read at a time when the last minute is read again.
 const READ_AT_ONCE: usize = 512;
 
-/// When each agent was permitted something within the last minute, in milliseconds by the monotonic
+/// When each agent was permitted something, or asked for an approval, within the last minute, in milliseconds by the monotonic
 /// clock. What was before its start is negative.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
@@ -32,7 +32,7 @@ pub(crate) struct Place {
 }
 
 impl Rates {
-    /// From the permits of the journal's last minute.
+    /// From the permits and the requests for approval of the journal's last minute.
     pub(crate) fn load(store: &Store, clock: &SharedClock) -> Result<Rates, StoreError> {
         let (now, mono) = (clock.now(), mono_ms(clock));
         let mut windows: HashMap<String, VecDeque<i64>> = HashMap::new();
@@ -46,8 +46,10 @@ impl Rates {
                     if age >= WINDOW_MS {
                         return Ok(());
                     }
-                    if stored.entry.kind == kind::ACTION_PERMITTED
-                        && let Some(agent) = stored.entry.actor.strip_prefix("agent:")
+                    if matches!(
+                        stored.entry.kind.as_str(),
+                        kind::ACTION_PERMITTED | kind::APPROVAL_REQUESTED
+                    ) && let Some(agent) = stored.entry.actor.strip_prefix("agent:")
                     {
                         windows
                             .entry(agent.to_owned())

@@ -10,7 +10,7 @@ use crate::settle::{CallOf, nothing, settle};
 use crate::{Gate, approvals, calls, documents, sessions, stops};
 use journal::kind;
 use journal::machine::{Approval, Call, Session};
-use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject};
+use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject, Timestamp};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,12 +21,13 @@ pub(crate) const PER_SESSION: &str = "actions per session";
 /// See [`PER_SESSION`].
 pub(crate) const PER_MINUTE: &str = "actions per minute";
 
-/// Why a commit did not happen. Nothing of it was written.
+/// Why there is no permit. Nothing was written, but for a stop that came after the record: that permit
+/// is dropped unspent, and so settled as not started.
 #[derive(Debug)]
 pub(crate) enum Uncommitted {
     /// Something that was judged has changed: decide again.
     Changed,
-    /// The journal holds a stop.
+    /// A stop covers it.
     Stopped(Stop),
     /// The step was admitted meanwhile.
     Admitted(u64),
@@ -94,7 +95,7 @@ impl Gate {
             seen.call_of(ruling.action()),
         );
         let settler = self.settlements.settler(call.clone());
-        let subject = seen.subject.clone();
+        let (subject, deadlines) = (seen.subject.clone(), Arc::clone(&self.deadlines));
         let commit = doubts.next.fetch_add(1, Ordering::SeqCst);
         let task = tokio::spawn(async move {
             let marks = Arc::clone(&doubts);
@@ -108,7 +109,7 @@ impl Gate {
                     });
                 }
                 if let Some(id) = approval {
-                    still_approved(tx, &id)?;
+                    still_approved(tx, &id, deadlines.now())?;
                 }
                 // INVARIANT (an approval is spent once): this entry spends it.
                 let sequence = tx.append(entry)?;
@@ -126,7 +127,7 @@ impl Gate {
         task.await.map_err(broken)?
     }
 
-    fn place(&self, seen: &Seen) -> Result<Place, Uncommitted> {
+    pub(crate) fn place(&self, seen: &Seen) -> Result<Place, Uncommitted> {
         let limit = seen.agent.bounds.actions_per_minute;
         let full = |ms| Uncommitted::Bound {
             what: PER_MINUTE,
@@ -242,9 +243,9 @@ impl Judged {
     }
 }
 
-fn still_approved(tx: &Tx<'_>, id: &str) -> Result<(), Uncommitted> {
+fn still_approved(tx: &Tx<'_>, id: &str, now: Timestamp) -> Result<(), Uncommitted> {
     match approvals::row(tx, id)? {
-        Some(view) if view.state == Approval::Approved && !view.is_over(tx.now()) => Ok(()),
+        Some(view) if view.state == Approval::Approved && !view.is_over(now) => Ok(()),
         _ => Err(Uncommitted::Changed),
     }
 }

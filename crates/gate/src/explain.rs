@@ -31,7 +31,7 @@ impl Gate {
             explanation.outcome = "deny";
             explanation.reason = format!("stopped by {}: {}", stop.by, stop.reason);
             explanation.remedy = "lift the stop".to_owned();
-        } else if explanation.outcome == "permit" && taken >= held.bounds.actions_per_minute as usize {
+        } else if explanation.outcome != "deny" && taken >= held.bounds.actions_per_minute as usize {
             explanation.outcome = "deny";
             explanation.reason = format!("{PER_MINUTE} is limited to {}", held.bounds.actions_per_minute);
             explanation.remedy = "try again within a minute, or raise the bound of the agent".to_owned();

@@ -2,6 +2,7 @@
 
 use crate::bounds::Rates;
 use crate::commit::Doubts;
+use crate::deadlines::Deadlines;
 use crate::denials::Denials;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
@@ -12,13 +13,14 @@ use policy::{Chain, Link, PolicySet, Principal, StopSet};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use store::clock::SharedClock;
-use store::{Projection, Store, StoreError};
+use store::{Health, Projection, Store, StoreError};
 use tokio::runtime::Handle;
 
 /// Holds what admission reads. Shared as `Arc<Gate>`.
 pub struct Gate {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
+    pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) stops: Arc<StopSet>,
     pub(crate) authority: Arc<ArcSwap<Authority>>,
     /// By the SHA-256 of the secret.
@@ -46,21 +48,31 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
 impl Gate {
     /// Over an open store: recomputes stops (also from the preallocated file), tokens, bounds; starts
     /// with no authority at all, so that everything is denied until [`Gate::install`] or
-    /// [`Gate::restore`]. Blocks; has to be called within a Tokio runtime, which records outcomes.
+    /// [`Gate::restore`]. Over a journal that was found altered everything is stopped as well, and no
+    /// token identifies anybody. Blocks; has to be called within a Tokio runtime, which records outcomes.
     pub fn open(store: Store) -> Result<Arc<Gate>, StoreError> {
         let runtime = Handle::try_current()
             .map_err(|error| StoreError::Refused(format!("the gate opens within a runtime: {error}")))?;
         let clock = store.clock();
         let stops = Arc::new(StopSet::new());
         let reserve = Reserve::open(store.directory())?;
-        stops::restore(&store, &reserve, &stops)?;
+        let health = store.health();
+        match &health {
+            Health::Corrupt(finding) => stops::restore_altered(&store, &reserve, &stops, finding),
+            _ => stops::restore(&store, &reserve, &stops)?,
+        }
         let nothing = Authority {
             generation: documents::generation(&store)?,
             policies: Arc::new(PolicySet::empty()),
             agents: BTreeMap::new(),
         };
         let gate = Arc::new(Gate {
-            tokens: RwLock::new(tokens::load(&store)?),
+            // Rows that somebody altered identify nobody.
+            tokens: RwLock::new(match health {
+                Health::Corrupt(_) => HashMap::new(),
+                _ => tokens::load(&store)?,
+            }),
+            deadlines: Arc::new(Deadlines::load(&store, &clock)?),
             rates: Arc::new(Rates::load(&store, &clock)?),
             settlements: Settlements::start(&runtime, store.clone()),
             authority: Arc::new(ArcSwap::from_pointee(nothing)),
@@ -95,7 +107,8 @@ impl Gate {
         &self.store
     }
 
-    /// Outcomes that could not be recorded yet and wait in memory: anything but 0 is not healthy.
+    /// Outcomes that could not be recorded: they wait in memory, or were refused for good and are known
+    /// to this process only. Anything but 0 is not healthy.
     pub fn unsettled(&self) -> usize {
         self.settlements.unsettled()
     }

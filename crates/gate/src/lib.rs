@@ -17,6 +17,7 @@ mod bounds;
 mod caller;
 mod calls;
 mod commit;
+mod deadlines;
 mod denials;
 mod documents;
 mod explain;

@@ -2,7 +2,7 @@
 //! asked for when there is none.
 
 use crate::approvals::ApprovalView;
-use crate::commit::{Judged, Uncommitted};
+use crate::commit::{Judged, PER_SESSION, Uncommitted};
 use crate::denials::Refused;
 use crate::record::{Grounds, Requested, entry_with, short};
 use crate::rows::json;
@@ -11,6 +11,7 @@ use crate::{Gate, Refusal, approvals, calls};
 use journal::kind;
 use journal::machine::Approval;
 use policy::{Request, Timestamp};
+use std::sync::Arc;
 use store::{StoreError, Tx};
 
 impl Gate {
@@ -20,16 +21,16 @@ impl Gate {
         let Some(approval) = &seen.approval else {
             return self.request(seen, request).await;
         };
-        match approval.state_at(seen.context.now) {
+        match approval.state_at(seen.deadline) {
             Approval::Pending => Ok(Refusal::Parked {
                 approval: approval.id.clone(),
                 reason: approval.reason.clone(),
             }),
             state @ (Approval::Denied | Approval::Expired) => {
                 if approval.state != state {
-                    let id = approval.id.clone();
+                    let (id, now) = (approval.id.clone(), seen.deadline);
                     self.store
-                        .write::<_, StoreError, _>(move |tx| approvals::expire(tx, &id))
+                        .write::<_, StoreError, _>(move |tx| approvals::expire(tx, &id, now))
                         .await?;
                 }
                 Ok(self
@@ -48,13 +49,25 @@ impl Gate {
 
     async fn request(&self, seen: &Seen, request: Request) -> Result<Refusal, Uncommitted> {
         let judged = Judged::of(seen, &request.action, &self.stops);
+        // A question costs what an action costs, or an agent could ask without end.
+        let place = self.place(seen)?;
+        let limit = seen.agent.bounds.actions_per_session;
+        let deadlines = Arc::clone(&self.deadlines);
         let seen = seen.clone();
         let write = move |tx: &mut Tx<'_>| {
-            judged.still_holds(tx)?;
+            let session = judged.still_holds(tx)?;
             let approvals = approvals::of(tx, &seen.session.id)?;
             // Somebody asked or decided meanwhile, maybe about the very same action.
             if alike(&approvals, &request.action) != seen.alike {
                 return Err(Uncommitted::Changed);
+            }
+            let unspent = approvals.iter().filter(|view| view.state != Approval::Spent);
+            if session.actions + unspent.count() as u64 >= u64::from(limit) {
+                return Err(Uncommitted::Bound {
+                    what: PER_SESSION,
+                    limit,
+                    retry_after_ms: None,
+                });
             }
             // The step asks for something else now: what it asked for before is moot.
             if let Some(call) = calls::row(tx, &seen.session.id, &seen.step)?
@@ -65,7 +78,7 @@ impl Gate {
                 approvals::cancel(tx, moot, "its step proposes another action")?;
             }
             let id = format!("apr-{}", tx.next_sequence());
-            let asked = requested(&seen, &request, id, tx.now());
+            let asked = requested(&seen, &request, id, deadlines.now());
             tx.append(entry_with(
                 kind::APPROVAL_REQUESTED,
                 &seen,
@@ -78,10 +91,9 @@ impl Gate {
                 reason: asked.reason,
             })
         };
-        self.store
-            .write::<_, Uncommitted, _>(write)
-            .await
-            .map(|written| written.value)
+        let refusal = self.store.write::<_, Uncommitted, _>(write).await?.value;
+        place.keep();
+        Ok(refusal)
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     pub subject: Subject,
     /// Of the stops in memory.
     pub epoch: u64,
+    /// By which approvals are over; never earlier than what was seen before.
+    pub deadline: Timestamp,
     pub context: Context,
     /// The newest approval of exactly this action in this session.
     pub approval: Option<ApprovalView>,
@@ -55,6 +57,7 @@ impl Gate {
         }
         // Read before everything else, so that whatever changes from here on is noticed in the commit.
         let (epoch, authority, now) = (self.stops.epoch(), self.authority.load_full(), self.clock.now());
+        let deadline = self.deadlines.now();
         let read = self.store.read(|reader| read(reader, proposal))?;
         let session = read
             .session
@@ -75,7 +78,7 @@ impl Gate {
         let approved = read
             .approval
             .as_ref()
-            .filter(|approval| approval.state_at(now) == Approval::Approved);
+            .filter(|approval| approval.state_at(deadline) == Approval::Approved);
         Ok(Seen {
             step: proposal.step.clone(),
             agent: Arc::clone(agent),
@@ -85,6 +88,7 @@ impl Gate {
                 session: session.id.clone(),
             },
             epoch,
+            deadline,
             context: context(now, &session, approved.map(|approval| approval.id.clone())),
             approval: read.approval,
             alike: read.alike,

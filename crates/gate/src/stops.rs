@@ -148,8 +148,13 @@ impl Gate {
                         continue;
                     }
                     Err(StoreError::Unavailable { .. }) => {}
-                    // Closed or altered: nothing will ever be taken. The reserve keeps it for the next start.
-                    Err(_) => return,
+                    // Closed, altered or refused as it is: trying again now is of no use. The reserve
+                    // keeps it for the next start, and the next stop tries again.
+                    Err(error) => {
+                        tracing::error!(%error, "stops stay in their reserve");
+                        held.recording = false;
+                        return;
+                    }
                 }
                 drop(held);
                 tokio::time::sleep(PAUSE).await;
@@ -185,6 +190,20 @@ pub(crate) fn restore(store: &Store, reserve: &Reserve, stops: &StopSet) -> Resu
         restored(stops, stop.clone());
     }
     Ok(())
+}
+
+/// Over a journal that was altered: what can be read of its stops holds, and everything is stopped
+/// besides, since a stop may be among what was taken away.
+pub(crate) fn restore_altered(store: &Store, reserve: &Reserve, stops: &StopSet, finding: &str) {
+    if let Err(error) = restore(store, reserve, stops) {
+        tracing::error!(%error, "the stops of an altered journal cannot be read");
+    }
+    let everything = Stop {
+        scope: StopScope::All,
+        reason: short(&format!("the journal does not verify: {finding}")),
+        by: crate::gate::platform().to_string(),
+    };
+    restored(stops, everything);
 }
 
 /// Raises a stop that is recorded already, or whose record is taken care of.

@@ -111,9 +111,9 @@ async fn the_order_of_the_gate() {
         world
             .check(&session, "c", &propose("x"))
             .await
-            .starts_with("needs approval")
+            .starts_with("bound reached: actions per minute")
     );
-    // Bounds come last, in the commit.
+    // Bounds come last, in the commit of a permit as in that of a question.
     assert!(
         world
             .check(&session, "d", &read("a"))
@@ -125,7 +125,7 @@ async fn the_order_of_the_gate() {
         .iter()
         .map(|body| body["code"].clone())
         .collect();
-    assert_eq!(codes, ["stopped", "not_granted", "bound"]);
+    assert_eq!(codes, ["stopped", "not_granted", "bound", "bound"]);
 }
 
 #[tokio::test]

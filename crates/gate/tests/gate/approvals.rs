@@ -359,3 +359,69 @@ async fn the_end_of_a_session_cancels_what_it_waits_for() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_goes_back_gives_an_approval_no_more_time() {
+    for approved in [false, true] {
+        let world = World::new().await;
+        let session = world.running("triage").await;
+        let id = parked(&world, &session, "a", &propose("x")).await;
+        if approved {
+            say(&world, "alice", &id, Verdict::Approve).await.unwrap();
+        }
+        world.advance(9 * 60_000);
+        assert!(world.gate.expire_approvals().await.unwrap().is_empty());
+        world
+            .clock
+            .set(policy::Timestamp::from_ms(crate::world::START_MS));
+        world.advance(60_000);
+        let late = say(&world, "alice", &id, Verdict::Approve).await.unwrap_err();
+        assert_eq!(
+            late.to_string(),
+            "`approve` cannot happen to an approval that is `expired`",
+            "approved: {approved}"
+        );
+        let said = world.check(&session, "a", &propose("x")).await;
+        assert!(
+            said.starts_with(&format!("approval `{id}` was expired")),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn to_ask_is_bounded_like_to_act() {
+    let bounded = |session, minute| {
+        let mut held = crate::world::agent(policy::Level::L3);
+        held.bounds = gate::Bounds {
+            actions_per_session: session,
+            actions_per_minute: minute,
+        };
+        crate::world::authority(&crate::world::rules(), &[("triage", held)])
+    };
+    for (authority, answer) in [
+        (
+            bounded(3, 9),
+            "bound reached: actions per session is limited to 3",
+        ),
+        (bounded(9, 3), "bound reached: actions per minute is limited to 3"),
+    ] {
+        let world = World::with(authority).await;
+        let session = world.running("triage").await;
+        let ids = [
+            parked(&world, &session, "0", &propose("0")).await,
+            parked(&world, &session, "1", &propose("1")).await,
+            parked(&world, &session, "2", &propose("2")).await,
+        ];
+        // The same question again asks nothing new.
+        assert_eq!(parked(&world, &session, "2", &propose("2")).await, ids[2]);
+        assert_eq!(world.check(&session, "3", &propose("3")).await, answer);
+        let world = world.reopened().await;
+        assert_eq!(world.check(&session, "4", &propose("4")).await, answer);
+        assert_eq!(world.bodies("approval.requested").len(), 3);
+        // What was approved may still be done.
+        say(&world, "alice", &ids[0], Verdict::Approve).await.unwrap();
+        world.advance(60_000);
+        assert_eq!(world.check(&session, "0", &propose("0")).await, "permit");
+    }
+}

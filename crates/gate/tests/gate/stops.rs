@@ -182,3 +182,32 @@ async fn a_stop_pulled_while_its_scope_is_lifted_is_not_lost() {
     }
     assert!(stood > 0, "no round pulled the stop while the lift was under way");
 }
+
+#[tokio::test]
+async fn an_altered_journal_stops_everything_and_identifies_nobody() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let agent = StopScope::Agent("reader".into());
+    world.gate.stop(&eve(), agent.clone(), "halt").await;
+    let new = gate::NewToken {
+        principal: Principal::person("somebody"),
+        roles: vec![gate::Role::Viewer],
+        trigger: None,
+        expires: None,
+    };
+    let (_, secret) = world.gate.create_token(&eve(), new).await.unwrap();
+    let secret = String::from_utf8(secret.expose().to_vec()).unwrap();
+    assert!(world.gate.identify(&secret).is_ok());
+    let world = world.altered("viewer", "admin ").await;
+    assert!(matches!(world.gate.store().health(), store::Health::Corrupt(_)));
+    assert!(world.gate.identify(&secret).is_err());
+    let scopes: Vec<_> = world.gate.stops().into_iter().map(|stop| stop.scope).collect();
+    assert_eq!(scopes, [StopScope::All, agent]);
+    let said = world.check(&session, "a", &read("a")).await;
+    assert!(
+        said.starts_with("stopped by service:cofferdam: the journal does not verify: "),
+        "{said}"
+    );
+    assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.is_err());
+    assert_eq!(world.gate.stops().len(), 2);
+}

@@ -153,6 +153,24 @@ impl World {
         World::open(directory, clock, authority.into_inner().unwrap(), disk).unwrap()
     }
 
+    /// What the next start finds after somebody wrote `to` for `from`, of the same length, in the file.
+    pub async fn altered(self, from: &str, to: &str) -> World {
+        assert_eq!(from.len(), to.len());
+        self.gate.store().close().await.unwrap();
+        let file = self.directory.path().join("data/journal.db");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let mut places = 0;
+        for at in 0..=bytes.len() - from.len() {
+            if bytes[at..].starts_with(from.as_bytes()) {
+                bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+                places += 1;
+            }
+        }
+        assert!(places > 0, "`{from}` is not in the file");
+        std::fs::write(&file, bytes).unwrap();
+        self.reopened().await
+    }
+
     /// What the next start finds after the power was lost.
     pub async fn after_power_loss(self) -> World {
         let World {

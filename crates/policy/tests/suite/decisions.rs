@@ -178,7 +178,7 @@ fn rules_that_restrict_production_reach_it_under_every_name() {
         ("deny",             "production", "prod",        "deny forbidden: rule `policy/p#rule` forbids it"),
         ("deny",             "production", "staging",     "permit by policy/p#usual"),
         ("deny",             "staging",    "prod",        "permit by policy/p#usual"),
-        ("require_approval", "production", "eu-1",        "ask: rule `policy/p#rule` requires approval"),
+        ("require_approval", "production", "eu-1",        "ask by policy/p#rule"),
         ("require_approval", "production", "dev",         "permit by policy/p#usual"),
     ];
     let usual = json!({"name": "usual", "outcome": "permit"});
