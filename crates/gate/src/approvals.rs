@@ -37,6 +37,9 @@ pub struct ApprovalView {
     pub reason: String,
     pub rule: Option<String>,
     pub approvers: Vec<policy::Approver>,
+    /// When several rules asked: whoever decides is in every list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub each_of: Vec<Vec<policy::Approver>>,
     pub requested: Timestamp,
     pub expires: Timestamp,
     pub decided_by: Option<Principal>,
@@ -198,6 +201,22 @@ impl ApprovalView {
         matches!(self.state, Approval::Pending | Approval::Approved) && now >= self.expires
     }
 
+    /// As a decision weighs it.
+    pub(crate) fn given(&self) -> policy::Approved {
+        policy::Approved {
+            id: self.id.clone(),
+            by: self
+                .decided_by
+                .as_ref()
+                .map(|by| by.name.clone())
+                .unwrap_or_default(),
+            asked: match self.each_of.is_empty() {
+                true => vec![self.approvers.clone()],
+                false => self.each_of.clone(),
+            },
+        }
+    }
+
     /// Where it stands at `now`.
     pub(crate) fn state_at(&self, now: Timestamp) -> Approval {
         if self.is_over(now) {
@@ -223,7 +242,8 @@ fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> 
         "admin" => has(&Role::Admin),
         name => name == principal.name,
     };
-    let listed = view.approvers.is_empty() || view.approvers.iter().any(named);
+    let mut lists = view.each_of.iter().chain([&view.approvers]);
+    let listed = lists.all(|list| list.is_empty() || list.iter().any(named));
     if listed && (has(&Role::Approver) || has(&Role::Admin)) {
         Ok(())
     } else {

@@ -37,13 +37,9 @@ impl Gate {
                     .refuse(seen, &request.action, not_approved(seen, approval, state))
                     .await)
             }
-            Approval::Spent | Approval::Cancelled => self.request(seen, request).await,
-            // The decision had it and asks for a person all the same: fail closed.
-            Approval::Approved => Err(StoreError::Refused(format!(
-                "approval `{}` does not answer the request",
-                approval.id
-            ))
-            .into()),
+            // An approval that the decision had, and that does not answer it: the rules ask for somebody
+            // else now.
+            Approval::Spent | Approval::Cancelled | Approval::Approved => self.request(seen, request).await,
         }
     }
 
@@ -70,12 +66,17 @@ impl Gate {
                 });
             }
             // The step asks for something else now: what it asked for before is moot.
-            if let Some(call) = calls::row(tx, &seen.session.id, &seen.step)?
-                && let Some(moot) = approvals
-                    .iter()
-                    .find(|other| call.approval.as_ref() == Some(&other.id))
-            {
-                approvals::cancel(tx, moot, "its step proposes another action")?;
+            let asked_before = calls::row(tx, &seen.session.id, &seen.step)?.and_then(|call| call.approval);
+            for view in &approvals {
+                if seen
+                    .approval
+                    .as_ref()
+                    .is_some_and(|outdated| outdated.id == view.id)
+                {
+                    approvals::cancel(tx, view, "the rules ask for another approver now")?;
+                } else if asked_before.as_ref() == Some(&view.id) {
+                    approvals::cancel(tx, view, "its step proposes another action")?;
+                }
             }
             let id = format!("apr-{}", tx.next_sequence());
             let asked = requested(&seen, &request, id, deadlines.now());
@@ -147,6 +148,7 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         rule: request.rule.as_ref().map(|rule| rule.0.clone()),
         level: request.level,
         approvers: request.approvers.clone(),
+        each_of: request.each_of.clone(),
         expires: now.plus_ms(request.expires_after_ms),
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,

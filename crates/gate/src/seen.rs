@@ -8,7 +8,7 @@ use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
 use crate::{AgentAuthority, Authority, Gate, gate};
 use journal::machine::{Approval, Session};
-use policy::{Action, Chain, Context, SessionFacts, Subject, Timestamp};
+use policy::{Action, Approved, Chain, Context, SessionFacts, Subject, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 use store::{Erasable, Reader, StoreError};
@@ -89,7 +89,7 @@ impl Gate {
             },
             epoch,
             deadline,
-            context: context(now, &session, approved.map(|approval| approval.id.clone())),
+            context: context(now, &session, approved.map(ApprovalView::given)),
             approval: read.approval,
             alike: read.alike,
             session,
@@ -125,7 +125,7 @@ pub(crate) fn alike(approvals: &[ApprovalView], action: &Action) -> Vec<(String,
     alike
 }
 
-fn context(now: Timestamp, session: &SessionView, approval: Option<String>) -> Context {
+fn context(now: Timestamp, session: &SessionView, approval: Option<Approved>) -> Context {
     Context {
         now,
         taint: session.taint,

@@ -34,6 +34,7 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
             rule,
             reason,
             approvers,
+            each_of,
             level,
             expires_after_ms,
         }) => Decision::RequireApproval(Request {
@@ -41,6 +42,7 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
             rule,
             reason,
             approvers,
+            each_of,
             level,
             expires_after_ms,
         }),
@@ -49,7 +51,7 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
             actor,
             basis,
             level,
-            approval: context.approval.clone(),
+            approval: context.approval.as_ref().map(|approved| approved.id.clone()),
             session: context.session.id.clone(),
             policy_digest: *policies.digest(),
         }),
@@ -67,6 +69,7 @@ enum Verdict {
         rule: Option<RuleId>,
         reason: String,
         approvers: Vec<Approver>,
+        each_of: Vec<Vec<Approver>>,
         level: Level,
         expires_after_ms: i64,
     },
@@ -80,10 +83,15 @@ fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet
     if level <= Level::L1 && action.effect() != Effect::Read {
         return Err(Denial::ReadOnly(level));
     }
-    let answered = context.approval.is_some();
+    // INVARIANT (an approval is weighed like a rule): who gave it has to be who would be asked now.
+    let lists = lists(&matching.approval);
+    let answered = context
+        .approval
+        .as_ref()
+        .is_some_and(|given| given.answers(&lists));
     if let Some(first) = matching.approval.first() {
         if !answered {
-            return Ok(asked_by_rules(first, &matching.approval, level));
+            return Ok(asked_by_rules(first, &matching.approval, lists, level));
         }
         return Ok(Verdict::Permit {
             actor,
@@ -99,6 +107,7 @@ fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet
                 action.effect().as_str()
             ),
             approvers: Vec::new(),
+            each_of: Vec::new(),
             level,
             expires_after_ms: crate::rule::EXPIRES_AFTER_MS,
         }),
@@ -192,8 +201,19 @@ impl Matching<'_> {
     }
 }
 
-/// One request for all rules that ask: every reason, every approver, the shortest wait.
-fn asked_by_rules(first: &Rule, rules: &[&Rule], level: Level) -> Verdict {
+/// The different lists of approvers of `rules`. A rule without one asks nobody in particular.
+fn lists(rules: &[&Rule]) -> Vec<Vec<Approver>> {
+    let mut lists: Vec<Vec<Approver>> = Vec::new();
+    for rule in rules {
+        if !rule.approvers.is_empty() && !lists.contains(&rule.approvers) {
+            lists.push(rule.approvers.clone());
+        }
+    }
+    lists
+}
+
+/// One request for all rules that ask: every reason, everybody named, the shortest wait.
+fn asked_by_rules(first: &Rule, rules: &[&Rule], lists: Vec<Vec<Approver>>, level: Level) -> Verdict {
     let mut reasons: Vec<String> = Vec::new();
     let mut approvers: Vec<Approver> = Vec::new();
     for rule in rules {
@@ -216,6 +236,7 @@ fn asked_by_rules(first: &Rule, rules: &[&Rule], level: Level) -> Verdict {
         rule: Some(first.id.clone()),
         reason: reasons.join("; "),
         approvers,
+        each_of: if lists.len() > 1 { lists } else { Vec::new() },
         level,
         expires_after_ms,
     }
@@ -233,7 +254,31 @@ pub struct Context {
     /// The session it belongs to.
     pub session: SessionFacts,
     /// The approval of exactly this action, when a person gave one that is unspent and unexpired.
-    pub approval: Option<String>,
+    pub approval: Option<Approved>,
+}
+
+/// An approval that a person gave, and on whose behalf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Approved {
+    /// `apr-57`.
+    pub id: String,
+    /// Name of the person.
+    pub by: String,
+    /// The lists of approvers that were asked for then; the person was found in each.
+    pub asked: Vec<Vec<Approver>>,
+}
+
+impl Approved {
+    /// Whether it answers rules that ask for one of each of `lists`: the person was found in a list then,
+    /// or is named in it. Roles of then are not known now, so a role that nobody asked for then has to
+    /// be asked.
+    fn answers(&self, lists: &[Vec<Approver>]) -> bool {
+        let named = |list: &Vec<Approver>| {
+            list.iter()
+                .any(|approver| !approver.is_role() && approver.0 == self.by)
+        };
+        lists.iter().all(|list| self.asked.contains(list) || named(list))
+    }
 }
 
 /// What rules may know of a session.
@@ -321,8 +366,11 @@ pub struct Request {
     pub rule: Option<RuleId>,
     /// In words.
     pub reason: String,
-    /// Who may decide; empty means anyone with the role.
+    /// Everybody whom the rules name; empty means anyone with the role.
     pub approvers: Vec<Approver>,
+    /// When several rules ask with different lists: each of them. Whoever decides is in every one, so
+    /// that no rule weakens another.
+    pub each_of: Vec<Vec<Approver>>,
     /// The actor's level in that environment.
     pub level: Level,
     /// How long it may wait, in milliseconds, before it is denied.

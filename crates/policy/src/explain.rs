@@ -4,7 +4,8 @@
 use crate::decide::{asks, covering, level_of};
 use crate::rule::{Facts, Rule};
 use crate::{
-    Action, Basis, Chain, Context, Decision, Effect, Level, Link, PolicySet, Request, Ruling, decide,
+    Action, Approver, Basis, Chain, Context, Decision, Effect, Level, Link, PolicySet, Request, Ruling,
+    decide,
 };
 use serde::Serialize;
 
@@ -74,15 +75,21 @@ fn permitted(ruling: &Ruling) -> String {
 }
 
 fn remedy(request: &Request) -> String {
-    let who: Vec<_> = request
-        .approvers
-        .iter()
-        .map(|approver| approver.0.as_str())
-        .collect();
-    let who = if who.is_empty() {
+    let any_of = |list: &Vec<Approver>| {
+        let names: Vec<_> = list.iter().map(|approver| approver.0.as_str()).collect();
+        names.join(" or ")
+    };
+    let who = if !request.each_of.is_empty() {
+        let lists: Vec<_> = request
+            .each_of
+            .iter()
+            .map(|list| format!("({})", any_of(list)))
+            .collect();
+        format!("one person who is {}", lists.join(" and "))
+    } else if request.approvers.is_empty() {
         "someone who may approve".to_owned()
     } else {
-        who.join(" or ")
+        any_of(&request.approvers)
     };
     format!(
         "approval by {who}, within {} seconds",

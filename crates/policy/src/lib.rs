@@ -24,7 +24,7 @@ mod test;
 mod time;
 
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
-pub use decide::{Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide};
+pub use decide::{Approved, Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide};
 pub use explain::{Explanation, Line, explain};
 pub use grant::{Capability, Grant, Pattern};
 pub use level::{Autonomy, Level};

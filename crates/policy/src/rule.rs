@@ -46,6 +46,13 @@ pub enum RuleOutcome {
 #[serde(transparent)]
 pub struct Approver(pub String);
 
+impl Approver {
+    /// Whether this is a role (`approver`, `admin`) and not a person's name.
+    pub fn is_role(&self) -> bool {
+        matches!(self.0.as_str(), "approver" | "admin")
+    }
+}
+
 /// Selectors; an absent one matches everything, an empty list nothing. Patterns end in `*` or are exact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -81,6 +81,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         reason,
         rule,
         approvers,
+        each_of,
         expires,
         ..
     } = body(entry)?;
@@ -112,6 +113,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         reason,
         rule,
         approvers,
+        each_of,
         requested: entry.timestamp,
         expires,
         decided_by: None,

@@ -425,3 +425,38 @@ async fn to_ask_is_bounded_like_to_act() {
         assert_eq!(world.check(&session, "0", &propose("0")).await, "permit");
     }
 }
+
+#[tokio::test]
+async fn a_rule_that_asks_for_somebody_else_outdates_an_approval() {
+    let ask = |approvers: &[&str]| json!({ "match": { "verbs": ["git.propose"] }, "outcome": "require_approval", "approvers": approvers });
+    let world = World::with(crate::world::authority(
+        &json!({ "rules": [ask(&["alice", "bob"])] }),
+        &[("triage", crate::world::agent(policy::Level::L3))],
+    ))
+    .await;
+    let session = world.running("triage").await;
+    let first = parked(&world, &session, "a", &propose("x")).await;
+    say(&world, "alice", &first, Verdict::Approve).await.unwrap();
+    let mut named = [ask(&["alice", "bob"]), ask(&["bob", "security"])];
+    for (n, rule) in named.iter_mut().enumerate() {
+        rule["name"] = json!(format!("rule-{n}"));
+    }
+    world.gate.restore(crate::world::authority(
+        &json!({ "rules": named }),
+        &[("triage", crate::world::agent(policy::Level::L3))],
+    ));
+    let second = parked(&world, &session, "a", &propose("x")).await;
+    assert_ne!(second, first);
+    let states = [&first, &second].map(|id| world.gate.approval(id).unwrap().unwrap().state);
+    assert_eq!(states, [Approval::Cancelled, Approval::Pending]);
+    // One who is in one list only satisfies one rule only.
+    for name in ["alice", "security"] {
+        let said = say(&world, name, &second, Verdict::Approve).await.unwrap_err();
+        assert_eq!(
+            said.to_string(),
+            format!("person:{name} is not an approver of this action")
+        );
+    }
+    say(&world, "bob", &second, Verdict::Approve).await.unwrap();
+    assert_eq!(world.check(&session, "a", &propose("x")).await, "permit");
+}

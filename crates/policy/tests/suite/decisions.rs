@@ -110,7 +110,72 @@ fn one_request_carries_every_rule_that_asks() {
         request.approvers,
         ["alice", "bob", "sre"].map(|name| Approver(name.to_owned()))
     );
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&name| Approver(name.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        request.each_of,
+        [named(&["alice", "bob"]), named(&["sre", "alice"])]
+    );
     assert_eq!((request.level, request.expires_after_ms), (Level::L4, 60_000));
+}
+
+#[test]
+fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .map(|&name| Approver(name.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let (nobody, alice, bob, role) = (named(&[]), named(&["alice"]), named(&["bob"]), named(&["admin"]));
+    let both = named(&["bob", "alice"]);
+    #[rustfmt::skip]
+    let table: [(&[&Vec<Approver>], &[&Vec<Approver>], bool); 11] = [
+        // asked then        asked now          alice's yes counts
+        (&[],                &[&nobody],        true),
+        (&[],                &[&bob],           false),
+        (&[],                &[&alice],         true),
+        (&[&alice],          &[&bob],           false),
+        (&[&alice],          &[&alice, &bob],   false),
+        (&[&alice],          &[&alice, &both],  true),
+        (&[&alice, &both],   &[&nobody, &both], true),
+        (&[],                &[&role],          false),
+        (&[&role],           &[&role],          true),
+        (&[&role],           &[&role, &alice],  true),
+        (&[&role],           &[&role, &bob],    false),
+    ];
+    for (then, now, counts) in table {
+        let rules: Vec<_> = now
+            .iter()
+            .enumerate()
+            .map(|(n, list)| json!({"name": format!("r{n}"), "outcome": "require_approval", "approvers": list}))
+            .collect();
+        let given = policy::Approved {
+            id: "apr-9".to_owned(),
+            by: "alice".to_owned(),
+            asked: then.iter().map(|&list| list.clone()).collect(),
+        };
+        let context = policy::Context {
+            approval: Some(given),
+            ..context()
+        };
+        let merge = action("git.merge", "repository/x", json!({}), "staging", Effect::Write);
+        let decision = decide(
+            &chain(Level::L4, &["*:*"]),
+            merge,
+            &context,
+            &policies(json!(rules)),
+        );
+        assert_eq!(
+            matches!(decision, Decision::Permit(_)),
+            counts,
+            "{then:?} {now:?} {decision:?}"
+        );
+    }
 }
 
 #[test]

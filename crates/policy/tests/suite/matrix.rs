@@ -67,7 +67,11 @@ fn row(
     let chain = common::chain(level, capabilities);
     let action = common::action("git.merge", "repository/patient", json!({}), environment, effect);
     let mut context = common::context();
-    context.approval = approved.then(|| "apr-9".to_owned());
+    context.approval = approved.then(|| policy::Approved {
+        id: "apr-9".to_owned(),
+        by: "alice".to_owned(),
+        asked: Vec::new(),
+    });
     let policies = policies(rule);
     // The explanation of a decision can never say something else than the decision.
     let explained = explain(&chain, &action, &context, &policies);

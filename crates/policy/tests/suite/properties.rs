@@ -173,7 +173,11 @@ impl Case {
     }
 
     fn context(&self) -> Context {
-        let approval = self.approved.then(|| "apr-1".to_owned());
+        let approval = self.approved.then(|| policy::Approved {
+            id: "apr-1".to_owned(),
+            by: "alice".to_owned(),
+            asked: Vec::new(),
+        });
         Context {
             taint: self.taint,
             trust: self.trust,
