@@ -4,7 +4,8 @@
 //! session, as many as there are workers. A session that is taken up again runs its runbook from the
 //! start, and what was recorded stands in for what was done.
 //!
-//! Sessions of agents that were never [installed](Runtime::install) are left alone: others drive them.
+//! Sessions of agents that are not [installed](Runtime::install) but known to the gate are left alone:
+//! others drive them. Those of agents that the gate does not know any more are ended.
 
 mod dispatch;
 mod history;
@@ -88,6 +89,8 @@ pub struct Runtime {
     running: watch::Sender<usize>,
     bell: Arc<Notify>,
     draining: AtomicBool,
+    /// How often agents were installed.
+    installs: AtomicU64,
     /// Milliseconds of the monotonic clock.
     beat: AtomicU64,
 }
@@ -104,6 +107,7 @@ impl Runtime {
             running: watch::Sender::new(0),
             bell: Arc::default(),
             draining: AtomicBool::new(false),
+            installs: AtomicU64::new(0),
             beat: AtomicU64::new(0),
         })
     }
@@ -114,6 +118,7 @@ impl Runtime {
             .into_iter()
             .map(|(name, (spec, tools))| (name, Kit { spec, tools }));
         *self.agents.write().unwrap_or_else(PoisonError::into_inner) = kits.collect();
+        self.installs.fetch_add(1, Ordering::SeqCst);
         self.wake();
     }
 

@@ -38,6 +38,10 @@ pub async fn submit(call: Call) -> Answer {
             "a task needs an `input` that is not null",
         ));
     }
+    if task.agent == ops::channel::NOTIFIER {
+        let what = format!("`{}` is the platform's own and takes no tasks", task.agent);
+        return Err(ApiError::malformed("/agent", what));
+    }
     let key = task.task_id.as_deref().map(checked_id).transpose()?.map(name_of);
     let new = NewSession {
         agent: task.agent.clone(),

@@ -111,7 +111,7 @@ async fn a_task_named_after_an_incident_is_only_a_task() {
 async fn bad_tasks_are_refused_with_a_place() {
     let platform = Platform::start().await;
     let id = |id: &str| json!({"task_id": id, "agent": "finder", "input": 1}).to_string();
-    let table: [(&str, String, u16, &str); 13] = [
+    let table: [(&str, String, u16, &str); 14] = [
         ("an empty id", id(""), 400, "/task_id"),
         ("a long id", id(&"x".repeat(65)), 400, "/task_id"),
         ("a path as id", id("../x"), 400, "/task_id"),
@@ -127,6 +127,12 @@ async fn bad_tasks_are_refused_with_a_place() {
         (
             "an unknown agent",
             json!({"agent": "nobody", "input": 1}).to_string(),
+            400,
+            "/agent",
+        ),
+        (
+            "an agent of ours",
+            json!({"agent": "cofferdam-notifier", "input": 1}).to_string(),
             400,
             "/agent",
         ),

@@ -3,10 +3,12 @@
 use super::run::Left;
 use super::{Runtime, State};
 use futures_util::FutureExt;
-use journal::machine::Session;
+use gate::SessionError;
+use journal::machine::{Session, SessionEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use store::StoreError;
@@ -45,8 +47,8 @@ pub(super) async fn dispatch(runtime: Weak<Runtime>, bell: Arc<Notify>) {
 struct Pace {
     /// Spares the machine, and is no time that anything is judged by.
     looks: Interval,
-    /// Number of entries that were committed then.
-    seen: Option<u64>,
+    /// Number of entries that were committed then, and how often agents had been installed.
+    seen: Option<(u64, u64)>,
     expired: Option<Duration>,
 }
 
@@ -67,12 +69,17 @@ impl Runtime {
             }
         }
         let committed = *self.gate.store().committed().borrow();
+        let changes = (committed, self.installs.load(Ordering::SeqCst));
         let mut pause = TURN;
-        if pace.seen != Some(committed) {
+        if pace.seen != Some(changes) {
             if pace.looks.tick().now_or_never().is_some() {
-                pace.seen = Some(committed);
+                pace.seen = Some(changes);
                 if let Err(error) = self.look_at_waiting() {
                     tracing::warn!(%error, "waiting sessions not looked at");
+                    pace.seen = None;
+                }
+                if let Err(error) = self.end_orphans().await {
+                    tracing::warn!(%error, "sessions of agents that are gone not ended");
                     pace.seen = None;
                 }
             } else {
@@ -84,6 +91,33 @@ impl Runtime {
         }
         while self.launch() {}
         pause.min(self.state().pause(now))
+    }
+
+    /// Ends the sessions of agents that the gate does not know any more: nobody will ever run them.
+    /// Before the first configuration nothing is known of anybody.
+    async fn end_orphans(&self) -> Result<(), SessionError> {
+        let authority = self.gate.authority();
+        if authority.agents.is_empty() {
+            return Ok(());
+        }
+        for state in [Session::Queued, Session::Running, Session::Waiting] {
+            for session in self.gate.sessions(Some(state), usize::MAX)? {
+                if self.kit(&session).is_some() || authority.agents.contains_key(&session.agent) {
+                    continue;
+                }
+                // Only what runs can fail.
+                let first = match state {
+                    Session::Queued => Some(SessionEvent::Start),
+                    Session::Waiting => Some(SessionEvent::Resume),
+                    _ => None,
+                };
+                if let Some(event) = first {
+                    self.drive(&session.id, event, None, None).await?;
+                }
+                self.give_up(&session.id, "its agent was deleted").await;
+            }
+        }
+        Ok(())
     }
 
     /// Sessions that wait for something that has come. Reads rows and decrypts nothing.

@@ -462,3 +462,21 @@ async fn an_output_that_no_entry_can_carry_ends_the_session_without_it() {
     assert!(reason.contains("larger than"), "{reason}");
     assert_eq!(world.told.lines(), ["Failed partial "]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_an_agent_that_was_deleted_end_and_others_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::open(directory.path());
+    let others = world.create_for("other", json!({})).await;
+    let orphan = world.create(json!({})).await;
+    // Known to the gate and not installed: left alone.
+    world.runtime.start().await.unwrap();
+    let mut authority = (*world.gate.authority()).clone();
+    authority.agents.remove("worker");
+    world.gate.restore(authority);
+    world.runtime.install([].into());
+    let view = world.reaches(&orphan, Session::Failed).await;
+    assert_eq!(view.reason.as_deref(), Some("its agent was deleted"));
+    assert_eq!(world.gate.session(&others).unwrap().state, Session::Queued);
+    assert_eq!(world.told.lines(), ["Failed partial "]);
+}
