@@ -244,15 +244,33 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
             .to_owned(),
         title => title.to_owned(),
     };
-    let detail = match (value::raw(&problem, "detail"), value::raw(&problem, "place")) {
-        ("", _) => format!("the server answered {status}"),
-        (detail, "") => detail.to_owned(),
-        (detail, place) => format!("{detail} (at `{place}`)"),
+    let said = |value: &Value| {
+        let (place, detail) = (value::raw(value, "place"), value::raw(value, "detail"));
+        (!detail.is_empty()).then(|| (place.to_owned(), detail.to_owned()))
+    };
+    let mut problems: Vec<_> = value::list(&problem, "problems")
+        .iter()
+        .filter_map(said)
+        .collect();
+    if problems.is_empty() {
+        problems.extend(said(&problem));
+    }
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|(place, detail)| match place.as_str() {
+            "" => detail.clone(),
+            place => format!("{detail} (at `{place}`)"),
+        })
+        .collect();
+    let detail = match lines.is_empty() {
+        true => format!("the server answered {status}"),
+        false => lines.join("\n"),
     };
     Failure::Refused {
         status,
         title,
         detail,
+        problems,
     }
 }
 
@@ -262,12 +280,18 @@ mod tests {
 
     #[test]
     fn refusals_say_what_the_server_said() {
-        let table: [(&str, u16, &str, &str); 3] = [
+        let table: [(&str, u16, &str, &str); 4] = [
             (
                 "problem details with a place",
                 400,
                 r#"{"title":"Bad request","detail":"expected a string","place":"/alerts/0"}"#,
                 "Bad request: expected a string (at `/alerts/0`)",
+            ),
+            (
+                "several problems",
+                400,
+                r#"{"title":"Bad request","detail":"a","place":"/a","problems":[{"place":"/a","detail":"a"},{"place":"","detail":"b"}]}"#,
+                "Bad request: a (at `/a`)\nb",
             ),
             ("no body", 503, "", "Service Unavailable: the server answered 503"),
             (

@@ -6,11 +6,11 @@ use super::failure::Failure;
 use super::screen::{Screen, yaml};
 use super::table::{Cell, Look, cell, fields, table};
 use super::value::{field, list, text, time};
-use crate::config::Kind;
+use crate::config::{Document, Kind, Problem, Problems};
 use clap::Args;
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) const GET_HELP: &str = "\
 Kinds: Agent, Toolset, Policy, Trigger, Channel; also in lower case and in the plural.
@@ -88,21 +88,54 @@ pub fn validate(validate: &Validate, screen: &mut Screen) -> Result<(), Failure>
 
 /// Installs documents.
 pub async fn apply(apply: &Apply, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let documents = read(&apply.file, screen)?;
-    let answer = client
-        .post("/api/v1/documents", &json!({ "documents": documents }))
-        .await?;
-    screen.data(&answer, changes)
+    send(&apply.file, &[], client, screen).await
 }
 
 /// Shows what `apply` would change.
 pub async fn diff(diff: &Diff, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let documents = read(&diff.file, screen)?;
-    let query = [("dry_run", "true".to_owned())];
-    let answer = client
-        .post_query("/api/v1/documents", &query, &json!({ "documents": documents }))
-        .await?;
-    screen.data(&answer, changes)
+    send(&diff.file, &[("dry_run", "true".to_owned())], client, screen).await
+}
+
+/// What is wrong with documents by themselves is found here, and what is wrong between them by the
+/// server; both is told with its place in the files.
+async fn send(
+    path: &Path,
+    query: &[(&str, String)],
+    client: &Client,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    let documents = read(path, screen)?;
+    let values: Vec<&Value> = documents.iter().map(|document| &document.value).collect();
+    let body = json!({ "documents": values });
+    match client.post_query("/api/v1/documents", query, &body).await {
+        Ok(answer) => screen.data(&answer, changes),
+        Err(Failure::Refused {
+            status: 400,
+            problems,
+            ..
+        }) if !problems.is_empty() => {
+            let placed = problems
+                .iter()
+                .map(|(place, what)| in_its_file(&documents, place, what))
+                .collect();
+            screen.tell(super::text::block(&Problems(placed).render()).trim_end());
+            Err(Failure::Told)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// `/documents/1/spec/agent` as the place of `/spec/agent` in the second document's file.
+fn in_its_file(documents: &[Document], place: &str, what: &str) -> Problem {
+    let found = place.strip_prefix("/documents/").and_then(|rest| {
+        let (index, inside) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let document = documents.get(index.parse::<usize>().ok()?)?;
+        Some(document.problem(inside, what))
+    });
+    found.unwrap_or_else(|| Problem {
+        pointer: place.to_owned(),
+        ..Problem::plain(what)
+    })
 }
 
 /// Lists documents, or prints one.
@@ -160,14 +193,11 @@ pub async fn delete(delete: &Delete, client: &Client, screen: &mut Screen) -> Re
 }
 
 /// Reads and checks documents here, so that errors can point into the files.
-fn read(path: &std::path::Path, screen: &mut Screen) -> Result<Vec<Value>, Failure> {
-    match crate::config::load(path) {
-        Ok(documents) => Ok(documents.into_iter().map(|document| document.value).collect()),
-        Err(problems) => {
-            screen.tell(super::text::block(&problems.render()).trim_end());
-            Err(Failure::Told)
-        }
-    }
+fn read(path: &Path, screen: &mut Screen) -> Result<Vec<Document>, Failure> {
+    crate::config::load(path).map_err(|problems| {
+        screen.tell(super::text::block(&problems.render()).trim_end());
+        Failure::Told
+    })
 }
 
 fn path(kind: &str, name: &str) -> String {

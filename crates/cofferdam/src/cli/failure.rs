@@ -21,8 +21,10 @@ pub enum Failure {
         status: u16,
         /// In short.
         title: String,
-        /// In words, with the place if there is one.
+        /// In words, with every place that there is.
         detail: String,
+        /// The same one by one: where in the request as a JSON pointer, and what is wrong there.
+        problems: Vec<(String, String)>,
     },
     /// Exit code 2: the command line does not make sense.
     #[error("{0}")]
