@@ -47,6 +47,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where data lives. Made if missing.
     pub data_dir: PathBuf,
+    /// Names, besides `localhost` and addresses, that requests may use for us in their `Host`.
+    pub hosts: Vec<String>,
     /// A file or a directory of documents. `None`: only what was applied through the API.
     pub config: Option<PathBuf>,
     /// Whether changes below `config` are applied as they happen.
@@ -72,6 +74,7 @@ impl Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: data_dir.into(),
+            hosts: Vec::new(),
             config: None,
             watch: false,
             origin: None,
@@ -97,6 +100,8 @@ pub struct App {
     pub metrics: Metrics,
     /// The clock of the store.
     pub clock: SharedClock,
+    /// Names that requests may use for us.
+    pub hosts: Vec<String>,
     /// Slots for notifications.
     pub intake: Semaphore,
     /// Slots for questions to `explain`.
@@ -279,6 +284,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         triage,
         configuration,
         metrics: Metrics::default(),
+        hosts: options.hosts.clone(),
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Semaphore::new(EXPLAINING_MAX),
         verifying: Arc::new(Semaphore::new(1)),

@@ -21,6 +21,8 @@ pub struct Arguments {
     pub listen: SocketAddr,
     /// `--listen-without-tls`: allows an address other than loopback, although there is no TLS yet.
     pub listen_without_tls: bool,
+    /// `--allow-host`: names besides `localhost` and addresses.
+    pub allow_host: Vec<String>,
     /// `--data-dir`, default `./.cofferdam`.
     pub data_dir: PathBuf,
     /// `--config`; default `./cofferdam.yaml` when that exists.
@@ -77,6 +79,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     }
     let running = app::start(Options {
         listen: arguments.listen,
+        hosts: arguments.allow_host,
         config,
         watch: true,
         origin: arguments.origin,
@@ -135,6 +138,7 @@ mod tests {
             let arguments = Arguments {
                 listen: listen.parse().unwrap(),
                 listen_without_tls,
+                allow_host: Vec::new(),
                 data_dir: PathBuf::new(),
                 config: None,
                 origin: None,

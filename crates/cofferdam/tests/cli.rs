@@ -168,6 +168,9 @@ fn every_command_says_what_it_should_and_how_it_ended() {
         ("explain git.log:repository/service --as triage", 0,  "deny",                 ""),
         ("kill lift --agent triage --reason over",       0,    "lifted",               ""),
         ("kill lift --agent triage --reason over",       1,    "",                     "agent:triage"),
+        ("kill --agent nobody --reason slip",            1,    "stopped agent:nobody", "there is no agent:nobody"),
+        ("kill --session ses-999 --reason slip",         1,    "stopped session",      "there is no session:ses-999"),
+        ("kill lift --agent nobody --reason slip",       0,    "lifted",               ""),
         ("kill --reason x",                              2,    "",                     "required"),
         ("audit tail -n 2",                              0,    "stop.lifted",          ""),
         ("audit tail --kind stop -n 5",                  0,    "stop.raised",          ""),
@@ -199,6 +202,38 @@ fn every_command_says_what_it_should_and_how_it_ended() {
             out.is_empty(),
             "{line}: data goes to standard output alone: {told:?}"
         );
+    }
+}
+
+/// What only the server can find is told with its place in the file all the same.
+#[test]
+fn what_the_server_refuses_points_into_the_file() {
+    let up = Up::start();
+    let text = "apiVersion: cofferdam.dev/v1
+kind: Trigger
+metadata: {name: extra}
+spec:
+  source: alertmanager
+  agent: nobody
+---
+apiVersion: cofferdam.dev/v1
+kind: Policy
+metadata: {name: broken}
+spec:
+  rules:
+    - {name: bad, when: \"action.verb ==\", outcome: deny, reason: x}
+";
+    std::fs::write(up.path().join("bad.yaml"), text).unwrap();
+    for command in ["apply", "diff"] {
+        let (code, out, err) = up.run(&[command, "--file", "bad.yaml"]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}: {err}");
+        for expected in [
+            "bad.yaml:6:10: there is no Agent `nobody`",
+            "6 |   agent: nobody",
+            "bad.yaml:13:7: rule `",
+        ] {
+            assert!(err.contains(expected), "{command}: no `{expected}` in: {err}");
+        }
     }
 }
 
@@ -315,7 +350,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert!(!line.is_empty());
     drop(out);
     // The next entry is written to nobody.
-    assert_eq!(up.run(&["kill", "--session", "ses-1", "--reason", "x"]).0, 0);
+    assert_eq!(up.run(&["kill", "--agent", "triage", "--reason", "x"]).0, 0);
     let (code, _, err) = told(child.wait_with_output().unwrap());
     assert_eq!((code, err.as_str()), (0, ""));
 }

@@ -102,7 +102,7 @@ pub enum Command {
     /// List documents of a kind, or one of them
     #[command(after_help = documents::GET_HELP)]
     Get(documents::Get),
-    /// Show one document with its owner and history
+    /// Show one document in full, with its owner and the entry that last changed it
     Describe(documents::Describe),
     /// Remove one document
     Delete(documents::Delete),
@@ -153,6 +153,9 @@ pub struct Up {
     /// Allow an address other than loopback, although there is no TLS yet
     #[arg(long)]
     pub listen_without_tls: bool,
+    /// A name that requests may use for this server, besides localhost and addresses; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub allow_host: Vec<String>,
     /// Where data lives; its keys lie beside it in DIR-keys
     #[arg(long, value_name = "DIR", default_value = "./.cofferdam")]
     pub data_dir: PathBuf,
@@ -165,6 +168,15 @@ pub struct Up {
     /// Where checkpoints are kept besides the data directory [default: beside it]
     #[arg(long, value_name = "FILE")]
     pub checkpoints: Option<PathBuf>,
+}
+
+/// A name as it stands in a `Host` header, without a port.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = |c: u8| c.is_ascii_alphanumeric() || b"-._".contains(&c);
+    match (1..=253).contains(&text.len()) && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("write a name like cofferdam.example, without scheme and port".to_owned()),
+    }
 }
 
 /// `cofferdam init`

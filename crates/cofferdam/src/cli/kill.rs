@@ -79,7 +79,16 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
         (None, Some(stop)) => {
             let body = json!({"scope": stop.scope(), "reason": stop.reason});
             let answer = client.post("/api/v1/stops", &body).await?;
-            screen.data(&answer, |answer, _| stopped(&stop.scope(), answer))
+            screen.data(&answer, |answer, _| stopped(&stop.scope(), answer))?;
+            if field(&answer, "known").as_bool() != Some(false) {
+                return Ok(());
+            }
+            let scope = super::text::visible(&stop.scope());
+            screen.tell(&format!(
+                "{} there is no {scope} now, so nothing was stopped; the stop stays in force until it is lifted",
+                "warning:".yellow()
+            ));
+            Err(Failure::Told)
         }
         (None, None) => Err(Failure::Misuse(
             "say what to stop: --all, --agent NAME or --session ID".into(),

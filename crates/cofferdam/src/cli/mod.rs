@@ -53,6 +53,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Up(up) => crate::up::run(crate::up::Arguments {
             listen: up.listen,
             listen_without_tls: up.listen_without_tls,
+            allow_host: up.allow_host,
             data_dir: up.data_dir,
             config: up.config,
             origin: up.origin,

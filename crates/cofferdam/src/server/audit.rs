@@ -2,12 +2,14 @@
 
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
+use super::redacted::redacted;
 use super::stream::{self, Follow, is_of, view};
 use axum::body::Body;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream as futures_stream;
+use gate::Role;
 use http::{HeaderValue, header};
 use journal::merkle::Hash;
 use journal::proof::InclusionBundle;
@@ -72,9 +74,11 @@ pub async fn entries(call: Call) -> Answer {
     ok(&json!({"entries": found, "size": size, "next": from}))
 }
 
-/// `GET /api/v1/audit/entries/{sequence}`: one, with its payloads as far as they were not erased.
+/// `GET /api/v1/audit/entries/{sequence}`: one, with its payloads as far as they were not erased. Only an
+/// administrator sees them as they are; `redacted` says where something was hidden.
 pub async fn entry(call: Call) -> Answer {
     let sequence = sequence(&call)?;
+    let plain = call.has_role(&[Role::Admin]);
     let shown = call.app.gate.store().read(|reader| {
         let Some(stored) = reader.entry(sequence)? else {
             return Ok(None);
@@ -82,7 +86,11 @@ pub async fn entry(call: Call) -> Answer {
         let mut payloads = Map::new();
         for commitment in &stored.entry.commitments {
             let payload = match reader.payload(sequence, &commitment.name)? {
-                Erasable::Present(value) => json!({"state": "present", "value": value}),
+                Erasable::Present(value) if plain => json!({"state": "present", "value": value}),
+                Erasable::Present(value) => {
+                    let shown = redacted(value.clone());
+                    json!({"state": "present", "redacted": shown != value, "value": shown})
+                }
                 Erasable::Erased => json!({"state": "erased"}),
                 Erasable::Absent => json!({"state": "absent"}),
             };

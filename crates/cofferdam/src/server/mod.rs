@@ -16,6 +16,7 @@ mod incidents;
 mod listen;
 pub mod metrics;
 pub mod problem;
+mod redacted;
 pub mod routes;
 mod sessions;
 mod status;
@@ -113,7 +114,7 @@ async fn answer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let judged = check_host(&head.headers).and_then(|()| match &route.handler {
+    let judged = check_host(&app.hosts, &head.headers).and_then(|()| match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(&app))),
         Handler::Guarded(roles, handler) => {
             authorize(&app, roles, &head.headers).map(|caller| Judged::Admitted(caller, *handler))
@@ -153,13 +154,16 @@ enum Judged {
 }
 
 /// Refuses names that a page in a browser could have pointed at us (DNS rebinding). An address is
-/// what such a page cannot fake, and `localhost` is not resolved by any DNS of its choice.
-fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
+/// what such a page cannot fake, and `localhost` is not resolved by any DNS of its choice;
+/// the names in `allowed` are those that whoever started us vouches for.
+fn check_host(allowed: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let name = host.and_then(|host| host.parse::<http::uri::Authority>().ok());
     let fits = name.is_some_and(|authority| {
         let name = authority.host();
-        name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        name.eq_ignore_ascii_case("localhost")
+            || allowed.iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
+            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
     });
     if fits {
         return Ok(());
@@ -167,7 +171,7 @@ fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(
         StatusCode::MISDIRECTED_REQUEST,
         "misdirected",
-        "the Host header has to be `localhost` or an address",
+        "the Host header has to be `localhost`, an address, or a name that `up --allow-host NAME` was told",
     ))
 }
 
@@ -279,6 +283,8 @@ mod tests {
             ("LocalHost", true),
             ("[::1]:7400", true),
             ("192.168.1.5:7400", true),
+            ("Cofferdam.example:7400", true),
+            ("evil.cofferdam.example", false),
             ("evil.example:7400", false),
             ("127.0.0.1.evil.example", false),
             ("localhost.evil.example", false),
@@ -286,9 +292,14 @@ mod tests {
             ("", false),
         ];
         for (host, expected) in table {
-            assert_eq!(check_host(&headers("host", &[host])).is_ok(), expected, "{host}");
+            let allowed = ["cofferdam.example".to_owned()];
+            assert_eq!(
+                check_host(&allowed, &headers("host", &[host])).is_ok(),
+                expected,
+                "{host}"
+            );
         }
-        assert!(check_host(&HeaderMap::new()).is_err(), "no Host at all");
+        assert!(check_host(&[], &HeaderMap::new()).is_err(), "no Host at all");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
+use super::redacted::redacted;
 use super::stream::{self, Follow};
-use gate::{Resolution, SessionView};
+use gate::{Resolution, Role, SessionView};
 use journal::machine::Session;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,11 +39,16 @@ pub async fn show(call: Call) -> Answer {
     ok(&view)
 }
 
-/// `GET /api/v1/sessions/{id}/output`: its result, as far as it got.
+/// `GET /api/v1/sessions/{id}/output`: its result, as far as it got. As it is for those who work with it;
+/// redacted for those who only look.
 pub async fn output(call: Call) -> Answer {
     let session = call.app.gate.session(call.parameter("id"))?;
     let output = call.app.gate.session_output(&session.id)?;
-    ok(&output.ok_or_else(|| ApiError::not_found(format!("output of session `{}`", session.id)))?)
+    let output = output.ok_or_else(|| ApiError::not_found(format!("output of session `{}`", session.id)))?;
+    match call.has_role(&[Role::Admin, Role::Operator, Role::Approver]) {
+        true => ok(&output),
+        false => ok(&redacted(output)),
+    }
 }
 
 #[derive(Deserialize)]

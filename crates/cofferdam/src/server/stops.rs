@@ -3,6 +3,7 @@
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
+use gate::SessionError;
 use policy::{Stop, StopScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,15 +23,28 @@ struct Raise {
 }
 
 /// `POST /api/v1/stops`: stops now. The answer says whether it will survive a restart and which
-/// permits in flight it cut.
+/// permits in flight it cut; and as `known` whether there is such an agent or session now, for a stop of
+/// a misspelt name stops nothing.
 pub async fn raise(call: Call) -> Answer {
     let body: Raise = call.json()?;
     let scope = scope(&body.scope)?;
     let reason = stated(&body.reason, "no reason given")?;
+    let known = known(&call, &scope);
     let answer = call.app.gate.stop(call.caller.principal(), scope, &reason).await;
-    ok(
-        &json!({"scope": body.scope, "reason": reason, "durable": answer.durable, "cancelled": answer.reached.cancelled}),
-    )
+    ok(&json!({
+        "scope": body.scope, "reason": reason, "known": known, "durable": answer.durable,
+        "cancelled": answer.reached.cancelled,
+    }))
+}
+
+/// Whether there is what `scope` names. When that cannot be read it is taken to be: nothing may delay
+/// a stop.
+fn known(call: &Call, scope: &StopScope) -> bool {
+    match scope {
+        StopScope::All => true,
+        StopScope::Agent(name) => call.app.gate.authority().agents.contains_key(name),
+        StopScope::Session(id) => !matches!(call.app.gate.session(id), Err(SessionError::Unknown(_))),
+    }
 }
 
 /// `DELETE /api/v1/stops`: ends a stop; durable first, effective second.

@@ -312,3 +312,52 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
         .expect("ends in time");
     drop(idle);
 }
+
+/// Auditors verify the journal; they are not given the secrets that may have got into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_are_redacted_for_whoever_only_looks() {
+    let platform = Platform::start().await;
+    let input = json!({"note": "password=hunter2hunter2", "api_key": "k1"});
+    let task = json!({"task_id": "t", "agent": "finder", "input": input});
+    assert_eq!(
+        platform.post("/api/v1/tasks", &task).await.status,
+        StatusCode::CREATED
+    );
+    let done = platform
+        .until("/api/v1/tasks/t", |task| task["status"] == "completed")
+        .await;
+    let session = done["session"]
+        .as_str()
+        .or(done["session_id"].as_str())
+        .unwrap()
+        .to_owned();
+    let created = platform
+        .get(&format!(
+            "/api/v1/audit/entries?session={session}&kind=session.created"
+        ))
+        .await
+        .body;
+    let entry = format!("/api/v1/audit/entries/{}", created["entries"][0]["sequence"]);
+    let output = format!("/api/v1/sessions/{session}/output");
+    let table = [
+        ("admin", &entry, true),
+        ("auditor", &entry, false),
+        ("admin", &output, true),
+        ("operator", &output, true),
+        ("approver", &output, true),
+        ("auditor", &output, false),
+        ("viewer", &output, false),
+    ];
+    for (role, path, plain) in table {
+        let token = platform
+            .token(json!({"principal": format!("person:{role}"), "roles": [role]}))
+            .await;
+        let answer = platform.send(Method::GET, path, Some(&token), None).await;
+        assert_eq!(answer.status, StatusCode::OK, "{role} {path}: {answer:?}");
+        let text = answer.body.to_string();
+        assert_eq!(text.contains("hunter2"), plain, "{role} {path}: {text}");
+        assert_eq!(text.contains("k1"), plain, "{role} {path}: {text}");
+        assert_eq!(text.contains("[REDACTED]"), !plain, "{role} {path}: {text}");
+    }
+    platform.stop().await;
+}

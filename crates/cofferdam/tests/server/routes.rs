@@ -100,12 +100,17 @@ async fn every_route_answers_each_role_as_the_table_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_route_and_no_host_is_refused_without_a_word_about_the_inside() {
-    let platform = Platform::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let platform = Platform::start_in(directory, |options| {
+        options.hosts = vec!["cofferdam.example".to_owned()];
+    })
+    .await;
     let table = [
         (Method::GET, "/api/v1/nothing", "127.0.0.1", 404),
         (Method::GET, "/", "127.0.0.1", 404),
         (Method::PUT, "/api/v1/tasks", "127.0.0.1", 405),
         (Method::GET, "/healthz", "localhost", 200),
+        (Method::GET, "/healthz", "cofferdam.example:80", 200),
         (Method::GET, "/healthz", "evil.example", 421),
         (Method::GET, "/api/v1/health", "evil.example", 421),
     ];
