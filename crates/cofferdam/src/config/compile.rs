@@ -443,5 +443,14 @@ mod tests {
             problems.contains("`git.log` comes from more than one toolset; bind it in one"),
             "{problems}"
         );
+        let at = problems.find("c.yaml:").and_then(|at| problems.get(at..));
+        let line: usize = at.unwrap().split(':').nth(1).unwrap().parse().unwrap();
+        assert!(
+            text.lines()
+                .nth(line - 1)
+                .unwrap()
+                .contains("toolsets: [triage-read, second]"),
+            "{problems}"
+        );
     }
 }

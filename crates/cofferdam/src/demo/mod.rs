@@ -5,7 +5,8 @@
 //! patient as it happens. The one stand-in is for Prometheus and Alertmanager, which a stranger's
 //! machine does not have: see [`watch`].
 //!
-//! However it ends, it leaves nothing running, and no file unless `--keep` asks for them.
+//! When it ends by itself or is told to stop, it leaves nothing running, and no file unless `--keep` asks
+//! for them. A demo that is killed outright leaves its directory in the system's temporary one.
 
 mod breakage;
 mod finding;
