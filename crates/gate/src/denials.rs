@@ -1,7 +1,7 @@
 //! Refusals on their way into the journal: each with its reason, and repeats counted, so that denials
 //! cannot fill the disk.
 //!
-//! The first denial is an entry. The same again in the same session (verb, resource, code) within a
+//! The first denial is an entry. The same again in the same session (step, action, code) within a
 //! minute is counted in memory, and the count becomes one `action.denied_again` when the minute is
 //! over, when a permit or another event of the session is about to be recorded, or when the gate is
 //! flushed. Another denial is no such event, or two in turn would fill the disk after all.
@@ -21,15 +21,16 @@ use store::{StoreError, Tx};
 
 /// How long repeats are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Different denials of one session that are told apart at a time; more are counted with the newest.
+/// Different denials of one session that are told apart at a time; more are counted beside the newest, as
+/// `others`.
 const DISTINCT_MAX: usize = 64;
 
 /// What makes two denials the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     session: String,
-    verb: String,
-    resource: String,
+    step: String,
+    action: [u8; 32],
     code: String,
 }
 
@@ -43,9 +44,19 @@ pub(crate) struct Denials {
 struct Window {
     began: Duration,
     agent: String,
-    /// The entry of the first; `None` while it is being written.
+    /// The entry of the first; `None` while it is being written, and when it could not be.
     of: Option<u64>,
+    /// It could not be: the next one is written instead.
+    failed: bool,
+    counted: Counted,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    /// The same again.
     repeats: u64,
+    /// Different ones, past those that are told apart.
+    others: u64,
 }
 
 /// A count that is due.
@@ -55,15 +66,18 @@ pub(crate) struct Repeats {
     began: Duration,
     agent: String,
     of: u64,
-    count: u64,
+    counted: Counted,
 }
 
 impl Denials {
     /// Counts a repeat, or says that this one has to be written and opens its window.
     fn is_first(&self, key: &Key, agent: &str, now: Duration) -> bool {
         let mut windows = lock(&self.windows);
-        if let Some(window) = windows.get_mut(key).filter(|window| !window.is_over(now)) {
-            window.repeats += 1;
+        let known = windows.get_mut(key);
+        // Counts of a window that was never written go on in the next one.
+        let counted = known.as_ref().map(|window| window.counted).unwrap_or_default();
+        if let Some(window) = known.filter(|window| !window.failed && !window.is_over(now)) {
+            window.counted.repeats += 1;
             return false;
         }
         let others = windows
@@ -78,7 +92,7 @@ impl Denials {
                 },
             );
         if let (DISTINCT_MAX.., Some(window)) = (count, newest) {
-            window.repeats += 1;
+            window.counted.others += 1;
             return false;
         }
         windows.insert(
@@ -87,7 +101,8 @@ impl Denials {
                 began: now,
                 agent: agent.to_owned(),
                 of: None,
-                repeats: 0,
+                failed: false,
+                counted,
             },
         );
         true
@@ -98,8 +113,9 @@ impl Denials {
         let mut windows = lock(&self.windows);
         match (of, windows.get_mut(key)) {
             (Some(_), Some(window)) => window.of = of,
-            (Some(_), None) => {}
+            (None, Some(window)) if window.counted != Counted::default() => window.failed = true,
             (None, _) => drop(windows.remove(key)),
+            (Some(_), None) => {}
         }
     }
 
@@ -121,18 +137,20 @@ impl Denials {
     fn take(&self, which: impl Fn(&Key, &Window) -> bool, stays: impl Fn(&Window) -> bool) -> Vec<Repeats> {
         let mut taken = Vec::new();
         lock(&self.windows).retain(|key, window| {
-            if let Some(of) = window.of.filter(|_| window.repeats > 0 && which(key, window)) {
+            if let Some(of) = window
+                .of
+                .filter(|_| window.counted != Counted::default() && which(key, window))
+            {
                 let (key, agent) = (key.clone(), window.agent.clone());
                 taken.push(Repeats {
                     key,
                     began: window.began,
                     agent,
                     of,
-                    count: window.repeats,
+                    counted: std::mem::take(&mut window.counted),
                 });
-                window.repeats = 0;
             }
-            stays(window)
+            stays(window) || window.counted != Counted::default()
         });
         taken.sort_by_key(|repeats| repeats.of);
         taken
@@ -146,16 +164,18 @@ impl Denials {
             began,
             agent,
             of,
-            count,
+            counted,
         } in counts
         {
             let window = windows.entry(key).or_insert(Window {
                 began,
                 agent,
                 of: Some(of),
-                repeats: 0,
+                failed: false,
+                counted: Counted::default(),
             });
-            window.repeats += count;
+            window.counted.repeats += counted.repeats;
+            window.counted.others += counted.others;
         }
     }
 }
@@ -199,8 +219,8 @@ impl Gate {
         self.record_repeats(self.denials.take_ended(now)).await?;
         let key = Key {
             session: seen.session.id.clone(),
-            verb: action.verb().as_str().to_owned(),
-            resource: action.resource().to_owned(),
+            step: seen.step.clone(),
+            action: *action.digest(),
             code: grounds.code.clone().unwrap_or_default(),
         };
         if !self.denials.is_first(&key, &seen.session.agent, now) {
@@ -239,8 +259,66 @@ impl Gate {
 impl Repeats {
     fn record(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let by = Principal::agent(&self.agent);
-        let body = json!({ "of": self.of, "count": self.count });
+        let mut body = json!({ "of": self.of, "count": self.counted.repeats });
+        if let (Some(body), 1..) = (body.as_object_mut(), self.counted.others) {
+            body.insert("others".to_owned(), json!(self.counted.others));
+        }
         let entry = sessions::entry(tx, kind::ACTION_DENIED_AGAIN, &self.key.session, &by, body)?;
         tx.append(entry).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(step: usize) -> Key {
+        Key {
+            session: "ses-1".to_owned(),
+            step: step.to_string(),
+            action: [0; 32],
+            code: "no_rule".to_owned(),
+        }
+    }
+
+    fn counts(taken: Vec<Repeats>) -> Vec<(u64, u64, u64)> {
+        let counts = |taken: Repeats| (taken.of, taken.counted.repeats, taken.counted.others);
+        taken.into_iter().map(counts).collect()
+    }
+
+    #[test]
+    fn counts_of_a_denial_that_could_not_be_written_are_kept_for_the_next() {
+        let denials = Denials::default();
+        let (start, later) = (Duration::ZERO, WINDOW * 2);
+        assert!(denials.is_first(&key(1), "a", start));
+        assert!(
+            !denials.is_first(&key(1), "a", start),
+            "while it is being written"
+        );
+        assert_eq!(counts(denials.take_ended(later)), []);
+        denials.wrote(&key(1), None);
+        assert_eq!(counts(denials.take_all()), []);
+        assert!(denials.is_first(&key(1), "a", later), "it is written instead");
+        denials.wrote(&key(1), Some(7));
+        assert_eq!(counts(denials.take_all()), [(7, 1, 0)]);
+        assert_eq!(counts(denials.take_all()), []);
+    }
+
+    #[test]
+    fn what_is_not_told_apart_is_counted_apart() {
+        let denials = Denials::default();
+        for step in 0..DISTINCT_MAX {
+            assert!(denials.is_first(&key(step), "a", Duration::ZERO));
+            denials.wrote(&key(step), Some(step as u64));
+        }
+        assert!(!denials.is_first(&key(0), "a", Duration::ZERO));
+        for step in DISTINCT_MAX..DISTINCT_MAX + 5 {
+            assert!(!denials.is_first(&key(step), "a", Duration::ZERO));
+        }
+        let taken = counts(denials.take_all());
+        let sums = taken.iter().fold((0, 0), |sums, (_, repeats, others)| {
+            (sums.0 + repeats, sums.1 + others)
+        });
+        assert_eq!(sums, (1, 5), "{taken:?}");
     }
 }

@@ -39,11 +39,16 @@ pub fn what(entry: &Value) -> String {
         "action.permitted" => vec![effect_and_target(body), because(body)],
         "action.denied" => vec![effect_and_target(body), because(body)],
         "action.denied_again" => {
-            vec![format!(
+            let same = format!(
                 "{} more times like entry {}",
                 text(body, "count"),
                 text(body, "of")
-            )]
+            );
+            let others = text(body, "others");
+            vec![match others.parse::<u64>() {
+                Ok(others) => format!("{same}, and {others} different ones"),
+                Err(_) => same,
+            }]
         }
         "action.settled" => vec![text(body, "step"), text(body, "outcome"), text(body, "summary")],
         "action.resolved" => vec![text(body, "step"), text(body, "resolution"), text(body, "reason")],
