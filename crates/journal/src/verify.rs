@@ -89,6 +89,14 @@ pub enum Finding {
         /// Which derived thing.
         what: String,
     },
+    /// What is stored cannot be what was written: of another type, out of range, not signed by the log.
+    #[error("{what} is not as it was written: {reason}")]
+    Damaged {
+        /// Which stored thing.
+        what: String,
+        /// Why it cannot be.
+        reason: String,
+    },
 }
 
 impl Finding {

@@ -35,8 +35,15 @@ pub enum StoreError {
 }
 
 /// Every error of SQLite is the medium's fault or an alteration, never the caller's: statements are fixed.
+/// So a value that is not of its type, or a table that is not there, was put or taken by somebody else:
+/// no waiting mends it.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> StoreError {
+        if is_alteration(&error) {
+            return StoreError::Corrupt {
+                finding: format!("the database was altered: {error}"),
+            };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
                 finding: format!("the database file is damaged: {error}"),
@@ -44,6 +51,26 @@ impl From<rusqlite::Error> for StoreError {
             _ => StoreError::Unavailable {
                 reason: error.to_string(),
             },
+        }
+    }
+}
+
+/// Whether no fault of the medium explains it.
+fn is_alteration(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+    };
+    match error {
+        FromSqlConversionFailure(..)
+        | IntegralValueOutOfRange(..)
+        | InvalidColumnType(..)
+        | QueryReturnedNoRows
+        | Utf8Error(..) => true,
+        other => {
+            let text = other.to_string();
+            ["no such table", "no such column", "vtable constructor failed"]
+                .iter()
+                .any(|start| text.starts_with(start))
         }
     }
 }

@@ -128,8 +128,15 @@ pub(crate) fn digests(connection: &Connection, key: &DigestKey) -> Result<BTreeM
     let mut rows = statement.query([])?;
     let mut found = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (name, nonce, masked): (String, Vec<u8>, Hash) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let sum = key.unmask(&name, &nonce, &masked, row.get(3)?);
+        let name: String = row.get(0)?;
+        let read = || Ok::<(Vec<u8>, Hash, u64), rusqlite::Error>((row.get(1)?, row.get(2)?, row.get(3)?));
+        let (nonce, masked, rows) = read().map_err(|error| match error.into() {
+            StoreError::Corrupt { finding } => StoreError::Corrupt {
+                finding: format!("the digest of projection `{name}`: {finding}"),
+            },
+            error => error,
+        })?;
+        let sum = key.unmask(&name, &nonce, &masked, rows);
         found.insert(name, sum);
     }
     Ok(found)

@@ -6,6 +6,7 @@ use crate::shared::Shared;
 use crate::store::{Health, Options};
 use crate::writer::Writer;
 use crate::{StoreError, replace, schema, signing};
+use rusqlite::Connection;
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -49,21 +50,21 @@ pub(crate) fn open(mut options: Options) -> Result<Opened, StoreError> {
         false,
         reader,
     ));
-    let engine = match Engine::load(&shared, connection, Checks::All)? {
-        Ok(mut engine) => {
-            engine.reconcile(&shared)?;
+    let engine = match load(&shared, connection) {
+        Ok(engine) => {
             signing::empty_wal(&engine.connection);
             shared.committed.send_replace(engine.head.frontier.size());
             Some(engine)
         }
-        Err(finding) => {
+        Err(StoreError::Corrupt { finding }) => {
             tracing::error!(%finding, "the journal does not verify");
-            shared.set_health(Health::Corrupt(finding.to_string()));
+            shared.set_health(Health::Corrupt(finding));
             shared
                 .committed
                 .send_replace(shared.with_reader(crate::query::size)?);
             None
         }
+        Err(error) => return Err(error),
     };
     let (orders, receiver) = channel();
     let thread = spawn(shared.clone(), receiver, engine, lock)?;
@@ -72,6 +73,15 @@ pub(crate) fn open(mut options: Options) -> Result<Opened, StoreError> {
         orders,
         thread,
     })
+}
+
+fn load(shared: &Shared, connection: Connection) -> Result<Engine, StoreError> {
+    let mut engine =
+        Engine::load(shared, connection, Checks::All)?.map_err(|finding| StoreError::Corrupt {
+            finding: finding.to_string(),
+        })?;
+    engine.reconcile(shared)?;
+    Ok(engine)
 }
 
 /// Opens for reading only.

@@ -12,11 +12,12 @@ const WORDS_MAX: usize = 64;
 
 /// Number of entries.
 pub(crate) fn size(connection: &Connection) -> Result<u64, StoreError> {
-    let size = connection
+    let size: Option<i64> = connection
         .prepare_cached("SELECT size FROM head WHERE id = 1")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    Ok(size.unwrap_or(0))
+    // What is no size lets nobody read anything; the checks of a start name it.
+    Ok(size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0))
 }
 
 /// One entry.

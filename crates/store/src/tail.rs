@@ -5,9 +5,9 @@ use crate::digest::{DigestKey, Sum};
 use crate::head::{Head, frontier};
 use crate::query::TreeNodes;
 use crate::shared::Shared;
+use crate::verify::{before_the_first, leaf_at};
 use crate::{Projection, StoreError, query, signing};
 use journal::checkpoint::Checkpoint;
-use journal::merkle::Hash;
 use journal::verify::{Finding, Replay};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,19 +28,17 @@ pub(crate) fn check(
         Ok(found) => found,
         Err(finding) => return Ok(Err(finding)),
     };
+    let before: Option<i64> = connection.query_row("SELECT min(seq) FROM entries", [], |row| row.get(0))?;
+    if let Some(stands) = before.filter(|stands| *stands < 0) {
+        return Ok(Err(before_the_first(stands)));
+    }
     let mut statement =
         connection.prepare("SELECT seq, leaf, hash FROM entries WHERE seq >= ?1 ORDER BY seq")?;
     let mut rows = statement.query([signed])?;
     while let Some(row) = rows.next()? {
-        let (sequence, expected) = (row.get::<_, u64>(0)?, replay.size());
-        if sequence != expected {
-            return Ok(Err(Finding::Missing { sequence: expected }));
-        }
-        let hash: Hash = row.get(2)?;
-        if let Err(finding) = replay.fold(
-            row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?,
-            Some(&hash),
-        ) {
+        let folded =
+            leaf_at(row, replay.size()).and_then(|(leaf, hash)| replay.fold(leaf, Some(&hash)).map(drop));
+        if let Err(finding) = folded {
             return Ok(Err(finding));
         }
     }

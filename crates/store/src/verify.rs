@@ -13,10 +13,11 @@ use journal::checkpoint::Checkpoint;
 use journal::merkle::Hash;
 use journal::verify::{Finding, Replay};
 use journal::{Entry, kind};
-use rusqlite::Connection;
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, Row};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Entries between two reports of progress.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -33,9 +34,19 @@ impl From<Finding> for Stop {
     }
 }
 
+/// What cannot be read because it was altered is found, not merely unavailable: nobody may go on acting.
 impl<E: Into<StoreError>> From<E> for Stop {
     fn from(error: E) -> Stop {
-        Stop::Failed(error.into())
+        damaged("the database")(error)
+    }
+}
+
+/// Names what could not be read.
+fn damaged<E: Into<StoreError>>(what: impl Into<String>) -> impl FnOnce(E) -> Stop {
+    let what = what.into();
+    move |error| match error.into() {
+        StoreError::Corrupt { finding: reason } => Stop::Found(Finding::Damaged { what, reason }),
+        error => Stop::Failed(error),
     }
 }
 
@@ -45,17 +56,28 @@ pub(crate) fn verify(
     against: &[String],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Result<Verified, Finding>, StoreError> {
-    let source = shared.open_reader()?;
-    source.execute_batch("BEGIN DEFERRED")?;
-    let outcome = Verification::new(shared, &source, against).and_then(|mut verification| {
-        verification.read_entries(progress)?;
-        verification.finish()
-    });
-    match outcome {
+    match look(shared, against, progress) {
         Ok(verified) => Ok(Ok(verified)),
         Err(Stop::Found(finding)) => Ok(Err(finding)),
         Err(Stop::Failed(error)) => Err(error),
     }
+}
+
+fn look(shared: &Shared, against: &[String], progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Stop> {
+    // Before the snapshot: what the writer signs meanwhile would be ahead of it.
+    let outside = match &shared.checkpoints {
+        Some(path) => read_outside(path, shared)?,
+        None => Vec::new(),
+    };
+    let source = shared.open_reader()?;
+    source.execute_batch("BEGIN DEFERRED")?;
+    let mut checkpoints = stored_checkpoints(shared, &source)?;
+    for checkpoint in outside.into_iter().chain(given(against, shared)?) {
+        checkpoints.entry(checkpoint.size).or_default().push(checkpoint);
+    }
+    let mut verification = Verification::new(shared, &source, checkpoints)?;
+    verification.read_entries(progress)?;
+    verification.finish()
 }
 
 struct Verification<'a> {
@@ -81,7 +103,11 @@ struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    fn new(shared: &'a Shared, source: &'a Connection, against: &[String]) -> Result<Verification<'a>, Stop> {
+    fn new(
+        shared: &'a Shared,
+        source: &'a Connection,
+        checkpoints: BTreeMap<u64, Vec<Checkpoint>>,
+    ) -> Result<Verification<'a>, Stop> {
         let memory = schema::open_in_memory()?;
         memory.execute_batch("BEGIN")?;
         Ok(Verification {
@@ -89,7 +115,7 @@ impl<'a> Verification<'a> {
             source,
             memory,
             keyed: shared.digest_key.is_some(),
-            checkpoints: checkpoints(shared, source, against)?,
+            checkpoints,
             replay: Replay::new(),
             tree: Head::default(),
             sums: Sums::empty(shared.projections.len()),
@@ -108,12 +134,8 @@ impl<'a> Verification<'a> {
             source.prepare("SELECT seq, leaf, hash, session, kind FROM entries ORDER BY seq")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let (sequence, expected) = (row.get::<_, u64>(0)?, self.replay.size());
-            if sequence != expected {
-                return Err(Finding::Missing { sequence: expected }.into());
-            }
-            let hash: Hash = row.get(2).map_err(|_| Finding::Altered { sequence })?;
-            let leaf = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let sequence = self.replay.size();
+            let (leaf, hash) = leaf_at(row, sequence)?;
             let entry = self.replay.leaf(leaf, Some(&hash))?;
             if entry.log != self.shared.origin {
                 return Err(Finding::Foreign {
@@ -122,8 +144,11 @@ impl<'a> Verification<'a> {
                 }
                 .into());
             }
-            let (session, kind): (Option<String>, String) = (row.get(3)?, row.get(4)?);
-            if session != entry.session || kind != entry.kind {
+            let is = |column: usize, text: Option<&str>| {
+                row.get_ref(column)
+                    .is_ok_and(|stored| stored.as_str_or_null().is_ok_and(|stored| stored == text))
+            };
+            if !is(3, entry.session.as_deref()) || !is(4, Some(&entry.kind)) {
                 return Err(Finding::Derived {
                     what: format!("the index of entry {sequence}"),
                 }
@@ -157,7 +182,9 @@ impl<'a> Verification<'a> {
         let mut readable = Vec::with_capacity(entry.commitments.len());
         for commitment in &entry.commitments {
             let name = &commitment.name;
-            match payloads::get(self.source, self.shared, entry.sequence, name, &entry.commitments)?? {
+            let payload = payloads::get(self.source, self.shared, entry.sequence, name, &entry.commitments)
+                .map_err(damaged(format!("payload `{name}` of entry {}", entry.sequence)))?;
+            match payload? {
                 Erasable::Present(value) => readable.push((name.clone(), value)),
                 Erasable::Erased | Erasable::Absent => {
                     self.gone.insert((entry.sequence, name.clone()));
@@ -208,7 +235,8 @@ impl<'a> Verification<'a> {
 
     fn check_derived_from_tree(&self) -> Result<(), Stop> {
         let size = self.replay.size();
-        let stored = Head::load(self.source)?
+        let stored = Head::load(self.source)
+            .map_err(damaged("the head of the log"))?
             .map(|stored| stored.head.frontier)
             .unwrap_or_default();
         if stored.size() > size {
@@ -253,7 +281,7 @@ impl<'a> Verification<'a> {
 
     fn check_projections(&self) -> Result<u64, Stop> {
         let key = self.shared.digest_key()?;
-        let stored = head::digests(self.source, key)?;
+        let stored = head::digests(self.source, key).map_err(damaged("the state of the projections"))?;
         let mut compared = 0;
         for (projection, sum) in self.shared.projections.iter().zip(&self.sums.sums) {
             let name = projection.name();
@@ -262,7 +290,9 @@ impl<'a> Verification<'a> {
                 continue;
             }
             for (what, sql) in COMPARED {
-                if let Some(row) = first_difference(self.source, &self.memory, sql, name)? {
+                let difference = first_difference(self.source, &self.memory, sql, name)
+                    .map_err(damaged(format!("projection `{name}`")))?;
+                if let Some(row) = difference {
                     return Err(derived(&format!("{what} `{row}` of projection `{name}`")));
                 }
             }
@@ -301,35 +331,79 @@ const COMPARED: [(&str, &str); 3] = [
     ),
 ];
 
-/// Stored checkpoints, those of the file outside and those given, by size. All have to be signed.
-fn checkpoints(
-    shared: &Shared,
-    source: &Connection,
-    against: &[String],
-) -> Result<BTreeMap<u64, Vec<Checkpoint>>, Stop> {
+/// The leaf and hash in a row of `seq, leaf, hash` that has to be that of entry `expected`.
+pub(crate) fn leaf_at<'r>(row: &'r Row<'_>, expected: u64) -> Result<(&'r [u8], Hash), Finding> {
+    let unreadable = |error: &dyn std::fmt::Display| Finding::Unreadable {
+        sequence: expected,
+        reason: error.to_string(),
+    };
+    let stands: i64 = row.get(0).map_err(|e| unreadable(&e))?;
+    match u64::try_from(stands) {
+        Ok(sequence) if sequence == expected => (),
+        Ok(_) => return Err(Finding::Missing { sequence: expected }),
+        Err(_) => return Err(before_the_first(stands)),
+    }
+    let leaf = row.get_ref(1).map_err(|e| unreadable(&e))?;
+    let leaf = leaf.as_blob().map_err(|e| unreadable(&e))?;
+    let hash = row.get(2).map_err(|_| Finding::Altered { sequence: expected })?;
+    Ok((leaf, hash))
+}
+
+/// An entry where none can be.
+pub(crate) fn before_the_first(stands: i64) -> Finding {
+    Finding::Damaged {
+        what: format!("entry {stands}"),
+        reason: "no entry stands before entry 0".to_owned(),
+    }
+}
+
+/// Stored checkpoints by size.
+fn stored_checkpoints(shared: &Shared, source: &Connection) -> Result<BTreeMap<u64, Vec<Checkpoint>>, Stop> {
     let mut by_size: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
     let mut statement = source.prepare("SELECT size, note, root FROM checkpoints ORDER BY size")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (size, note, root): (u64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        match Checkpoint::open(&note, &shared.verifier) {
-            Ok(checkpoint) if checkpoint.size == size && checkpoint.root.as_slice() == root => {
-                by_size.entry(size).or_default().push(checkpoint);
+        let stands: i64 = row.get(0).map_err(damaged("a stored checkpoint"))?;
+        let checkpoint = row
+            .get_ref(1)?
+            .as_str()
+            .ok()
+            .and_then(|note| Checkpoint::open(note, &shared.verifier).ok());
+        match checkpoint {
+            Some(checkpoint)
+                if u64::try_from(stands) == Ok(checkpoint.size)
+                    && row.get_ref(2)?.as_blob() == Ok(checkpoint.root.as_slice()) =>
+            {
+                by_size.entry(checkpoint.size).or_default().push(checkpoint);
             }
-            _ => return Err(derived(&format!("the stored checkpoint at {size}"))),
+            _ => return Err(derived(&format!("the stored checkpoint at {stands}"))),
         }
     }
-    let outside = match &shared.checkpoints {
-        Some(path) => signing::all_outside(path)?,
-        None => Vec::new(),
-    };
-    for note in against.iter().chain(&outside) {
-        let checkpoint = Checkpoint::open(note, &shared.verifier).map_err(|e| {
-            StoreError::Refused(format!("a checkpoint to compare with is not this log's: {e}"))
-        })?;
-        by_size.entry(checkpoint.size).or_default().push(checkpoint);
-    }
     Ok(by_size)
+}
+
+/// The checkpoints of the file outside. One that is not this log's was put there to be found or to
+/// hide another, which is the same to us.
+fn read_outside(path: &Path, shared: &Shared) -> Result<Vec<Checkpoint>, Stop> {
+    let notes = signing::all_outside(path)?;
+    let opened = notes.iter().enumerate().map(|(index, note)| {
+        Checkpoint::open(note, &shared.verifier).map_err(|error| {
+            Stop::Found(Finding::Damaged {
+                what: format!("checkpoint {} in `{}`", index + 1, path.display()),
+                reason: error.to_string(),
+            })
+        })
+    });
+    opened.collect()
+}
+
+/// The checkpoints to compare with; one that is not this log's is the caller's mistake.
+fn given(notes: &[String], shared: &Shared) -> Result<Vec<Checkpoint>, StoreError> {
+    let opened = notes.iter().map(|note| {
+        Checkpoint::open(note, &shared.verifier)
+            .map_err(|e| StoreError::Refused(format!("a checkpoint to compare with is not this log's: {e}")))
+    });
+    opened.collect()
 }
 
 fn erased(entry: &Entry) -> Vec<(u64, String)> {
@@ -364,21 +438,28 @@ fn first_difference(
                 let names = [a, b]
                     .into_iter()
                     .flatten()
-                    .filter_map(|row| match row.into_iter().next() {
-                        Some(Cell::Text(name)) => Some(name),
-                        _ => None,
-                    });
+                    .filter_map(|row| row.into_iter().next())
+                    .map(|(_, name)| String::from_utf8_lossy(&name).into_owned());
                 return Ok(Some(names.min().unwrap_or_default()));
             }
         }
     }
 }
 
-fn cells(row: Option<&rusqlite::Row<'_>>, columns: usize) -> Result<Option<Vec<Cell>>, StoreError> {
-    let cells = row.map(|row| {
-        (0..columns)
-            .map(|column| row.get(column))
-            .collect::<Result<_, _>>()
-    });
+/// A value as it is stored: even text that is no text can be compared.
+type Cell = (Type, Vec<u8>);
+
+fn cells(row: Option<&Row<'_>>, columns: usize) -> Result<Option<Vec<Cell>>, StoreError> {
+    let cells = row.map(|row| (0..columns).map(|column| row.get_ref(column).map(cell)).collect());
     Ok(cells.transpose()?)
+}
+
+fn cell(value: ValueRef<'_>) -> Cell {
+    let bytes = match value {
+        ValueRef::Null => Vec::new(),
+        ValueRef::Integer(integer) => integer.to_be_bytes().to_vec(),
+        ValueRef::Real(real) => real.to_be_bytes().to_vec(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+    };
+    (value.data_type(), bytes)
 }

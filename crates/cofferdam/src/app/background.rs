@@ -3,10 +3,9 @@
 
 use super::{App, Options, watch};
 use crate::health::Verification;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Store;
+use store::StoreError;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -14,13 +13,17 @@ use tokio::time::{MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_secs(2);
 /// How often a checkpoint is signed when there is something new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// How often verification of the journal is tried before what cannot be verified is not acted on.
+const VERIFY_TRIES_MAX: u32 = 10;
+/// How long a medium that could not be read is left alone.
+const VERIFY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Starts all of it.
 pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(tick(Arc::clone(app)));
     tasks.spawn(checkpoints(Arc::clone(app)));
-    tasks.spawn(verify(Arc::clone(app), options.clone()));
+    tasks.spawn(verify(Arc::clone(app)));
     if let (true, Some(path)) = (options.watch, &options.config) {
         tasks.spawn(watch::follow(
             Arc::clone(app),
@@ -66,36 +69,53 @@ async fn checkpoints(app: Arc<App>) {
     }
 }
 
-/// Reads the whole journal once, with the checkpoints kept outside; a mismatch stops acting.
-async fn verify(app: Arc<App>, options: Options) {
-    let store = app.gate.store().clone();
-    let notes = match super::stored_origin(&options.data_dir) {
-        Ok(origin) => notes(&super::checkpoints_file(&options, &origin)),
-        Err(_) => Vec::new(),
-    };
-    let shared = Arc::clone(&app);
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut progress = |done, all| shared.verification.set(Verification::Running { done, all });
-        store.verify(&notes, &mut progress)
-    });
-    let outcome = match reading.await {
-        Ok(Ok(Ok(verified))) => Verification::Passed {
-            entries: verified.entries,
-        },
-        Ok(Ok(Err(finding))) => {
-            tracing::error!(%finding, "the journal does not verify; acting has stopped");
-            app.gate.store().quarantine(finding.to_string());
-            Verification::Failed(finding.to_string())
+/// Reads the whole journal once, with the checkpoints kept outside. A mismatch stops acting, and so does
+/// whatever keeps it from being read: waiting helps against a busy medium only, and not for ever.
+async fn verify(app: Arc<App>) {
+    for tries_left in (0..VERIFY_TRIES_MAX).rev() {
+        match verify_once(&app).await {
+            Ok(outcome) => return app.verification.set(outcome),
+            Err(StoreError::Closed) => {
+                return app
+                    .verification
+                    .set(Verification::Impossible(StoreError::Closed.to_string()));
+            }
+            Err(error @ StoreError::Unavailable { .. }) if tries_left > 0 => {
+                tracing::warn!(%error, tries_left, "the journal could not be verified yet");
+                app.verification.set(Verification::Impossible(format!(
+                    "{error}; tried again in {} s",
+                    VERIFY_AGAIN_AFTER.as_secs()
+                )));
+                tokio::time::sleep(VERIFY_AGAIN_AFTER).await;
+            }
+            Err(error) => return stop_acting(&app, &format!("it could not be verified: {error}")),
         }
-        Ok(Err(error)) => Verification::Impossible(error.to_string()),
-        Err(error) => Verification::Impossible(error.to_string()),
-    };
-    app.verification.set(outcome);
+    }
 }
 
-/// The signed notes in a file of checkpoints; no file, no evidence.
-fn notes(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path)
-        .map(|text| Store::notes(&text))
-        .unwrap_or_default()
+async fn verify_once(app: &Arc<App>) -> Result<Verification, StoreError> {
+    let (store, shared) = (app.gate.store().clone(), Arc::clone(app));
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut progress = |done, all| shared.verification.set(Verification::Running { done, all });
+        // The store reads the checkpoints kept outside by itself.
+        store.verify(&[], &mut progress)
+    });
+    let result = reading
+        .await
+        .map_err(|error| StoreError::Refused(format!("verification ended early: {error}")))?;
+    Ok(match result? {
+        Ok(verified) => Verification::Passed {
+            entries: verified.entries,
+        },
+        Err(finding) => {
+            stop_acting(app, &finding.to_string());
+            Verification::Failed(finding.to_string())
+        }
+    })
+}
+
+fn stop_acting(app: &App, finding: &str) {
+    tracing::error!(%finding, "the journal does not verify; acting has stopped");
+    app.gate.store().quarantine(finding.to_owned());
+    app.verification.set(Verification::Failed(finding.to_owned()));
 }

@@ -147,6 +147,31 @@ async fn every_edit_is_found_and_named() {
         ("the head",
             "UPDATE head SET size = 42",
             "entry 41 is missing"),
+        ("an entry before the first, to blind whoever reads on to an altered one",
+            "INSERT INTO entries SELECT -1, leaf, hash, session, kind FROM entries WHERE seq = 0;
+             UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person:alice', 'person:alicf') AS BLOB) WHERE seq = 7",
+            "entry -1 is not as it was written: no entry stands before entry 0"),
+        ("a kind that is no text",
+            "UPDATE entries SET kind = CAST(x'ff' AS TEXT) WHERE seq = 7",
+            "the index of entry 7 is not what the entries say"),
+        ("a row that is no text",
+            "UPDATE rows SET value = CAST(x'ff' AS TEXT) WHERE key = 'thing-1'",
+            "row `thing-1` of projection `documents` is not what the entries say"),
+        ("a digest of fewer than no rows",
+            "UPDATE digests SET rows = -1 WHERE projection = 'counts'",
+            "the state of the projections is not as it was written: the digest of projection `counts`: the database was altered: Integer -1 out of range at index 3"),
+        ("a head of another size than any",
+            "UPDATE head SET size = -1",
+            "the head of the log is not as it was written: the database was altered: Integer -1 out of range at index 0"),
+        ("a checkpoint of nothing",
+            "INSERT INTO checkpoints SELECT -1, root, note, roots FROM checkpoints WHERE size = 41",
+            "the stored checkpoint at -1 is not what the entries say"),
+        ("a payload before the first entry",
+            "INSERT INTO payloads SELECT -1, name, retention, wrapped_key, ciphertext FROM payloads WHERE seq = 7",
+            "the table of payloads is not what the entries say"),
+        ("a table",
+            "DROP TABLE row_index",
+            "projection `counts` is not as it was written: the database was altered: no such table: row_index"),
     ];
     for (name, edit, expected) in table {
         let copy = scene.edited(name, sql(edit));
@@ -182,10 +207,50 @@ async fn a_start_finds_what_would_decide_about_acting() {
         ("the checkpoint",
             "UPDATE checkpoints SET note = replace(note, '41', '40') WHERE size = 41",
             "the stored checkpoint at 41 is not what the entries say"),
+        ("an entry before the first",
+            "INSERT INTO entries SELECT -1, leaf, hash, session, kind FROM entries WHERE seq = 0",
+            "entry -1 is not as it was written: no entry stands before entry 0"),
+        ("a digest of fewer than no rows",
+            "UPDATE digests SET rows = -1 WHERE projection = 'counts'",
+            "the digest of projection `counts`: the database was altered: Integer -1 out of range at index 3"),
+        ("a head of another size than any",
+            "UPDATE head SET size = -1",
+            "the database was altered: Integer -1 out of range at index 0"),
     ];
     for (name, edit, expected) in table {
         assert_eq!(scene.start(&scene.edited(name, sql(edit))), expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_foreign_note_among_those_outside_is_a_finding() {
+    let scene = Scene::new().await;
+    let path = scene.place.checkpoints();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let forged = scene
+        .early
+        .note
+        .replacen("cofferdam.local/test\n21\n", "cofferdam.local/test\n22\n", 1);
+    assert_ne!(forged, scene.early.note);
+    std::fs::write(&path, format!("{forged}\n{text}")).unwrap();
+    let store = scene.place.open();
+    assert_eq!(
+        store.health(),
+        Health::Ready,
+        "a start reads the newest note only"
+    );
+    let finding = store
+        .verify(&[], &mut |_, _| ())
+        .unwrap()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        finding.starts_with(&format!(
+            "checkpoint 1 in `{}` is not as it was written: ",
+            path.display()
+        )),
+        "{finding}"
+    );
 }
 
 #[tokio::test]
