@@ -167,10 +167,8 @@ fn view(call: &Call, session: &SessionView) -> Result<Value, ApiError> {
             Session::Created | Session::Queued | Session::Running | Session::Completed => {}
         }
         if session.output.is_some() {
-            map.insert(
-                "output".into(),
-                call.app.gate.session_output(&session.id)?.unwrap_or_default(),
-            );
+            let output = call.app.gate.session_output(&session.id)?.unwrap_or_default();
+            map.insert("output".into(), super::sessions::shown(call, output));
         }
     }
     Ok(view)
