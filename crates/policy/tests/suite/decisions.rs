@@ -9,6 +9,8 @@ use serde_json::json;
 
 /// Name, level, capabilities.
 type Agent<'a> = (&'a str, Level, &'a [&'a str]);
+/// Lists of approvers.
+type Lists<'a> = &'a [&'a Vec<Approver>];
 
 #[test]
 fn rights_are_the_intersection_of_all_links() {
@@ -134,7 +136,7 @@ fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
     let (nobody, alice, bob, role) = (named(&[]), named(&["alice"]), named(&["bob"]), named(&["admin"]));
     let both = named(&["bob", "alice"]);
     #[rustfmt::skip]
-    let table: [(&[&Vec<Approver>], &[&Vec<Approver>], bool); 11] = [
+    let table: [(Lists, Lists, bool); 11] = [
         // asked then        asked now          alice's yes counts
         (&[],                &[&nobody],        true),
         (&[],                &[&bob],           false),
