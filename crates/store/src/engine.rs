@@ -147,7 +147,8 @@ impl Engine {
         batch.commit()
     }
 
-    /// Makes all projections again and returns the names of those that were different.
+    /// Makes all projections again and returns the names of those that were different. Refuses with the
+    /// finding when the entries are not those of the tree: nothing is changed then.
     pub(crate) fn rebuild(
         &mut self,
         shared: &Shared,
@@ -319,7 +320,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Makes the chosen projections from all entries; their rows are gone already.
+    /// Makes the chosen projections from all entries, which have to be those of the head; their rows are
+    /// gone already.
     fn refold(&mut self, chosen: &[bool]) -> Result<(), StoreError> {
         let some: Vec<Arc<dyn Projection>> = self
             .shared
@@ -330,7 +332,7 @@ impl Batch<'_> {
             .map(|(p, _)| p.clone())
             .collect();
         let connection = &self.engine.connection;
-        let made = refold(connection, connection, self.shared, &some)?;
+        let made = refold(connection, self.shared, &some, &self.head.frontier)?;
         let mut made = made.sums.into_iter();
         for ((sum, changed), _) in self
             .sums

@@ -3,36 +3,56 @@
 use crate::fold::{self, FoldError, Sums};
 use crate::read::Erasable;
 use crate::shared::Shared;
+use crate::verify::leaf_at;
 use crate::{Applied, Projection, StoreError, payloads};
 use journal::Entry;
+use journal::merkle::Frontier;
+use journal::verify::{Finding, Replay};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Folds the entries that `source` holds into the tables of `target`, which are empty.
+/// Folds the entries that the database holds into its tables, which are empty for these projections.
+/// Every entry is checked on the way, and all of them against the right edge of the tree: digests of
+/// what was altered would vouch for it from then on.
 pub(crate) fn refold(
-    source: &Connection,
-    target: &Connection,
+    connection: &Connection,
     shared: &Shared,
     projections: &[Arc<dyn Projection>],
+    edge: &Frontier,
 ) -> Result<Sums, StoreError> {
     let mut sums = Sums::empty(projections.len());
-    let mut statement = source.prepare("SELECT seq, kind, leaf FROM entries ORDER BY seq")?;
+    let mut replay = Replay::resume(Frontier::default(), &shared.origin);
+    let mut statement = connection.prepare("SELECT seq, leaf, hash FROM entries ORDER BY seq")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let kind = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        if !projections.iter().any(|p| fold::wants(p.kinds(), kind)) {
+        let sequence = replay.size();
+        let (leaf, hash) = leaf_at(row, sequence).map_err(corrupt)?;
+        let head = replay.fold(leaf, Some(&hash)).map_err(corrupt)?;
+        if !projections.iter().any(|p| fold::wants(p.kinds(), head.kind)) {
             continue;
         }
-        let sequence: u64 = row.get(0)?;
-        let leaf = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
         let entry = Entry::from_leaf(leaf).map_err(|e| StoreError::Corrupt {
             finding: format!("entry {sequence} cannot be read: {e}"),
         })?;
-        let payloads = readable_payloads(source, shared, &entry)?;
-        apply(target, shared, projections, &mut sums, entry, &payloads)?;
+        let payloads = readable_payloads(connection, shared, &entry)?;
+        apply(connection, shared, projections, &mut sums, entry, &payloads)?;
     }
-    Ok(sums)
+    match replay.frontier() == edge {
+        true => Ok(sums),
+        false if replay.size() < edge.size() => Err(corrupt(Finding::Missing {
+            sequence: replay.size(),
+        })),
+        false => Err(corrupt(Finding::Derived {
+            what: "the head of the log".to_owned(),
+        })),
+    }
+}
+
+fn corrupt(finding: Finding) -> StoreError {
+    StoreError::Corrupt {
+        finding: finding.to_string(),
+    }
 }
 
 /// Applies one entry as it was applied live: its own digests were not known then.
@@ -82,11 +102,7 @@ fn readable_payloads(
         )? {
             Ok(Erasable::Present(value)) => readable.push((commitment.name.clone(), value)),
             Ok(Erasable::Erased | Erasable::Absent) => (),
-            Err(finding) => {
-                return Err(StoreError::Corrupt {
-                    finding: finding.to_string(),
-                });
-            }
+            Err(finding) => return Err(corrupt(finding)),
         }
     }
     Ok(readable)

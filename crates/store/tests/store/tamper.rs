@@ -4,7 +4,7 @@ use crate::common::{Place, append, fill, put};
 use rusqlite::Connection;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use store::{Health, Options, Signed, Store, StoreError};
+use store::{Applied, Corrupt, Health, Options, Projection, Rows, Signed, Store, StoreError};
 
 /// A closed journal of 41 entries with checkpoints at 21 and 41, and a copy of it to edit.
 struct Scene {
@@ -251,6 +251,112 @@ async fn a_foreign_note_among_those_outside_is_a_finding() {
         )),
         "{finding}"
     );
+}
+
+#[tokio::test]
+async fn a_rebuild_does_not_vouch_for_altered_entries() {
+    const ALTER: &str = "UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person:alice', 'person:alicf') AS BLOB) WHERE seq = 7";
+    const DIGEST: &str = "UPDATE digests SET masked = zeroblob(32) WHERE projection = 'documents'";
+    const UNSEALED: &str = "the state of the projections is not what the entries say";
+    let scene = Scene::new().await;
+    #[rustfmt::skip]
+    let table = [
+        // what was edited; the edits; what a start says; what a rebuild says
+        ("an entry", [ALTER, ""], "starts",
+            "entry 7 was altered: its content does not have the hash on record"),
+        ("an entry and a digest", [ALTER, DIGEST], UNSEALED,
+            "entry 7 was altered: its content does not have the hash on record"),
+        ("an entry's hash", ["UPDATE entries SET hash = zeroblob(32) WHERE seq = 7", ""], "starts",
+            "entry 7 was altered: its content does not have the hash on record"),
+        ("an entry removed", ["DELETE FROM entries WHERE seq = 7", DIGEST], UNSEALED,
+            "entry 7 is missing"),
+        ("two entries swapped",
+            ["UPDATE entries SET seq = -1 WHERE seq = 7; UPDATE entries SET seq = 7 WHERE seq = 8; UPDATE entries SET seq = 8 WHERE seq = -1", ""],
+            "starts", "entry 7 claims to be entry 8"),
+    ];
+    for (name, edits, start, rebuild) in table {
+        let copy = scene.edited(&format!("rebuild {name}"), |connection| {
+            edits
+                .iter()
+                .for_each(|edit| connection.execute_batch(edit).unwrap());
+        });
+        assert_eq!(scene.start(&copy), start, "{name}");
+        let store = Store::open(scene.alone(&copy)).unwrap();
+        let corrupt = StoreError::Corrupt {
+            finding: rebuild.to_owned(),
+        };
+        assert_eq!(store.rebuild().unwrap_err(), corrupt, "{name}");
+        assert!(matches!(store.health(), Health::Corrupt(_)), "{name}");
+        drop(store);
+        assert_eq!(scene.start(&copy), start, "{name}: nothing was changed");
+        assert_eq!(scene.finding(&copy, &[]), rebuild, "{name}: it is still found");
+    }
+}
+
+#[tokio::test]
+async fn a_rehashed_entry_does_not_get_past_a_rebuild_or_a_new_projection() {
+    let scene = Scene::new().await;
+    let rehash = |connection: &Connection| {
+        let leaf: Vec<u8> = connection
+            .query_row("SELECT leaf FROM entries WHERE seq = 7", [], |row| row.get(0))
+            .unwrap();
+        let leaf = String::from_utf8(leaf)
+            .unwrap()
+            .replace("person:alice", "person:alicf");
+        let hash = journal::merkle::leaf_hash(leaf.as_bytes());
+        connection
+            .execute(
+                "UPDATE entries SET leaf = ?1, hash = ?2 WHERE seq = 7",
+                (leaf.as_bytes(), hash),
+            )
+            .unwrap();
+    };
+    let finding = "the head of the log is not what the entries say";
+    let copy = scene.edited("rehashed", rehash);
+    let store = Store::open(scene.alone(&copy)).unwrap();
+    let corrupt = StoreError::Corrupt {
+        finding: finding.to_owned(),
+    };
+    assert_eq!(store.rebuild().unwrap_err(), corrupt);
+    drop(store);
+    let copy = scene.edited("rehashed for a new projection", rehash);
+    let mut options = scene.alone(&copy);
+    options.projections.push(std::sync::Arc::new(Kinds));
+    assert_eq!(
+        Store::open(options).unwrap().health(),
+        Health::Corrupt(finding.to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_rebuild_takes_the_kind_from_the_entry() {
+    let scene = Scene::new().await;
+    let copy = scene.edited("kinds", |connection| {
+        connection
+            .execute_batch("UPDATE entries SET kind = 'other.x' WHERE seq > 3")
+            .unwrap();
+    });
+    let store = Store::open(scene.alone(&copy)).unwrap();
+    assert_eq!(
+        store.rebuild().unwrap(),
+        Vec::<String>::new(),
+        "no row was hidden"
+    );
+}
+
+/// A projection that the journal does not know yet.
+struct Kinds;
+
+impl Projection for Kinds {
+    fn name(&self) -> &'static str {
+        "kinds"
+    }
+    fn kinds(&self) -> &'static [&'static str] {
+        &["thing."]
+    }
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        rows.put(&applied.entry.kind, json!({}))
+    }
 }
 
 #[tokio::test]
