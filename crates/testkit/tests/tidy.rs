@@ -1,6 +1,9 @@
 //! The repository keeps its own promises: what the texts say about the code is checked here.
 
-#![expect(clippy::unwrap_used, reason = "tests; clippy sees only the functions marked so")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests; clippy sees only the functions marked so"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
