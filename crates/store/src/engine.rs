@@ -4,6 +4,7 @@ use crate::fold::{self, Sums};
 use crate::head::{self, Head};
 use crate::refold::refold;
 use crate::shared::Shared;
+use crate::tail::Decisive;
 use crate::{NewEntry, Projection, StoreError, Tx, replace, schema, signing, tail};
 use journal::kind;
 use journal::verify::Finding;
@@ -66,6 +67,8 @@ pub(crate) struct Batch<'e> {
 pub(crate) enum Checks {
     /// Everything that is checked before acting.
     All,
+    /// The same without large projections: [`Engine::check_large`] has to follow before any write.
+    Opening,
     /// The entries and the tree: projections are about to be made again.
     EntriesOnly,
 }
@@ -87,7 +90,7 @@ impl Engine {
         let key = shared.digest_key()?;
         let digests = head::digests(&connection, key)?;
         let head = match Head::load(&connection)? {
-            Some(stored) if checks == Checks::All && !stored.is_sealed_with(key, &digests) => {
+            Some(stored) if checks != Checks::EntriesOnly && !stored.is_sealed_with(key, &digests) => {
                 return Ok(Err(Finding::Derived {
                     what: "the state of the projections".to_owned(),
                 }));
@@ -99,10 +102,15 @@ impl Engine {
             Ok(sizes) => sizes,
             Err(finding) => return Ok(Err(finding)),
         };
-        if checks == Checks::All
-            && let Err(finding) = tail::check_projections(&connection, shared, &digests)?
-        {
-            return Ok(Err(finding));
+        let compared: &[Decisive] = match checks {
+            Checks::All => &[Decisive::Small, Decisive::Large],
+            Checks::Opening => &[Decisive::Small],
+            Checks::EntriesOnly => &[],
+        };
+        for which in compared {
+            if let Err(finding) = tail::check_projections(&connection, shared, &digests, *which)? {
+                return Ok(Err(finding));
+            }
         }
         let mut sums = Sums::empty(shared.projections.len());
         for (projection, sum) in shared.projections.iter().zip(&mut sums.sums) {
@@ -116,6 +124,17 @@ impl Engine {
             outside,
             wal_holds_erased: false,
         }))
+    }
+
+    /// Compares the decisive projections that opening left out.
+    pub(crate) fn check_large(&self, shared: &Shared) -> Result<(), StoreError> {
+        let names = shared.projections.iter().map(|p| p.name().to_owned());
+        let digests = names.zip(self.sums.sums.iter().copied()).collect();
+        tail::check_projections(&self.connection, shared, &digests, Decisive::Large)?.map_err(|finding| {
+            StoreError::Corrupt {
+                finding: finding.to_string(),
+            }
+        })
     }
 
     /// Builds projections that the database does not know, drops those that the program does not.

@@ -77,7 +77,7 @@ pub(crate) fn open(mut options: Options) -> Result<Opened, StoreError> {
 
 fn load(shared: &Shared, connection: Connection) -> Result<Engine, StoreError> {
     let mut engine =
-        Engine::load(shared, connection, Checks::All)?.map_err(|finding| StoreError::Corrupt {
+        Engine::load(shared, connection, Checks::Opening)?.map_err(|finding| StoreError::Corrupt {
             finding: finding.to_string(),
         })?;
     engine.reconcile(shared)?;

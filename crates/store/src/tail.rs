@@ -12,10 +12,17 @@ use journal::verify::{Finding, Replay};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Compared at every start, unless they have more rows than [`ROWS_MAX`].
-const DECISIVE: [&str; 5] = ["approvals", "documents", "sessions", "stops", "tokens"];
-/// Larger projections are compared by `verify` only.
-const ROWS_MAX: u64 = 10_000;
+/// Compared before anything is written.
+const DECISIVE: [&str; 6] = ["approvals", "calls", "documents", "sessions", "stops", "tokens"];
+/// Larger projections are compared by the writer's thread, so that opening does not wait for them.
+const SMALL_ROWS_MAX: u64 = 10_000;
+
+/// Which of the decisive projections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decisive {
+    Small,
+    Large,
+}
 
 /// Checks entries since the last checkpoint against the head, and the head against the checkpoint
 /// outside. Returns the sizes of the newest checkpoints, stored and outside.
@@ -55,17 +62,19 @@ pub(crate) fn check(
     check_outside(connection, shared, head).map(|outside| outside.map(|outside| (signed, outside)))
 }
 
-/// Compares the rows of small decisive projections with their digests, and their indexes with the rows.
+/// Compares the rows of decisive projections with their digests, and their indexes with the rows.
 pub(crate) fn check_projections(
     connection: &Connection,
     shared: &Shared,
     digests: &BTreeMap<String, Sum>,
+    which: Decisive,
 ) -> Result<Result<(), Finding>, StoreError> {
     let key = shared.digest_key()?;
     for name in DECISIVE {
-        let Some(digest) = digests.get(name).filter(|sum| sum.rows <= ROWS_MAX) else {
+        let Some(digest) = digests.get(name) else { continue };
+        if (digest.rows <= SMALL_ROWS_MAX) != (which == Decisive::Small) {
             continue;
-        };
+        }
         if sum_rows(connection, key, name)? != *digest {
             return Ok(Err(Finding::Derived {
                 what: format!("projection `{name}`"),
@@ -89,7 +98,11 @@ fn is_indexed(connection: &Connection, projection: &dyn Projection) -> Result<bo
     let mut entry = connection
         .prepare("SELECT 1 FROM row_index WHERE projection = ?1 AND name = ?2 AND value = ?3 AND key = ?4")?;
     let mut expected = 0_u64;
-    for row in query::rows(connection, name, None, usize::MAX >> 1)? {
+    let mut statement = connection.prepare_cached("SELECT key, value FROM rows WHERE projection = ?1")?;
+    let mut rows = statement.query([name])?;
+    while let Some(row) = rows.next()? {
+        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        let row = query::parse_row(name, text(0)?, text(1)?)?;
         let pairs: BTreeSet<_> = projection.index(&row).into_iter().collect();
         expected = expected.saturating_add(pairs.len() as u64);
         for (index, value) in pairs {

@@ -92,6 +92,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Until closed, or until nobody is left to ask.
     pub(crate) fn run(mut self) {
+        self.finish_opening();
         let mut next = None;
         loop {
             let order = match next.take() {
@@ -112,6 +113,17 @@ impl Writer {
                 Order::Replace(reply) => drop(reply.send(self.with_engine(replace::replace))),
                 Order::Close(reply) => break self.shut(Some(reply)),
             }
+        }
+    }
+
+    /// What opening left out, before the first order: until then nothing is admitted.
+    fn finish_opening(&mut self) {
+        let checked = self
+            .engine
+            .as_ref()
+            .map(|engine| engine.check_large(&self.shared));
+        if let Some(Err(error)) = checked {
+            self.fail(error);
         }
     }
 

@@ -4,7 +4,7 @@ use crate::common::{Place, append, fill, put};
 use rusqlite::Connection;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use store::{Applied, Corrupt, Health, Options, Projection, Rows, Signed, Store, StoreError};
+use store::{Applied, Corrupt, Health, NewEntry, Options, Projection, Rows, Signed, Store, StoreError};
 
 /// A closed journal of 41 entries with checkpoints at 21 and 41, and a copy of it to edit.
 struct Scene {
@@ -254,6 +254,70 @@ async fn a_foreign_note_among_those_outside_is_a_finding() {
 }
 
 #[tokio::test]
+async fn a_large_decisive_projection_is_compared_before_the_first_write() {
+    let place = Place::new();
+    let options = || Options {
+        synchronous: "OFF",
+        ..place.options()
+    };
+    let store = Store::open(options()).unwrap();
+    let many = |tx: &mut store::Tx<'_>| -> Result<(), StoreError> {
+        (0..10_001).try_for_each(|n| {
+            let body = json!({"key": format!("thing-{n}"), "group": "g"});
+            tx.append(NewEntry::new("thing.put", "person:alice", body))
+                .map(drop)
+        })
+    };
+    store.write(many).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = Store::open(options()).unwrap();
+    append(&store, put("thing-0", "g", "n")).await.unwrap();
+    drop(store);
+    #[rustfmt::skip]
+    let table = [
+        ("UPDATE rows SET value = replace(value, '\"g\"', '\"h\"') WHERE key = 'thing-1'",
+            "projection `documents` is not what the entries say"),
+        ("UPDATE rows SET value = replace(value, '\"h\"', '\"g\"') WHERE key = 'thing-1';
+          DELETE FROM row_index WHERE key = 'thing-1' AND name = 'group'",
+            "the index of projection `documents` is not what the entries say"),
+    ];
+    for (edit, finding) in table {
+        Connection::open(place.database())
+            .unwrap()
+            .execute_batch(edit)
+            .unwrap();
+        let store = Store::open(options()).unwrap();
+        let refused = append(&store, put("thing-2", "g", "n")).await.unwrap_err();
+        let corrupt = StoreError::Corrupt {
+            finding: finding.to_owned(),
+        };
+        assert_eq!(refused, corrupt);
+        assert_eq!(store.health(), Health::Corrupt(finding.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_start_compares_calls() {
+    let scene = Scene::new().await;
+    let copy = scene.edited("calls", |_| ());
+    let open = || {
+        let mut options = scene.alone(&copy);
+        options.projections.push(std::sync::Arc::new(Kinds));
+        Store::open(options).unwrap()
+    };
+    assert_eq!(open().health(), Health::Ready);
+    Connection::open(copy.join("journal.db"))
+        .unwrap()
+        .execute_batch("DELETE FROM rows WHERE projection = 'calls' AND key = 'thing.put'")
+        .unwrap();
+    assert_eq!(
+        open().health(),
+        Health::Corrupt("projection `calls` is not what the entries say".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn a_rebuild_does_not_vouch_for_altered_entries() {
     const ALTER: &str = "UPDATE entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'person:alice', 'person:alicf') AS BLOB) WHERE seq = 7";
     const DIGEST: &str = "UPDATE digests SET masked = zeroblob(32) WHERE projection = 'documents'";
@@ -349,7 +413,7 @@ struct Kinds;
 
 impl Projection for Kinds {
     fn name(&self) -> &'static str {
-        "kinds"
+        "calls"
     }
     fn kinds(&self) -> &'static [&'static str] {
         &["thing."]
@@ -497,7 +561,7 @@ async fn a_quarantined_journal_refuses_writes_with_the_finding() {
     let store = place.open();
     store.quarantine("entry 3 was altered".to_owned());
     let refused = store
-        .write(|tx| tx.append(store::NewEntry::new("other.x", "person:alice", json!({}))))
+        .write(|tx| tx.append(NewEntry::new("other.x", "person:alice", json!({}))))
         .await;
     assert_eq!(
         refused.unwrap_err(),
