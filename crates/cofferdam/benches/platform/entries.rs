@@ -1,12 +1,14 @@
 //! A journal of many small entries, written through the store as fast as it goes.
 
-use crate::process::Platform;
-use cofferdam::app::{beside, stored_origin};
+use cofferdam::app::{DEFAULT_ORIGIN, beside};
 use journal::kind;
 use journal::machine::SessionEvent;
+use policy::Timestamp;
 use serde_json::json;
 use std::path::Path;
-use store::clock::SystemClock;
+use std::sync::Arc;
+use std::time::Duration;
+use store::clock::{Clock, SharedClock, SystemClock};
 use store::{Keys, NewEntry, Options, Store, StoreError, Tx};
 
 /// Entries in one commit.
@@ -15,12 +17,13 @@ const COMMIT: u64 = 512;
 /// sessions, few enough that each start compares all of their rows.
 const SESSION: u64 = 128;
 
-/// Fills the journal in `folder/data`, which a first start makes, up to at least `entries`. Returns how
-/// many there are.
+/// How long ago they are written: what every start reads again is the last minute, not all of it.
+const AGE_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Makes a journal of at least `entries` in `folder/data`. Returns how many there are.
 pub fn fill(folder: &Path, entries: u64) -> u64 {
-    drop(Platform::start(folder));
     let data = folder.join("data");
-    let origin = stored_origin(&data).unwrap();
+    let origin = DEFAULT_ORIGIN.to_owned();
     let mut projections = gate::projections();
     projections.extend(ops::triage::projections());
     let store = Store::open(Options {
@@ -29,7 +32,7 @@ pub fn fill(folder: &Path, entries: u64) -> u64 {
         directory: data,
         origin,
         projections,
-        clock: SystemClock::shared(),
+        clock: Arc::new(Yesterday(SystemClock::shared())),
         vfs: None,
         synchronous: "FULL",
     });
@@ -67,4 +70,17 @@ fn session(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     }
     tx.append(entry(kind::SESSION_COMPLETED, event(SessionEvent::Complete)))?;
     Ok(())
+}
+
+/// The machine's clock, a day behind.
+#[derive(Debug)]
+struct Yesterday(SharedClock);
+
+impl Clock for Yesterday {
+    fn now(&self) -> Timestamp {
+        self.0.now().plus_ms(-AGE_MS)
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
 }
