@@ -192,7 +192,8 @@ impl Store {
         verify::verify(&self.inner.shared, against, progress)
     }
     /// Makes every projection again from the entries, compares, and replaces. Returns the names of
-    /// those that were different. Blocks. A corrupt store stays so until it is opened again.
+    /// those that were different. Blocks. A corrupt store stays so until it is opened again. Entries that
+    /// do not verify are refused with the finding, and nothing is changed.
     pub fn rebuild(&self) -> Result<Vec<String>, StoreError> {
         self.ask(Order::Rebuild)
     }
