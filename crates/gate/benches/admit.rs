@@ -75,7 +75,7 @@ async fn latency() {
             whole.push(start.elapsed());
         }
     }
-    let floor = disk::fdatasync(directory.path());
+    let [floor, _] = disk::fdatasync(directory.path());
     for (name, mut times) in [
         ("lone action, to the permit, p50", admitted),
         ("lone action, to the durable outcome, p50", whole),

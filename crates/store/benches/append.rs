@@ -84,7 +84,7 @@ fn grouped(clock: &SharedClock, directory: &Path, runtime: &tokio::runtime::Runt
 
 /// Appends alone, each durable before the next.
 fn lone(clock: &SharedClock, directory: &Path, runtime: &tokio::runtime::Runtime) {
-    let floor = disk::fdatasync(directory);
+    let [floor, _] = disk::fdatasync(directory);
     let store = open(clock, &directory.join("lone"), vec![Arc::new(Last)]);
     let append = |n| {
         time(clock, || {

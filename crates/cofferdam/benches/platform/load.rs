@@ -13,6 +13,9 @@ const CONNECTIONS: usize = 64;
 pub struct Outcome {
     /// From when the request was due until its answer was read.
     pub latencies: Vec<Duration>,
+    /// How late the machine woke those up who slept until their request was due: what a loaded machine
+    /// adds to every latency, and is nobody's doing.
+    pub late: Vec<Duration>,
     /// Answers that were no success.
     pub refused: usize,
     /// How long all of it took.
@@ -29,9 +32,10 @@ pub fn post_tasks(client: &Client, agent: &str, count: u32, interval: Duration) 
         let start_one = |client| scope.spawn(|| post_some(client, agent, &next, count, start, interval));
         let threads: Vec<_> = clients.into_iter().map(start_one).collect();
         for thread in threads {
-            let (latencies, refused) = thread.join().unwrap();
-            outcome.latencies.extend(latencies);
-            outcome.refused += refused;
+            let some = thread.join().unwrap();
+            outcome.latencies.extend(some.latencies);
+            outcome.late.extend(some.late);
+            outcome.refused += some.refused;
         }
     });
     outcome.took = start.elapsed();
@@ -45,20 +49,24 @@ fn post_some(
     count: u32,
     start: Instant,
     interval: Duration,
-) -> (Vec<Duration>, usize) {
-    let (mut latencies, mut refused) = (Vec::new(), 0);
+) -> Outcome {
+    let mut outcome = Outcome::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= count {
-            return (latencies, refused);
+            return outcome;
         }
         let due = start + interval * number;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let early = due.saturating_duration_since(Instant::now());
+        if !early.is_zero() {
+            std::thread::sleep(early);
+            outcome.late.push(due.elapsed());
+        }
         let task = format!(
             r#"{{"task_id":"{agent}-{number}","agent":"{agent}","title":"Bench","input":{{"number":{number}}}}}"#
         );
         let (status, _) = client.call("POST", "/api/v1/tasks", &task).unwrap();
-        latencies.push(due.elapsed());
-        refused += usize::from(status != 201);
+        outcome.latencies.push(due.elapsed());
+        outcome.refused += usize::from(status != 201);
     }
 }
