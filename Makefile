@@ -26,7 +26,7 @@ unit:
 	cargo test --locked --workspace --doc --quiet
 
 crash: ## SIGKILL under load: COFFERDAM_CRASHES times, 300 unless said otherwise
-	COFFERDAM_CRASHES=$(or $(COFFERDAM_CRASHES),300) cargo nextest run --locked -p cofferdam --no-capture -E 'test(/kill_nine/)'
+	COFFERDAM_CRASHES=$(or $(COFFERDAM_CRASHES),300) cargo nextest run --locked --workspace --no-capture -E 'test(/kill_nine/)'
 
 fuzz: ## every parser of outside data, FUZZ_SECONDS each
 	scripts/fuzz $(or $(FUZZ_SECONDS),60)
