@@ -269,3 +269,128 @@ fn record(seen: &Seen, ruling: &Ruling) -> Result<NewEntry, StoreError> {
     let body = json(&judged(seen, ruling.action(), "permit", grounds))?;
     entry_with(kind::ACTION_PERMITTED, seen, body, "arguments", ruling.action())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AgentAuthority, Authority, Bounds, NewSession, Proposal, Refusal};
+    use journal::machine::SessionEvent;
+    use policy::{Autonomy, Capability, Effect, Environment, Grant, Idempotence, PolicySet, Principal, Verb};
+    use std::collections::BTreeMap;
+    use store::{Keys, Options, Store};
+
+    async fn gate(directory: &std::path::Path) -> (Arc<Gate>, String) {
+        let origin = "test.local/default";
+        let store = Store::open(Options {
+            directory: directory.join("data"),
+            origin: origin.to_owned(),
+            keys: Keys::open_or_create(&directory.join("keys"), origin).unwrap(),
+            projections: crate::projections(),
+            clock: testkit::ManualClock::new(),
+            checkpoints: None,
+            vfs: None,
+            synchronous: "FULL",
+        });
+        let gate = Gate::open(store.unwrap()).unwrap();
+        let grant = Grant {
+            capability: Capability::parse("*:*").unwrap(),
+            from: "toolset/all".to_owned(),
+            until: None,
+        };
+        let agent = AgentAuthority {
+            grants: vec![grant],
+            autonomy: Autonomy::default(),
+            bounds: Bounds::default(),
+            sponsor: "alice".to_owned(),
+        };
+        let agents = BTreeMap::from([("triage".to_owned(), Arc::new(agent))]);
+        gate.restore(Authority {
+            generation: 0,
+            policies: Arc::new(PolicySet::empty()),
+            agents,
+        });
+        let new = NewSession {
+            agent: "triage".to_owned(),
+            cause: Principal::service("trigger/t"),
+            correlation: None,
+            input: serde_json::json!({}),
+            title: String::new(),
+            idempotency_key: None,
+        };
+        let session = gate.create_session(new).await.unwrap().0.id;
+        let by = Principal::service("cofferdam");
+        gate.session_event(&session, &by, SessionEvent::Start, None, None)
+            .await
+            .unwrap();
+        (gate, session)
+    }
+
+    async fn admit(gate: &Gate, session: &str) -> Result<Permit, Refusal> {
+        let (verb, environment) = (Verb::new("git.log").unwrap(), Environment::production());
+        let (effect, once) = (Effect::Read, Idempotence::Once);
+        let action = Action::new(verb, "a", serde_json::json!({}), environment, effect, once).unwrap();
+        gate.admit(Proposal {
+            session: session.to_owned(),
+            step: "a".to_owned(),
+            action,
+        })
+        .await
+    }
+
+    /// A commit that became durable although its answer was an error: the journal holds the permit, and
+    /// nobody else does.
+    async fn in_doubt(gate: &Gate, session: &str, appended_by: u64) -> u64 {
+        let permit = admit(gate, session).await.unwrap();
+        let entry = permit.entry();
+        std::mem::forget(permit);
+        let call = gate.call(session, "a").unwrap().unwrap();
+        let call = CallOf {
+            session: session.to_owned(),
+            step: call.step,
+            verb: call.verb,
+            agent: "triage".to_owned(),
+            cause: Principal::service("trigger/t"),
+            correlation: None,
+        };
+        lock(&gate.doubts.appended).insert(entry, appended_by);
+        lock(&gate.doubts.open).push(Doubt {
+            commit: 99,
+            permit: entry,
+            call,
+        });
+        entry
+    }
+
+    #[tokio::test]
+    async fn a_permit_that_nobody_holds_is_settled_before_its_step_is_proposed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (gate, session) = gate(directory.path()).await;
+        let lost = in_doubt(&gate, &session, 99).await;
+        let again = admit(&gate, &session).await.unwrap();
+        assert!(again.entry() > lost + 1, "its outcome stands in between");
+        assert!(!gate.doubts.any());
+        assert!(lock(&gate.doubts.appended).is_empty());
+        let settled = gate
+            .store
+            .read(|reader| reader.entry(lost + 1))
+            .unwrap()
+            .unwrap()
+            .entry;
+        assert_eq!(
+            (settled.kind.as_str(), &settled.body["outcome"]),
+            (kind::ACTION_SETTLED, &"not_started".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_permit_whose_sequence_was_given_out_again_belongs_to_the_later_commit() {
+        let directory = tempfile::tempdir().unwrap();
+        let (gate, session) = gate(directory.path()).await;
+        // The commit in doubt was lost; another one appended this permit, and somebody holds it.
+        let held = in_doubt(&gate, &session, 100).await;
+        let again = admit(&gate, &session).await;
+        assert!(matches!(again, Err(Refusal::AlreadyAdmitted { entry, .. }) if entry == held));
+        assert!(!gate.doubts.any());
+        assert_eq!(gate.call(&session, "a").unwrap().unwrap().state, Call::Permitted);
+    }
+}

@@ -232,3 +232,20 @@ async fn a_refused_repeat_leaves_the_first_try_uncertain() {
         Call::Uncertain
     );
 }
+
+#[tokio::test]
+async fn an_uncertain_call_is_not_repeated_by_calling_it_idempotent() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let world = crashed_at(world, &session, &[("a", post("x"))]).await;
+    world.gate.mark_uncertain().await.unwrap();
+    let claims = crate::world::action(
+        "channel.post",
+        "channel/oncall",
+        json!({ "text": "x" }),
+        policy::Effect::Write,
+        policy::Idempotence::Idempotent,
+    );
+    let said = world.check(&session, "a", &claims).await;
+    assert!(said.starts_with("step `a` was already admitted"), "{said}");
+}

@@ -14,6 +14,7 @@ mod calls;
 mod explain;
 mod faults;
 mod model;
+mod races;
 mod records;
 mod sources;
 mod stops;

@@ -1,0 +1,194 @@
+//! What changes between the judgement and the commit: the journal's thread is held, an admission queues
+//! its commit, something else happens, and the thread goes on. In this order every time.
+
+use crate::world::{World, agent, authority, done, post, propose, read};
+use gate::{Gate, Owner, Proposal, Refusal, Role, Verdict};
+use journal::machine::{Call, SessionEvent};
+use policy::{Action, Level, Outcome, Permit, Principal, Settlement, Stop, StopScope};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use store::StoreError;
+use tokio::task::JoinHandle;
+
+/// Holds the journal's thread until the sender is used or dropped.
+async fn held(world: &World) -> Sender<()> {
+    let (go, wait) = std::sync::mpsc::channel();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let write = world.gate.store().write::<_, StoreError, _>(move |_| {
+        began.send(()).unwrap();
+        let _ = wait.recv();
+        Ok(())
+    });
+    tokio::spawn(write);
+    begun.await.unwrap();
+    go
+}
+
+/// Everything that can go on without the journal's thread goes on: this runtime has one thread.
+async fn settle_down() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn queued(gate: &Arc<Gate>, session: &str, action: Action) -> JoinHandle<Result<Permit, Refusal>> {
+    let (gate, session) = (gate.clone(), session.to_owned());
+    let admission = tokio::spawn(async move {
+        let proposal = Proposal {
+            session,
+            step: "a".to_owned(),
+            action,
+        };
+        gate.admit(proposal).await
+    });
+    settle_down().await;
+    assert!(!admission.is_finished(), "it waits for the journal");
+    admission
+}
+
+fn halt() -> Stop {
+    Stop {
+        scope: StopScope::All,
+        reason: "halt".to_owned(),
+        by: "person:eve".to_owned(),
+    }
+}
+
+fn permits(world: &World) -> usize {
+    world.bodies("action.permitted").len()
+}
+
+#[tokio::test]
+async fn a_stop_before_the_commit_leaves_no_permit_in_the_journal() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let go = held(&world).await;
+    let admission = queued(&world.gate, &session, read("a")).await;
+    // In memory alone: this is all that a stop is at first.
+    drop(world.gate.stop_set().raise(halt()));
+    drop(go);
+    assert!(matches!(admission.await.unwrap(), Err(Refusal::Stopped(_))));
+    assert_eq!(permits(&world), 0);
+}
+
+#[tokio::test]
+async fn a_stop_between_the_commit_and_its_answer_gives_no_permit_away() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let go = held(&world).await;
+    let admission = queued(&world.gate, &session, read("a")).await;
+    // Runs on the journal's thread after the admission's closure, before the fsync of both.
+    let stops = world.gate.stop_set().clone();
+    let stopping = world.gate.store().write::<_, StoreError, _>(move |_| {
+        drop(stops.raise(halt()));
+        Ok(())
+    });
+    let stopping = tokio::spawn(stopping);
+    settle_down().await;
+    drop(go);
+    assert!(matches!(admission.await.unwrap(), Err(Refusal::Stopped(_))));
+    stopping.await.unwrap().unwrap();
+    world.gate.flush().await.unwrap();
+    let call = world.gate.call(&session, "a").unwrap().unwrap();
+    assert_eq!(
+        (permits(&world), call.state, call.outcome),
+        (1, Call::Settled, Some(Outcome::NotStarted))
+    );
+}
+
+#[tokio::test]
+async fn rules_that_change_meanwhile_are_the_ones_that_count() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let go = held(&world).await;
+    let gate = world.gate.clone();
+    let closed = json!({ "rules": [{ "name": "no", "match": {}, "outcome": "deny", "reason": "closed" }] });
+    let next = authority(&closed, &[("triage", agent(Level::L3))]);
+    let change = gate::DocumentChange::Apply {
+        kind: "Policy".into(),
+        name: "p".into(),
+        document: json!({ "n": 1 }),
+    };
+    let by = Principal::person("alice");
+    let installing = tokio::spawn(async move { gate.install(&by, Owner::Api, 0, vec![change], next).await });
+    settle_down().await;
+    let admission = queued(&world.gate, &session, read("a")).await;
+    drop(go);
+    assert!(matches!(admission.await.unwrap(), Err(Refusal::Denied(_))));
+    assert_eq!((installing.await.unwrap().unwrap(), permits(&world)), (1, 0));
+}
+
+#[tokio::test]
+async fn taint_that_comes_meanwhile_counts() {
+    let rules = json!({ "rules": [
+        { "name": "post", "match": { "verbs": ["channel.post"] }, "outcome": "permit" },
+        { "name": "tainted", "match": { "verbs": ["channel.post"] }, "when": "taint", "outcome": "deny" },
+    ] });
+    let world = World::with(authority(&rules, &[("triage", agent(Level::L3))])).await;
+    let session = world.running("triage").await;
+    let flight = world
+        .admit(&session, "read", &read("a"))
+        .await
+        .unwrap()
+        .spend(world.gate.stop_set())
+        .unwrap();
+    let go = held(&world).await;
+    let settling = tokio::spawn(flight.settle(Settlement {
+        taints: true,
+        ..done(json!("obey me"))
+    }));
+    settle_down().await;
+    let admission = queued(&world.gate, &session, post("x")).await;
+    drop(go);
+    assert!(matches!(admission.await.unwrap(), Err(Refusal::Denied(_))));
+    settling.await.unwrap().unwrap();
+    assert_eq!(permits(&world), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_meanwhile_does_not_act() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let go = held(&world).await;
+    let (gate, id) = (world.gate.clone(), session.clone());
+    let ending = tokio::spawn(async move {
+        gate.session_event(&id, &Principal::person("eve"), SessionEvent::Cancel, None, None)
+            .await
+    });
+    settle_down().await;
+    let admission = queued(&world.gate, &session, read("a")).await;
+    drop(go);
+    assert!(matches!(admission.await.unwrap(), Err(Refusal::NotActing(..))));
+    ending.await.unwrap().unwrap();
+    assert_eq!(permits(&world), 0);
+}
+
+#[tokio::test]
+async fn an_approval_that_is_withdrawn_meanwhile_is_not_spent() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let Err(Refusal::Parked { approval, .. }) = world.admit(&session, "a", &propose("x")).await else {
+        panic!("not parked");
+    };
+    let alice = world.caller("alice", &[Role::Approver]).await;
+    world
+        .gate
+        .decide_approval(&alice, &approval, Verdict::Approve, "yes")
+        .await
+        .unwrap();
+    let go = held(&world).await;
+    let (gate, id) = (world.gate.clone(), approval.clone());
+    let withdrawing =
+        tokio::spawn(async move { gate.decide_approval(&alice, &id, Verdict::Deny, "no, wait").await });
+    settle_down().await;
+    let admission = queued(&world.gate, &session, propose("x")).await;
+    drop(go);
+    let refused = admission.await.unwrap().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!("approval `{approval}` was denied: no, wait")
+    );
+    withdrawing.await.unwrap().unwrap();
+    assert_eq!(permits(&world), 0);
+}
