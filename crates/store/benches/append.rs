@@ -57,8 +57,14 @@ fn grouped(clock: &SharedClock, directory: &Path, runtime: &tokio::runtime::Runt
     let [mut limit, mut one, mut many] = [Duration::MAX; 3];
     for turn in 0..TURNS {
         limit = limit.min(time(clock, || raw.write(turn * BATCHES * BATCH, &rows)));
-        one = one.min(time(clock, || runtime.block_on(one_closure_each(&store))));
-        many = many.min(time(clock, || runtime.block_on(many_closures_each(&store))));
+        // Their content is made before, as that of the raw rows is.
+        let (for_one, for_many) = (batches(BATCHES), callers());
+        one = one.min(time(clock, || {
+            runtime.block_on(one_closure_each(&store, for_one))
+        }));
+        many = many.min(time(clock, || {
+            runtime.block_on(many_closures_each(&store, for_many))
+        }));
     }
     let share = |time: Duration| limit.div_duration_f64(time);
     let speed = |time: Duration| {
@@ -162,25 +168,23 @@ fn long(clock: &SharedClock, directory: &Path, runtime: &tokio::runtime::Runtime
     );
 }
 
-async fn one_closure_each(store: &Store) {
-    for batch in 0..BATCHES {
-        let append = move |tx: &mut store::Tx<'_>| {
-            (0..BATCH).try_for_each(|n| tx.append(entry(batch * BATCH + n)).map(drop))
-        };
+async fn one_closure_each(store: &Store, batches: Vec<Vec<NewEntry>>) {
+    for batch in batches {
+        let append =
+            move |tx: &mut store::Tx<'_>| batch.into_iter().try_for_each(|entry| tx.append(entry).map(drop));
         store.write::<(), StoreError, _>(append).await.unwrap();
     }
 }
 
-async fn many_closures_each(store: &Store) {
-    let callers: Vec<_> = (0..BATCH)
-        .map(|caller| {
+/// Every caller writes its entries one after another.
+async fn many_closures_each(store: &Store, callers: Vec<Vec<NewEntry>>) {
+    let callers: Vec<_> = callers
+        .into_iter()
+        .map(|entries| {
             let store = store.clone();
             tokio::spawn(async move {
-                for batch in 0..BATCHES {
-                    store
-                        .write(move |tx| tx.append(entry(batch * BATCH + caller)))
-                        .await
-                        .unwrap();
+                for entry in entries {
+                    store.write(move |tx| tx.append(entry)).await.unwrap();
                 }
             })
         })
@@ -188,6 +192,21 @@ async fn many_closures_each(store: &Store) {
     for caller in callers {
         caller.await.unwrap();
     }
+}
+
+fn batches(count: u64) -> Vec<Vec<NewEntry>> {
+    let batch = |batch| (0..BATCH).map(move |n| entry(batch * BATCH + n)).collect();
+    (0..count).map(batch).collect()
+}
+
+/// The same entries by caller, each of whom writes one of every batch.
+fn callers() -> Vec<Vec<NewEntry>> {
+    let caller = |caller| {
+        (0..BATCHES)
+            .map(move |batch| entry(batch * BATCH + caller))
+            .collect()
+    };
+    (0..BATCH).map(caller).collect()
 }
 
 /// The same rows without any of the store's work.
@@ -241,7 +260,7 @@ impl Raw {
 
 /// What the store writes for a batch.
 fn sample(store: &Store, runtime: &tokio::runtime::Runtime) -> Vec<RawRow> {
-    runtime.block_on(one_closure_each(store));
+    runtime.block_on(one_closure_each(store, batches(1)));
     let stored = store
         .read(|r| r.entries(1, usize::try_from(BATCH).unwrap()))
         .unwrap();
