@@ -5,11 +5,12 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cofferdam
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(PATH):$(CACHE)/bin
 
-.PHONY: demo test setup lint unit crash fuzz fuzz-smoke bench test-peers release clean
+.PHONY: demo test setup lint unit crash fuzz bench test-peers release clean
 
 demo: ## the whole story on this machine: no key, no network
 	cargo build --locked --profile demo --package cofferdam
-	$(TARGET)/demo/cofferdam demo $(DEMO)
+	@# It asks for an approval; where nobody can answer, `make demo` answers for them.
+	@case "$(DEMO)" in *-y*) ;; *) [ -t 0 ] || yes=--yes;; esac; $(TARGET)/demo/cofferdam demo $$yes $(DEMO)
 
 test: setup lint unit crash fuzz ## everything that CI runs
 
