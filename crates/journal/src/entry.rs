@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Sha256;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 /// The kinds of entries that this crate's machines and the gate give a meaning. Owners of domains
 /// add their own (`incident.opened`): `DOMAIN.EVENT`, lower case.
@@ -108,11 +109,13 @@ pub enum EntryError {
 impl Entry {
     /// The leaf's bytes.
     pub fn to_leaf(&self) -> Result<Vec<u8>, EntryError> {
+        let timestamp = self.timestamp.to_string();
+        leaf::check_fields(self, &timestamp)?;
         // Keys in canonical order, written straight down: entries are made by the ten thousand.
         let mut out = Vec::with_capacity(1024);
         write_text(&mut out, "{\"actor\":", &self.actor)?;
         out.extend_from_slice(b",\"body\":");
-        out.extend_from_slice(&policy::canonical::to_bytes(&self.body).map_err(malformed)?);
+        policy::canonical::append(&mut out, &self.body, 1).map_err(malformed)?;
         if let Some(cause) = &self.cause {
             write_text(&mut out, ",\"cause\":", cause)?;
         }
@@ -134,15 +137,17 @@ impl Entry {
             // Few, and a map: the canonical order of its keys is not always the map's.
             let projections = serde_json::to_value(&self.projections).map_err(malformed)?;
             out.extend_from_slice(b",\"projections\":");
-            out.extend_from_slice(&policy::canonical::to_bytes(&projections).map_err(malformed)?);
+            policy::canonical::append(&mut out, &projections, 1).map_err(malformed)?;
         }
-        out.extend_from_slice(format!(",\"sequence\":{}", self.sequence).as_bytes());
+        write!(out, ",\"sequence\":{}", self.sequence).map_err(malformed)?;
         if let Some(session) = &self.session {
             write_text(&mut out, ",\"session\":", session)?;
         }
-        write_text(&mut out, ",\"timestamp\":", &self.timestamp.to_string())?;
-        out.extend_from_slice(format!(",\"v\":{}}}", self.v).as_bytes());
-        leaf::check(&out)?;
+        write!(out, ",\"timestamp\":\"{timestamp}\",\"v\":1}}").map_err(malformed)?;
+        if out.len() > crate::LEAF_BYTES_MAX {
+            return Err(EntryError::TooLarge { bytes: out.len() });
+        }
+        debug_assert_eq!(leaf::check(&out).err(), None, "what is written can be read");
         Ok(out)
     }
     /// Reads a leaf; refuses bytes that are not the canonical form of what they say.

@@ -1,9 +1,10 @@
 //! Whether bytes are a leaf: the canonical JSON of an entry, read in one pass that allocates nothing.
 //!
 //! Never builds a value. Reading and verifying come through [`check`], so that both accept the same
-//! bytes; parsing a leaf and writing it again would tell as much, at ten times the cost.
+//! bytes, and writing through [`check_fields`]; parsing a leaf and writing it again would tell as much,
+//! at ten times the cost.
 
-use crate::entry::EntryError;
+use crate::entry::{Entry, EntryError};
 use policy::canonical;
 
 /// What a leaf says of itself, borrowed from its bytes.
@@ -22,6 +23,34 @@ pub struct Head<'l> {
 pub fn check(leaf: &[u8]) -> Result<Head<'_>, EntryError> {
     parts(leaf).map(|parts| parts.head)
 }
+
+/// What [`check`] asks of fields beyond their types. The leaf of what passes is accepted by [`check`],
+/// when it is not larger than one may be.
+pub(crate) fn check_fields(entry: &Entry, timestamp: &str) -> Result<(), EntryError> {
+    let sequence_max = canonical::INTEGER_MAX.unsigned_abs();
+    let asked = [
+        (entry.v == 1, NO_FORMAT),
+        (is_kind(&entry.kind), NO_KIND),
+        (is_log(&entry.log), NO_LOG),
+        (entry.sequence <= sequence_max, NO_SEQUENCE),
+        (is_timestamp(timestamp), NO_TIMESTAMP),
+        (
+            entry.commitments.iter().all(|c| is_digest(&c.hmac_sha256)),
+            NO_DIGEST,
+        ),
+    ];
+    match asked.iter().find(|(holds, _)| !holds) {
+        Some((_, what)) => Err(EntryError::Malformed((*what).to_owned())),
+        None => Ok(()),
+    }
+}
+
+const NO_FORMAT: &str = "no format 1 of the entry at its end";
+const NO_KIND: &str = "kind is not `DOMAIN.EVENT` in lower case";
+const NO_LOG: &str = "name of the log is empty or odd";
+const NO_SEQUENCE: &str = "sequence is not a count";
+const NO_TIMESTAMP: &str = "timestamp is not RFC 3339 in UTC with milliseconds";
+const NO_DIGEST: &str = "commitment is not 64 lower-case hexadecimal digits";
 
 /// The fields of a leaf as they stand in it: texts between their quotes, all else in JSON.
 #[derive(Clone, Copy, Debug)]
@@ -78,27 +107,20 @@ impl<'l> Scanner<'l> {
         let correlation = self.optional(",\"correlation\":", Scanner::string)?;
         self.literal(",\"kind\":")?;
         let kind = self.string()?;
-        self.require(is_kind(kind), "kind is not `DOMAIN.EVENT` in lower case")?;
+        self.require(is_kind(kind), NO_KIND)?;
         self.literal(",\"log\":")?;
         let log = self.string()?;
-        self.require(
-            !log.is_empty() && !log.contains('\\'),
-            "name of the log is empty or odd",
-        )?;
+        self.require(is_log(log), NO_LOG)?;
         let projections = self.optional(",\"projections\":", |scanner| {
             scanner.passed(Scanner::projections)
         })?;
         self.literal(",\"sequence\":")?;
-        let sequence = self.number()?.parse().map_err(|_| "sequence is not a count")?;
+        let sequence = self.number()?.parse().map_err(|_| NO_SEQUENCE)?;
         let session = self.optional(",\"session\":", Scanner::string)?;
         self.literal(",\"timestamp\":")?;
         let timestamp = self.string()?;
-        self.require(
-            is_timestamp(timestamp),
-            "timestamp is not RFC 3339 in UTC with milliseconds",
-        )?;
-        self.literal(",\"v\":1}")
-            .map_err(|_| "no format 1 of the entry at its end")?;
+        self.require(is_timestamp(timestamp), NO_TIMESTAMP)?;
+        self.literal(",\"v\":1}").map_err(|_| NO_FORMAT)?;
         self.require(self.at == self.bytes.len(), "text after the entry")?;
         let head = Head { sequence, kind, log };
         Ok(Parts {
@@ -127,9 +149,7 @@ impl<'l> Scanner<'l> {
     fn commitment(&mut self) -> Scan<()> {
         self.literal("{\"hmac_sha256\":")?;
         let hash = self.string()?;
-        let lower_hex = |byte: u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte);
-        let hexadecimal = hash.len() == 64 && hash.bytes().fold(true, |all, byte| all & lower_hex(byte));
-        self.require(hexadecimal, "commitment is not 64 lower-case hexadecimal digits")?;
+        self.require(is_digest(hash), NO_DIGEST)?;
         self.literal(",\"name\":")?;
         self.string()?;
         self.literal("}")
@@ -330,6 +350,16 @@ fn is_kind(kind: &str) -> bool {
     let of_kind =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_');
     !kind.is_empty() && kind.bytes().all(of_kind)
+}
+
+/// Whether a name needs no escape, so that it stands in the leaf as it is.
+fn is_log(log: &str) -> bool {
+    !log.is_empty() && !log.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+}
+
+fn is_digest(hash: &str) -> bool {
+    let lower_hex = |byte: u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte);
+    hash.len() == 64 && hash.bytes().fold(true, |all, byte| all & lower_hex(byte))
 }
 
 /// `2026-11-21T04:27:00.000Z`: a real day, of a year from 0 to 9998 (what comes after is at the end of

@@ -179,9 +179,9 @@ fn what_cannot_be_written() {
     #[rustfmt::skip]
     let table = [
         ("a number that JSON cannot carry", entry(json!({"n": u64::MAX})),                "cannot be carried by JSON without loss"),
-        ("a body nested too deep",          entry(json!([deep])),                         "nested too deep"),
+        ("a body nested too deep",          entry(json!([deep])),                         "nested deeper than 64"),
         ("a format that is not ours",       Entry { v: 2, ..good() },                     "no format 1 of the entry at its end"),
-        ("a sequence beyond 2^53",          Entry { sequence: 1 << 53, ..good() },        "not a canonical value"),
+        ("a sequence beyond 2^53",          Entry { sequence: 1 << 53, ..good() },        "sequence is not a count"),
         ("a kind with a space",             Entry { kind: "a b".to_owned(), ..good() },   "kind is not `DOMAIN.EVENT`"),
         ("a log with a quote",              Entry { log: "a\"b".to_owned(), ..good() },   "name of the log is empty or odd"),
         ("a time before the year 0",        at(-70_000_000_000_000),                      "timestamp is not RFC 3339"),

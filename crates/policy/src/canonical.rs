@@ -64,6 +64,12 @@ pub fn to_bytes(value: &Value) -> Result<Vec<u8>, CanonicalError> {
     Ok(out)
 }
 
+/// Appends the RFC 8785 form of `value` to `out`, where it stands `depth` containers deep. After an error
+/// `out` holds a part of it.
+pub fn append(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), CanonicalError> {
+    write_value(out, value, depth)
+}
+
 /// SHA-256 of [`to_bytes`].
 pub fn digest(value: &Value) -> Result<[u8; 32], CanonicalError> {
     Ok(Sha256::digest(to_bytes(value)?).into())

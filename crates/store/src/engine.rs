@@ -6,8 +6,8 @@ use crate::refold::refold;
 use crate::shared::Shared;
 use crate::tail::Decisive;
 use crate::{NewEntry, Projection, StoreError, Tx, replace, schema, signing, tail};
-use journal::kind;
 use journal::verify::Finding;
+use journal::{Entry, kind};
 use policy::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
@@ -57,6 +57,7 @@ pub(crate) struct Batch<'e> {
     /// Bytes written so far.
     pub(crate) bytes: usize,
     erased: bool,
+    spent: Vec<Entry>,
     open: bool,
     /// Whether to commit although the journal does not verify: only what repairs it.
     despite_findings: bool,
@@ -163,7 +164,7 @@ impl Engine {
             false => (LOG_REBUILT, json!({"projections": names(shared, &new)})),
         };
         batch.append_own(NewEntry::new(kind, SELF, body))?;
-        batch.commit()
+        batch.commit().map(drop)
     }
 
     /// Makes all projections again and returns the names of those that were different. Refuses with the
@@ -204,7 +205,7 @@ impl Engine {
             SELF,
             json!({"reason": reason}),
         ))?;
-        batch.commit()
+        batch.commit().map(drop)
     }
 
     /// Begins a commit. Records first that the clock went back, if it did.
@@ -221,6 +222,7 @@ impl Engine {
             now,
             bytes: 0,
             erased: false,
+            spent: Vec::new(),
             open: true,
             despite_findings: false,
         };
@@ -263,8 +265,8 @@ impl Batch<'_> {
             Err(_) => Err(StoreError::Refused("the closure panicked".to_owned())),
         };
         let failure = tx.failure.take().or_else(|| finished.as_ref().err().cloned());
-        let (first, changed, bytes, erased) =
-            (tx.first, std::mem::take(&mut tx.changed), tx.bytes, tx.erased);
+        let (first, changed, bytes, erased, mut spent) =
+            (tx.first, tx.changed, tx.bytes, tx.erased, tx.spent);
         if let Some(error @ (StoreError::Unavailable { .. } | StoreError::Corrupt { .. })) = failure {
             return Err(error);
         }
@@ -276,6 +278,7 @@ impl Batch<'_> {
                 .for_each(|(all, one)| *all |= one);
             self.bytes = self.bytes.saturating_add(bytes);
             self.erased |= erased;
+            self.spent.append(&mut spent);
             return Ok(Outcome::Kept(first));
         }
         connection.prepare_cached("ROLLBACK TO closure")?.execute([])?;
@@ -284,8 +287,9 @@ impl Batch<'_> {
         Ok(failure.map_or(Outcome::Refused, Outcome::Undone))
     }
 
-    /// Commits: durable when this returns. After an error nobody knows whether it is.
-    pub(crate) fn commit(mut self) -> Result<(), StoreError> {
+    /// Commits: durable when this returns. After an error nobody knows whether it is. Gives back what is
+    /// of no more use, to be freed when nobody waits.
+    pub(crate) fn commit(mut self) -> Result<Vec<Entry>, StoreError> {
         if self.head != self.engine.head || self.changed.contains(&true) {
             self.sums.touched.clone_from(&self.changed);
             self.head
@@ -309,7 +313,7 @@ impl Batch<'_> {
             let new = self.engine.head.frontier.size();
             std::mem::replace(size, new) != new
         });
-        Ok(())
+        Ok(std::mem::take(&mut self.spent))
     }
 
     /// Signs, now and then, what the commit before this one made durable: so that it costs no fsync of

@@ -117,6 +117,8 @@ pub struct Tx<'a> {
     pub(crate) bytes: usize,
     pub(crate) failure: RefCell<Option<StoreError>>,
     pub(crate) erased: bool,
+    /// Entries that are written. Freeing them can wait until the answers are given.
+    pub(crate) spent: Vec<Entry>,
 }
 
 impl<'a> Tx<'a> {
@@ -140,6 +142,7 @@ impl<'a> Tx<'a> {
             bytes: 0,
             failure: RefCell::new(None),
             erased: false,
+            spent: Vec::new(),
         }
     }
 }
@@ -207,7 +210,7 @@ impl Tx<'_> {
                         .insert(projection.name().to_owned(), key.show(projection.name(), sum));
                 }
             }
-            self.write_leaf(&entry)?;
+            self.write_leaf(entry)?;
         }
         Ok(())
     }
@@ -238,7 +241,7 @@ impl Tx<'_> {
             payloads: mut beside,
         } = new;
         if let Some(entry) = self.pending.take() {
-            self.write_leaf(&entry)?;
+            self.write_leaf(entry)?;
         }
         let sequence = self.next_sequence();
         payloads::settle_numbers(&mut body);
@@ -302,7 +305,7 @@ impl Tx<'_> {
         })
     }
 
-    fn write_leaf(&mut self, entry: &Entry) -> Result<(), StoreError> {
+    fn write_leaf(&mut self, entry: Entry) -> Result<(), StoreError> {
         let leaf = entry
             .to_leaf()
             .map_err(|e| StoreError::Refused(format!("`{}` cannot be recorded: {e}", entry.kind)))?;
@@ -315,6 +318,7 @@ impl Tx<'_> {
         self.head.append(self.connection, hash)?;
         self.head.last = Some(entry.timestamp);
         self.bytes = self.bytes.saturating_add(leaf.len());
+        self.spent.push(entry);
         Ok(())
     }
 

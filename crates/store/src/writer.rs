@@ -8,6 +8,7 @@ use crate::engine::{Checks, Engine, Outcome};
 use crate::shared::Shared;
 use crate::store::Health;
 use crate::{Signed, StoreError, Tx, Written, replace, signing};
+use journal::Entry;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -150,7 +151,7 @@ impl Writer {
             None => Err((StoreError::Closed, Some(first))),
         };
         match result {
-            Ok(()) => {
+            Ok(spent) => {
                 for (job, outcome) in done {
                     job.answer(match outcome {
                         Outcome::Kept(first) => Ok(first),
@@ -158,6 +159,7 @@ impl Writer {
                         Outcome::Undone(error) => Err(Some(error)),
                     });
                 }
+                drop(spent);
                 self.copy_outside(signed);
             }
             Err((error, job)) => {
@@ -299,7 +301,7 @@ impl Writer {
 
 type Failed = (StoreError, Option<Box<dyn Job>>);
 
-/// Runs `first` and all that waits, and commits. On failure the job that was running comes back.
+/// Runs `first` and all that waits, and commits. Gives back what can be freed. On failure the job that was running comes back.
 fn commit(
     engine: &mut Engine,
     shared: &Shared,
@@ -307,7 +309,7 @@ fn commit(
     first: Box<dyn Job>,
     done: &mut Vec<(Box<dyn Job>, Outcome)>,
     next: &mut Option<Order>,
-) -> Result<(), Failed> {
+) -> Result<Vec<Entry>, Failed> {
     let mut batch = match engine.begin(shared) {
         Ok(batch) => batch,
         Err(error) => return Err((error, Some(first))),

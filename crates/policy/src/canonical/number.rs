@@ -2,19 +2,26 @@
 
 use super::INTEGER_MAX;
 use serde_json::Number;
+use std::io::Write as _;
 
-/// The canonical text of `number`, or `None` when it cannot be carried without loss: an integer
+/// Appends the canonical text of `number`; `None` when it cannot be carried without loss: an integer
 /// outside ±(2^53 − 1), or a fraction-less double that would print as one.
-pub(super) fn canonical(number: &Number) -> Option<String> {
+pub(super) fn write(out: &mut Vec<u8>, number: &Number) -> Option<()> {
     if let Some(whole) = whole(number) {
-        return (-INTEGER_MAX..=INTEGER_MAX)
-            .contains(&whole)
-            .then(|| whole.to_string());
+        let safe = (-INTEGER_MAX..=INTEGER_MAX).contains(&whole);
+        return safe.then(|| write_whole(out, whole));
     }
     if number.is_u64() {
         return None;
     }
-    number.as_f64().filter(|double| carried(*double)).map(ecmascript)
+    let double = number.as_f64().filter(|double| carried(*double))?;
+    out.extend_from_slice(ecmascript(double).as_bytes());
+    Some(())
+}
+
+fn write_whole(out: &mut Vec<u8>, whole: i64) {
+    // Writing to memory cannot fail.
+    drop(write!(out, "{whole}"));
 }
 
 /// The integer that `number` is, however it was written; `None` for fractions and for what does

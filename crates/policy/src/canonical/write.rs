@@ -9,15 +9,10 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value, depth: usize) -> Res
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) => match number::canonical(number) {
-            Some(text) => out.extend_from_slice(text.as_bytes()),
-            None => {
-                return Err(CanonicalError::Number {
-                    number: number.to_string(),
-                    pointer: String::new(),
-                });
-            }
-        },
+        Value::Number(number) => number::write(out, number).ok_or_else(|| CanonicalError::Number {
+            number: number.to_string(),
+            pointer: String::new(),
+        })?,
         Value::String(text) => write_string(out, text),
         Value::Array(items) => write_array(out, items, inner(depth)?)?,
         Value::Object(members) => write_object(out, members, inner(depth)?)?,
@@ -38,10 +33,30 @@ fn write_array(out: &mut Vec<u8>, items: &[Value], depth: usize) -> Result<(), C
 }
 
 fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>, depth: usize) -> Result<(), CanonicalError> {
-    let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
     out.push(b'{');
-    for (at, (key, value)) in sorted.into_iter().enumerate() {
+    if members.keys().is_sorted_by(|a, b| a < b)
+        && !members.keys().any(|key| key.bytes().any(|b| b >= ODD_MIN))
+    {
+        write_members(out, members.iter(), depth)?;
+    } else {
+        let mut sorted: Vec<_> = members.iter().collect();
+        sorted.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+        write_members(out, sorted.into_iter(), depth)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// First byte from which on the order of UTF-8 is not that of UTF-16: it leads U+E000 and all above,
+/// some of which (from U+10000 on) are surrogates in UTF-16 and sort before U+E000 there.
+const ODD_MIN: u8 = 0xee;
+
+fn write_members<'m>(
+    out: &mut Vec<u8>,
+    members: impl Iterator<Item = (&'m String, &'m Value)>,
+    depth: usize,
+) -> Result<(), CanonicalError> {
+    for (at, (key, value)) in members.enumerate() {
         if at > 0 {
             out.push(b',');
         }
@@ -49,27 +64,40 @@ fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>, depth: usize) -
         out.push(b':');
         write_value(out, value, depth).map_err(|error| below(error, key))?;
     }
-    out.push(b'}');
     Ok(())
 }
 
 /// Appends `text` as a JSON string: only `"`, `\` and control characters are escaped.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x09 => out.extend_from_slice(b"\\t"),
-            0x0a => out.extend_from_slice(b"\\n"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0x0d => out.extend_from_slice(b"\\r"),
-            0x00..=0x1f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
-        }
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+    {
+        let (plain, odd) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = odd.split_first() else {
+            break;
+        };
+        write_escape(out, *byte);
+        rest = after;
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+fn write_escape(out: &mut Vec<u8>, byte: u8) {
+    let short = match byte {
+        0x08 => b'b',
+        0x09 => b't',
+        0x0a => b'n',
+        0x0c => b'f',
+        0x0d => b'r',
+        0x00..=0x1f => return out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        itself => itself,
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 fn inner(depth: usize) -> Result<usize, CanonicalError> {
