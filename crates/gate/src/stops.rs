@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Applied, Corrupt, NewEntry, Projection, Rows, Store, StoreError, Tx};
+use store::{Applied, Corrupt, Health, NewEntry, Projection, Rows, Store, StoreError, Tx};
 use tokio::runtime::Handle;
 
 pub(crate) use crate::reserve::Reserve;
@@ -77,6 +77,21 @@ impl Gate {
             self.record_reserved_stops(&Handle::current());
         }
         StopAnswer { durable, reached }
+    }
+
+    /// Stops everything if the journal was found altered while it was in use, as [`Gate::open`] does over
+    /// one that is found altered at once; `true` if this did it. A new process finds the stop in the
+    /// reserve: it stands until a person lifts it over a journal that takes the record of that.
+    pub async fn stop_over_altered(&self) -> bool {
+        let Health::Corrupt(finding) = self.store.health() else {
+            return false;
+        };
+        if self.stops.list().iter().any(|stop| stop.scope == StopScope::All) {
+            return false;
+        }
+        self.stop(&crate::gate::platform(), StopScope::All, &altered(&finding))
+            .await;
+        true
     }
 
     /// Ends the stop of this scope that stands now; durable first, effective second. One that is pulled
@@ -200,10 +215,14 @@ pub(crate) fn restore_altered(store: &Store, reserve: &Reserve, stops: &StopSet,
     }
     let everything = Stop {
         scope: StopScope::All,
-        reason: short(&format!("the journal does not verify: {finding}")),
+        reason: short(&altered(finding)),
         by: crate::gate::platform().to_string(),
     };
     restored(stops, everything);
+}
+
+fn altered(finding: &str) -> String {
+    format!("the journal does not verify: {finding}")
 }
 
 /// Raises a stop that is recorded already, or whose record is taken care of.

@@ -34,12 +34,14 @@ pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
     tasks
 }
 
-/// Expires approvals, and shows that timers run.
+/// Expires approvals, stops everything over a journal that somebody found altered, and shows that timers
+/// run.
 async fn tick(app: Arc<App>) {
     let mut timer = interval(TICK);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
+        app.gate.stop_over_altered().await;
         match app.gate.expire_approvals().await {
             Ok(expired) if !expired.is_empty() => app.runtime.wake(),
             Ok(_) => {}
@@ -70,27 +72,45 @@ async fn checkpoints(app: Arc<App>) {
 }
 
 /// Reads the whole journal once, with the checkpoints kept outside. A mismatch stops acting, and so does
-/// whatever keeps it from being read: waiting helps against a busy medium only, and not for ever.
+/// whatever keeps it from being read.
 async fn verify(app: Arc<App>) {
+    let read = || verify_once(&app);
+    let told = |meanwhile| app.verification.set(meanwhile);
+    let verdict = tried(read, told, tokio::time::sleep).await;
+    if let Verification::Failed(finding) = &verdict {
+        stop_acting(&app, finding).await;
+    }
+    app.verification.set(verdict);
+}
+
+/// What `read` gives, once it gives something: waiting helps against a busy medium only, and not for
+/// ever. What is known meanwhile is `told`.
+async fn tried<F, P>(
+    read: impl Fn() -> F,
+    told: impl Fn(Verification),
+    pause: impl Fn(Duration) -> P,
+) -> Verification
+where
+    F: Future<Output = Result<Verification, StoreError>>,
+    P: Future<Output = ()>,
+{
     for tries_left in (0..VERIFY_TRIES_MAX).rev() {
-        match verify_once(&app).await {
-            Ok(outcome) => return app.verification.set(outcome),
-            Err(StoreError::Closed) => {
-                return app
-                    .verification
-                    .set(Verification::Impossible(StoreError::Closed.to_string()));
-            }
+        match read().await {
+            Ok(outcome) => return outcome,
+            // The platform stops: nobody acts any more, and nothing is known.
+            Err(StoreError::Closed) => return Verification::Impossible(StoreError::Closed.to_string()),
             Err(error @ StoreError::Unavailable { .. }) if tries_left > 0 => {
                 tracing::warn!(%error, tries_left, "the journal could not be verified yet");
-                app.verification.set(Verification::Impossible(format!(
+                told(Verification::Impossible(format!(
                     "{error}; tried again in {} s",
                     VERIFY_AGAIN_AFTER.as_secs()
                 )));
-                tokio::time::sleep(VERIFY_AGAIN_AFTER).await;
+                pause(VERIFY_AGAIN_AFTER).await;
             }
-            Err(error) => return stop_acting(&app, &format!("it could not be verified: {error}")),
+            Err(error) => return Verification::Failed(format!("it could not be verified: {error}")),
         }
     }
+    Verification::Failed("it could not be verified".to_owned())
 }
 
 async fn verify_once(app: &Arc<App>) -> Result<Verification, StoreError> {
@@ -107,15 +127,77 @@ async fn verify_once(app: &Arc<App>) -> Result<Verification, StoreError> {
         Ok(verified) => Verification::Passed {
             entries: verified.entries,
         },
-        Err(finding) => {
-            stop_acting(app, &finding.to_string());
-            Verification::Failed(finding.to_string())
-        }
+        Err(finding) => Verification::Failed(finding.to_string()),
     })
 }
 
-fn stop_acting(app: &App, finding: &str) {
+async fn stop_acting(app: &App, finding: &str) {
     tracing::error!(%finding, "the journal does not verify; acting has stopped");
     app.gate.store().quarantine(finding.to_owned());
-    app.verification.set(Verification::Failed(finding.to_owned()));
+    app.gate.stop_over_altered().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
+    use std::future::ready;
+
+    fn busy() -> StoreError {
+        StoreError::Unavailable {
+            reason: "disk I/O error".to_owned(),
+        }
+    }
+
+    /// What comes of these answers, how often the journal was read, and after how many seconds.
+    async fn verdict(
+        answers: impl IntoIterator<Item = Result<Verification, StoreError>>,
+    ) -> (Verification, usize, u64) {
+        let answers = RefCell::new(answers.into_iter().collect::<VecDeque<_>>());
+        let all = answers.borrow().len();
+        let told = RefCell::new(Vec::new());
+        let clock = Cell::new(Duration::ZERO);
+        let read = || ready(answers.borrow_mut().pop_front().expect("no further try"));
+        let tell = |meanwhile| told.borrow_mut().push(meanwhile);
+        let pause = |time| ready(clock.set(clock.get() + time));
+        let verdict = tried(read, tell, pause).await;
+        let read = all - answers.borrow().len();
+        let waiting = format!("{}; tried again in 30 s", busy());
+        assert_eq!(
+            told.into_inner(),
+            vec![Verification::Impossible(waiting); read - 1]
+        );
+        (verdict, read, clock.get().as_secs())
+    }
+
+    #[tokio::test]
+    async fn only_a_busy_medium_is_waited_for_and_not_for_ever() {
+        let passed = || Verification::Passed { entries: 7 };
+        let altered = || Verification::Failed("entry 3 was altered".to_owned());
+        let failed = |what: &str| Verification::Failed(format!("it could not be verified: {what}"));
+        let corrupt = StoreError::Corrupt {
+            finding: "no such table".to_owned(),
+        };
+        let unreadable = failed(&corrupt.to_string());
+        let refused = StoreError::Refused("verification ended early".to_owned());
+        let early = failed("verification ended early");
+        let closed = Verification::Impossible(StoreError::Closed.to_string());
+        let never = failed(&busy().to_string());
+        #[rustfmt::skip]
+        let table = [
+            // what reading gives                                            verdict, tries, seconds
+            ("at once",          vec![Ok(passed())],                         (passed(), 1, 0)),
+            ("a mismatch",       vec![Ok(altered()), Ok(passed())],          (altered(), 1, 0)),
+            ("busy at first",    vec![Err(busy()), Err(busy()), Ok(passed())],         (passed(), 3, 60)),
+            ("busy, then bad",   vec![Err(busy()), Ok(altered())],                (altered(), 2, 30)),
+            ("unreadable",       vec![Err(corrupt), Ok(passed())],           (unreadable, 1, 0)),
+            ("ended early",      vec![Err(refused), Ok(passed())],           (early, 1, 0)),
+            ("closed",           vec![Err(StoreError::Closed)],              (closed, 1, 0)),
+            ("busy for ever",    (0..20).map(|_| Err(busy())).collect(),          (never, 10, 270)),
+        ];
+        for (name, answers, expected) in table {
+            assert_eq!(verdict(answers).await, expected, "{name}");
+        }
+    }
 }

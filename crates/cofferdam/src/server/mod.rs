@@ -42,6 +42,7 @@ use problem::ApiError;
 use routes::{Handler, ROUTES, Route, Shared};
 use std::net::IpAddr;
 use std::time::Duration;
+use store::{Health, StoreError};
 use tokio::task::JoinHandle;
 
 /// Largest body of any request, in bytes.
@@ -117,7 +118,9 @@ async fn answer(
     let judged = check_host(&app.hosts, &head.headers).and_then(|()| match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(&app))),
         Handler::Guarded(roles, handler) => {
-            authorize(&app, roles, &head.headers).map(|caller| Judged::Admitted(caller, *handler))
+            let caller = authorize(&app, roles, &head.headers);
+            let sound = caller.and_then(|caller| check_journal(&app, route).map(|()| caller));
+            sound.map(|caller| Judged::Admitted(caller, *handler))
         }
     });
     let (caller, handler) = match judged {
@@ -197,6 +200,16 @@ fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Cal
         "this needs one of the roles: {}",
         needed.join(", ")
     )))
+}
+
+/// Over a journal that was found altered nothing changes any more; see [`Route::outlives_the_journal`].
+fn check_journal(app: &App, route: &Route) -> Result<(), ApiError> {
+    match app.gate.store().health() {
+        Health::Corrupt(finding) if !route.outlives_the_journal() => {
+            Err(StoreError::Corrupt { finding }.into())
+        }
+        Health::Corrupt(_) | Health::Ready | Health::Unavailable(_) => Ok(()),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -211,3 +211,31 @@ async fn an_altered_journal_stops_everything_and_identifies_nobody() {
     assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.is_err());
     assert_eq!(world.gate.stops().len(), 2);
 }
+
+/// Found while it runs: what is in flight is cut, nothing is admitted or lifted, and the stop is there
+/// after a restart that finds nothing, until a person lifts it.
+#[tokio::test]
+async fn a_journal_that_is_found_altered_in_use_stops_everything_for_good() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    let flight = world
+        .admit(&session, "a", &post("x"))
+        .await
+        .unwrap()
+        .spend(world.gate.stop_set())
+        .unwrap();
+    assert!(!world.gate.stop_over_altered().await, "nothing was found yet");
+    world.gate.store().quarantine("entry 3 was altered".to_owned());
+    assert!(world.gate.stop_over_altered().await);
+    assert!(!world.gate.stop_over_altered().await, "once is enough");
+    assert!(flight.cancel().is_cancelled());
+    let stopped = "stopped by service:cofferdam: the journal does not verify: entry 3 was altered";
+    assert_eq!(world.check(&session, "b", &read("a")).await, stopped);
+    assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.is_err());
+    drop(flight);
+    let world = world.reopened().await;
+    assert_eq!(world.gate.store().health(), store::Health::Ready);
+    assert_eq!(world.check(&session, "b", &read("a")).await, stopped);
+    assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.unwrap());
+    assert_eq!(world.check(&session, "b", &read("a")).await, "permit");
+}

@@ -139,7 +139,7 @@ impl World {
     /// What the next start finds: everything is dropped and opened again.
     pub async fn reopened(self) -> World {
         match self.gate.store().close().await {
-            Ok(()) | Err(StoreError::Closed) => {}
+            Ok(()) | Err(StoreError::Closed | StoreError::Corrupt { .. }) => {}
             Err(error) => panic!("{error}"),
         }
         let World {
