@@ -37,9 +37,9 @@ bench: ## figures and their ratio to the limit measured in the same run
 	@cargo bench --locked --no-run --workspace --bench '*'
 	@cargo bench --locked --quiet --workspace --bench '*'
 
-test-peers: setup ## the long ones: 3,000 kills, ten minutes of fuzzing for each parser
-	COFFERDAM_CRASHES=3000 $(MAKE) crash
-	$(MAKE) fuzz FUZZ_SECONDS=600
+test-peers: setup ## the long ones, an hour together: 1,000 kills, three minutes of fuzzing for each parser
+	$(MAKE) crash COFFERDAM_CRASHES=$(or $(COFFERDAM_CRASHES),1000)
+	$(MAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),180)
 
 release:
 	cargo build --locked --release --package cofferdam
