@@ -10,7 +10,7 @@ use crate::seen::{Seen, alike};
 use crate::{Gate, Refusal, approvals, calls};
 use journal::kind;
 use journal::machine::Approval;
-use policy::{Request, Timestamp};
+use policy::{Approver, PrincipalKind, Request, Timestamp};
 use std::sync::Arc;
 use store::{StoreError, Tx};
 
@@ -134,6 +134,27 @@ fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refuse
     }
 }
 
+/// Why it waits; first of all, when it waits in vain.
+fn reason(seen: &Seen, request: &Request) -> String {
+    let one = [request.approvers.clone()];
+    let lists = match request.each_of.as_slice() {
+        [] => &one,
+        several => several,
+    };
+    let cause = &seen.session.cause;
+    let except = match cause.kind {
+        PrincipalKind::Person => cause.name.as_str(),
+        PrincipalKind::Agent | PrincipalKind::Service => "",
+    };
+    match Approver::nobody_is_in_each(lists, except) {
+        true => format!(
+            "nobody can approve this: no one but who caused it is in every list of approvers; {}",
+            request.reason
+        ),
+        false => request.reason.clone(),
+    }
+}
+
 fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requested {
     let action = &request.action;
     Requested {
@@ -144,7 +165,7 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         environment: action.environment().as_str().to_owned(),
         effect: action.effect(),
         idempotence: action.idempotence(),
-        reason: short(&request.reason),
+        reason: short(&reason(seen, request)),
         rule: request.rule.as_ref().map(|rule| rule.0.clone()),
         level: request.level,
         approvers: request.approvers.clone(),

@@ -91,8 +91,12 @@ fn remedy(request: &Request) -> String {
     } else {
         any_of(&request.approvers)
     };
+    let nobody = match Approver::nobody_is_in_each(&request.each_of, "") {
+        true => "; nobody is in all of these lists, so change the rules",
+        false => "",
+    };
     format!(
-        "approval by {who}, within {} seconds",
+        "approval by {who}, within {} seconds{nobody}",
         request.expires_after_ms / 1000
     )
 }

@@ -51,6 +51,17 @@ impl Approver {
     pub fn is_role(&self) -> bool {
         matches!(self.0.as_str(), "approver" | "admin")
     }
+
+    /// Whether no person but `except` can be in every one of `lists`. Anybody may have a role, and a list
+    /// that is empty is open to all.
+    pub fn nobody_is_in_each(lists: &[Vec<Approver>], except: &str) -> bool {
+        let open = |list: &Vec<Approver>| list.is_empty() || list.iter().any(Approver::is_role);
+        let mut named = lists.iter().flatten().filter(|approver| !approver.is_role());
+        !lists.iter().all(open)
+            && !named.any(|person| {
+                person.0 != except && lists.iter().all(|list| open(list) || list.contains(person))
+            })
+    }
 }
 
 /// Selectors; an absent one matches everything, an empty list nothing. Patterns end in `*` or are exact.

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Look, cell, fields, heading, table, word};
 use super::text::{diff, hidden, marked};
-use super::value::{field, list, text, time};
+use super::value::{field, list, shown, text, time};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
@@ -124,6 +124,26 @@ fn rows(approvals: &[Value], columns: usize) -> String {
     )
 }
 
+/// Who may decide. One person decides for all the lists that there are, so all are given at once.
+fn approvers(approval: &Value) -> String {
+    let lists = list(approval, "each_of");
+    if lists.is_empty() {
+        return text(approval, "approvers");
+    }
+    let given = match text(approval, "state").as_str() {
+        "approved" | "spent" => format!("given by {}", text(approval, "decided_by")),
+        "pending" => "awaited".to_owned(),
+        _ => "not given".to_owned(),
+    };
+    let lists = lists
+        .iter()
+        .map(|list| format!("one of {}: {given}", shown(list)));
+    format!(
+        "one person who is in each list; {}",
+        lists.collect::<Vec<_>>().join("; ")
+    )
+}
+
 fn show(approval: &Value, columns: usize) -> String {
     let head = fields(
         columns,
@@ -144,7 +164,7 @@ fn show(approval: &Value, columns: usize) -> String {
             ("environment", text(approval, "environment").into()),
             ("why it waits", text(approval, "reason").into()),
             ("rule", text(approval, "rule").into()),
-            ("approvers", text(approval, "approvers").into()),
+            ("approvers", approvers(approval).into()),
             ("expires", time(approval, "expires").into()),
             ("decided by", text(approval, "decided_by").into()),
             ("decision", text(approval, "decision_reason").into()),
@@ -212,6 +232,30 @@ fn looks_like_a_diff(text: &str) -> bool {
 mod tests {
     use super::*;
     use anstream::adapter::strip_str;
+
+    #[test]
+    fn every_list_of_approvers_is_shown_with_who_has_given_what() {
+        #[rustfmt::skip]
+        let table = [
+            (json!({"approvers": []}), ""),
+            (json!({"approvers": ["sre", "bob"]}), "approvers  sre, bob\n"),
+            (json!({"approvers": ["sre", "bob"], "each_of": [["sre"], ["bob", "sre"]], "state": "pending"}),
+             "approvers  one person who is in each list; one of sre: awaited; one of bob, sre: awaited\n"),
+            (json!({"approvers": ["bob"], "each_of": [["bob"], ["admin"]], "state": "spent", "decided_by": "person:bob"}),
+             "approvers  one person who is in each list; one of bob: given by person:bob; one of admin: given by person:bob\n"),
+            (json!({"approvers": ["a"], "each_of": [["a"], ["b"]], "state": "expired"}),
+             "approvers  one person who is in each list; one of a: not given; one of b: not given\n"),
+        ];
+        for (approval, expected) in table {
+            let line = fields(200, &[("approvers", approvers(&approval).into())]);
+            assert_eq!(strip_str(&line).to_string(), expected, "{approval}");
+            assert!(
+                strip_str(&show(&approval, 200))
+                    .to_string()
+                    .contains(expected.trim_start_matches("approvers"))
+            );
+        }
+    }
 
     #[test]
     fn the_exact_action_is_whole_and_nothing_hides_in_it() {

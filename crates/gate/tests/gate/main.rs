@@ -10,6 +10,7 @@
 
 mod admit;
 mod approvals;
+mod approvers;
 mod calls;
 mod explain;
 mod faults;

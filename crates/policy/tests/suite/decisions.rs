@@ -126,6 +126,35 @@ fn one_request_carries_every_rule_that_asks() {
 }
 
 #[test]
+fn lists_that_no_person_is_in_are_seen() {
+    #[rustfmt::skip]
+    let table: [(&[&[&str]], &str, bool); 12] = [
+        // lists                                     who may not   nobody
+        (&[],                                        "",           false),
+        (&[&[]],                                     "",           false),
+        (&[&["bob"]],                                "",           false),
+        (&[&["bob"]],                                "bob",        true),
+        (&[&["bob", "carol"]],                       "bob",        false),
+        (&[&["bob"], &["carol"]],                    "",           true),
+        (&[&["bob"], &["carol"], &["bob", "carol"]], "",           true),
+        (&[&["bob", "carol"], &["carol", "dan"]],    "",           false),
+        (&[&["bob", "carol"], &["carol", "dan"]],    "carol",      true),
+        (&[&["bob"], &["admin"], &[]],               "",           false),
+        (&[&["approver"], &["admin"]],               "bob",        false),
+        (&[&["bob", "admin"], &["carol"]],           "",           false),
+    ];
+    for (names, except, nobody) in table {
+        let list = |names: &&[&str]| names.iter().map(|&name| Approver(name.to_owned())).collect();
+        let lists: Vec<Vec<Approver>> = names.iter().map(list).collect();
+        assert_eq!(
+            Approver::nobody_is_in_each(&lists, except),
+            nobody,
+            "{names:?} {except}"
+        );
+    }
+}
+
+#[test]
 fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
     let named = |names: &[&str]| {
         names
