@@ -5,15 +5,25 @@ use crate::digest::{DigestKey, Sum};
 use crate::head::{Head, frontier};
 use crate::query::TreeNodes;
 use crate::shared::Shared;
-use crate::verify::{before_the_first, leaf_at};
-use crate::{Projection, StoreError, query, signing};
+use crate::verify::{altered_schema, before_the_first, leaf_at};
+use crate::{Projection, StoreError, query, schema, signing};
 use journal::checkpoint::Checkpoint;
+use journal::merkle::Frontier;
 use journal::verify::{Finding, Replay};
+use policy::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Compared before anything is written.
-const DECISIVE: [&str; 6] = ["approvals", "calls", "documents", "sessions", "stops", "tokens"];
+const DECISIVE: [&str; 7] = [
+    "approvals",
+    "calls",
+    "clock",
+    "documents",
+    "sessions",
+    "stops",
+    "tokens",
+];
 /// Larger projections are compared by the writer's thread, so that opening does not wait for them.
 const SMALL_ROWS_MAX: u64 = 10_000;
 
@@ -31,6 +41,9 @@ pub(crate) fn check(
     shared: &Shared,
     head: &Head,
 ) -> Result<Result<(u64, u64), Finding>, StoreError> {
+    if let Some(finding) = altered_schema(connection, &schema::open_in_memory()?)? {
+        return Ok(Err(finding));
+    }
     let (mut replay, signed) = match newest_checkpoint(connection, shared)? {
         Ok(found) => found,
         Err(finding) => return Ok(Err(finding)),
@@ -54,12 +67,21 @@ pub(crate) fn check(
             sequence: replay.size(),
         }));
     }
-    if replay.frontier() != &head.frontier {
+    if replay.frontier() != &head.frontier || last_timestamp(connection, head)? != head.last {
         return Ok(Err(Finding::Derived {
             what: "the head of the log".to_owned(),
         }));
     }
     check_outside(connection, shared, head).map(|outside| outside.map(|outside| (signed, outside)))
+}
+
+/// When the last entry of `head` was written, by itself: by it is noticed that the clock went back.
+fn last_timestamp(connection: &Connection, head: &Head) -> Result<Option<Timestamp>, StoreError> {
+    let last = match head.frontier.size().checked_sub(1) {
+        Some(last) => query::entry(connection, last)?,
+        None => None,
+    };
+    Ok(last.map(|stored| stored.entry.timestamp))
 }
 
 /// Compares the rows of decisive projections with their digests, and their indexes with the rows.
@@ -148,7 +170,7 @@ fn newest_checkpoint(
         )
         .optional()?;
     let Some((size, note, roots)) = found else {
-        return Ok(Ok((Replay::new(), 0)));
+        return Ok(Ok((Replay::resume(Frontier::default(), &shared.origin), 0)));
     };
     let bad = || Finding::Derived {
         what: format!("the stored checkpoint at {size}"),

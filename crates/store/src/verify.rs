@@ -76,6 +76,9 @@ fn look(shared: &Shared, against: &[String], progress: &mut dyn FnMut(u64, u64))
         checkpoints.entry(checkpoint.size).or_default().push(checkpoint);
     }
     let mut verification = Verification::new(shared, &source, checkpoints)?;
+    if let Some(finding) = altered_schema(&source, &verification.memory)? {
+        return Err(finding.into());
+    }
     verification.read_entries(progress)?;
     verification.finish()
 }
@@ -155,6 +158,7 @@ impl<'a> Verification<'a> {
                 .into());
             }
             self.tree.append(&self.memory, hash)?;
+            self.tree.last = Some(entry.timestamp);
             for checkpoint in self.checkpoints.get(&self.replay.size()).into_iter().flatten() {
                 self.replay.check(checkpoint)?;
             }
@@ -237,12 +241,12 @@ impl<'a> Verification<'a> {
         let size = self.replay.size();
         let stored = Head::load(self.source)
             .map_err(damaged("the head of the log"))?
-            .map(|stored| stored.head.frontier)
+            .map(|stored| stored.head)
             .unwrap_or_default();
-        if stored.size() > size {
+        if stored.frontier.size() > size {
             return Err(Finding::Missing { sequence: size }.into());
         }
-        if &stored != self.replay.frontier() {
+        if stored != self.tree {
             return Err(derived("the head of the log"));
         }
         let sql = "SELECT level || '/' || position, hash FROM nodes WHERE ?1 = ?1 ORDER BY level, position";
@@ -357,10 +361,21 @@ pub(crate) fn before_the_first(stands: i64) -> Finding {
     }
 }
 
+/// What of the schema is not as this program makes it; `new` is a database that it just made. A trigger
+/// would change rows under the writer's hands, after everything was compared.
+pub(crate) fn altered_schema(stored: &Connection, new: &Connection) -> Result<Option<Finding>, StoreError> {
+    let sql = "SELECT type || ' `' || name || '`', sql FROM sqlite_schema WHERE ?1 = ?1 ORDER BY 1";
+    let difference = first_difference(stored, new, sql, "")?;
+    Ok(difference.map(|what| Finding::Damaged {
+        what: "the schema of the database".to_owned(),
+        reason: format!("{what} is another"),
+    }))
+}
+
 /// Stored checkpoints by size.
 fn stored_checkpoints(shared: &Shared, source: &Connection) -> Result<BTreeMap<u64, Vec<Checkpoint>>, Stop> {
     let mut by_size: BTreeMap<u64, Vec<Checkpoint>> = BTreeMap::new();
-    let mut statement = source.prepare("SELECT size, note, root FROM checkpoints ORDER BY size")?;
+    let mut statement = source.prepare("SELECT size, note, root, roots FROM checkpoints ORDER BY size")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let stands: i64 = row.get(0).map_err(damaged("a stored checkpoint"))?;
@@ -372,7 +387,13 @@ fn stored_checkpoints(shared: &Shared, source: &Connection) -> Result<BTreeMap<u
         match checkpoint {
             Some(checkpoint)
                 if u64::try_from(stands) == Ok(checkpoint.size)
-                    && row.get_ref(2)?.as_blob() == Ok(checkpoint.root.as_slice()) =>
+                    && row.get_ref(2)?.as_blob() == Ok(checkpoint.root.as_slice())
+                    && row
+                        .get_ref(3)?
+                        .as_blob()
+                        .ok()
+                        .and_then(|roots| head::frontier(checkpoint.size, roots))
+                        .is_some_and(|edge| edge.root() == checkpoint.root) =>
             {
                 by_size.entry(checkpoint.size).or_default().push(checkpoint);
             }
