@@ -1,12 +1,24 @@
-//! The time by which approvals are over. It never goes back while the process lives, whatever is done
-//! to the machine's clock, and it never decides anything but that.
+//! The time by which approvals are over. It never goes back, whatever is done to the machine's clock
+//! and however often the process starts, and it never decides anything but that.
+//!
+//! Within a process the monotonic clock tells what passed. A start continues where the journal's last
+//! entry stood: when the clock had gone back by then, what entries tell of the time since is added to
+//! what the clock said before. What passes between the last entry and a start with a wrong clock is not known.
 
 use crate::gate::lock;
+use crate::rows::{self, body, decode};
+use journal::kind;
 use policy::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::time::Duration;
 use store::clock::SharedClock;
-use store::{Store, StoreError};
+use store::{Applied, Corrupt, Projection, Rows, Store, StoreError};
+
+/// Name of the projection.
+const CLOCK: &str = "clock";
+/// Key of its only row.
+const JUMP: &str = "jump";
 
 /// The latest time that was seen, by the machine's clock, and when that was, by the monotonic one.
 #[derive(Debug)]
@@ -25,18 +37,31 @@ impl std::fmt::Debug for SharedClockHeld {
 }
 
 impl Deadlines {
-    /// From the later of now and the journal's last entry.
+    /// From the later of now and what the journal's last entry tells.
     pub(crate) fn load(store: &Store, clock: &SharedClock) -> Result<Deadlines, StoreError> {
-        let last = store.read(|reader| match reader.size()?.checked_sub(1) {
-            Some(last) => reader.entry(last),
-            None => Ok(None),
+        let last = store.read(|reader| {
+            let last = match reader.size()?.checked_sub(1) {
+                Some(last) => reader.entry(last)?.map(|stored| stored.entry.timestamp),
+                None => None,
+            };
+            let jump: Option<Jump> = reader.row(CLOCK, JUMP)?.map(decode).transpose()?;
+            Ok(match jump {
+                Some(jump) => last.map(|last| jump.time_at(last)),
+                None => last,
+            })
         })?;
         let now = clock.now();
-        let latest = last.map_or(now, |stored| stored.entry.timestamp.max(now));
-        Ok(Deadlines {
-            clock: SharedClockHeld(clock.clone()),
+        Ok(Deadlines::from(
+            clock.clone(),
+            last.map_or(now, |last| last.max(now)),
+        ))
+    }
+
+    fn from(clock: SharedClock, latest: Timestamp) -> Deadlines {
+        Deadlines {
             latest: Mutex::new((latest, clock.monotonic())),
-        })
+            clock: SharedClockHeld(clock),
+        }
     }
 
     /// The later of the clock's time and the latest time seen before, with what passed since.
@@ -45,7 +70,75 @@ impl Deadlines {
         let (wall, passed) = (self.clock.0.now(), self.clock.0.monotonic());
         let since = passed.saturating_sub(latest.1).as_millis();
         let reckoned = latest.0.plus_ms(i64::try_from(since).unwrap_or(i64::MAX));
-        *latest = (wall.max(reckoned), passed);
-        latest.0
+        if wall <= reckoned {
+            // Counted from where it was: fractions of a millisecond add up.
+            return reckoned;
+        }
+        *latest = (wall, passed);
+        wall
+    }
+}
+
+/// The last time that the clock went back.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Jump {
+    /// What time it was.
+    time: Timestamp,
+    /// What the clock said from then on.
+    clock: Timestamp,
+}
+
+impl Jump {
+    /// What time it is when the clock says `clock`, some time after the jump. Until it says what it said
+    /// before, what it went on by is added; from then on it is right again.
+    fn time_at(&self, clock: Timestamp) -> Timestamp {
+        if clock >= self.time {
+            return clock;
+        }
+        self.time.plus_ms(clock.since_ms(self.clock).max(0))
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+/// One row, [`JUMP`]: a [`Jump`], once there was one.
+pub(crate) struct ClockJumps;
+
+impl Projection for ClockJumps {
+    fn name(&self) -> &'static str {
+        CLOCK
+    }
+
+    fn kinds(&self) -> &'static [&'static str] {
+        &[kind::CLOCK_JUMPED]
+    }
+
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let Body { from, to } = body(applied.entry)?;
+        let before: Option<Jump> = rows::get(rows, JUMP)?;
+        let time = before.map_or(from, |jump| jump.time_at(from));
+        rows::put(rows, JUMP, &Jump { time, clock: to })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_often_does_not_slow_the_time_down() {
+        let clock = testkit::ManualClock::new();
+        let start = store::clock::Clock::now(&*clock);
+        let deadlines = Deadlines::from(clock.clone(), start);
+        clock.set(start.plus_ms(-3_600_000));
+        for _ in 0..10_000 {
+            clock.advance(Duration::from_micros(900));
+            deadlines.now();
+        }
+        assert_eq!(deadlines.now().since_ms(start), 9_000);
     }
 }

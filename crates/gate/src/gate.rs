@@ -2,7 +2,7 @@
 
 use crate::bounds::Rates;
 use crate::commit::Doubts;
-use crate::deadlines::Deadlines;
+use crate::deadlines::{ClockJumps, Deadlines};
 use crate::denials::Denials;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
@@ -33,7 +33,7 @@ pub struct Gate {
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `stops`,
-/// `documents`, `tokens`.
+/// `documents`, `tokens`, `clock`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
         Arc::new(sessions::Sessions),
@@ -42,6 +42,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(stops::Stops),
         Arc::new(documents::Documents),
         Arc::new(tokens::Tokens),
+        Arc::new(ClockJumps),
     ]
 }
 

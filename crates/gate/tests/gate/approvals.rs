@@ -389,6 +389,56 @@ async fn a_clock_that_goes_back_gives_an_approval_no_more_time() {
     }
 }
 
+/// Somebody else's entry, which tells the time of the machine's clock.
+async fn note_the_time(world: &World) {
+    drop(world.running("triage").await);
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_before_a_restart_gives_an_approval_no_more_time() {
+    let start = |minutes: i64| policy::Timestamp::from_ms(crate::world::START_MS).plus_ms(minutes * 60_000);
+    #[rustfmt::skip]
+    let table = [
+        // what happens before a restart                    which clock the next start finds    seconds left then
+        ("9 minutes, back an hour, a minute less",          None,                               1),
+        ("9 minutes, back an hour, restart, a minute less", None,                               1),
+        ("4 minutes, back an hour, 5 minutes, back a day, a minute less", None,                 1),
+        ("9 minutes, back an hour, a minute less",          Some(start(9)),                     1),
+        ("4 minutes, back an hour, put right, 5 minutes",   None,                               60),
+    ];
+    for (events, found, left) in table {
+        let mut world = World::new().await;
+        let session = world.running("triage").await;
+        let id = parked(&world, &session, "a", &propose("x")).await;
+        for event in events.split(", ") {
+            match event {
+                "4 minutes" => world.advance(4 * 60_000),
+                "5 minutes" => world.advance(5 * 60_000),
+                "9 minutes" => world.advance(9 * 60_000),
+                "a minute less" => world.advance(59_000),
+                "back an hour" => world.clock.set(start(-60)),
+                "back a day" => world.clock.set(start(-24 * 60)),
+                "put right" => world.clock.set(start(4)),
+                "restart" => world = world.reopened().await,
+                other => panic!("{other}"),
+            }
+            note_the_time(&world).await;
+        }
+        if let Some(found) = found {
+            world.clock.set(found);
+        }
+        let world = world.reopened().await;
+        world.advance(left * 1_000 - 1);
+        assert!(
+            world.gate.expire_approvals().await.unwrap().is_empty(),
+            "{events}"
+        );
+        world.advance(1);
+        let expired = world.gate.expire_approvals().await.unwrap();
+        assert_eq!(expired.first().map(|view| &view.id), Some(&id), "{events}");
+    }
+}
+
 #[tokio::test]
 async fn to_ask_is_bounded_like_to_act() {
     let bounded = |session, minute| {
