@@ -158,6 +158,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
         input: json!({}),
         title: "bench".to_owned(),
         idempotency_key: None,
+        urgent: false,
     };
     let session = gate.create_session(new).await.expect("a session").0.id;
     let by = Principal::service("cofferdam");

@@ -316,6 +316,7 @@ mod tests {
             input: serde_json::json!({}),
             title: String::new(),
             idempotency_key: None,
+            urgent: false,
         };
         let session = gate.create_session(new).await.unwrap().0.id;
         let by = Principal::service("cofferdam");

@@ -35,6 +35,8 @@ pub struct NewSession {
     pub title: String,
     /// The id given by whoever caused it; the same one twice gives the same session.
     pub idempotency_key: Option<String>,
+    /// Whether it runs before whatever is not, also after a restart.
+    pub urgent: bool,
 }
 
 /// A session as shown.
@@ -57,6 +59,9 @@ pub struct SessionView {
     pub taint: bool,
     pub actions: u64,
     pub version: u64,
+    /// Runs before whatever is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Sequence of the entry whose payload `output` holds the result.
     pub output: Option<u64>,
 }
@@ -252,6 +257,9 @@ fn created(id: &str, new: &NewSession) -> NewEntry {
     });
     if let (Some(key), Some(body)) = (&new.idempotency_key, body.as_object_mut()) {
         body.insert("idempotency_key".to_owned(), Value::String(key.clone()));
+    }
+    if let (true, Some(body)) = (new.urgent, body.as_object_mut()) {
+        body.insert("urgent".to_owned(), Value::Bool(true));
     }
     of_session(
         kind::SESSION_CREATED,

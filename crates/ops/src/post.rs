@@ -217,6 +217,7 @@ impl Postman {
                 200,
             ),
             idempotency_key: Some(format!("delivery/{}", delivery.id)),
+            urgent: false,
         };
         let (session, _) = self.gate.create_session(new).await?;
         let event = match session.state {

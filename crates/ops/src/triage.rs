@@ -374,6 +374,7 @@ impl Triage {
             input: event::input(&record, notification.as_ref(), self.gate.store().clock().now()),
             title: assay::redact::line(&format!("triage {incident}: {}", record.view.title), 200),
             idempotency_key: Some(board::investigation_key(incident)),
+            urgent: record.view.severity == Severity::Critical,
         };
         let (session, new) = self.gate.create_session(new).await?;
         if new && record.view.severity == Severity::Critical {

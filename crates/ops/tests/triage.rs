@@ -48,6 +48,7 @@ fn foreign(incident: &str, key: Option<&str>) -> gate::NewSession {
         input: json!({"alert": {"name": "x", "labels": {"instance": "y"}, "annotations": {"summary": "z"}}, "incident": {"id": "q"}}),
         title: "not an investigation".to_owned(),
         idempotency_key: key.map(str::to_owned),
+        urgent: false,
     }
 }
 
@@ -70,6 +71,7 @@ async fn an_alert_is_investigated_summarised_and_delivered() {
         .until("triaged", |incident| incident.status == Status::Triaged)
         .await;
     assert_eq!(incident.sessions, [received.session.unwrap()]);
+    assert!(world.gate.session(&incident.sessions[0]).unwrap().urgent);
     let said = summary(&incident.summary);
     assert_eq!(said.summary, "HighErrors on patient:8080: 5xx above 5 %");
     let seen: Vec<&str> = said.observations.iter().map(|seen| seen.text.as_str()).collect();

@@ -68,6 +68,8 @@ struct Kit {
 struct State {
     /// To run next, in order.
     ready: VecDeque<String>,
+    /// Which of those are urgent.
+    urgent: BTreeSet<String>,
     /// Have a task.
     running: BTreeSet<String>,
     /// To be run again from a point of the monotonic clock on.
@@ -151,12 +153,16 @@ impl Runtime {
         self.bell.notify_one();
     }
 
-    /// Takes this queued session before the others.
+    /// Takes this queued session, which was created as urgent, before those that are not. After a restart
+    /// the journal's order does the same.
     pub fn expedite(&self, session: &str) {
         let mut state = self.state();
         if !state.running.contains(session) {
             state.ready.retain(|other| other != session);
-            state.ready.push_front(session.to_owned());
+            let before = state.ready.iter().take_while(|id| state.urgent.contains(*id));
+            let place = before.count();
+            state.ready.insert(place, session.to_owned());
+            state.urgent.insert(session.to_owned());
         }
         drop(state);
         self.wake();
@@ -274,6 +280,7 @@ impl Runtime {
         let mut state = self.state();
         state.kits.remove(session);
         state.later.remove(session);
+        state.urgent.remove(session);
         state.ready.retain(|other| other != session);
     }
 

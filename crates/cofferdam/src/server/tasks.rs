@@ -50,6 +50,7 @@ pub async fn submit(call: Call) -> Answer {
         input: task.input.clone(),
         title: title(&task),
         idempotency_key: key,
+        urgent: false,
     };
     let (session, is_new) = call.app.gate.create_session(new).await?;
     if is_new {

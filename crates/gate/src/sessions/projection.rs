@@ -25,6 +25,8 @@ struct Created {
     agent: String,
     title: String,
     idempotency_key: Option<String>,
+    #[serde(default)]
+    urgent: bool,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +129,7 @@ fn create(entry: &Entry, id: &str) -> Result<SessionRow, Corrupt> {
             taint: false,
             actions: 0,
             version: 0,
+            urgent: created.urgent,
             output: None,
         },
         idempotency_key: created.idempotency_key,

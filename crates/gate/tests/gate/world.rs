@@ -319,6 +319,7 @@ pub fn new_session(agent: &str) -> NewSession {
         input: json!({ "alert": "HighErrorRate" }),
         title: "HighErrorRate on shop".to_owned(),
         idempotency_key: None,
+        urgent: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::run::Left;
 use super::{Runtime, State};
 use futures_util::FutureExt;
-use gate::SessionError;
+use gate::{SessionError, SessionView};
 use journal::machine::{Session, SessionEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -156,7 +156,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Fills up from the queue, the oldest first, and takes up what should run and does not.
+    /// Fills up from the queue, what is urgent first and then the oldest, and takes up what should run and does not.
     fn look_at_queue(&self, now: Duration) -> Result<(), StoreError> {
         let mut state = self.state();
         let ripe: Vec<String> = state
@@ -176,14 +176,20 @@ impl Runtime {
         for wanted in [Session::Running, Session::Queued] {
             let sessions = self.sessions(wanted)?;
             // The newest come first; whoever waits longest is served first.
-            let ours = sessions
-                .iter()
-                .rev()
-                .filter(|session| self.kit(session).is_some())
-                .take(READY_MAX);
-            let ours: Vec<String> = ours.map(|session| session.id.clone()).collect();
+            let (urgent, others): (Vec<_>, Vec<_>) =
+                sessions.into_iter().rev().partition(|session| session.urgent);
+            let ours = urgent
+                .into_iter()
+                .chain(others)
+                .filter(|session| self.kit(session).is_some());
+            let ours: Vec<SessionView> = ours.take(READY_MAX).collect();
             let mut state = self.state();
-            ours.into_iter().for_each(|id| state.push(id, false));
+            for session in ours {
+                if session.urgent && wanted == Session::Queued {
+                    state.urgent.insert(session.id.clone());
+                }
+                state.push(session.id, false);
+            }
         }
         Ok(())
     }
@@ -197,6 +203,7 @@ impl Runtime {
         let Some(id) = state.ready.pop_front() else {
             return false;
         };
+        state.urgent.remove(&id);
         state.running.insert(id.clone());
         let count = state.running.len();
         drop(state);

@@ -12,6 +12,7 @@ mod git;
 mod http;
 mod plan;
 mod prometheus;
+mod queue;
 mod server;
 mod sessions;
 mod uncertain;

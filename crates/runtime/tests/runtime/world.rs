@@ -183,6 +183,7 @@ impl World {
             input,
             title: "a test".to_owned(),
             idempotency_key: None,
+            urgent: false,
         };
         let (session, _) = self.gate.create_session(new).await.unwrap();
         self.runtime.wake();
@@ -388,6 +389,7 @@ impl Hands {
             input: Value::Null,
             title: String::new(),
             idempotency_key: None,
+            urgent: false,
         };
         let (session, _) = gate.create_session(new).await.unwrap();
         let by = Principal::service("cofferdam");
