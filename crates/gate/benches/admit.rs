@@ -145,6 +145,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
             actions_per_minute: u32::MAX,
         },
         sponsor: "alice".to_owned(),
+        place: policy::Place::default(),
     };
     gate.restore(Authority {
         generation: 0,

@@ -1,6 +1,6 @@
 //! What configuration gives to agents, as one immutable snapshot that admissions read.
 
-use policy::{Autonomy, Grant, PolicySet};
+use policy::{Autonomy, Grant, Place, PolicySet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct AgentAuthority {
     pub bounds: Bounds,
     /// The person who answers for it.
     pub sponsor: String,
+    /// Where it belongs.
+    pub place: Place,
 }
 
 /// One generation of configuration.
@@ -46,4 +48,16 @@ pub struct Authority {
     pub policies: Arc<PolicySet>,
     /// By name.
     pub agents: BTreeMap<String, Arc<AgentAuthority>>,
+}
+
+impl Authority {
+    /// The agent that `written` means: its name, which is unique, after any suffix of its path.
+    pub fn resolve(&self, written: &str) -> Option<(&str, &Arc<AgentAuthority>)> {
+        let name = written.rsplit('/').next()?;
+        let (name, agent) = self.agents.get_key_value(name)?;
+        agent
+            .place
+            .answers_to(name, written)
+            .then_some((name.as_str(), agent))
+    }
 }

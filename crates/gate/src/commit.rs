@@ -302,6 +302,7 @@ mod tests {
             autonomy: Autonomy::default(),
             bounds: Bounds::default(),
             sponsor: "alice".to_owned(),
+            place: policy::Place::default(),
         };
         let agents = BTreeMap::from([("triage".to_owned(), Arc::new(agent))]);
         gate.restore(Authority {

@@ -78,6 +78,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
             actions_per_minute: 600,
         },
         sponsor: "cofferdam".to_owned(),
+        place: policy::Place::default(),
     };
     let rule = RuleSpec {
         name: Some("post".to_owned()),

@@ -16,6 +16,7 @@ mod explain;
 mod grant;
 mod level;
 mod permit;
+mod place;
 mod principal;
 mod rule;
 mod stop;
@@ -31,6 +32,7 @@ pub use level::{Autonomy, Level};
 pub use permit::{
     Failure, InFlight, Outcome, Permit, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled,
 };
+pub use place::{Area, Place};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{Approver, LoadError, Match, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec};
 pub use stop::{Cancel, Cancelled, Reached, Standing, Stop, StopScope, StopSet, Stopped, Subject};

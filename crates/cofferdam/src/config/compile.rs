@@ -245,6 +245,7 @@ fn agent(
         autonomy: spec.autonomy.clone(),
         bounds: spec.bounds,
         sponsor: spec.sponsor.clone(),
+        place: document.place.clone(),
     };
     (tools, authority)
 }

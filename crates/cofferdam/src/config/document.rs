@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::source::{Origin, Parsed, escape};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
-use policy::PolicyDocument;
+use policy::{Place, PolicyDocument};
 use runtime::agent::AgentSpec;
 use runtime::tools::ToolsetSpec;
 use serde::de::DeserializeOwned;
@@ -84,6 +84,8 @@ pub struct Document {
     pub kind: Kind,
     /// `metadata.name`.
     pub name: String,
+    /// Where an agent belongs; `default/default/default` for every other kind.
+    pub place: Place,
     /// The typed `spec`.
     pub spec: Spec,
     /// The whole document, as it is stored.
@@ -137,7 +139,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
             format!("unknown field `{key}`; a document has apiVersion, kind, metadata, spec"),
         ));
     }
-    let name = metadata(map, &origin)?;
+    let (name, place) = metadata(map, kind, &origin)?;
     let spec = map
         .get("spec")
         .ok_or_else(|| origin.problem("", "missing field `spec`"))?;
@@ -151,6 +153,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
     Ok(Document {
         kind,
         name,
+        place,
         spec,
         value,
         origin,
@@ -172,14 +175,18 @@ struct Metadata {
     /// For people and tools that sort documents; nothing here reads them.
     #[serde(default)]
     labels: std::collections::BTreeMap<String, String>,
+    /// Of agents only, as are `team` and `project`.
+    organization: Option<String>,
+    team: Option<String>,
+    project: Option<String>,
 }
 
-fn metadata(map: &Map<String, Value>, origin: &Origin) -> Result<String, Problem> {
+fn metadata(map: &Map<String, Value>, kind: Kind, origin: &Origin) -> Result<(String, Place), Problem> {
     let value = map
         .get("metadata")
         .ok_or_else(|| origin.problem("", "missing field `metadata`"))?;
     let metadata: Metadata = at(value, "/metadata", origin)?;
-    if !is_name(&metadata.name) {
+    if !Place::is_name(&metadata.name) {
         let what = format!(
             "`{}` is not a name: use 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends",
             metadata.name
@@ -189,18 +196,30 @@ fn metadata(map: &Map<String, Value>, origin: &Origin) -> Result<String, Problem
     if metadata.labels.len() > 64 {
         return Err(origin.problem("/metadata/labels", "more than 64 labels"));
     }
-    Ok(metadata.name)
-}
-
-/// Whether `text` is `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    let mut place = Place::default();
+    let parts = [
+        ("organization", metadata.organization, &mut place.organization),
+        ("team", metadata.team, &mut place.team),
+        ("project", metadata.project, &mut place.project),
+    ];
+    for (field, given, part) in parts {
+        let Some(given) = given else { continue };
+        let at = format!("/metadata/{field}");
+        if kind != Kind::Agent {
+            return Err(origin.problem(
+                &at,
+                format!("only an Agent has a place; a {kind} has no `{field}`"),
+            ));
+        }
+        if !Place::is_name(&given) {
+            return Err(origin.problem(
+                &at,
+                format!("`{given}` is not a name: use 1 to 63 of a-z, 0-9 and `-`"),
+            ));
+        }
+        *part = given;
+    }
+    Ok((metadata.name, place))
 }
 
 fn typed<T: DeserializeOwned>(spec: &Value, origin: &Origin) -> Result<T, Problem> {
@@ -237,7 +256,10 @@ mod tests {
         .unwrap()
         .remove(0);
         match read(parsed) {
-            Ok(document) => format!("{} {}", document.kind, document.name),
+            Ok(document) if document.place == Place::default() => {
+                format!("{} {}", document.kind, document.name)
+            }
+            Ok(document) => format!("{} {} {}", document.kind, document.name, document.place),
             Err(problem) => problem.to_string(),
         }
     }
@@ -247,6 +269,7 @@ mod tests {
     #[test]
     fn envelopes() {
         let spec = "spec: {source: alertmanager, agent: triage}\n";
+        let agent = "spec: {sponsor: alice, runbook: {steps: []}}\n";
         let long = format!(
             "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: {}}}\n{spec}",
             "a".repeat(64)
@@ -283,6 +306,27 @@ mod tests {
                 "a bad name",
                 format!("apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: A_b}}\n{spec}"),
                 "c.yaml:3:18: `A_b` is not a name: use 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends",
+            ),
+            (
+                "an agent's place",
+                format!(
+                    "apiVersion: cofferdam.dev/v1\nkind: Agent\nmetadata: {{name: deploy, organization: acme, team: sre, project: ops}}\n{agent}"
+                ),
+                "Agent deploy acme/sre/ops",
+            ),
+            (
+                "a place that is no name",
+                format!(
+                    "apiVersion: cofferdam.dev/v1\nkind: Agent\nmetadata: {{name: deploy, team: a/b}}\n{agent}"
+                ),
+                "c.yaml:3:32: `a/b` is not a name",
+            ),
+            (
+                "a place of something else",
+                format!(
+                    "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: am, team: sre}}\n{spec}"
+                ),
+                "c.yaml:3:28: only an Agent has a place; a Trigger has no `team`",
             ),
             ("a long name", long, "c.yaml:3:18: `aaaa"),
         ];

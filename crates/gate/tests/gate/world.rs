@@ -77,6 +77,7 @@ pub fn agent(level: Level) -> AgentAuthority {
         },
         bounds: Bounds::default(),
         sponsor: "alice".to_owned(),
+        place: policy::Place::default(),
     }
 }
 

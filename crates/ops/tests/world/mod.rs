@@ -151,6 +151,7 @@ impl World {
             autonomy: agent.autonomy.clone(),
             bounds: Bounds::default(),
             sponsor: "alice".to_owned(),
+            place: policy::Place::default(),
         };
         assert_eq!(triaging.autonomy.default, Level::L2);
         self.gate.restore(Authority {

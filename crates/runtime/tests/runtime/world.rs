@@ -88,6 +88,7 @@ fn authority(grants: Vec<Grant>, bounds: gate::Bounds) -> Authority {
         autonomy,
         bounds,
         sponsor: "alice".to_owned(),
+        place: policy::Place::default(),
     };
     let agent = Arc::new(agent);
     Authority {
