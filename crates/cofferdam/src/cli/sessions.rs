@@ -241,6 +241,11 @@ fn step(call: &Value, name: usize, columns: usize) -> String {
         _ if outcome == "denied" => "deny".to_owned(),
         _ => format!("{decision}, {outcome}"),
     };
+    // The entry that permitted it, or the one that refused it or asked.
+    let entry = match text(call, "permit") {
+        none if none.is_empty() => text(call, "first"),
+        permit => permit,
+    };
     let indent = 7 + name + 2 + 12;
     let room = columns.saturating_sub(indent + width(&verdict) + 2).max(12);
     let target = cut(
@@ -249,7 +254,7 @@ fn step(call: &Value, name: usize, columns: usize) -> String {
     );
     let mut out = format!(
         "{}  {}  {}{target:<room$}  {}\n",
-        format!("{:>5}", text(call, "permit")).dimmed(),
+        format!("{:>5}", entry).dimmed(),
         format!("{:<name$}", cut(&text(call, "step"), name)).bold(),
         painted(&format!("{effect:<12}"), look_of(&effect)),
         painted(&verdict, look_of(&outcome)),
@@ -283,7 +288,7 @@ mod tests {
     fn a_session_shows_effect_decision_and_reason_of_each_step() {
         let session = json!({"id": "ses-4", "agent": "triage", "state": "waiting", "reason": "approval apr-9",
             "calls": [{"step": "restart", "effect": "write", "verb": "http.request", "resource": "http://x/",
-                "decision": "deny", "state": "denied", "reason": "no rule opts in", "remedy": "add a rule"}]});
+                "decision": "deny", "state": "denied", "permit": null, "first": 7, "reason": "no rule opts in", "remedy": "add a rule"}]});
         let shown = strip_str(&show(&session, 80)).to_string();
         assert_eq!(
             shown,
@@ -292,7 +297,7 @@ agent    triage
 state    waiting
 reason   approval apr-9
 
-       restart  write       http.request http://x/                          deny
+    7  restart  write       http.request http://x/                          deny
                             no rule opts in
                             what would change it: add a rule
 "

@@ -21,6 +21,8 @@ const DIFF_BYTES_MAX: usize = 128 * 1024;
 const FILES_MAX: u64 = 50;
 /// Longest content of one file, in characters.
 const CONTENT_CHARS_MAX: u64 = 64 * 1024;
+/// Digits of a commit in a line for people.
+const COMMIT_SHOWN: usize = 12;
 /// Who commits. `.invalid` never receives mail (RFC 2606).
 const EMAIL: &str = "agent@cofferdam.invalid";
 
@@ -131,7 +133,8 @@ impl Propose {
                     "branch": branch, "commit": commit, "base": arguments.get("base"), "tree": arguments.get("tree"),
                     "diff": arguments.get("diff"), "already": already,
                 });
-                success(result, &format!("{branch} at {commit}"), false)
+                let short: String = commit.chars().take(COMMIT_SHOWN).collect();
+                success(result, &format!("{branch} at {short}"), false)
             }
             Err(Unbuilt::Argument(place, what)) => {
                 failure("not_made", &format!("{place}: {what}"), Value::Null)
