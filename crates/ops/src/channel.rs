@@ -61,7 +61,7 @@ impl ChannelSpec {
 /// What the binary adds to every [`gate::Authority`]: the agent's name, what it holds, and the policy
 /// that permits its one verb.
 pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
-    let capability = Capability::parse(&format!("{VERB}:channel/*"));
+    let capability = Capability::new(VERB, "channel/*");
     let grants = capability.map(|capability| Grant {
         capability,
         from: "built-in/notifier".to_owned(),

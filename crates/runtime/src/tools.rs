@@ -203,9 +203,8 @@ impl Bound {
 
     fn grant(&mut self, verb: &str, resources: &[String]) -> Result<(), String> {
         for resource in resources {
-            let text = format!("{verb}:{resource}");
             let capability =
-                Capability::parse(&text).ok_or_else(|| format!("`{resource}` cannot be granted"))?;
+                Capability::new(verb, resource).ok_or_else(|| format!("`{resource}` cannot be granted"))?;
             self.grants.push(Grant {
                 capability,
                 from: self.giver.clone(),
