@@ -11,7 +11,9 @@
 //! `steps.LOOP.truncated` tells whether elements were left out. In `output`,
 //! `{forEach: LIST, when: CONDITION, value: …}` makes a list from a list.
 //!
-//! Filters besides those of minijinja: `truncate(n)`, `plus_minutes(n)`, `minutes_before(later)`.
+//! Filters besides those of minijinja: `truncate(n)`, `plus_minutes(n)`, `minutes_before(later)`,
+//! `urlencode`. Not there are `format`, `indent`, `batch` and `slice`. Text of the outside becomes part of
+//! a query through `tojson` (with its quotes) and part of a URL through `urlencode`.
 
 mod plan;
 mod template;

@@ -3,7 +3,9 @@
 //! Invariants:
 //! - **A value is never a template**: what comes out of one is not rendered again, so text from outside
 //!   that holds `{{` stays text.
-//! - **What is not there is an error**, unless a template says `default`.
+//! - **What is not there is an error**, unless a template says `default`. Inside a list or a map that a
+//!   template writes down (`[event.gone]`) it is null.
+//! - **No text makes more than it may**: what a filter could be told to make without end is not there.
 
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value as Rendered};
@@ -17,6 +19,8 @@ const FUEL: u64 = 100_000;
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Greatest depth of values with templates in them.
 const DEPTH_MAX: usize = 16;
+/// What is said of deeper ones.
+const TOO_DEEP: &str = "is nested too deeply";
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -25,7 +29,12 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_recursion_limit(64);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(format);
+    // A width or a count is a number that may come from outside; fuel does not see what it costs.
+    for endless in ["format", "indent", "batch", "slice"] {
+        environment.remove_filter(endless);
+    }
     environment.add_filter("tojson", tojson);
+    environment.add_filter("urlencode", urlencode);
     environment.add_filter("truncate", truncate);
     environment.add_filter("minutes_before", minutes_before);
     environment.add_filter("plus_minutes", plus_minutes);
@@ -34,6 +43,16 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 
 /// Whether every template in `value` compiles; else the place and the reason.
 pub(super) fn check(value: &Value, place: &str, problems: &mut Vec<(String, String)>) {
+    // What holds the arguments of a step is a level too.
+    checked(value, place, problems, DEPTH_MAX - 1);
+}
+
+fn checked(value: &Value, place: &str, problems: &mut Vec<(String, String)>, depth: usize) {
+    if depth == 0 {
+        problems.push((place.to_owned(), TOO_DEEP.to_owned()));
+        return;
+    }
+    let mut below = |value: &Value, place: String| checked(value, &place, problems, depth - 1);
     match value {
         Value::String(text) => {
             let compiled = match expression_of(text) {
@@ -46,7 +65,7 @@ pub(super) fn check(value: &Value, place: &str, problems: &mut Vec<(String, Stri
             elements
                 .iter()
                 .enumerate()
-                .for_each(|(i, v)| check(v, &format!("{place}[{i}]"), problems));
+                .for_each(|(i, v)| below(v, format!("{place}[{i}]")));
         }
         Value::Object(members) => match comprehension(members) {
             Some(parts) => {
@@ -55,11 +74,9 @@ pub(super) fn check(value: &Value, place: &str, problems: &mut Vec<(String, Stri
                     .when
                     .into_iter()
                     .for_each(|w| check_expression(w, &format!("{place}.when"), problems));
-                check(parts.value, &format!("{place}.value"), problems);
+                checked(parts.value, &format!("{place}.value"), problems, depth - 1);
             }
-            None => members
-                .iter()
-                .for_each(|(k, v)| check(v, &format!("{place}.{k}"), problems)),
+            None => members.iter().for_each(|(k, v)| below(v, format!("{place}.{k}"))),
         },
         Value::Null | Value::Bool(_) | Value::Number(_) => (),
     }
@@ -107,7 +124,7 @@ fn rendered(
     depth: usize,
 ) -> Result<Value, String> {
     if depth == 0 {
-        return Err("is nested too deeply".to_owned());
+        return Err(TOO_DEEP.to_owned());
     }
     let below = |v: &Value, scope: &Scope| rendered(v, scope, lenient, iterations, depth - 1);
     match value {
@@ -181,11 +198,36 @@ fn text(template: &str, scope: &Scope) -> Result<Value, String> {
     let compiled = ENVIRONMENT
         .template_from_str(template)
         .map_err(|error| said(&error))?;
-    let text = compiled.render(scope.value()).map_err(|error| said(&error))?;
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(format!("gives a text of more than {TEXT_BYTES_MAX} bytes"));
+    let mut page = Page::default();
+    match compiled.render_captured_to(scope.value(), &mut page) {
+        _ if page.is_full => Err(format!("gives a text of more than {TEXT_BYTES_MAX} bytes")),
+        Err(error) => Err(said(&error)),
+        Ok(_) => String::from_utf8(page.bytes)
+            .map(Value::String)
+            .map_err(|error| error.to_string()),
     }
-    Ok(Value::String(text))
+}
+
+/// Takes text until it is full: a loop over what came from outside fills no memory.
+#[derive(Default)]
+struct Page {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl std::io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > TEXT_BYTES_MAX {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn evaluate(expression: &str, scope: &Scope) -> Result<Rendered, String> {
@@ -264,7 +306,8 @@ fn tojson(value: Rendered) -> Result<String, Error> {
 fn truncate(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(length.saturating_sub(1)).chain(['…']).collect(),
+        Some(_) if length == 0 => String::new(),
+        Some(_) => text.chars().take(length - 1).chain(['…']).collect(),
     }
 }
 
@@ -276,7 +319,20 @@ fn minutes_before(earlier: &str, later: &str) -> Result<f64, Error> {
 
 /// The point `minutes` after an RFC 3339 time; before it when negative.
 fn plus_minutes(start: &str, minutes: f64) -> Result<String, Error> {
-    Ok(time(start)?.plus_ms((minutes * 60_000.0) as i64).to_string())
+    let point = time(start)?.plus_ms((minutes * 60_000.0) as i64).to_string();
+    // Beyond the years that RFC 3339 can write.
+    time(&point).map(|_| point)
+}
+
+/// Text as a part of a URL: everything but letters, digits, `-`, `.`, `_` and `~` percent-encoded
+/// (RFC 3986, section 2.3).
+fn urlencode(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }
 
 fn time(text: &str) -> Result<Timestamp, Error> {
@@ -296,7 +352,7 @@ mod tests {
     fn scope() -> Scope {
         let event = json!({
             "name": "Down", "n": 3, "half": 0.5, "on": true, "list": [1, 2], "at": "2026-11-21T10:00:00Z",
-            "evil": "{{ 7 * 7 }}", "alerts": [{"id": "a", "bad": true}, {"id": "b", "bad": false}],
+            "evil": "{{ 7 * 7 }}", "query": "a&b=/..?é~-._1", "big": 3_000_000_000u64, "alerts": [{"id": "a", "bad": true}, {"id": "b", "bad": false}],
         });
         Scope(vec![("event".to_owned(), from_json(&event))])
     }
@@ -328,6 +384,11 @@ mod tests {
             (json!({"forEach": "event.alerts", "value": 1, "other": 2}),
              json!({"forEach": "event.alerts", "value": 1, "other": 2})),
             (json!("{{ event.list | tojson }}"),                   json!("[1,2]")),
+            (json!("{{ event.name | truncate(0) }}"),              json!("")),
+            (json!("{{ event.name | truncate(1) }}"),              json!("…")),
+            (json!("{{ event.name | truncate(4) }}"),              json!("Down")),
+            (json!("http://h/?q={{ event.query | urlencode }}"),   json!("http://h/?q=a%26b%3D%2F..%3F%C3%A9~-._1")),
+            (json!("{{ [event.none] }}"),                          json!([null])),
         ];
         for (template, expected) in table {
             assert_eq!(render(&template, &scope(), false, 50), Ok(expected), "{template}");
@@ -346,6 +407,13 @@ mod tests {
             ("{% for i in range(99999) %}{{ i }}{% endfor %}", "fuel"),
             ("{{ event.name | nofilter }}",         "unknown filter"),
             ("{{ event.n",                          "syntax error"),
+            ("{{ event.at | plus_minutes(1e300) }}", "is not an RFC 3339 time"),
+            ("{{ event.name | indent(event.big) }}", "unknown filter"),
+            ("{{ '%3000000000d' | format(1) }}",    "unknown filter"),
+            ("{{ event.list | batch(event.big, 0) | list }}", "unknown filter"),
+            ("{{ event.list | slice(event.big) | list }}", "unknown filter"),
+            ("{{ event.name * event.big }}",        "too large"),
+            ("{% for i in range(9999) %}{{ 'x' * 99999999 }}{% endfor %}", "more than 1048576 bytes"),
         ];
         for (template, expected) in table {
             let error = render(&json!(template), &scope(), false, 50).unwrap_err();

@@ -148,8 +148,14 @@ mod tests {
         let looped = |inner: Value| json!({"name": "l", "forEach": "event.list", "steps": [inner]});
         let deep = |inner: Value| json!({"name": "m", "forEach": "event.list", "steps": [inner]});
         let deeper = json!({"name": "n", "forEach": "event.list", "steps": [a]});
+        let nested = |depth: usize| (0..depth).fold(json!("x"), |inner, _| json!([inner]));
+        let here =
+            |place: &str, depth: usize| format!("{place}{}: is nested too deeply", "[0]".repeat(depth));
         #[rustfmt::skip]
         let table = [
+            ("deep",         json!({"steps": [a], "output": nested(14)}), ""),
+            ("deeper",       json!({"steps": [a], "output": nested(15)}), &here("output", 15)),
+            ("deep in one",  json!({"steps": [{"name": "a", "tool": "x", "arguments": {"q": nested(15)}}]}), &here("steps[0].arguments.q", 15)),
             ("fits",         json!({"steps": [a, looped(json!({"name": "b", "tool": "x"}))]}), ""),
             ("no step",      json!({"steps": []}), "steps: holds no step"),
             ("twice",        json!({"steps": [a, a]}), "steps[1].name: `a` is there twice"),
