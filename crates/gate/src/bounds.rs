@@ -12,8 +12,8 @@ use store::{Store, StoreError};
 
 /// The window, in milliseconds.
 const WINDOW_MS: i64 = 60_000;
-/// Entries read at a time when the last minute is read again.
-const READ_AT_ONCE: usize = 512;
+/// What counts.
+const COUNTED: [&str; 2] = [kind::ACTION_PERMITTED, kind::APPROVAL_REQUESTED];
 
 /// When each agent was permitted something, or asked for an approval, within the last minute, in milliseconds by the monotonic
 /// clock. What was before its start is negative.
@@ -35,32 +35,15 @@ impl Rates {
     /// From the permits and the requests for approval of the journal's last minute.
     pub(crate) fn load(store: &Store, clock: &SharedClock) -> Result<Rates, StoreError> {
         let (now, mono) = (clock.now(), mono_ms(clock));
+        let since = now.plus_ms(1 - WINDOW_MS);
+        let acts = store.read(|reader| reader.acts_since(since, &COUNTED))?;
         let mut windows: HashMap<String, VecDeque<i64>> = HashMap::new();
-        store.read(|reader| {
-            let mut end = reader.size()?;
-            while end > 0 {
-                let start = end.saturating_sub(READ_AT_ONCE as u64);
-                let entries = reader.entries(start, (end - start) as usize)?;
-                for stored in entries.iter().rev() {
-                    let age = now.since_ms(stored.entry.timestamp);
-                    if age >= WINDOW_MS {
-                        return Ok(());
-                    }
-                    if matches!(
-                        stored.entry.kind.as_str(),
-                        kind::ACTION_PERMITTED | kind::APPROVAL_REQUESTED
-                    ) && let Some(agent) = stored.entry.actor.strip_prefix("agent:")
-                    {
-                        windows
-                            .entry(agent.to_owned())
-                            .or_default()
-                            .push_front(mono - age.max(0));
-                    }
-                }
-                end = start;
+        for (written, actor) in acts {
+            if let Some(agent) = actor.strip_prefix("agent:") {
+                let place = mono - now.since_ms(written).max(0);
+                windows.entry(agent.to_owned()).or_default().push_back(place);
             }
-            Ok(())
-        })?;
+        }
         Ok(Rates {
             windows: Mutex::new(windows),
         })
@@ -124,4 +107,63 @@ impl Drop for Place {
 
 fn mono_ms(clock: &SharedClock) -> i64 {
     i64::try_from(clock.monotonic().as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Keys, NewEntry, Options};
+
+    #[tokio::test]
+    async fn a_start_counts_what_a_naive_count_of_the_last_minute_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = testkit::ManualClock::new();
+        let origin = "test.local/default";
+        let store = Store::open(Options {
+            directory: directory.path().join("data"),
+            origin: origin.to_owned(),
+            keys: Keys::open_or_create(&directory.path().join("keys"), origin).unwrap(),
+            projections: Vec::new(),
+            clock: clock.clone(),
+            checkpoints: None,
+            vfs: None,
+            synchronous: "OFF",
+        })
+        .unwrap();
+        let kinds = [
+            kind::ACTION_PERMITTED,
+            kind::ACTION_DENIED,
+            kind::APPROVAL_REQUESTED,
+            kind::ACTION_SETTLED,
+        ];
+        let actors = ["agent:a", "agent:b", "service:cofferdam"];
+        for n in 0..300_usize {
+            let entry = NewEntry::new(kinds[n % 4], actors[n % 7 % 3], serde_json::json!({}));
+            store
+                .write::<_, StoreError, _>(move |tx| tx.append(entry))
+                .await
+                .unwrap();
+            clock.advance(std::time::Duration::from_millis((n * n % 1_501) as u64));
+        }
+        let shared: SharedClock = clock.clone();
+        let entries = store.read(|reader| reader.entries(0, 1_000)).unwrap();
+        let mut seen = 0;
+        for _ in 0..130 {
+            let rates = Rates::load(&store, &shared).unwrap();
+            for agent in ["a", "b"] {
+                let counts = |stored: &&store::Stored| {
+                    let entry = &stored.entry;
+                    let recent = shared.now().since_ms(entry.timestamp) < WINDOW_MS;
+                    let counted = [kind::ACTION_PERMITTED, kind::APPROVAL_REQUESTED].contains(&&*entry.kind);
+                    recent && counted && entry.actor == format!("agent:{agent}")
+                };
+                let naive = entries.iter().filter(counts).count();
+                assert_eq!(rates.taken(agent, &shared), naive);
+                seen += naive;
+            }
+            clock.advance(std::time::Duration::from_millis(503));
+        }
+        assert!(seen > 1_000, "{seen}");
+        assert_eq!(Rates::load(&store, &shared).unwrap().taken("a", &shared), 0);
+    }
 }

@@ -4,6 +4,7 @@ use crate::read::Stored;
 use crate::{Row, StoreError};
 use journal::merkle::{self, Hash, Nodes};
 use journal::{Entry, merkle::Frontier};
+use policy::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
@@ -45,6 +46,49 @@ pub(crate) fn entries(connection: &Connection, from: u64, limit: usize) -> Resul
         )?);
     }
     Ok(found)
+}
+
+/// When and by whom entries of these kinds were written after the last one that is older than `since`, in
+/// order. Reads backwards from the end, and of each entry no more than it has to.
+pub(crate) fn acts_since(
+    connection: &Connection,
+    since: Timestamp,
+    kinds: &[&str],
+) -> Result<Vec<(Timestamp, String)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT seq, leaf, kind FROM entries ORDER BY seq DESC")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let leaf = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let unreadable = || StoreError::Corrupt {
+            finding: format!("entry {} cannot be read", row.get(0).unwrap_or(-1)),
+        };
+        let written = timestamp(leaf).ok_or_else(unreadable)?;
+        if written < since {
+            break;
+        }
+        if kinds.contains(&row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?) {
+            found.push((written, actor(leaf).ok_or_else(unreadable)?));
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// When an entry was written, by the end of its leaf: `…"2026-11-21T04:27:00.000Z","v":1}`.
+fn timestamp(leaf: &[u8]) -> Option<Timestamp> {
+    let (_, time) = leaf.strip_suffix(b"\",\"v\":1}")?.split_last_chunk::<24>()?;
+    Timestamp::parse(std::str::from_utf8(time).ok()?)
+}
+
+/// Who wrote an entry, by the start of its leaf: `{"actor":"agent:triage",…`.
+fn actor(leaf: &[u8]) -> Option<String> {
+    let text = leaf.strip_prefix(b"{\"actor\":\"")?;
+    let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    if text.get(end) == Some(&b'\\') {
+        return Entry::from_leaf(leaf).ok().map(|entry| entry.actor);
+    }
+    Some(std::str::from_utf8(text.get(..end)?).ok()?.to_owned())
 }
 
 /// Entries of a session from `from` on, in order.

@@ -224,6 +224,54 @@ async fn a_clock_that_goes_back_is_recorded_before_anything_else() {
 }
 
 #[tokio::test]
+async fn acts_since_a_time_are_those_that_reading_everything_backwards_finds() {
+    let place = Place::new();
+    let store = place.open();
+    let start = policy::Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+    for n in 0..400_u64 {
+        let entry = match n % 3 {
+            0 => put("a", "g", "n"),
+            1 => delete("a"),
+            _ => NewEntry::new("other.event", format!("person:\"bob\\{n}\"ü"), json!({"v": 1})),
+        };
+        append(&store, entry).await.unwrap();
+        place.clock.advance(std::time::Duration::from_millis(n * n % 97));
+        if n % 90 == 89 {
+            place.clock.set(start.plus_ms(n as i64 * 10));
+        }
+    }
+    let all = store.read(|r| r.entries(0, 1_000)).unwrap();
+    let jumps = all
+        .iter()
+        .filter(|stored| stored.entry.kind == "clock.jumped")
+        .count();
+    assert_eq!(jumps, 4, "the order of times is not that of entries");
+    let mut lengths = std::collections::BTreeSet::new();
+    for ms in (-1_000..25_000).step_by(37) {
+        let since = start.plus_ms(ms);
+        for kinds in [
+            &["thing.put"][..],
+            &["other.event", "thing.deleted"],
+            &["thing."],
+            &[],
+        ] {
+            let naive: Vec<_> = all
+                .iter()
+                .rev()
+                .take_while(|stored| stored.entry.timestamp >= since)
+                .filter(|stored| kinds.contains(&stored.entry.kind.as_str()))
+                .map(|stored| (stored.entry.timestamp, stored.entry.actor.clone()))
+                .collect();
+            let mut found = store.read(|r| r.acts_since(since, kinds)).unwrap();
+            lengths.insert(found.len());
+            found.reverse();
+            assert_eq!(found, naive, "{since} {kinds:?}");
+        }
+    }
+    assert!(lengths.len() > 50, "{lengths:?}");
+}
+
+#[tokio::test]
 async fn erasing_destroys_and_proofs_still_hold() {
     let place = Place::new();
     let store = place.open();
