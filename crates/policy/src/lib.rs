@@ -23,6 +23,7 @@ mod stop;
 #[cfg(test)]
 mod test;
 mod time;
+pub mod trust;
 
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
 pub use decide::{Approved, Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide};
