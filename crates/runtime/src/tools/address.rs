@@ -24,8 +24,11 @@ pub fn refusal(address: IpAddr, private: bool) -> Option<&'static str> {
 fn refusal_v4(address: Ipv4Addr, private: bool) -> Option<&'static str> {
     let octets = address.octets();
     let (always, unless_private) = match octets {
-        // Alibaba's metadata service stands in the shared range, Amazon's and others' in link-local.
-        [100, 100, 100, 200] | [169, 254, 169, 254] => (Some("the metadata service of a cloud"), None),
+        // Alibaba's metadata service stands in the shared range, Amazon's and others' in link-local; Azure
+        // gives a machine its secrets at an address that looks like any other.
+        [100, 100, 100, 200] | [169, 254, 169, 254] | [168, 63, 129, 16] => {
+            (Some("the metadata service of a cloud"), None)
+        }
         [0, ..] => (Some("an unspecified address"), None),
         [169, 254, ..] => (Some("a link-local address"), None),
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => (Some("a documentation address"), None),
@@ -59,7 +62,10 @@ fn refusal_v6(address: Ipv6Addr, private: bool) -> Option<&'static str> {
         [0x2002, ..] | [0x2001, 0, ..] => (Some("a tunnel address"), None),
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => (Some("a documentation address"), None),
         [0x0100, 0, 0, 0, ..] => (Some("a reserved address"), None),
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] => (Some("the metadata service of a cloud"), None),
+        // Amazon's network for metadata, credentials of pods, time and names; Scaleway's metadata.
+        [0xfd00, 0x0ec2, ..] | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x0042] => {
+            (Some("the metadata service of a cloud"), None)
+        }
         // Google's IPv6 metadata address.
         [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => (Some("the metadata service of a cloud"), None),
         [0xfc00..=0xfdff, ..] => (None, Some("a unique local address")),
@@ -86,13 +92,12 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("has scheme `{}`; use http or https", url.scheme()));
     }
-    let authority = text
-        .split("//")
-        .nth(1)
-        .unwrap_or_default()
-        .split(['/', '?', '#'])
-        .next()
-        .unwrap_or_default();
+    // The parser would mend `http:host`, `http:/host` and `http:///host`.
+    let rest = text.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() {
+        return Err("is not a URL: `//` has to stand between scheme and host".to_owned());
+    }
     if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
         return Err("names a user; credentials do not belong in a URL".to_owned());
     }
@@ -228,6 +233,11 @@ mod tests {
             ("169.254.169.254",         "the metadata service of a cloud", "the metadata service of a cloud"),
             ("fd00:ec2::254",           "the metadata service of a cloud", "the metadata service of a cloud"),
             ("fd20:ce::254",            "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("168.63.129.16",           "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("::ffff:168.63.129.16",    "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("fd00:ec2::23",            "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("fd00:42::42",             "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("fd00:ec3::23",            "a unique local address",          "-"),
             ("100.100.100.200",         "the metadata service of a cloud", "the metadata service of a cloud"),
             ("169.254.170.2",           "a link-local address",            "a link-local address"),
             ("fe80::1",                 "a link-local address",            "a link-local address"),
@@ -304,6 +314,11 @@ mod tests {
             ("http://exa\nmple.com/",           "holds a space, a control character or a backslash"),
             ("/relative",                       "is not a URL: relative URL without a base"),
             ("http://",                         "is not a URL: empty host"),
+            ("http:example.com/",               "is not a URL: `//` has to stand between scheme and host"),
+            ("http:/example.com/",              "is not a URL: `//` has to stand between scheme and host"),
+            ("http:///example.com/",            "is not a URL: `//` has to stand between scheme and host"),
+            ("http:////example.com/",           "is not a URL: `//` has to stand between scheme and host"),
+            ("HTTP://example.com/",             "-"),
             ("http://[::1%25eth0]/",            "is not a URL: invalid IPv6 address"),
             ("http://1.2.3.4.5/",               "is not a URL: invalid IPv4 address"),
             ("http://256.256.256.256/",         "is not a URL: invalid IPv4 address"),

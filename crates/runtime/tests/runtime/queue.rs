@@ -46,8 +46,7 @@ async fn order(world: &World, expedited: &[&String], sessions: &[String]) -> Vec
     for id in sessions {
         world.reaches(id, Session::Completed).await;
     }
-    let order = seen.lock().unwrap().clone();
-    order
+    seen.lock().unwrap().clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
