@@ -11,6 +11,11 @@ const VECTOR: &str = r#"{"status":"success","data":{"resultType":"vector","resul
     {"metric":{"job":"other"},"value":[1795255200.123,"NaN"]}]}}"#;
 const MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[
     {"metric":{"job":"patient"},"values":[[1795255200,"0.5"],[1795255260,"+Inf"],[1795255320,"0.25"]]}]}}"#;
+/// What 0/0 gives once nobody asks any more.
+const ENDED: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[
+    {"metric":{},"values":[[1795255200,"NaN"],[1795255260,"0.5"],[1795255320,"NaN"]]},{"metric":{},"values":[]}]}}"#;
+const HISTOGRAM: &str = r#"{"status":"success","data":{"resultType":"vector","result":[
+    {"metric":{"job":"patient"},"histogram":[1795255200,{"count":"1","sum":"1","buckets":[]}]}]}}"#;
 const SCALAR: &str = r#"{"status":"success","data":{"resultType":"scalar","result":[1795255200,"3.5"]}}"#;
 const TEXT: &str = r#"{"status":"success","data":{"resultType":"string","result":[1795255200,"hello"]}}"#;
 const ALERTS: &str = r#"{"status":"success","data":{"alerts":[{"labels":{"alertname":"Down","severity":"critical"},
@@ -39,6 +44,11 @@ fn answers_are_read() {
         (MATRIX, "/series/0/max",            json!(0.5)),
         (MATRIX, "/series/0/min",            json!(0.25)),
         (MATRIX, "/series/0/last",           json!(0.25)),
+        (ENDED,  "/series/0/first",          json!(0.5)),
+        (ENDED,  "/series/0/last",           json!(null)),
+        (ENDED,  "/series/1/last",           json!(null)),
+        (HISTOGRAM, "/series/0/histogram",   json!(true)),
+        (HISTOGRAM, "/truncated",            json!(true)),
         (SCALAR, "/series/0/value",          json!(3.5)),
         (TEXT,   "/series/0/value",          json!("hello")),
         (ALERTS, "/alerts/0/labels/severity", json!("critical")),
@@ -68,6 +78,7 @@ fn what_is_no_answer_is_refused_with_its_place() {
         (r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1]}]}}"#, "not an answer of Prometheus: `/data/result/0/value` is not a pair of time and value"),
         (r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"x"]}]}}"#, "not an answer of Prometheus: `/data/result/0/value` does not hold a number"),
         (r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":1},"value":[1,"1"]}]}}"#, "not an answer of Prometheus: `/data/result/0/metric` holds a label that is not text"),
+        (r#"{"status":"success","data":{"resultType":"vector","result":[7]}}"#, "not an answer of Prometheus: `/data/result/0` holds neither values nor a histogram"),
         (r#"{"status":"success","data":{"alerts":{}}}"#, "not an answer of Prometheus: `/data/alerts` is not an array"),
         (r#"{"status":"success","data":{"groups":[{}]}}"#, "not an answer of Prometheus: `/data/groups/0/rules` is not an array"),
         (r#"{"status":"success","status":"error"}"#, "not an answer of Prometheus: "),

@@ -142,7 +142,8 @@ fn samples_of(data: &Value) -> Result<Answer, ParseError> {
     }
 }
 
-/// The points of one series of a matrix, and what runbooks ask of them most.
+/// The points of one series of a matrix, and what runbooks ask of them most: `min`, `max` and `first` of
+/// those that are finite, and `last`, which is what it is now: null when the newest point is not finite.
 fn range(place: &str, one: &Value, series: &mut Map<String, Value>) -> Result<bool, ParseError> {
     let Some(all) = one.get("values").and_then(Value::as_array) else {
         return form(&format!("{place}/values"), "is not an array");
@@ -158,7 +159,8 @@ fn range(place: &str, one: &Value, series: &mut Map<String, Value>) -> Result<bo
     series.insert("min".to_owned(), json!(finite.iter().copied().reduce(f64::min)));
     series.insert("max".to_owned(), json!(finite.iter().copied().reduce(f64::max)));
     series.insert("first".to_owned(), json!(finite.first()));
-    series.insert("last".to_owned(), json!(finite.last()));
+    let last = points.last().and_then(|point| point.get(1)).cloned();
+    series.insert("last".to_owned(), last.unwrap_or_default());
     series.insert("points".to_owned(), Value::Array(points));
     Ok(cut > 0)
 }
@@ -181,6 +183,9 @@ fn series_of(
             labels(&format!("{place}/metric"), one.get("metric"))?,
         );
         if one.get("value").is_none() && one.get("values").is_none() {
+            if one.get("histogram").is_none() && one.get("histograms").is_none() {
+                return form(&place, "holds neither values nor a histogram");
+            }
             // A native histogram: nothing that a number could say.
             series.insert("histogram".to_owned(), Value::Bool(true));
             truncated = true;
