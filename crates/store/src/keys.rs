@@ -94,8 +94,15 @@ impl Keys {
     }
 }
 
-/// Writes a new key beside the present one; [`finish_replacement`] puts it in its place.
-pub(crate) fn begin_replacement(directory: &Path) -> Result<OrganizationKey, KeysError> {
+/// Writes a new key beside the present one; [`finish_replacement`] puts it in its place. A key in force
+/// that a replacement before left beside its place is put there first: it is the only copy.
+pub(crate) fn begin_replacement(
+    directory: &Path,
+    in_force: &OrganizationKey,
+) -> Result<OrganizationKey, KeysError> {
+    if read_next(directory).is_some_and(|next| next.id() == in_force.id()) {
+        finish_replacement(directory)?;
+    }
     let path = directory.join(ORGANIZATION_NEXT);
     match std::fs::remove_file(&path) {
         Ok(()) => (),

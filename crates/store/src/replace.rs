@@ -33,7 +33,9 @@ pub(crate) fn replace(engine: &mut Engine, shared: &Shared) -> Result<u64, Store
             "the organization's key has no directory to be replaced in".to_owned(),
         ));
     };
-    let new = keys::begin_replacement(directory).map_err(refused)?;
+    let new = shared
+        .with_organization_key(|in_force| keys::begin_replacement(directory, in_force))?
+        .map_err(refused)?;
     let mut batch = engine.begin(shared)?;
     let connection = batch.connection();
     let rewrapped = shared.with_organization_key(|old| rewrap(connection, shared, old, &new))??;

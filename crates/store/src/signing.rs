@@ -187,6 +187,7 @@ fn append(path: &Path, notes: &[(u64, String)]) -> std::io::Result<()> {
         .create(true)
         .mode(0o600)
         .open(path)?;
+    let new = file.metadata()?.len() == 0;
     let mut text = String::new();
     if !ends_in_blank_line(&mut file)? {
         text.push_str("\n\n");
@@ -196,7 +197,17 @@ fn append(path: &Path, notes: &[(u64, String)]) -> std::io::Result<()> {
         text.push('\n');
     }
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    // A new file is durable only with its name, and so is a new directory.
+    for directory in path.ancestors().skip(1).take(if new { 2 } else { 0 }) {
+        let named = if directory == "" {
+            Path::new(".")
+        } else {
+            directory
+        };
+        std::fs::File::open(named)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn ends_in_blank_line(file: &mut std::fs::File) -> std::io::Result<bool> {

@@ -393,6 +393,34 @@ async fn an_interrupted_replacement_of_the_key_is_finished_at_the_next_start() {
     assert!(!place.keys().join("organization.key.next").exists());
 }
 
+#[tokio::test]
+async fn a_replacement_that_was_not_finished_is_finished_before_the_next_one() {
+    let place = Place::new();
+    let store = place.open();
+    let sequence = append(&store, put("a", "g", "kept")).await.unwrap();
+    let (key, next) = (
+        place.keys().join("organization.key"),
+        place.keys().join("organization.key.next"),
+    );
+    // The journal takes the new key, but a directory is in the way of its file.
+    std::fs::remove_file(&key).unwrap();
+    std::fs::create_dir(&key).unwrap();
+    store.replace_organization_key().unwrap_err();
+    let in_force = std::fs::read(&next).unwrap();
+    store.replace_organization_key().unwrap_err();
+    assert_eq!(
+        std::fs::read(&next).unwrap(),
+        in_force,
+        "the only copy of the key in force is where it was"
+    );
+    std::fs::remove_dir(&key).unwrap();
+    assert_eq!(store.replace_organization_key().unwrap(), 1);
+    store.close().await.unwrap();
+    let store = place.open();
+    let kept = store.read(|r| r.payload(sequence, "note")).unwrap();
+    assert_eq!(kept, Erasable::Present(json!("kept")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn verification_does_not_hold_up_the_writer() {
     let place = Place::new();
