@@ -31,6 +31,11 @@ pub(crate) mod kind {
     pub const DELIVERY_FAILED: &str = "incident.delivery_failed";
 }
 
+/// Most fingerprints of an incident that are shown: the newest.
+const FINGERPRINTS_MAX: usize = 2000;
+/// Most relations by which an incident is found: the first.
+pub(crate) const RELATIONS_MAX: usize = 100;
+
 /// A row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -336,7 +341,16 @@ fn attach(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     for print in &told.facts.resolved {
         record.firing.remove(print);
     }
-    record.relations.extend(told.facts.relations);
+    let shown = record.view.fingerprints.len();
+    record
+        .view
+        .fingerprints
+        .drain(..shown.saturating_sub(FINGERPRINTS_MAX));
+    let room = RELATIONS_MAX.saturating_sub(record.relations.len());
+    let relations = told.facts.relations.into_iter();
+    let new = relations.filter(|relation| !record.relations.contains(relation));
+    let new: Vec<String> = new.take(room).collect();
+    record.relations.extend(new);
     write(rows, &record)
 }
 

@@ -23,6 +23,10 @@ const TEXT_MAX: usize = 200;
 /// Most relations of one notification in a leaf.
 const RELATIONS_MAX: usize = 20;
 
+/// Most alerts of one incident that are told apart. A group that never ends and always has other alerts
+/// costs the journal's thread no more than this.
+const FIRING_MAX: usize = 2000;
+
 /// What a leaf holds of a notification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Facts {
@@ -241,16 +245,19 @@ pub(crate) fn concerned(
 /// What a notification in which something fires tells about an incident that is open.
 fn more_of(record: &Record, facts: &Facts) -> Change {
     let incident = record.view.id.clone();
-    let firing: Vec<String> = facts
-        .firing
-        .iter()
-        .filter(|print| !record.firing.contains(*print))
-        .cloned()
-        .collect();
     let resolved: Vec<String> = facts
         .resolved
         .iter()
         .filter(|print| record.firing.contains(*print))
+        .cloned()
+        .collect();
+    // What finds no room is a repeat, and keeps no incident open.
+    let room = (FIRING_MAX + resolved.len()).saturating_sub(record.firing.len());
+    let firing: Vec<String> = facts
+        .firing
+        .iter()
+        .filter(|print| !record.firing.contains(*print))
+        .take(room)
         .cloned()
         .collect();
     let escalates = facts.severity > record.view.severity;

@@ -379,3 +379,58 @@ async fn the_board_survives_a_restart() {
     };
     assert_eq!(world.notify("g=x a! b!").await.disposition, "attached");
 }
+
+/// One group that never ends and always has other alerts: what an incident holds, and so what each
+/// notification costs the journal's thread, does not grow with it.
+#[tokio::test]
+async fn an_incident_holds_only_so_many_alerts() {
+    let world = World::new();
+    let many = |first: u32, count: u32, mark: &str| {
+        let names = (first..first + count).map(|n| format!("{n:x}{mark}"));
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let stands = || {
+        let row = world
+            .store
+            .read(|reader| reader.row(board::NAME, "INC-2026-1121-001"));
+        let row = record(row.unwrap().unwrap()).unwrap();
+        (
+            row.firing.len(),
+            row.view.fingerprints.len(),
+            row.relations.len(),
+            row.view.status,
+        )
+    };
+    #[rustfmt::skip]
+    let table = [
+        // notification                                    disposition  firing, shown, relations
+        (format!("svc=a {}", many(0, 1000, "!")),            "opened",    (1000, 1000, 1)),
+        (format!("svc=b {}", many(1000, 1000, "!")),         "attached",  (2000, 2000, 2)),
+        (format!("svc=c {}", many(2000, 1000, "!")),         "repeated",  (2000, 2000, 2)),
+        (format!("svc=d {} ffff!", many(0, 999, ".")),      "attached",  (1002, 2000, 3)),
+        (format!("svc=e {}", many(3000, 1000, "!")),         "attached",  (2000, 2000, 4)),
+    ];
+    for (text, disposition, (firing, shown, relations)) in table {
+        let noted = world.notify(&text).await;
+        assert_eq!(noted.disposition, disposition, "{}", &text[..20]);
+        assert_eq!(
+            stands(),
+            (firing, shown, relations, Status::Investigating),
+            "{}",
+            &text[..20]
+        );
+    }
+    for service in 0..board::RELATIONS_MAX + 5 {
+        world
+            .notify(&format!("g=h svc=s{service} eeee{service:x}!"))
+            .await;
+    }
+    let row = world
+        .store
+        .read(|reader| reader.row(board::NAME, "INC-2026-1121-002"));
+    let row = record(row.unwrap().unwrap()).unwrap();
+    assert_eq!(
+        (row.firing.len(), row.relations.len()),
+        (105, board::RELATIONS_MAX)
+    );
+}
