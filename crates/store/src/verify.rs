@@ -56,11 +56,21 @@ pub(crate) fn verify(
     against: &[String],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Result<Verified, Finding>, StoreError> {
+    let key = in_force(shared);
     match look(shared, against, progress) {
         Ok(verified) => Ok(Ok(verified)),
+        // What was read in the old key's time does not open with the new one.
+        Err(Stop::Found(_)) if in_force(shared) != key => Err(StoreError::Unavailable {
+            reason: "the organization's key was replaced meanwhile; verify again".to_owned(),
+        }),
         Err(Stop::Found(finding)) => Ok(Err(finding)),
         Err(Stop::Failed(error)) => Err(error),
     }
+}
+
+/// Names the organization's key that payloads are opened with.
+fn in_force(shared: &Shared) -> Option<String> {
+    shared.with_organization_key(|key| key.id().to_owned()).ok()
 }
 
 fn look(shared: &Shared, against: &[String], progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Stop> {

@@ -393,6 +393,32 @@ async fn an_interrupted_replacement_of_the_key_is_finished_at_the_next_start() {
     assert!(!place.keys().join("organization.key.next").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_sees_the_key_replaced_does_not_take_payloads_for_altered() {
+    let place = Place::new();
+    let store = place.open();
+    for _ in 0..12 {
+        let hundred = store.write::<_, StoreError, _>(|tx| {
+            (0..100).try_for_each(|_| tx.append(put("a", "g", "n")).map(drop))
+        });
+        hundred.await.unwrap();
+    }
+    let mut replaced = false;
+    // At entry 1,000, in the middle of it.
+    let mut replace = |done, _| {
+        if done == 1_000 && !std::mem::replace(&mut replaced, true) {
+            store.replace_organization_key().unwrap();
+        }
+    };
+    let verified = store.verify(&[], &mut replace);
+    assert!(
+        matches!(&verified, Err(StoreError::Unavailable { reason }) if reason.contains("was replaced meanwhile")),
+        "{verified:?}"
+    );
+    assert!(replaced);
+    assert!(store.verify(&[], &mut |_, _| ()).unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn a_replacement_that_was_not_finished_is_finished_before_the_next_one() {
     let place = Place::new();
