@@ -9,6 +9,10 @@ use crate::{
 };
 
 mod denial;
+mod level;
+
+pub use level::level_in_force;
+pub(crate) use level::{Levels, asks};
 
 /// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; approval and
 /// permit rules; reads fall back to the toolset's grant; nothing else is permitted.
@@ -79,10 +83,9 @@ enum Verdict {
 fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet) -> Result<Verdict, Denial> {
     let (actor, giver) = granted(chain, action, context)?;
     let matching = Matching::of(chain, action, context, policies)?;
-    let level = level_of(chain, action).ok_or(Denial::NoAuthority)?;
-    if level <= Level::L1 && action.effect() != Effect::Read {
-        return Err(Denial::ReadOnly(level));
-    }
+    let levels = Levels::of(chain, action, context).ok_or(Denial::NoAuthority)?;
+    levels.allow(action.effect())?;
+    let level = levels.in_force;
     // INVARIANT (an approval is weighed like a rule): who gave it has to be who would be asked now.
     let lists = lists(&matching.approval);
     let answered = context
@@ -102,10 +105,7 @@ fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet
     match matching.permit {
         Some(_) if !answered && asks(level, action.effect()) => Ok(Verdict::Ask {
             rule: None,
-            reason: format!(
-                "level {level:?} asks for each {} action",
-                action.effect().as_str()
-            ),
+            reason: format!("{} asks for each {} action", levels.told(), action.effect().as_str()),
             approvers: Vec::new(),
             each_of: Vec::new(),
             level,
@@ -142,25 +142,6 @@ pub(crate) fn covering<'a>(grants: &'a [Grant], action: &Action, now: Timestamp)
     grants
         .iter()
         .find(|grant| grant.until.is_none_or(|until| now < until) && grant.capability.covers(action))
-}
-
-/// The lowest level of all links; `None` for an empty chain.
-pub(crate) fn level_of(chain: &Chain, action: &Action) -> Option<Level> {
-    chain
-        .links
-        .iter()
-        .map(|link| link.autonomy.at(action.environment()))
-        .min()
-}
-
-/// Whether `level` asks a person each time, even where a rule permits. L0 and L1 do not ask: they
-/// refuse what is not a read.
-pub(crate) fn asks(level: Level, effect: Effect) -> bool {
-    match effect {
-        Effect::Read => false,
-        Effect::Write => level <= Level::L2,
-        Effect::Destructive => level <= Level::L3,
-    }
 }
 
 /// What the rules that reach an action say, once none is broken and none forbids.
@@ -397,6 +378,8 @@ pub enum Denial {
     Forbidden(RuleId, String),
     /// The level is too low for this effect: read-only.
     ReadOnly(Level),
+    /// The level would do, and this much trust holds it at a lower one: read-only.
+    Untrusted(u16, Level),
     /// No rule opts in to it.
     NoRule,
     /// The rule failed to evaluate. We never guess in the agent's favour.

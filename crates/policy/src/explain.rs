@@ -1,7 +1,7 @@
 //! The same decision, told step by step. It decides nothing: the outcome is what
 //! [`decide`](crate::decide()) says.
 
-use crate::decide::{asks, covering, level_of};
+use crate::decide::{Levels, asks, covering};
 use crate::rule::{Facts, Rule};
 use crate::{
     Action, Approver, Basis, Chain, Context, Decision, Effect, Level, Link, PolicySet, Request, Ruling,
@@ -48,7 +48,7 @@ pub fn explain(chain: &Chain, action: &Action, context: &Context, policies: &Pol
         .iter()
         .map(|link| grant_line(link, action, context))
         .collect();
-    lines.extend(level_of(chain, action).map(|level| level_line(level, action.effect())));
+    lines.extend(Levels::of(chain, action, context).map(|levels| level_line(&levels, action.effect())));
     lines.extend(
         policies
             .rules()
@@ -126,7 +126,8 @@ fn grant_line(link: &Link, action: &Action, context: &Context) -> Line {
     }
 }
 
-fn level_line(level: Level, effect: Effect) -> Line {
+fn level_line(levels: &Levels, effect: Effect) -> Line {
+    let level = levels.in_force;
     let what = effect.as_str();
     let (matched, finding) = match effect {
         Effect::Read => (true, "reads are within every level".to_owned()),
@@ -138,7 +139,10 @@ fn level_line(level: Level, effect: Effect) -> Line {
         step: "level",
         subject: format!("{level:?}"),
         matched,
-        finding,
+        finding: match levels.own > level {
+            true => format!("{} {finding}", levels.told()),
+            false => finding,
+        },
     }
 }
 

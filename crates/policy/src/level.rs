@@ -4,7 +4,7 @@
 use crate::Environment;
 use crate::action::PRODUCTION;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// L0 observe, L1 recommend, L2 act with approval each time, L3 act within bounds, L4 unattended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,9 +32,18 @@ pub struct Autonomy {
     /// By name of environment.
     #[serde(default)]
     pub environments: BTreeMap<String, Level>,
+    /// Environments where trust does not lower the level, because nothing there matters. Production is
+    /// never one of them, under whatever name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub sandboxes: BTreeSet<String>,
 }
 
 impl Autonomy {
+    /// Whether trust does not lower the level in `environment`.
+    pub fn is_sandbox(&self, environment: &Environment) -> bool {
+        !environment.is_production() && self.sandboxes.contains(environment.as_str())
+    }
+
     /// The level that holds in `environment`. An unlisted one that is production under another name
     /// has no more than is said for `production`, and L4 is never held in any production.
     pub fn at(&self, environment: &Environment) -> Level {

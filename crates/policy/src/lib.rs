@@ -26,7 +26,9 @@ mod time;
 pub mod trust;
 
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
-pub use decide::{Approved, Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide};
+pub use decide::{
+    Approved, Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide, level_in_force,
+};
 pub use explain::{Explanation, Line, explain};
 pub use grant::{Capability, Grant, Pattern};
 pub use level::{Autonomy, Level};

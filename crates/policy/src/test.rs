@@ -43,7 +43,7 @@ pub(crate) fn action(verb: &str, effect: Effect, environment: &str) -> Action {
     .unwrap()
 }
 
-/// In session `ses-1`, untainted, with medium trust.
+/// In session `ses-1`, untainted, with enough trust for every level.
 pub(crate) fn context() -> Context {
     let session = SessionFacts {
         id: "ses-1".to_owned(),
@@ -53,7 +53,7 @@ pub(crate) fn context() -> Context {
     Context {
         now: Timestamp::from_ms(1_000),
         taint: false,
-        trust: 500,
+        trust: 900,
         session,
         approval: None,
     }

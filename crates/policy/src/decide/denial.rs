@@ -2,6 +2,7 @@
 
 use super::Denial;
 use crate::RuleId;
+use crate::trust::Tier;
 
 impl Denial {
     /// A stable snake_case word for machines: `not_granted`, `forbidden`, `read_only`, `no_rule`, …
@@ -11,6 +12,7 @@ impl Denial {
             Denial::NotGranted(_) => "not_granted",
             Denial::Forbidden(..) => "forbidden",
             Denial::ReadOnly(_) => "read_only",
+            Denial::Untrusted(..) => "untrusted",
             Denial::NoRule => "no_rule",
             Denial::Unevaluable(..) => "unevaluable",
         }
@@ -24,6 +26,10 @@ impl Denial {
             Denial::Forbidden(rule, reason) if reason.is_empty() => format!("rule `{rule}` forbids it"),
             Denial::Forbidden(rule, reason) => format!("rule `{rule}` forbids it: {reason}"),
             Denial::ReadOnly(level) => format!("autonomy level {level:?} is read-only here"),
+            Denial::Untrusted(trust, level) => {
+                let (tier, held) = (Tier::of(*trust), Tier::of(*trust).level());
+                format!("trust {trust} is {tier}, which holds level {level:?} at {held:?}: read-only")
+            }
             Denial::NoRule => "no rule permits it: without one only reads are permitted".to_owned(),
             Denial::Unevaluable(rule, what) => format!("rule `{rule}` cannot be evaluated: {what}"),
         }
@@ -33,7 +39,7 @@ impl Denial {
     pub fn rule(&self) -> Option<&RuleId> {
         match self {
             Denial::Forbidden(rule, _) | Denial::Unevaluable(rule, _) => Some(rule),
-            Denial::NoAuthority | Denial::NotGranted(_) | Denial::ReadOnly(_) | Denial::NoRule => None,
+            Denial::NoAuthority | Denial::NotGranted(_) | Denial::ReadOnly(_) | Denial::Untrusted(..) | Denial::NoRule => None,
         }
     }
 
@@ -51,6 +57,12 @@ impl Denial {
                 "raise the agent's autonomy in this environment to L2 or higher, and let a rule permit the action"
                     .to_owned()
             }
+            Denial::Untrusted(..) => format!(
+                "it takes tier {}, which begins at {}: `cofferdam trust show` says what is lacking; a tier that was lost is \
+                 given back by a person",
+                Tier::Standard,
+                Tier::Standard.first()
+            ),
             Denial::NoRule => "add a rule that permits the action or requires approval for it".to_owned(),
             Denial::Unevaluable(rule, _) => {
                 format!("mend the condition of rule `{rule}`: use `has` for what may be missing")

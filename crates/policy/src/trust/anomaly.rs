@@ -190,8 +190,11 @@ mod tests {
         Timestamp::from_ms(minutes * MINUTE_MS)
     }
 
-    /// What is found at minute `now` after these events: `(minute, what, how often)`.
-    fn check(events: &[(i64, Seen, usize)], now: i64) -> Vec<&'static str> {
+    /// Minute, what, how often.
+    type Event = (i64, Seen, usize);
+
+    /// What is found at minute `now` after these events.
+    fn check(events: &[Event], now: i64) -> Vec<&'static str> {
         let mut activity = Activity::default();
         for (minute, seen, times) in events {
             (0..*times).for_each(|_| activity.see(*seen, at(*minute)));
@@ -207,7 +210,7 @@ mod tests {
     fn what_is_odd() {
         let secret = Seen::Acted { sensitive: true };
         #[rustfmt::skip]
-        let table: [(&str, &[(i64, Seen, usize)], i64, &[&str]); 12] = [
+        let table: [(&str, &[Event], i64, &[&str]); 12] = [
             ("nothing",                     &[], 0, &[]),
             ("one sensitive access",        &[(0, secret, 1)], 4, &[SENSITIVE]),
             ("not after five minutes",      &[(0, secret, 1)], 5, &[]),

@@ -116,11 +116,11 @@ pub fn equation(observability: u64, reversibility: u64, blast_radius: u64, level
 
 fn band(score: u64) -> Band {
     match score {
-        ..1_000 => Band::VeryLow,
-        ..2_500 => Band::Low,
-        ..4_500 => Band::Moderate,
-        ..6_500 => Band::ConditionallyHigh,
-        _ => Band::High,
+        6_500.. => Band::High,
+        4_500.. => Band::ConditionallyHigh,
+        2_500.. => Band::Moderate,
+        1_000.. => Band::Low,
+        _ => Band::VeryLow,
     }
 }
 

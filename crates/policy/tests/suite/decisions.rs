@@ -214,6 +214,7 @@ fn autonomy_is_held_at_l3_in_production() {
     let autonomy = |default, production| Autonomy {
         default,
         environments: [("production".to_owned(), production)].into_iter().collect(),
+        ..Autonomy::default()
     };
     #[rustfmt::skip]
     let table = [
@@ -251,6 +252,7 @@ fn a_listed_environment_has_its_own_level_whatever_production_has() {
         .map(|(name, level)| (name.to_owned(), level))
         .into_iter()
         .collect(),
+        ..Autonomy::default()
     };
     let table = [
         ("production", Level::L0),
@@ -320,6 +322,10 @@ fn every_denial_says_what_would_change_it() {
         (Denial::ReadOnly(Level::L1), "read_only", None,
          "autonomy level L1 is read-only here",
          "raise the agent's autonomy in this environment to L2 or higher, and let a rule permit the action"),
+        (Denial::Untrusted(450, Level::L3), "untrusted", None,
+         "trust 450 is probationary, which holds level L3 at L1: read-only",
+         "it takes tier standard, which begins at 500: `cofferdam trust show` says what is lacking; a tier that was lost \
+          is given back by a person"),
         (Denial::NoRule, "no_rule", None,
          "no rule permits it: without one only reads are permitted",
          "add a rule that permits the action or requires approval for it"),

@@ -221,6 +221,16 @@ impl Case {
         if level <= Level::L1 && !read {
             return format!("deny read_only {level:?}");
         }
+        let level = match self.trust {
+            ..300 => level.min(Level::L0),
+            300..500 => level.min(Level::L1),
+            500..700 => level.min(Level::L2),
+            700..900 => level.min(Level::L3),
+            _ => level,
+        };
+        if level <= Level::L1 && !read {
+            return "deny untrusted".to_owned();
+        }
         if let Some(rule) = matching(RuleOutcome::RequireApproval).next() {
             let wait = matching(RuleOutcome::RequireApproval)
                 .map(|rule| rule.expires.unwrap_or(600))
