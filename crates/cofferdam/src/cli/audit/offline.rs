@@ -18,8 +18,8 @@ use store::{Keys, Options, Store};
 
 /// Entries per read.
 const PAGE: usize = 1000;
-/// Largest file of checkpoints or proofs that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest file of checkpoints or proofs that is read, in bytes: a checkpoint a minute for six years.
+const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Which keys a journal is read with.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub(super) fn verify(verify: &Verify, screen: &mut Screen) -> Result<(), Failure
     }
 }
 
-/// The verdict on a data directory as data: `{verified, entries, root, checkpoints, projections}` or
+/// The verdict on a data directory as data: `{verified, entries, root, checkpoints, projections, …}` or
 /// `{verified, finding}`.
 pub fn verified(
     data_dir: &Path,
@@ -78,6 +78,7 @@ pub fn verified(
             "verified": true, "entries": found.entries, "root": STANDARD.encode(found.root),
             "checkpoints": found.checkpoints, "against": notes.len(), "payloads": found.payloads,
             "projections": found.projections, "without_key": found.without_key,
+            "without_checkpoint": notes.is_empty(),
         }),
         Err(finding) => json!({"verified": false, "finding": finding.to_string()}),
     })
@@ -103,11 +104,18 @@ pub fn verdict(answer: &Value) -> String {
         Some(true) => "\nleft out, because they need the organization's key: payloads and projections",
         _ => "",
     };
+    let unaided = match field(answer, "without_checkpoint").as_bool() {
+        Some(true) => {
+            "\nno checkpoint was kept elsewhere: a journal that was rewritten and signed again would look the same"
+        }
+        _ => "",
+    };
     format!(
-        "{} {counted} agree {}{}",
+        "{} {counted} agree {}{}{}",
         "✓ honest".green().bold(),
         format!("root {root}…").dimmed(),
         left_out.yellow(),
+        unaided.yellow(),
     )
 }
 
@@ -151,12 +159,7 @@ pub(super) fn export(export: &Export, screen: &mut Screen) -> Result<(), Failure
 /// Checks a proof bundle.
 pub(super) fn check(file: &Path, key: Option<&str>, screen: &mut Screen) -> Result<(), Failure> {
     let bytes = if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(
-            &mut std::io::Read::take(std::io::stdin(), FILE_BYTES_MAX),
-            &mut bytes,
-        )?;
-        bytes
+        whole(std::io::stdin(), FILE_BYTES_MAX)?
     } else {
         read_file(file)?
     };
@@ -314,22 +317,54 @@ fn beside(data_dir: &Path, suffix: &str) -> PathBuf {
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(
-            &mut std::io::Read::take(std::fs::File::open(file)?, FILE_BYTES_MAX),
-            &mut bytes,
-        )?;
-        Ok(bytes)
-    };
-    read().map_err(|e| {
+    let read = std::fs::File::open(file).and_then(|file| whole(file, FILE_BYTES_MAX));
+    read.map_err(|e| {
         Failure::Other(anyhow::Error::new(e).context(format!("cannot read `{}`", file.display())))
     })
+}
+
+/// All of it, or an error: what stands behind a limit may be the one checkpoint that convicts.
+fn whole(from: impl std::io::Read, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(
+        &mut std::io::Read::take(from, limit.saturating_add(1)),
+        &mut bytes,
+    )?;
+    match bytes.len() as u64 > limit {
+        true => Err(std::io::Error::other(format!("it is larger than {limit} bytes"))),
+        false => Ok(bytes),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_large_is_an_error_and_never_a_part_of_it() {
+        for (length, expected) in [
+            (0, Ok(0)),
+            (8, Ok(8)),
+            (9, Err("it is larger than 8 bytes".to_owned())),
+        ] {
+            let read = whole(vec![b'x'; length].as_slice(), 8);
+            let read = read.map(|bytes| bytes.len()).map_err(|error| error.to_string());
+            assert_eq!(read, expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_without_a_checkpoint_from_outside_says_so() {
+        let said = |without: bool| {
+            let answer = json!({"verified": true, "entries": 7, "checkpoints": 1, "root": "AAAA", "without_checkpoint": without});
+            anstream::adapter::strip_str(&verdict(&answer)).to_string()
+        };
+        assert_eq!(said(false), "✓ honest 7 entries, 1 checkpoints agree root AAAA…");
+        assert_eq!(
+            said(true),
+            "✓ honest 7 entries, 1 checkpoints agree root AAAA…\nno checkpoint was kept elsewhere: a journal that was rewritten and signed again would look the same"
+        );
+    }
 
     #[test]
     fn notes_are_split_after_their_signatures() {

@@ -56,7 +56,7 @@ pub(super) async fn tail(tail: &Tail, client: &Client, screen: &mut Screen) -> R
 /// the last of a kind may be anywhere.
 async fn newest(tail: &Tail, client: &Client) -> Result<Vec<Value>, Failure> {
     let wanted = usize::try_from(tail.lines).unwrap_or(usize::MAX);
-    if tail.session.is_none() && tail.kind.is_none() {
+    if tail.session.is_none() && tail.kind.is_none() && tail.lines <= PAGE {
         let mut page = client
             .get(ENTRIES, &[("limit", tail.lines.min(PAGE).to_string())])
             .await?;
