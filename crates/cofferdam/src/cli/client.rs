@@ -42,14 +42,13 @@ impl Client {
 
     /// For a server and a token; white space around the token is not part of it.
     pub fn new(server: &str, token: Vec<u8>) -> Result<Client, Failure> {
-        let base = Url::parse(server)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                Failure::Misuse(format!(
-                    "`{server}` is not a server; write it like http://127.0.0.1:7400"
-                ))
-            })?;
+        let base = Url::parse(server).ok().filter(is_server).ok_or_else(|| {
+            // Not as it was given: it may hold a password.
+            let shown = server.rsplit_once('@').map_or(server, |(_, host)| host);
+            Failure::Misuse(format!(
+                "`{shown}` is not a server; write it like http://127.0.0.1:7400, without path, user or password"
+            ))
+        })?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -194,6 +193,15 @@ impl Client {
     }
 }
 
+/// Whether nothing of it would be lost or printed that should not be: a scheme, a host, maybe a port.
+fn is_server(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && (url.path(), url.query(), url.fragment()) == ("/", None, None)
+}
+
 /// Waits for `answer`, and says so to whoever watches once it takes more than a second.
 async fn patiently<T>(answer: impl Future<Output = T>) -> T {
     let mut answer = std::pin::pin!(answer);
@@ -314,11 +322,19 @@ mod tests {
 
     #[test]
     fn servers_are_urls() {
-        for bad in ["", "127.0.0.1:7400", "ftp://x", "http://"] {
-            assert!(
-                matches!(Client::new(bad, Vec::new()), Err(Failure::Misuse(_))),
-                "{bad}"
-            );
+        #[rustfmt::skip]
+        let table = [
+            "", "127.0.0.1:7400", "ftp://x", "http://", "http://h/path", "http://h/?q", "http://h/#f",
+            "http://alice:hunter2@h", "http://hunter2@h/",
+        ];
+        for bad in table {
+            match Client::new(bad, Vec::new()) {
+                Err(Failure::Misuse(said)) => assert!(!said.contains("hunter2"), "{said}"),
+                other => panic!("{bad}: {other:?}"),
+            }
+        }
+        for good in ["http://h", "http://h/", "https://h:7400", "http://[::1]:7400/"] {
+            assert!(Client::new(good, Vec::new()).is_ok(), "{good}");
         }
     }
 }
