@@ -8,6 +8,8 @@ use crate::seen::Seen;
 use policy::{Action, Decision, Denial, Permit, Ruling, Stop, Stopped};
 use store::StoreError;
 
+/// Code of a denial by a stop that covers single actions: the session goes on, so that it stands.
+const ACTION_STOPPED: &str = "action_stopped";
 /// How often an admission decides again because what it judged by has changed, before it gives up.
 const DECIDED_MAX: u32 = 32;
 
@@ -148,10 +150,15 @@ impl Gate {
 }
 
 fn stopped(stop: Stop) -> Refused {
+    let code = if stop.scope.is_of_actions() {
+        ACTION_STOPPED
+    } else {
+        "stopped"
+    };
     let refusal = Stopped { stop };
     let grounds = Grounds {
         reason: refusal.to_string(),
-        code: Some("stopped".to_owned()),
+        code: Some(code.to_owned()),
         remedy: Some("lift the stop".to_owned()),
         ..Grounds::default()
     };

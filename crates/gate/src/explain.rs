@@ -2,8 +2,8 @@
 
 use crate::commit::{PER_MINUTE, PER_SESSION};
 use crate::seen::TRUST_DEFAULT;
-use crate::{AgentAuthority, Gate, gate};
-use policy::{Action, Context, Explanation, Line, SessionFacts, Stop, Subject};
+use crate::{AgentAuthority, Gate, gate, stops};
+use policy::{Action, Context, Explanation, Line, SessionFacts, Stop};
 
 impl Gate {
     /// What the gate would say of `action` by `agent` in a new session, step by step; records nothing.
@@ -20,10 +20,8 @@ impl Gate {
         };
         let chain = gate::chain(gate::platform(), agent, held);
         let mut explanation = policy::explain(&chain, action, &context, &authority.policies);
-        let stop = self.stops.covering(&Subject {
-            agents: vec![agent.to_owned()],
-            session: String::new(),
-        });
+        let subject = stops::subject(&authority, &chain, "").doing(action);
+        let stop = self.stops.covering(&subject);
         explanation.lines.insert(0, stop_line(stop.as_ref()));
         let taken = self.rates.taken(agent, &self.clock);
         explanation.lines.extend(bound_lines(held, taken));
@@ -43,7 +41,7 @@ impl Gate {
 fn stop_line(stop: Option<&Stop>) -> Line {
     let (subject, finding) = match stop {
         Some(stop) => (
-            crate::reserve::scope_text(&stop.scope),
+            stop.scope.to_string(),
             format!("stopped by {}: {}", stop.by, stop.reason),
         ),
         None => ("none".to_owned(), "no stop covers this agent".to_owned()),

@@ -44,6 +44,17 @@ struct Kept {
     by: String,
 }
 
+impl Kept {
+    /// A scope of a form that is not known, as a later version may write it, stops everything.
+    fn stop(self) -> Stop {
+        Stop {
+            scope: StopScope::parse(&self.scope).unwrap_or(StopScope::All),
+            reason: self.reason,
+            by: self.by,
+        }
+    }
+}
+
 impl Reserve {
     /// Opens the file below `directory` and reads it, making it in full when it is not there.
     pub(crate) fn open(directory: &Path) -> Result<Reserve, StoreError> {
@@ -73,17 +84,10 @@ impl Reserve {
             reason: format!("`{}`: {error}", path.display()),
         })?;
         let (number, kept) = slot.map_or((0, Vec::new()), |slot| (slot.number, slot.stops));
-        let stops = kept.into_iter().filter_map(|kept| {
-            Some(Stop {
-                scope: scope(&kept.scope)?,
-                reason: kept.reason,
-                by: kept.by,
-            })
-        });
         Ok(Reserve {
             file,
             number,
-            stops: stops.collect(),
+            stops: kept.into_iter().map(Kept::stop).collect(),
             dirty: false,
             recording: false,
         })
@@ -143,7 +147,7 @@ impl Reserve {
 /// A slot's bytes; `None` when the stops do not fit.
 fn slot(number: u64, stops: &[Stop]) -> Option<Vec<u8>> {
     let kept = stops.iter().map(|stop| Kept {
-        scope: scope_text(&stop.scope),
+        scope: stop.scope.to_string(),
         reason: stop.reason.clone(),
         by: stop.by.clone(),
     });
@@ -169,25 +173,6 @@ fn read(bytes: &[u8]) -> Option<Slot> {
     (Sha256::digest(text).as_slice() == hash).then(|| serde_json::from_slice(text).ok())?
 }
 
-/// A scope as entries, rows and this file spell it: `all`, `agent:NAME`, `session:ID`.
-pub(crate) fn scope_text(scope: &StopScope) -> String {
-    match scope {
-        StopScope::All => "all".to_owned(),
-        StopScope::Agent(name) => format!("agent:{name}"),
-        StopScope::Session(id) => format!("session:{id}"),
-    }
-}
-
-/// Reads a scope.
-pub(crate) fn scope(text: &str) -> Option<StopScope> {
-    match text.split_once(':') {
-        None if text == "all" => Some(StopScope::All),
-        Some(("agent", name)) if !name.is_empty() => Some(StopScope::Agent(name.to_owned())),
-        Some(("session", id)) if !id.is_empty() => Some(StopScope::Session(id.to_owned())),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +190,7 @@ mod tests {
         reserve
             .waiting()
             .iter()
-            .map(|stop| scope_text(&stop.scope))
+            .map(|stop| stop.scope.to_string())
             .collect()
     }
 
@@ -245,13 +230,56 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * SLOT as u64);
     }
 
+    /// The file is a format: what one version keeps, another one finds. Before areas, tools, capabilities
+    /// and the network could be stopped, it was the same.
     #[test]
-    fn scopes_are_read_as_they_are_written() {
-        for text in ["all", "agent:triage", "session:ses-1"] {
-            assert_eq!(scope_text(&scope(text).unwrap()), text);
-        }
-        for text in ["", "All", "agent:", "session:", "agent", "team:a"] {
-            assert_eq!(scope(text), None, "{text}");
-        }
+    fn a_slot_is_this_text_behind_its_hash() {
+        let scopes = [
+            "all",
+            "network",
+            "org:acme",
+            "team:acme/sre",
+            "project:acme/sre/ops",
+            "tool:git.*",
+            "capability:git.log:repository/shop",
+            "agent:a",
+            "session:ses-1",
+        ];
+        let stops: Vec<Stop> = scopes.map(|text| stop(StopScope::parse(text).unwrap())).to_vec();
+        let bytes = slot(7, &stops).unwrap();
+        let text = std::str::from_utf8(&bytes[HASH..]).unwrap();
+        assert_eq!(bytes.len(), SLOT);
+        let expected = concat!(
+            r#"{"number":7,"stops":["#,
+            r#"{"scope":"all","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"network","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"org:acme","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"team:acme/sre","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"project:acme/sre/ops","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"tool:git.*","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"capability:git.log:repository/shop","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"agent:a","reason":"halt","by":"person:eve"},"#,
+            r#"{"scope":"session:ses-1","reason":"halt","by":"person:eve"}]}"#,
+        );
+        assert_eq!(text.trim_end_matches(' '), expected);
+        assert_eq!(&bytes[..HASH], Sha256::digest(text).as_slice());
+
+        let directory = tempfile::tempdir().unwrap();
+        drop(Reserve::open(directory.path()).unwrap());
+        let path = directory.path().join(NAME);
+        let mut file = std::fs::read(&path).unwrap();
+        file[..SLOT].copy_from_slice(&bytes);
+        std::fs::write(&path, &file).unwrap();
+        assert_eq!(found(directory.path()), scopes);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_stops_everything() {
+        let kept = Kept {
+            scope: "galaxy:7".to_owned(),
+            reason: "halt".to_owned(),
+            by: "person:eve".to_owned(),
+        };
+        assert_eq!(kept.stop(), stop(StopScope::All));
     }
 }

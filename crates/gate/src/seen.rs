@@ -6,7 +6,7 @@ use crate::calls::{CALLS, CallView, key};
 use crate::rows::{self, decode};
 use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
-use crate::{AgentAuthority, Authority, Gate, gate};
+use crate::{AgentAuthority, Authority, Gate, gate, stops};
 use journal::machine::{Approval, Session};
 use policy::{Action, Approved, Chain, Context, SessionFacts, Subject, Timestamp};
 use serde_json::Value;
@@ -79,14 +79,12 @@ impl Gate {
             .approval
             .as_ref()
             .filter(|approval| approval.state_at(deadline) == Approval::Approved);
+        let chain = gate::chain(session.cause.clone(), &session.agent, agent);
         Ok(Seen {
             step: proposal.step.clone(),
             agent: Arc::clone(agent),
-            chain: gate::chain(session.cause.clone(), &session.agent, agent),
-            subject: Subject {
-                agents: vec![session.agent.clone()],
-                session: session.id.clone(),
-            },
+            subject: stops::subject(&authority, &chain, &session.id).doing(&proposal.action),
+            chain,
             epoch,
             deadline,
             context: context(now, &session, approved.map(ApprovalView::given)),

@@ -1,22 +1,27 @@
 //! Kill switches: effective in memory first, recorded second.
 
-use crate::Gate;
 use crate::record::short;
-use crate::reserve::{scope, scope_text};
 use crate::rows::{self, body, decode};
+use crate::{Authority, Gate};
 use journal::kind;
-use policy::{Principal, Reached, Stop, StopScope, StopSet, Subject, Timestamp};
+use policy::{
+    Chain, Member, Principal, PrincipalKind, Reached, Stop, StopScope, StopSet, Subject, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Applied, Corrupt, Health, NewEntry, Projection, Rows, Store, StoreError, Tx};
+use store::{Applied, Corrupt, Health, NewEntry, Projection, Row, Rows, Store, StoreError, Tx};
 use tokio::runtime::Handle;
 
 pub(crate) use crate::reserve::Reserve;
 
 /// Name of the projection.
 const STOPS: &str = "stops";
+/// Index of the rows whose scope is no name but a pattern; its only value.
+const COVERS: &str = "covers";
+/// See [`COVERS`].
+const PATTERN: &str = "pattern";
 /// Rows read at a time.
 const READ_AT_ONCE: usize = 512;
 /// The pause between tries to record what is in the reserve.
@@ -111,7 +116,7 @@ impl Gate {
             // Those that still wait for the lock are recorded here, before their end.
             let owed = standing.unrecorded.iter().map(|(_, stop)| stop.clone());
             let owed: Vec<Stop> = waiting.into_iter().chain(owed).collect();
-            let (text, stands) = (scope_text(&scope), standing.number.is_some());
+            let (text, stands) = (scope.to_string(), standing.number.is_some());
             let write = move |tx: &mut Tx<'_>| {
                 if !stands && tx.row(STOPS, &text)?.is_none() {
                     return Ok(false);
@@ -231,19 +236,52 @@ fn restored(stops: &StopSet, stop: Stop) {
     stops.recorded(number);
 }
 
-/// The durable stop that covers `subject`, as of now in this transaction.
+/// The durable stop that covers `subject`, as of now in this transaction: the widest.
 pub(crate) fn covering(tx: &Tx<'_>, subject: &Subject) -> Result<Option<Stop>, StoreError> {
-    let agents = subject.agents.iter().cloned().map(StopScope::Agent);
-    let scopes = [StopScope::All]
-        .into_iter()
-        .chain(agents)
-        .chain([StopScope::Session(subject.session.clone())]);
-    for scope in scopes {
-        if let Some(row) = tx.row(STOPS, &scope_text(&scope))? {
-            return decode::<StopRow>(row)?.stop().map(Some);
+    let mut found: Vec<Stop> = Vec::new();
+    for scope in named(subject) {
+        if let Some(row) = tx.row(STOPS, &scope.to_string())? {
+            found.push(decode::<StopRow>(row)?.stop()?);
         }
     }
-    Ok(None)
+    // Scopes with patterns in them are not found by name.
+    for row in tx.find(STOPS, COVERS, PATTERN)? {
+        found.push(decode::<StopRow>(row.value)?.stop()?);
+    }
+    let covering = found.into_iter().filter(|stop| stop.scope.covers(subject));
+    Ok(covering.min_by(|one, other| one.scope.cmp(&other.scope)))
+}
+
+/// The scopes that cover `subject` and have a name, the widest first.
+fn named(subject: &Subject) -> impl Iterator<Item = StopScope> {
+    let network = subject.doing.as_ref().filter(|doing| doing.network);
+    let areas = subject.agents.iter().flat_map(|agent| agent.place.areas());
+    let agents = subject.agents.iter().map(|agent| agent.name.clone());
+    [StopScope::All]
+        .into_iter()
+        .chain(network.map(|_| StopScope::Network))
+        .chain(areas.map(StopScope::Area))
+        .chain(agents.map(StopScope::Agent))
+        .chain([StopScope::Session(subject.session.clone())])
+}
+
+/// Whom stops of areas, of agents and of this session cover: every agent on the chain, where it belongs.
+pub(crate) fn subject(authority: &Authority, chain: &Chain, session: &str) -> Subject {
+    let place = |name: &str| authority.agents.get(name).map(|agent| agent.place.clone());
+    let agents = chain
+        .links
+        .iter()
+        .map(|link| &link.principal)
+        .filter(|principal| principal.kind == PrincipalKind::Agent)
+        .map(|agent| Member {
+            place: place(&agent.name).unwrap_or_default(),
+            name: agent.name.clone(),
+        });
+    Subject {
+        agents: agents.collect(),
+        session: session.to_owned(),
+        doing: None,
+    }
 }
 
 async fn raise(store: &Store, stop: Stop) -> Result<(), StoreError> {
@@ -257,7 +295,7 @@ fn raised(stop: &Stop) -> NewEntry {
     NewEntry::new(
         kind::STOP_RAISED,
         &stop.by,
-        json!({ "scope": scope_text(&stop.scope), "reason": stop.reason }),
+        json!({ "scope": stop.scope.to_string(), "reason": stop.reason }),
     )
 }
 
@@ -277,7 +315,7 @@ impl StopRow {
             finding: format!("`{}` is no scope of a stop", self.scope),
         };
         Ok(Stop {
-            scope: scope(&self.scope).ok_or_else(corrupt)?,
+            scope: StopScope::parse(&self.scope).ok_or_else(corrupt)?,
             reason: self.reason,
             by: self.by,
         })
@@ -305,7 +343,7 @@ impl Projection for Stops {
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         let entry = applied.entry;
         let Body { scope: text, reason } = body(entry)?;
-        if scope(&text).is_none() {
+        if StopScope::parse(&text).is_none() {
             return Err(Corrupt(format!(
                 "entry {}: `{text}` is no scope of a stop",
                 entry.sequence
@@ -322,5 +360,11 @@ impl Projection for Stops {
             entry: entry.sequence,
         };
         rows::put(rows, &text, &row)
+    }
+    fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
+        match StopScope::parse(&row.key) {
+            Some(StopScope::Tool(_) | StopScope::Capability(_)) => vec![(COVERS, PATTERN.to_owned())],
+            _ => Vec::new(),
+        }
     }
 }

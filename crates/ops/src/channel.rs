@@ -159,7 +159,8 @@ impl Post {
         let exact = json!({"channel": channel, "delivery": delivery, "to": to, "message": message});
         let (effect, idempotence) = (Effect::Write, Idempotence::Idempotent);
         let resource = format!("channel/{channel}");
-        Action::new(
+        let local = matches!(spec, ChannelSpec::Log {});
+        let action = Action::new(
             self.verb.clone(),
             &resource,
             exact,
@@ -167,7 +168,8 @@ impl Post {
             effect,
             idempotence,
         )
-        .map_err(|error| argument("/", &error.to_string()))
+        .map_err(|error| argument("/", &error.to_string()))?;
+        Ok(if local { action.local() } else { action })
     }
 
     async fn post(&self, flight: &InFlight) -> Settlement {

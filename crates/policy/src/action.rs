@@ -55,6 +55,8 @@ pub struct Action {
     environment: Environment,
     effect: Effect,
     idempotence: Idempotence,
+    /// Of the tool, not of what is done: no part of the canonical form.
+    network: bool,
     canonical: Vec<u8>,
     digest: [u8; 32],
 }
@@ -181,9 +183,20 @@ impl Action {
             environment,
             effect,
             idempotence,
+            network: true,
             canonical,
             digest,
         })
+    }
+
+    /// Says, as only its tool can, that doing it reaches no network. Until that is said it counts as if it
+    /// did.
+    #[must_use]
+    pub fn local(self) -> Action {
+        Action {
+            network: false,
+            ..self
+        }
     }
 
     /// The operation.
@@ -209,6 +222,10 @@ impl Action {
     /// Whether it may be repeated.
     pub fn idempotence(&self) -> Idempotence {
         self.idempotence
+    }
+    /// Whether doing it may reach the network.
+    pub fn reaches_network(&self) -> bool {
+        self.network
     }
     /// RFC 8785 form of `{arguments, effect, environment, idempotence, resource, verb}`.
     pub fn canonical(&self) -> &[u8] {
@@ -291,6 +308,15 @@ mod tests {
         let whole = canonical::parse(action.canonical(), 1 << 20).unwrap();
         assert_eq!(canonical::to_bytes(&whole).unwrap(), action.canonical());
         assert_eq!(canonical::digest(&whole).unwrap(), *action.digest());
+    }
+
+    #[test]
+    fn what_no_tool_called_local_counts_as_reaching_the_network() {
+        let made = action("a", "r", json!({}), "dev").unwrap();
+        assert!(made.reaches_network());
+        let local = made.clone().local();
+        assert!(!local.reaches_network());
+        assert_eq!(local.digest(), made.digest(), "an approval is of what is done");
     }
 
     #[test]

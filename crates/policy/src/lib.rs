@@ -38,5 +38,7 @@ pub use permit::{
 pub use place::{Area, Place};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{Approver, LoadError, Match, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec};
-pub use stop::{Cancel, Cancelled, Reached, Standing, Stop, StopScope, StopSet, Stopped, Subject};
+pub use stop::{
+    Cancel, Cancelled, Doing, Member, Reached, Stop, StopScope, StopSet, Stopped, Subject, Upheld,
+};
 pub use time::Timestamp;

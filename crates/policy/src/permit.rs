@@ -234,7 +234,7 @@ impl Drop for Account {
 mod tests {
     use super::*;
     use crate::test::{action, chain, context};
-    use crate::{Decision, Effect, Level, PolicySet, Stop, StopScope, decide};
+    use crate::{Decision, Effect, Level, Member, Place, PolicySet, Stop, StopScope, decide};
     use std::sync::Mutex;
 
     /// Writes down what reached it.
@@ -261,9 +261,14 @@ mod tests {
         let action = action("git.log", Effect::Read, "staging");
         match decide(&chain(Level::L0), action, &context(), &PolicySet::empty()) {
             Decision::Permit(ruling) => {
+                let triage = Member {
+                    name: "triage".to_owned(),
+                    place: Place::default(),
+                };
                 let subject = Subject {
-                    agents: vec!["triage".to_owned()],
+                    agents: vec![triage],
                     session: "ses-1".to_owned(),
+                    doing: None,
                 };
                 Permit::now_durable(ruling, 41, subject, Box::new(Ledger(Arc::clone(ledger))))
             }

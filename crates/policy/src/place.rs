@@ -69,6 +69,16 @@ impl Place {
                 .is_some_and(|before| before.ends_with('/') && written.ends_with(name))
     }
 
+    /// What it is in, the widest first: an organization, a team, a project.
+    pub fn areas(&self) -> [Area; 3] {
+        let [organization, team, project] = self.parts().map(str::to_owned);
+        [
+            Area(vec![organization.clone()]),
+            Area(vec![organization.clone(), team.clone()]),
+            Area(vec![organization, team, project]),
+        ]
+    }
+
     fn parts(&self) -> [&str; 3] {
         [&self.organization, &self.team, &self.project]
     }
@@ -169,8 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_in_three_areas() {
+        let place = Place::new("acme", "sre", "ops").unwrap();
+        let areas = place.areas();
+        assert!(areas.iter().all(|area| area.contains(&place)));
+        assert_eq!(
+            areas.map(|area| area.to_string()),
+            ["acme", "acme/sre", "acme/sre/ops"]
+        );
+    }
+
+    #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["", "/", "acme/", "/acme", "Acme", "a b", "a/b/c/d", "a//b", "-a", "a/../b"] {
+        for text in [
+            "", "/", "acme/", "/acme", "Acme", "a b", "a/b/c/d", "a//b", "-a", "a/../b",
+        ] {
             assert_eq!(Area::parse(text), None, "{text:?}");
         }
         for text in ["acme", "acme/sre", "a/b/c/d", "a//b", "a/b/"] {

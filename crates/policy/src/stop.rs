@@ -2,23 +2,15 @@
 //!
 //! Nothing here waits, and nothing here is durable: a stop works first and is recorded second.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::task::{Context, Poll, Waker};
+mod cancel;
+mod scope;
 
-/// What a stop covers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StopScope {
-    /// Everything.
-    All,
-    /// One agent, by name.
-    Agent(String),
-    /// One session, by id.
-    Session(String),
-}
+pub use cancel::{Cancel, Cancelled};
+pub use scope::{Doing, Member, StopScope, Subject};
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A kill switch that was pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +21,6 @@ pub struct Stop {
     pub reason: String,
     /// Who pulled it.
     pub by: String,
-}
-
-/// What a stop can cover: whose action, in which session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// Every agent on the chain.
-    pub agents: Vec<String>,
-    /// The session, or empty.
-    pub session: String,
 }
 
 /// Refused because of this stop.
@@ -65,9 +48,11 @@ pub struct StopSet {
 
 /// The stop of one scope as it stands, and every stop of that scope that nobody recorded yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Upheld {
     /// The number of the stop in force; `None` when there is none.
     pub number: Option<u64>,
+    /// Who pulled it.
+    pub by: Option<String>,
     /// Raised, and not yet [`StopSet::recorded`], in the order in which they were raised.
     pub unrecorded: Vec<(u64, Stop)>,
 }
@@ -92,6 +77,8 @@ struct Raised {
 struct Flight {
     subject: Subject,
     cancel: Cancel,
+    /// Turns when it is over.
+    landed: Cancel,
 }
 
 impl StopSet {
@@ -117,7 +104,11 @@ impl StopSet {
             board.last += 1;
             let number = board.last;
             board.unrecorded.insert(number, stop.clone());
-            board.stops.insert(scope.clone(), Raised { number, stop });
+            let raised = Raised {
+                number,
+                stop: stop.clone(),
+            };
+            board.stops.insert(scope.clone(), raised);
             self.epoch.fetch_add(1, Ordering::SeqCst);
             let covered = board
                 .flights
@@ -129,7 +120,7 @@ impl StopSet {
             (number, reached)
         };
         // Wakers are foreign code: they run after the lock is released.
-        reached.iter().for_each(|(_, cancel)| cancel.turn());
+        reached.iter().for_each(|(_, cancel)| cancel.turn(Some(&stop)));
         let cancelled = reached.into_iter().map(|(permit, _)| permit).collect();
         (number, Reached { cancelled })
     }
@@ -142,11 +133,13 @@ impl StopSet {
         self.read().unrecorded.contains_key(&number)
     }
     /// What stands of this scope, read at one moment.
-    pub fn standing(&self, scope: &StopScope) -> Standing {
+    pub fn standing(&self, scope: &StopScope) -> Upheld {
         let board = self.read();
         let of_scope = board.unrecorded.iter().filter(|(_, stop)| stop.scope == *scope);
-        Standing {
-            number: board.stops.get(scope).map(|raised| raised.number),
+        let raised = board.stops.get(scope);
+        Upheld {
+            number: raised.map(|raised| raised.number),
+            by: raised.map(|raised| raised.stop.by.clone()),
             unrecorded: of_scope.map(|(number, stop)| (*number, stop.clone())).collect(),
         }
     }
@@ -181,13 +174,33 @@ impl StopSet {
             Flight {
                 subject: subject.clone(),
                 cancel: cancel.clone(),
+                landed: Cancel::default(),
             },
         );
         Ok(cancel)
     }
     /// A flight ended.
     pub(crate) fn landed(&self, permit: u64) {
-        self.write().flights.remove(&permit);
+        let flight = self.write().flights.remove(&permit);
+        if let Some(flight) = flight {
+            flight.landed.turn(None);
+        }
+    }
+    /// What turns when the flight of this permit has ended; `None` when it has, or never began.
+    pub fn landing(&self, permit: u64) -> Option<Cancel> {
+        self.read()
+            .flights
+            .get(&permit)
+            .map(|flight| flight.landed.clone())
+    }
+    /// The permits in flight that `scope` covers.
+    pub fn in_flight(&self, scope: &StopScope) -> Vec<u64> {
+        let board = self.read();
+        let covered = board
+            .flights
+            .iter()
+            .filter(|(_, flight)| scope.covers(&flight.subject));
+        covered.map(|(permit, _)| *permit).collect()
     }
 
     // A poisoned lock means that a thread died while it held it. No step under the lock can leave a
@@ -200,17 +213,6 @@ impl StopSet {
     }
 }
 
-impl StopScope {
-    /// Whether `subject` is within this scope.
-    pub fn covers(&self, subject: &Subject) -> bool {
-        match self {
-            StopScope::All => true,
-            StopScope::Agent(name) => subject.agents.contains(name),
-            StopScope::Session(id) => subject.session == *id,
-        }
-    }
-}
-
 impl Board {
     /// The scopes are ordered from the widest to the narrowest.
     fn covering(&self, subject: &Subject) -> Option<&Stop> {
@@ -219,310 +221,5 @@ impl Board {
     }
 }
 
-/// A handle that turns once, from going on to cancelled.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel {
-    shared: Arc<Turn>,
-}
-
-#[derive(Debug, Default)]
-struct Turn {
-    cancelled: AtomicBool,
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    next: u64,
-    wakers: BTreeMap<u64, Waker>,
-}
-
-impl Cancel {
-    /// Whether it has turned.
-    pub fn is_cancelled(&self) -> bool {
-        self.shared.cancelled.load(Ordering::SeqCst)
-    }
-    /// Resolves when it turns.
-    pub fn cancelled(&self) -> Cancelled {
-        Cancelled {
-            cancel: self.clone(),
-            place: None,
-        }
-    }
-    /// Turns it and wakes whoever waits.
-    fn turn(&self) {
-        self.shared.cancelled.store(true, Ordering::SeqCst);
-        let wakers = std::mem::take(&mut self.waiting().wakers);
-        wakers.into_values().for_each(Waker::wake);
-    }
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// See [`Cancel::cancelled`].
-#[derive(Debug)]
-pub struct Cancelled {
-    cancel: Cancel,
-    /// Where its waker waits, once it was polled.
-    place: Option<u64>,
-}
-
-impl Future for Cancelled {
-    type Output = ();
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let mut waiting = this.cancel.waiting();
-        // Read under the lock that `turn` takes after it set the flag: either the flag is seen here,
-        // or the waker is seen there.
-        if this.cancel.is_cancelled() {
-            return Poll::Ready(());
-        }
-        let place = match this.place {
-            Some(place) => place,
-            None => {
-                waiting.next += 1;
-                waiting.next
-            }
-        };
-        waiting.wakers.insert(place, context.waker().clone());
-        drop(waiting);
-        this.place = Some(place);
-        Poll::Pending
-    }
-}
-
-impl Drop for Cancelled {
-    fn drop(&mut self) {
-        if let Some(place) = self.place {
-            let removed = self.cancel.waiting().wakers.remove(&place);
-            drop(removed);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
-
-    fn subject(agents: &[&str], session: &str) -> Subject {
-        Subject {
-            agents: agents.iter().map(|&name| name.to_owned()).collect(),
-            session: session.to_owned(),
-        }
-    }
-
-    fn stop(scope: StopScope) -> Stop {
-        Stop {
-            scope,
-            reason: "drill".to_owned(),
-            by: "person:alice".to_owned(),
-        }
-    }
-
-    /// Lifts whatever stands.
-    fn lift(stops: &StopSet, scope: &StopScope) -> bool {
-        let number = stops.standing(scope).number;
-        number.is_some_and(|number| stops.lift(scope, number))
-    }
-
-    fn agent(name: &str) -> StopScope {
-        StopScope::Agent(name.to_owned())
-    }
-
-    fn session(id: &str) -> StopScope {
-        StopScope::Session(id.to_owned())
-    }
-
-    #[test]
-    fn a_stop_covers_its_scope_and_nothing_else() {
-        #[rustfmt::skip]
-        let table = [
-            ("all covers everybody",              StopScope::All,   subject(&["a"], "ses-1"),      true),
-            ("all covers who is nobody",          StopScope::All,   subject(&[], ""),              true),
-            ("an agent",                          agent("a"),       subject(&["a"], "ses-1"),      true),
-            ("an agent that delegated",           agent("a"),       subject(&["a", "b"], "ses-1"), true),
-            ("another agent",                     agent("a"),       subject(&["ab"], "ses-1"),     false),
-            ("a session",                         session("ses-1"), subject(&["a"], "ses-1"),      true),
-            ("another session",                   session("ses-1"), subject(&["a"], "ses-10"),     false),
-            ("an action outside every session",   session("ses-1"), subject(&["a"], ""),           false),
-        ];
-        for (name, scope, subject, covered) in table {
-            let stops = StopSet::new();
-            assert_eq!(stops.covering(&subject), None, "{name}");
-            stops.raise(stop(scope.clone()));
-            assert_eq!(stops.covering(&subject).is_some(), covered, "{name}");
-            assert_eq!(stops.register(1, &subject).is_err(), covered, "{name}");
-            assert!(lift(&stops, &scope), "{name}");
-            assert_eq!(stops.covering(&subject), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_widest_stop_is_named_and_the_epoch_grows() {
-        let stops = StopSet::new();
-        stops.raise(stop(session("ses-1")));
-        stops.raise(stop(agent("a")));
-        assert_eq!(
-            stops.covering(&subject(&["a"], "ses-1")).map(|s| s.scope),
-            Some(agent("a"))
-        );
-        stops.raise(stop(StopScope::All));
-        assert_eq!(
-            stops.covering(&subject(&["a"], "ses-1")).map(|s| s.scope),
-            Some(StopScope::All)
-        );
-        stops.raise(Stop {
-            reason: "again".to_owned(),
-            ..stop(StopScope::All)
-        });
-        assert_eq!(
-            stops.list().iter().map(|s| s.reason.as_str()).collect::<Vec<_>>(),
-            ["again", "drill", "drill"]
-        );
-        assert_eq!(stops.epoch(), 4);
-        assert!(!lift(&stops, &agent("b")));
-        assert_eq!(stops.epoch(), 4);
-        assert!(lift(&stops, &StopScope::All));
-        assert_eq!(stops.epoch(), 5);
-    }
-
-    #[test]
-    fn lifting_ends_the_stop_that_was_seen_and_no_later_one() {
-        let stops = StopSet::new();
-        let (first, _) = stops.raise(stop(StopScope::All));
-        let (second, _) = stops.raise(stop(StopScope::All));
-        let owed = |stops: &StopSet| -> Vec<u64> {
-            let standing = stops.standing(&StopScope::All);
-            standing
-                .unrecorded
-                .into_iter()
-                .map(|(number, _)| number)
-                .collect()
-        };
-        assert_eq!(owed(&stops), [first, second]);
-        assert!(!stops.lift(&StopScope::All, first), "it was replaced");
-        assert_eq!(stops.epoch(), 2);
-        assert!(stops.recorded(first) && !stops.recorded(first));
-        assert!(!stops.is_unrecorded(first) && stops.is_unrecorded(second));
-        assert_eq!(owed(&stops), [second]);
-        assert_eq!(stops.standing(&StopScope::All).number, Some(second));
-        assert_eq!(stops.standing(&agent("a")), Standing::default());
-        assert!(stops.lift(&StopScope::All, second));
-        assert_eq!(stops.covering(&subject(&["a"], "")), None);
-    }
-
-    #[test]
-    fn raising_cancels_the_flights_it_covers_and_names_them() {
-        let stops = StopSet::new();
-        let first = stops.register(7, &subject(&["a"], "ses-1")).unwrap();
-        let second = stops.register(9, &subject(&["b", "a"], "ses-2")).unwrap();
-        let other = stops.register(8, &subject(&["b"], "ses-3")).unwrap();
-        let landed = stops.register(6, &subject(&["a"], "ses-4")).unwrap();
-        stops.landed(6);
-        assert_eq!(stops.raise(stop(agent("a"))).1.cancelled, [7, 9]);
-        let turned = [&first, &second, &other, &landed].map(Cancel::is_cancelled);
-        assert_eq!(turned, [true, true, false, false]);
-        stops.landed(7);
-        stops.landed(9);
-        assert_eq!(stops.raise(stop(agent("a"))).1.cancelled, Vec::<u64>::new());
-    }
-
-    /// Counts how often it is woken.
-    #[derive(Default)]
-    struct Bell(AtomicUsize);
-    impl Wake for Bell {
-        fn wake(self: Arc<Bell>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    #[test]
-    fn everyone_who_waits_is_woken_once_and_who_gave_up_is_not() {
-        let stops = StopSet::new();
-        let cancel = stops.register(1, &subject(&["a"], "")).unwrap();
-        let (waits, gives_up) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
-        let poll = |future: &mut Cancelled, bell: &Arc<Bell>| {
-            Pin::new(future).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
-        };
-        let mut waiting = cancel.cancelled();
-        assert!(poll(&mut waiting, &waits).is_pending());
-        assert!(poll(&mut waiting, &waits).is_pending());
-        let mut dropped = cancel.cancelled();
-        assert!(poll(&mut dropped, &gives_up).is_pending());
-        drop(dropped);
-        stops.raise(stop(StopScope::All));
-        assert_eq!(waits.0.load(Ordering::SeqCst), 1);
-        assert_eq!(gives_up.0.load(Ordering::SeqCst), 0);
-        assert!(poll(&mut waiting, &waits).is_ready());
-        assert!(
-            poll(&mut cancel.cancelled(), &gives_up).is_ready(),
-            "one who comes late does not wait"
-        );
-    }
-
-    /// Parks the thread until the future is ready.
-    fn wait(mut future: Cancelled) {
-        struct Unpark(std::thread::Thread);
-        impl Wake for Unpark {
-            fn wake(self: Arc<Unpark>) {
-                self.0.unpark();
-            }
-        }
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        while Pin::new(&mut future)
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-        {
-            std::thread::park();
-        }
-    }
-
-    #[test]
-    fn no_flight_outruns_a_stop() {
-        for round in 0..200 {
-            let stops = Arc::new(StopSet::new());
-            let pilots: Vec<_> = (0..4)
-                .map(|pilot| {
-                    let stops = Arc::clone(&stops);
-                    std::thread::spawn(move || {
-                        let permit = round * 4 + pilot;
-                        match stops.register(permit, &subject(&["a"], "ses-1")) {
-                            // Registered before the stop: it must be cancelled, or this never returns.
-                            Ok(cancel) => {
-                                wait(cancel.cancelled());
-                                Some(permit)
-                            }
-                            Err(_) => None,
-                        }
-                    })
-                })
-                .collect();
-            let reached = stops.raise(stop(agent("a"))).1.cancelled;
-            let mut flew: Vec<_> = pilots
-                .into_iter()
-                .filter_map(|pilot| pilot.join().unwrap())
-                .collect();
-            flew.sort_unstable();
-            assert_eq!(flew, reached);
-        }
-    }
-
-    #[test]
-    fn a_thread_that_died_under_the_lock_opens_nothing() {
-        let stops = Arc::new(StopSet::new());
-        stops.raise(stop(StopScope::All));
-        let poisoner = Arc::clone(&stops);
-        let died = std::thread::spawn(move || {
-            let _board = poisoner.board.write().unwrap();
-            panic!("on purpose");
-        });
-        assert!(died.join().is_err());
-        assert!(stops.board.is_poisoned());
-        assert!(stops.covering(&subject(&["a"], "")).is_some());
-        assert!(stops.register(1, &subject(&["a"], "")).is_err());
-        assert!(lift(&stops, &StopScope::All));
-    }
-}
+mod tests;

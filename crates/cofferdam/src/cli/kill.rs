@@ -1,4 +1,4 @@
-//! `cofferdam kill`: stops that work at once, for everything, one agent or one session.
+//! `cofferdam kill`: stops that work at once, for everything or for a part of it.
 
 use super::client::Client;
 use super::failure::Failure;
@@ -13,6 +13,10 @@ pub(super) const HELP: &str = "\
 Examples:
   cofferdam kill --all --reason \"something is wrong\"
   cofferdam kill --agent triage --reason \"too many restarts\"
+  cofferdam kill --team acme/sre --reason \"their token leaked\"
+  cofferdam kill --tool \"git.*\" --reason \"the repository moves\"
+  cofferdam kill --capability \"http.request:https://shop.example/*\" --reason \"the shop is down\"
+  cofferdam kill --network --reason \"nothing may leave the machine\"
   cofferdam kill list
   cofferdam kill lift --agent triage --reason \"fixed\"
 
@@ -38,11 +42,30 @@ enum KillCommand {
 
 /// What to stop, and why. One flat struct: clap sees an optional one only by its own arguments.
 #[derive(Args, Clone, Debug)]
-#[command(group(ArgGroup::new("scope").required(true).args(["all", "agent", "session"])))]
+#[command(group(ArgGroup::new("scope").required(true).args(
+    ["all", "network", "org", "team", "project", "tool", "capability", "agent", "session"])))]
 struct Stop {
     /// Everything
     #[arg(long)]
     all: bool,
+    /// Every action that may reach the network
+    #[arg(long)]
+    network: bool,
+    /// Every agent of an organization
+    #[arg(long, value_name = "NAME")]
+    org: Option<String>,
+    /// Every agent of a team: `acme/sre`
+    #[arg(long, value_name = "PATH")]
+    team: Option<String>,
+    /// Every agent of a project: `acme/sre/ops`
+    #[arg(long, value_name = "PATH")]
+    project: Option<String>,
+    /// A tool, by its verb; `git.*` for all of them
+    #[arg(long, value_name = "VERBS")]
+    tool: Option<String>,
+    /// What a capability covers: `git.propose:repository/shop`
+    #[arg(long, value_name = "VERBS:RESOURCES")]
+    capability: Option<String>,
     /// One agent
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
@@ -56,10 +79,22 @@ struct Stop {
 
 impl Stop {
     fn scope(&self) -> String {
-        match (&self.agent, &self.session) {
-            (Some(agent), _) => format!("agent:{agent}"),
-            (None, Some(session)) => format!("session:{session}"),
-            (None, None) => "all".to_owned(),
+        let named = [
+            ("org", &self.org),
+            ("team", &self.team),
+            ("project", &self.project),
+            ("tool", &self.tool),
+            ("capability", &self.capability),
+            ("agent", &self.agent),
+            ("session", &self.session),
+        ];
+        let named = named
+            .into_iter()
+            .find_map(|(kind, name)| name.as_ref().map(|name| format!("{kind}:{name}")));
+        match named {
+            Some(scope) => scope,
+            None if self.network => "network".to_owned(),
+            None => "all".to_owned(),
         }
     }
 }
@@ -91,7 +126,7 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
             Err(Failure::Told)
         }
         (None, None) => Err(Failure::Misuse(
-            "say what to stop: --all, --agent NAME or --session ID".into(),
+            "say what to stop: --all, --agent NAME, --session ID or another scope of `kill --help`".into(),
         )),
     }
 }
@@ -144,6 +179,14 @@ mod tests {
             ("everything",          "--all --reason x",               "stop all: x"),
             ("an agent",            "--agent triage --reason x",      "stop agent:triage: x"),
             ("a session",           "--session ses-4 --reason x",     "stop session:ses-4: x"),
+            ("an organization",     "--org acme --reason x",          "stop org:acme: x"),
+            ("a team",              "--team acme/sre --reason x",     "stop team:acme/sre: x"),
+            ("a project",           "--project a/b/c --reason x",     "stop project:a/b/c: x"),
+            ("a tool",              "--tool git.* --reason x",        "stop tool:git.*: x"),
+            ("a capability",        "--capability git.log:r --reason x", "stop capability:git.log:r: x"),
+            ("the network",         "--network --reason x",           "stop network: x"),
+            ("the end of a tool's", "lift --tool git.* --reason y",   "lift tool:git.*: y"),
+            ("a tool, everywhere",  "--tool a --all --reason x",      "misuse"),
             ("the list",            "list",                           "list"),
             ("the end of one",      "lift --agent triage --reason y", "lift agent:triage: y"),
             ("no reason",           "--all",                          "misuse"),

@@ -111,6 +111,9 @@ fn hypothetical(
     let idempotence = computed.map_or(Idempotence::Once, Action::idempotence);
     let made = Verb::new(&question.verb)
         .and_then(|verb| Action::new(verb, &resource, arguments, environment?, effect, idempotence));
+    // What no tool computed counts as reaching the network, as an action of an unknown tool does.
+    let local = computed.is_some_and(|action| !action.reaches_network());
+    let made = made.map(|action| if local { action.local() } else { action });
     made.map_err(|error| {
         let place = match error {
             ActionError::Verb(_) => "/verb",

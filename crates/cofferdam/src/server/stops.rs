@@ -4,9 +4,10 @@ use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
 use gate::SessionError;
-use policy::{Stop, StopScope};
+use policy::{Area, Place, Stop, StopScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// `GET /api/v1/stops`: all in force.
 pub async fn list(call: Call) -> Answer {
@@ -16,7 +17,7 @@ pub async fn list(call: Call) -> Answer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raise {
-    /// `all`, `agent:NAME`, `session:ID`.
+    /// As [`StopScope`] is written: `all`, `agent:NAME`, `tool:git.*`, …
     scope: String,
     #[serde(default)]
     reason: String,
@@ -27,7 +28,7 @@ struct Raise {
 /// a misspelt name stops nothing.
 pub async fn raise(call: Call) -> Answer {
     let body: Raise = call.json()?;
-    let scope = scope(&body.scope)?;
+    let scope = scope(&call, &body.scope)?;
     let reason = stated(&body.reason, "no reason given")?;
     let known = known(&call, &scope);
     let answer = call.app.gate.stop(call.caller.principal(), scope, &reason).await;
@@ -40,9 +41,11 @@ pub async fn raise(call: Call) -> Answer {
 /// Whether there is what `scope` names. When that cannot be read it is taken to be: nothing may delay
 /// a stop.
 fn known(call: &Call, scope: &StopScope) -> bool {
+    let authority = call.app.gate.authority();
     match scope {
-        StopScope::All => true,
-        StopScope::Agent(name) => call.app.gate.authority().agents.contains_key(name),
+        StopScope::All | StopScope::Network | StopScope::Tool(_) | StopScope::Capability(_) => true,
+        StopScope::Area(area) => authority.agents.values().any(|agent| area.contains(&agent.place)),
+        StopScope::Agent(name) => authority.agents.contains_key(name),
         StopScope::Session(id) => !matches!(call.app.gate.session(id), Err(SessionError::Unknown(_))),
     }
 }
@@ -59,7 +62,7 @@ pub async fn lift(call: Call) -> Answer {
     if !call
         .app
         .gate
-        .lift(call.caller.principal(), &scope(&body.scope)?, &reason)
+        .lift(call.caller.principal(), &scope(&call, &body.scope)?, &reason)
         .await?
     {
         return Err(ApiError::not_found(format!("stop `{}`", body.scope)));
@@ -68,25 +71,51 @@ pub async fn lift(call: Call) -> Answer {
     ok(&json!({"scope": body.scope, "lifted": true}))
 }
 
-fn scope(text: &str) -> Result<StopScope, ApiError> {
+/// Longest scope that is taken, in bytes.
+const SCOPE_BYTES_MAX: usize = 1024;
+
+/// Reads a scope. An agent may be written with any suffix of its path, and a team or a project without
+/// what is above it, as long as one place alone is meant.
+fn scope(call: &Call, text: &str) -> Result<StopScope, ApiError> {
+    let authority = call.app.gate.authority();
+    let wrong = |what: String| Err(ApiError::malformed("/scope", what));
+    if text.len() > SCOPE_BYTES_MAX || text.chars().any(char::is_control) {
+        return wrong(format!(
+            "a scope has at most {SCOPE_BYTES_MAX} bytes and no control characters"
+        ));
+    }
     match text.split_once(':') {
-        None if text == "all" => Ok(StopScope::All),
-        Some(("agent", name)) if !name.is_empty() && name.len() <= 128 => {
-            Ok(StopScope::Agent(name.to_owned()))
+        Some(("agent", path)) if path.contains('/') => match authority.resolve(path) {
+            Some((name, _)) => return Ok(StopScope::Agent(name.to_owned())),
+            None => return wrong(format!("no agent is called `{path}`")),
+        },
+        Some((kind @ ("team" | "project"), end)) if StopScope::parse(text).is_none() => {
+            let depth = if kind == "team" { 2 } else { 3 };
+            let places = authority.agents.values().map(|agent| &agent.place);
+            let areas: BTreeSet<Area> = places
+                .flat_map(Place::areas)
+                .filter(|area| area.depth() == depth && format!("/{area}").ends_with(&format!("/{end}")))
+                .collect();
+            match areas.iter().collect::<Vec<_>>().as_slice() {
+                [area] => return Ok(StopScope::Area((*area).clone())),
+                [] => {}
+                several => {
+                    let names: Vec<String> = several.iter().map(|area| area.to_string()).collect();
+                    return wrong(format!("`{end}` may be any of {}", names.join(", ")));
+                }
+            }
         }
-        Some(("session", id)) if !id.is_empty() && id.len() <= 128 => Ok(StopScope::Session(id.to_owned())),
-        _ => Err(ApiError::malformed(
-            "/scope",
-            format!("`{text}` is none of all, agent:NAME, session:ID"),
+        _ => {}
+    }
+    match StopScope::parse(text) {
+        Some(scope) => Ok(scope),
+        None => wrong(format!(
+            "`{text}` is none of all, network, org:A, team:A/B, project:A/B/C, agent:NAME, session:ID, \
+             tool:VERBS, capability:VERBS:RESOURCES"
         )),
     }
 }
 
 fn view(stop: &Stop) -> Value {
-    let scope = match &stop.scope {
-        StopScope::All => "all".to_owned(),
-        StopScope::Agent(name) => format!("agent:{name}"),
-        StopScope::Session(id) => format!("session:{id}"),
-    };
-    json!({"scope": scope, "reason": stop.reason, "by": stop.by})
+    json!({"scope": stop.scope.to_string(), "reason": stop.reason, "by": stop.by})
 }

@@ -19,7 +19,17 @@ async fn a_stop_covers_its_scope_until_it_is_lifted() {
         (StopScope::All,                      false, false, false),
         (StopScope::Agent("triage".into()),   false, false, true),
         (StopScope::Session(one.clone()),     false, true,  true),
+        (scope("network"),                    false, false, false),
+        (scope("org:default"),                false, false, false),
+        (scope("team:default/default"),       false, false, false),
+        (scope("project:default/default/default"), false, false, false),
+        (scope("project:default/default/other"), true, true, true),
+        (scope("tool:git.*"),                 false, false, false),
+        (scope("tool:channel.*"),             true,  true,  true),
+        (scope("capability:git.log:a"),       false, false, false),
+        (scope("capability:git.log:b"),       true,  true,  true),
     ];
+    let count = table.len();
     for (index, (scope, first, second, third)) in table.into_iter().enumerate() {
         let answer = world.gate.stop(&eve(), scope.clone(), "halt").await;
         assert!(answer.durable);
@@ -36,8 +46,53 @@ async fn a_stop_covers_its_scope_until_it_is_lifted() {
         assert!(world.gate.lift(&eve(), &scope, "over").await.unwrap());
         assert!(!world.gate.lift(&eve(), &scope, "over").await.unwrap());
     }
-    assert_eq!(world.bodies("stop.raised").len(), 3);
-    assert_eq!(world.bodies("stop.lifted").len(), 3);
+    assert_eq!(world.bodies("stop.raised").len(), count);
+    assert_eq!(world.bodies("stop.lifted").len(), count);
+}
+
+fn scope(text: &str) -> StopScope {
+    StopScope::parse(text).unwrap()
+}
+
+/// As when another process over the same journal raised it: what memory does not hold the commit finds.
+#[tokio::test]
+async fn a_stop_that_only_the_journal_holds_refuses_in_the_commit() {
+    #[rustfmt::skip]
+    let scopes = [
+        "all", "network", "org:default", "team:default/default", "project:default/default/default", "tool:git.*",
+        "tool:git.log", "capability:git.*:*", "agent:triage",
+    ];
+    for text in scopes {
+        let world = World::new().await;
+        let session = world.running("triage").await;
+        let body = serde_json::json!({ "scope": text, "reason": "halt" });
+        let raise = move |tx: &mut store::Tx<'_>| tx.append(store::NewEntry::new("stop.raised", eve(), body));
+        let write = world.gate.store().write::<_, store::StoreError, _>(raise);
+        write.await.unwrap();
+        assert!(world.gate.stops().is_empty());
+        assert_eq!(
+            world.check(&session, "a", &read("a")).await,
+            "stopped by person:eve: halt",
+            "{text}"
+        );
+        let local = world.check(&session, "b", &post("x").local()).await;
+        let is_spared = ["network", "tool:git.*", "tool:git.log", "capability:git.*:*"].contains(&text);
+        assert_eq!(local == "permit", is_spared, "{text}: {local}");
+    }
+}
+
+/// What is refused says by which kind of stop: a session goes on after one of single actions.
+#[tokio::test]
+async fn a_denial_tells_a_stop_of_actions_from_one_of_sessions() {
+    let world = World::new().await;
+    let session = world.running("triage").await;
+    for (text, code) in [("tool:git.*", "action_stopped"), ("agent:triage", "stopped")] {
+        world.gate.stop(&eve(), scope(text), "halt").await;
+        assert!(world.admit(&session, text, &read("a")).await.is_err());
+        let denied = world.bodies("action.denied");
+        assert_eq!(denied.last().unwrap()["code"], code, "{text}");
+        world.gate.lift(&eve(), &scope(text), "over").await.unwrap();
+    }
 }
 
 #[tokio::test]

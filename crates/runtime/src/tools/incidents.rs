@@ -81,6 +81,7 @@ impl Tool for Search {
                 effect,
                 idempotence,
             )
+            .map(Action::local)
         })
     }
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {

@@ -6,7 +6,7 @@ use crate::runbook::{End, Next, Plan, StepResult};
 use futures_util::FutureExt;
 use gate::{CallView, Proposal, Refusal, SessionError, SessionView, Tool};
 use journal::machine::{Call, IllegalEvent, Session, SessionEvent};
-use policy::{Action, Effect, Idempotence, InFlight, Outcome, Permit, Settlement};
+use policy::{Action, Effect, Idempotence, InFlight, Outcome, Permit, Settlement, Stopped};
 use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -246,6 +246,15 @@ impl Run<'_> {
         let entry = permit.entry();
         let flight = match permit.spend(self.runtime.gate.stop_set()) {
             Ok(flight) => flight,
+            Err(Stopped { stop }) if stop.scope.is_of_actions() => {
+                let reason = Stopped { stop }.to_string();
+                return Ok(Stepped::Result(StepResult::denied(
+                    &reason,
+                    None,
+                    None,
+                    Some(entry),
+                )));
+            }
             Err(stopped) => return self.stopped(&stopped.to_string()).await,
         };
         let clock = self.runtime.gate.store().clock();
@@ -253,7 +262,7 @@ impl Run<'_> {
         let mut settlement = self.perform(tool, &flight, action.effect()).await;
         let took = clock.monotonic().saturating_sub(began).as_millis();
         settlement.resources.duration_ms = u64::try_from(took).unwrap_or(u64::MAX);
-        let cancelled = flight.cancel().is_cancelled();
+        let cut = flight.cancel().stop();
         let (outcome, result, summary) = (
             settlement.outcome,
             settlement.result.clone(),
@@ -264,7 +273,7 @@ impl Run<'_> {
             tracing::error!(session = self.session.id, %error, "session put off");
             return Ok(Stepped::Leave(Left::Again(PAUSE)));
         }
-        if cancelled {
+        if cut.is_some_and(|stop| !stop.scope.is_of_actions()) {
             return self.stopped(&format!("step `{key}` was cut off by a stop")).await;
         }
         if outcome == Outcome::Uncertain {
@@ -319,7 +328,10 @@ impl Run<'_> {
 
     async fn refused(&mut self, key: &str, refusal: Refusal) -> Result<Stepped, SessionError> {
         match refusal {
-            Refusal::Denied(_) | Refusal::NotApproved { .. } => {
+            Refusal::Stopped(ref stopped) if !stopped.stop.scope.is_of_actions() => {
+                self.stopped(&stopped.to_string()).await
+            }
+            Refusal::Denied(_) | Refusal::NotApproved { .. } | Refusal::Stopped(_) => {
                 self.history.read(&self.runtime.gate, &self.session.id)?;
                 let call = self
                     .runtime
@@ -337,7 +349,6 @@ impl Run<'_> {
                 .wait(&format!("approval {approval}"))
                 .await
                 .map(Stepped::Leave),
-            Refusal::Stopped(stopped) => self.stopped(&stopped.to_string()).await,
             Refusal::Bound {
                 retry_after_ms: Some(ms),
                 ..

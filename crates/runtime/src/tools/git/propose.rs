@@ -99,6 +99,7 @@ impl Propose {
             Effect::Write,
             Idempotence::Idempotent,
         )
+        .map(Action::local)
     }
 
     /// The arguments with commits for names.

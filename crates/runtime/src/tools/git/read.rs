@@ -97,6 +97,7 @@ impl Read {
             effect,
             idempotence,
         )
+        .map(Action::local)
     }
 
     async fn act(&self, flight: &InFlight) -> Settlement {
