@@ -6,17 +6,23 @@ use serde_json::Value;
 /// What stands for a value whose name says that it is a secret.
 const MARK: &str = "[REDACTED]";
 
-/// `value` with every text redacted. A text whose name says that it is a secret is replaced whole.
+/// `value` with every text redacted. A text whose name, or that of what it is in, says that it is a
+/// secret is replaced whole.
 #[must_use]
 pub fn redacted(value: Value) -> Value {
+    within(value, false)
+}
+
+fn within(value: Value, secret: bool) -> Value {
     match value {
+        Value::String(_) if secret => MARK.into(),
         Value::String(text) => Value::String(assay::redact::redact(&text, usize::MAX)),
-        Value::Array(list) => list.into_iter().map(redacted).collect(),
+        Value::Array(list) => list.into_iter().map(|value| within(value, secret)).collect(),
         Value::Object(map) => map
             .into_iter()
-            .map(|(name, value)| match value {
-                Value::String(_) if names_a_secret(&name) => (name, MARK.into()),
-                value => (assay::redact::redact(&name, usize::MAX), redacted(value)),
+            .map(|(name, value)| {
+                let secret = secret || names_a_secret(&name);
+                (assay::redact::redact(&name, usize::MAX), within(value, secret))
             })
             .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value,
@@ -38,11 +44,13 @@ mod tests {
         let value = json!({
             "title": "High error rate", "count": 3, "tokens": 7,
             "lines": ["password=hunter2", {"api_key": "short", "path": "new.txt"}],
+            "credentials": ["short", {"user": "bob", "n": 1}], "password": 1234,
             "cfd_AAAAAAAAAAAAAAAAAAAAAAAA": null,
         });
         let expected = json!({
             "title": "High error rate", "count": 3, "tokens": 7,
             "lines": ["password=[REDACTED]", {"api_key": "[REDACTED]", "path": "new.txt"}],
+            "credentials": ["[REDACTED]", {"user": "[REDACTED]", "n": 1}], "password": 1234,
             "[REDACTED]": null,
         });
         assert_eq!(redacted(value), expected);
