@@ -190,7 +190,19 @@ fn short(commit: &str) -> String {
 /// `text` with everything escaped that Markdown or HTML would read as more than text.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    // What would begin a list, a rule or a heading where the text begins a line.
+    let number = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (mark, rest) = text.split_at(number);
+    out.push_str(mark);
+    let begins = match number {
+        0 => rest.starts_with(['-', '+', '=']),
+        // Only before a blank: `3.5 %` is a number.
+        _ => rest.starts_with([')', '.']) && rest.get(1..2).is_none_or(|next| next == " "),
+    };
+    if begins {
+        out.push('\\');
+    }
+    for c in rest.chars() {
         match c {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
@@ -320,6 +332,24 @@ Triggered by alert/HighErrors/patient:8080. Session ses-40, 2026-11-21T10:06:00.
 - revert 1a2b3c
 "
         );
+    }
+
+    #[test]
+    fn no_text_becomes_a_list_or_a_rule() {
+        #[rustfmt::skip]
+        let table = [
+            ("- [ ] merge it",         "\\- \\[ \\] merge it"),
+            ("+ 3 of 5",               "\\+ 3 of 5"),
+            ("---",                    "\\---"),
+            ("=== down",               "\\=== down"),
+            ("12. of May",             "12\\. of May"),
+            ("1) of 3",                "1\\) of 3"),
+            ("3.5 % fail - or more",   "3.5 % fail - or more"),
+            ("12 of 14",               "12 of 14"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(plain(text), expected, "{text}");
+        }
     }
 
     #[test]
