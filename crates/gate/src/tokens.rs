@@ -139,6 +139,13 @@ impl Gate {
         }
     }
 
+    /// Whether the token that identified `caller` still holds: for answers that go on for long.
+    pub fn still_holds(&self, caller: &Caller) -> bool {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let held = tokens.values().find(|held| held.caller.token == caller.token);
+        held.is_some_and(|held| held.expires.is_none_or(|expires| self.clock.now() < expires))
+    }
+
     fn held(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], Held>> {
         self.tokens.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -131,6 +131,7 @@ pub async fn events(call: Call) -> Answer {
     };
     Ok(stream::events(
         &call.app,
+        &call.caller,
         Follow::Journal { kind: query.kind },
         from,
     ))

@@ -73,6 +73,7 @@ pub async fn events(call: Call) -> Answer {
     let from = stream::resume_after(&call.headers)?.or(query.from).unwrap_or(0);
     Ok(stream::events(
         &call.app,
+        &call.caller,
         Follow::Session {
             id: session.id,
             past_end: query.follow,

@@ -10,6 +10,7 @@ use crate::app::App;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use gate::Caller;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -67,13 +68,14 @@ pub fn resume_after(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
         .ok_or_else(|| ApiError::malformed("Last-Event-ID", "it has to be the sequence of an entry"))
 }
 
-/// The stream, from sequence `from` on.
-pub fn events(app: &Arc<App>, follow: Follow, from: u64) -> Response {
+/// The stream for `caller`, from sequence `from` on. It ends when the caller's token does.
+pub fn events(app: &Arc<App>, caller: &Caller, follow: Follow, from: u64) -> Response {
     let store = app.gate.store().clone();
     let tail = Tail {
         committed: store.committed(),
         draining: app.draining.clone(),
         app: Arc::clone(app),
+        caller: caller.clone(),
         store,
         follow,
         next: from,
@@ -91,6 +93,7 @@ pub fn events(app: &Arc<App>, follow: Follow, from: u64) -> Response {
 
 struct Tail {
     app: Arc<App>,
+    caller: Caller,
     store: Store,
     follow: Follow,
     /// The next sequence wanted.
@@ -106,6 +109,9 @@ impl Tail {
         loop {
             if self.over {
                 return None;
+            }
+            if !self.app.gate.still_holds(&self.caller) {
+                return Some(self.last(&json!({"error": "the token no longer holds"})));
             }
             if let Some(stored) = self.page.pop_front() {
                 self.next = stored.entry.sequence.saturating_add(1);

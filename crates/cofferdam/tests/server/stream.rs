@@ -128,3 +128,46 @@ async fn a_session_is_told_from_its_beginning_to_its_end() {
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
     platform.stop().await;
 }
+
+/// Both kinds of stream end at the next thing that happens after the token was revoked, before it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let platform = Platform::start().await;
+    let task = json!({"task_id": "t", "agent": "finder", "input": 1});
+    let session = platform.post("/api/v1/tasks", &task).await.body["session"].clone();
+    let session = format!(
+        "/api/v1/sessions/{}/events?follow=true",
+        session.as_str().unwrap()
+    );
+    platform
+        .until("/api/v1/tasks/t", |task| task["status"] == "completed")
+        .await;
+    for path in ["/api/v1/audit/events", &session] {
+        let made = json!({"principal": "person:eve", "roles": ["auditor"]});
+        let made = platform.post("/api/v1/tokens", &made).await.body;
+        let open = platform.http.get(platform.url(path));
+        let open = open
+            .bearer_auth(made["secret"].as_str().unwrap())
+            .send()
+            .await
+            .unwrap();
+        let follow = read(open, |_| false);
+        let token = format!("/api/v1/tokens/{}", made["token"]["id"].as_str().unwrap());
+        let revoke = platform.send(reqwest::Method::DELETE, &token, Some(&platform.admin), None);
+        let (events, revoked) = tokio::join!(follow, revoke);
+        assert_eq!(revoked.status, 204);
+        let (_, event, data) = events.last().unwrap();
+        assert_eq!(
+            (event.as_str(), data),
+            ("end", &json!({"error": "the token no longer holds"})),
+            "{path}"
+        );
+        assert!(
+            events
+                .iter()
+                .all(|(_, _, entry)| entry["kind"] != "token.revoked"),
+            "{path}"
+        );
+    }
+    platform.stop().await;
+}
