@@ -143,19 +143,31 @@ pub(crate) fn all_outside(path: &Path) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Splits a checkpoints file into its notes, oldest first. What is no whole note (the rest of a torn
-/// write) is left out.
+/// Splits a checkpoints file into its notes, oldest first: a paragraph, a blank line, signatures. What is
+/// no whole note (the rest of a torn write) is left out; nothing has to stand between two notes.
 pub(crate) fn notes(text: &str) -> Vec<String> {
-    let blocks: Vec<&str> = text.split("\n\n").map(|block| block.trim_matches('\n')).collect();
-    blocks
-        .windows(2)
-        .filter_map(|pair| match pair {
-            [text, signatures] if signatures.lines().count() > 0 && signatures.lines().all(is_signature) => {
-                Some(format!("{text}\n\n{signatures}\n"))
-            }
-            _ => None,
-        })
-        .collect()
+    let (mut notes, mut paragraph, mut body, mut signatures) =
+        (Vec::new(), String::new(), String::new(), String::new());
+    // One more line, which ends what is last.
+    for line in text.lines().chain([""]) {
+        if paragraph.is_empty() && !body.is_empty() && is_signature(line) {
+            signatures.push_str(line);
+            signatures.push('\n');
+            continue;
+        }
+        if !signatures.is_empty() {
+            notes.push(format!("{body}\n{signatures}"));
+            body.clear();
+            signatures.clear();
+        }
+        if !line.is_empty() {
+            paragraph.push_str(line);
+            paragraph.push('\n');
+        } else if !paragraph.is_empty() {
+            body = std::mem::take(&mut paragraph);
+        }
+    }
+    notes
 }
 
 /// Whether a line is a whole signature: `— NAME BASE64`, where an Ed25519 signature with the hash of

@@ -208,7 +208,7 @@ pub fn read_notes(files: &[PathBuf]) -> Result<Vec<String>, Failure> {
                 file.display()
             ))
         })?;
-        let found = split_notes(&text);
+        let found = Store::notes(&text);
         if found.is_empty() {
             return Err(Failure::Failed(format!(
                 "`{}` holds no checkpoints",
@@ -218,33 +218,6 @@ pub fn read_notes(files: &[PathBuf]) -> Result<Vec<String>, Failure> {
         notes.extend(found);
     }
     Ok(notes)
-}
-
-/// Notes are texts, a blank line, signature lines (they begin with an em dash), and a blank line.
-fn split_notes(text: &str) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut note = String::new();
-    let mut signed = false;
-    for line in text.lines() {
-        let signature = line.starts_with("\u{2014} ");
-        if signed && !signature {
-            notes.push(std::mem::take(&mut note));
-            signed = false;
-            if line.is_empty() {
-                continue;
-            }
-        }
-        if note.is_empty() && line.is_empty() {
-            continue;
-        }
-        signed |= signature;
-        note.push_str(line);
-        note.push('\n');
-    }
-    if signed {
-        notes.push(note);
-    }
-    notes
 }
 
 /// Opens for writing, which needs the directory's lock.
@@ -367,26 +340,40 @@ mod tests {
     }
 
     #[test]
-    fn notes_are_split_after_their_signatures() {
-        let one = "origin\n7\nroot=\n\n\u{2014} key sig=\n";
-        let two = "origin\n9\nroot=\n\n\u{2014} key sig=\n\u{2014} witness sig=\n";
+    fn a_file_of_checkpoints_gives_its_whole_notes_and_nothing_else() {
+        let signature = |name: &str| format!("\u{2014} {name} {}\n", "A".repeat(92));
+        let one = format!("origin\n7\nroot=\n\n{}", signature("key"));
+        let two = format!("origin\n9\nroot=\n\n{}{}", signature("key"), signature("witness"));
+        let torn = |length: usize| format!("{}\n\n{two}\n", &one[..length]);
         let table = [
-            ("one", one.to_owned(), vec![one.to_owned()]),
+            ("one", one.clone(), vec![one.clone()]),
             (
                 "a blank line between",
                 format!("{one}\n{two}"),
-                vec![one.to_owned(), two.to_owned()],
+                vec![one.clone(), two.clone()],
             ),
             (
                 "nothing between",
                 format!("{one}{two}"),
-                vec![one.to_owned(), two.to_owned()],
+                vec![one.clone(), two.clone()],
             ),
             ("no signature is no note", "origin\n7\nroot=\n".to_owned(), vec![]),
+            ("no text is no note", signature("key"), vec![]),
+            ("torn in its text, then mended", torn(10), vec![two.clone()]),
+            (
+                "torn in its signature, then mended",
+                torn(one.len() - 20),
+                vec![two.clone()],
+            ),
+            ("torn after its first line", torn(6), vec![two.clone()]),
             ("nothing", String::new(), vec![]),
         ];
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("notes.txt");
         for (name, text, expected) in table {
-            assert_eq!(split_notes(&text), expected, "{name}");
+            std::fs::write(&file, text).unwrap();
+            let read = read_notes(std::slice::from_ref(&file)).unwrap_or_default();
+            assert_eq!(read, expected, "{name}");
         }
     }
 }
