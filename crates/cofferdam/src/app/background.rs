@@ -160,7 +160,10 @@ mod tests {
         let clock = Cell::new(Duration::ZERO);
         let read = || ready(answers.borrow_mut().pop_front().expect("no further try"));
         let tell = |meanwhile| told.borrow_mut().push(meanwhile);
-        let pause = |time| ready(clock.set(clock.get() + time));
+        let pause = |time| {
+            clock.set(clock.get() + time);
+            ready(())
+        };
         let verdict = tried(read, tell, pause).await;
         let read = all - answers.borrow().len();
         let waiting = format!("{}; tried again in 30 s", busy());
