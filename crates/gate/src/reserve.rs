@@ -1,7 +1,8 @@
 //! The file that takes stops when the journal cannot: made in full beforehand, overwritten in place.
 //!
 //! Two slots are written in turn, each with a number and a SHA-256, so that a torn write leaves the
-//! other. It holds only stops that the journal does not hold yet. (On a file system that copies on
+//! other. What cannot be read may have been a stop: then everything is stopped. It holds only stops that
+//! the journal does not hold yet. (On a file system that copies on
 //! write, overwriting may need space all the same; the answer to a stop then says so.)
 
 use policy::{Stop, StopScope};
@@ -59,7 +60,7 @@ impl Reserve {
     /// Opens the file below `directory` and reads it, making it in full when it is not there.
     pub(crate) fn open(directory: &Path) -> Result<Reserve, StoreError> {
         let path = directory.join(NAME);
-        let open = || -> std::io::Result<(File, Option<Slot>)> {
+        let open = || -> std::io::Result<(File, Option<Slot>, bool)> {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -67,30 +68,48 @@ impl Reserve {
                 .truncate(false)
                 .mode(0o600)
                 .open(&path)?;
-            if file.metadata()?.len() != 2 * SLOT as u64 {
+            let length = file.metadata()?.len();
+            if length != 2 * SLOT as u64 {
                 file.set_len(0)?;
                 // Written, not only made long: a hole in a file is no space.
                 file.write_all_at(&[0; 2 * SLOT], 0)?;
                 file.sync_all()?;
+                File::open(directory)?.sync_all()?;
             }
             let mut bytes = vec![0; 2 * SLOT];
             file.read_exact_at(&mut bytes, 0)?;
-            Ok((
-                file,
-                bytes.chunks(SLOT).filter_map(read).max_by_key(|slot| slot.number),
-            ))
+            let newest = bytes.chunks(SLOT).filter_map(read).max_by_key(|slot| slot.number);
+            let cut = ![0, 2 * SLOT as u64].contains(&length);
+            let damaged = cut || bytes.chunks(SLOT).any(is_damaged);
+            Ok((file, newest, damaged))
         };
-        let (file, slot) = open().map_err(|error| StoreError::Unavailable {
+        let (file, slot, damaged) = open().map_err(|error| StoreError::Unavailable {
             reason: format!("`{}`: {error}", path.display()),
         })?;
         let (number, kept) = slot.map_or((0, Vec::new()), |slot| (slot.number, slot.stops));
-        Ok(Reserve {
+        let mut reserve = Reserve {
             file,
             number,
             stops: kept.into_iter().map(Kept::stop).collect(),
             dirty: false,
             recording: false,
-        })
+        };
+        if damaged {
+            reserve.stop_everything(&path);
+        }
+        Ok(reserve)
+    }
+
+    /// A stop may be among what cannot be read. Both slots are written, so that this is found once.
+    fn stop_everything(&mut self, path: &Path) {
+        tracing::error!(path = %path.display(), "the reserve of stops is damaged: everything is stopped");
+        let everything = Stop {
+            scope: StopScope::All,
+            reason: format!("`{}` was damaged, and a stop may be lost", path.display()),
+            by: crate::gate::platform().to_string(),
+        };
+        self.keep(everything);
+        self.write();
     }
 
     /// Stops that wait to be recorded.
@@ -173,6 +192,11 @@ fn read(bytes: &[u8]) -> Option<Slot> {
     (Sha256::digest(text).as_slice() == hash).then(|| serde_json::from_slice(text).ok())?
 }
 
+/// Neither written whole nor never written.
+fn is_damaged(bytes: &[u8]) -> bool {
+    read(bytes).is_none() && bytes.iter().any(|byte| *byte != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_slot_leaves_the_other() {
+    fn a_torn_slot_leaves_the_other_and_stops_everything() {
         let directory = tempfile::tempdir().unwrap();
         let mut reserve = Reserve::open(directory.path()).unwrap();
         reserve.keep(stop(StopScope::Agent("first".to_owned())));
@@ -222,12 +246,26 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[torn] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(found(directory.path()), ["agent:first"], "byte {torn}");
+            assert_eq!(found(directory.path()), ["agent:first", "all"], "byte {torn}");
         }
-        // A file of another size is made again.
-        std::fs::write(&path, b"short").unwrap();
+        let mut neither = whole.clone();
+        (neither[0], neither[SLOT]) = (!whole[0], !whole[SLOT]);
+        let longer = [whole.clone(), vec![0]].concat();
+        for (name, bytes) in [
+            ("neither", neither),
+            ("short", whole[..SLOT].to_vec()),
+            ("long", longer),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(found(directory.path()), ["all"], "{name}");
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * SLOT as u64);
+            // Once it was lifted it is not found again.
+            assert!(Reserve::open(directory.path()).unwrap().forget(&StopScope::All));
+            assert!(found(directory.path()).is_empty(), "{name}");
+        }
+        // Nothing was ever in an empty file.
+        std::fs::write(&path, b"").unwrap();
         assert!(found(directory.path()).is_empty());
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * SLOT as u64);
     }
 
     /// The file is a format: what one version keeps, another one finds. Before areas, tools, capabilities
