@@ -14,7 +14,7 @@ use crate::{Gate, Refusal, calls, sessions};
 use journal::kind;
 use policy::{Action, Principal};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 use store::{StoreError, Tx};
@@ -25,8 +25,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// `others`.
 const DISTINCT_MAX: usize = 64;
 
-/// What makes two denials the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What makes two denials the same. Ordered by session first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     session: String,
     step: String,
@@ -37,7 +37,14 @@ struct Key {
 /// Denials of the last minute.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
-    windows: Mutex<HashMap<Key, Window>>,
+    windows: Mutex<Windows>,
+}
+
+#[derive(Debug, Default)]
+struct Windows {
+    by_key: BTreeMap<Key, Window>,
+    /// No window ends before that: until then nobody has to look at all of them.
+    ends: Duration,
 }
 
 #[derive(Debug)]
@@ -73,16 +80,14 @@ impl Denials {
     /// Counts a repeat, or says that this one has to be written and opens its window.
     fn is_first(&self, key: &Key, agent: &str, now: Duration) -> bool {
         let mut windows = lock(&self.windows);
-        let known = windows.get_mut(key);
+        let known = windows.by_key.get_mut(key);
         // Counts of a window that was never written go on in the next one.
         let counted = known.as_ref().map(|window| window.counted).unwrap_or_default();
         if let Some(window) = known.filter(|window| !window.failed && !window.is_over(now)) {
             window.counted.repeats += 1;
             return false;
         }
-        let others = windows
-            .iter_mut()
-            .filter(|(other, _)| other.session == key.session && *other != key);
+        let others = windows.of(&key.session).filter(|(other, _)| *other != key);
         let (count, newest) =
             others.fold(
                 (0, None::<&mut Window>),
@@ -95,22 +100,20 @@ impl Denials {
             window.counted.others += 1;
             return false;
         }
-        windows.insert(
-            key.clone(),
-            Window {
-                began: now,
-                agent: agent.to_owned(),
-                of: None,
-                failed: false,
-                counted,
-            },
-        );
+        let window = Window {
+            began: now,
+            agent: agent.to_owned(),
+            of: None,
+            failed: false,
+            counted,
+        };
+        windows.by_key.insert(key.clone(), window);
         true
     }
 
     /// The first one of `key` was written, or could not be.
     fn wrote(&self, key: &Key, of: Option<u64>) {
-        let mut windows = lock(&self.windows);
+        let windows = &mut lock(&self.windows).by_key;
         match (of, windows.get_mut(key)) {
             (Some(_), Some(window)) => window.of = of,
             (None, Some(window)) if window.counted != Counted::default() => window.failed = true,
@@ -121,44 +124,47 @@ impl Denials {
 
     /// Counts of `session`; its windows go on counting.
     pub(crate) fn take_session(&self, session: &str) -> Vec<Repeats> {
-        self.take(|key, _| key.session == session, |_| true)
+        let mut windows = lock(&self.windows);
+        in_order(windows.of(session).filter_map(|(key, window)| window.take(key)))
     }
 
     /// Counts whose minute is over.
     pub(crate) fn take_ended(&self, now: Duration) -> Vec<Repeats> {
-        self.take(|_, window| window.is_over(now), |window| !window.is_over(now))
+        let mut windows = lock(&self.windows);
+        if now < windows.ends {
+            return Vec::new();
+        }
+        let over = windows
+            .by_key
+            .iter_mut()
+            .filter(|(_, window)| window.is_over(now));
+        let taken = in_order(over.filter_map(|(key, window)| window.take(key)));
+        windows
+            .by_key
+            .retain(|_, window| !window.is_over(now) || window.counted != Counted::default());
+        let running = windows.by_key.values().filter(|window| !window.is_over(now));
+        // One that is opened from now on ends a whole minute from now at the earliest.
+        let oldest = running.map(|window| window.began).min().unwrap_or(now);
+        windows.ends = oldest.saturating_add(WINDOW);
+        taken
     }
 
     /// All counts.
     pub(crate) fn take_all(&self) -> Vec<Repeats> {
-        self.take(|_, _| true, |_| true)
-    }
-
-    fn take(&self, which: impl Fn(&Key, &Window) -> bool, stays: impl Fn(&Window) -> bool) -> Vec<Repeats> {
-        let mut taken = Vec::new();
-        lock(&self.windows).retain(|key, window| {
-            if let Some(of) = window
-                .of
-                .filter(|_| window.counted != Counted::default() && which(key, window))
-            {
-                let (key, agent) = (key.clone(), window.agent.clone());
-                taken.push(Repeats {
-                    key,
-                    began: window.began,
-                    agent,
-                    of,
-                    counted: std::mem::take(&mut window.counted),
-                });
-            }
-            stays(window) || window.counted != Counted::default()
-        });
-        taken.sort_by_key(|repeats| repeats.of);
-        taken
+        let mut windows = lock(&self.windows);
+        in_order(
+            windows
+                .by_key
+                .iter_mut()
+                .filter_map(|(key, window)| window.take(key)),
+        )
     }
 
     /// Counts that could not be written.
     fn put_back(&self, counts: Vec<Repeats>) {
         let mut windows = lock(&self.windows);
+        // They may be over already.
+        windows.ends = Duration::ZERO;
         for Repeats {
             key,
             began,
@@ -167,7 +173,7 @@ impl Denials {
             counted,
         } in counts
         {
-            let window = windows.entry(key).or_insert(Window {
+            let window = windows.by_key.entry(key).or_insert(Window {
                 began,
                 agent,
                 of: Some(of),
@@ -180,10 +186,43 @@ impl Denials {
     }
 }
 
+impl Windows {
+    /// Those of one session.
+    fn of(&mut self, session: &str) -> impl Iterator<Item = (&Key, &mut Window)> {
+        let first = Key {
+            session: session.to_owned(),
+            step: String::new(),
+            action: [0; 32],
+            code: String::new(),
+        };
+        self.by_key
+            .range_mut(first..)
+            .take_while(move |(key, _)| key.session == session)
+    }
+}
+
 impl Window {
+    /// What was counted since it was taken last, once the first was written.
+    fn take(&mut self, key: &Key) -> Option<Repeats> {
+        let of = self.of.filter(|_| self.counted != Counted::default())?;
+        Some(Repeats {
+            key: key.clone(),
+            began: self.began,
+            agent: self.agent.clone(),
+            of,
+            counted: std::mem::take(&mut self.counted),
+        })
+    }
+
     fn is_over(&self, now: Duration) -> bool {
         now.saturating_sub(self.began) >= WINDOW
     }
+}
+
+fn in_order(taken: impl Iterator<Item = Repeats>) -> Vec<Repeats> {
+    let mut taken: Vec<_> = taken.collect();
+    taken.sort_by_key(|repeats| repeats.of);
+    taken
 }
 
 /// A refusal that is going to be recorded.
@@ -320,5 +359,44 @@ mod tests {
             (sums.0 + repeats, sums.1 + others)
         });
         assert_eq!(sums, (1, 5), "{taken:?}");
+    }
+
+    #[test]
+    fn windows_end_each_in_its_own_minute() {
+        let denials = Denials::default();
+        let at = |seconds: u64| Duration::from_secs(seconds);
+        // Three windows, opened at 0, 20 and 40 s, each with a repeat and a look around it.
+        for (opened, seconds) in [0, 20, 40].into_iter().enumerate() {
+            assert_eq!(counts(denials.take_ended(at(seconds))), []);
+            assert!(denials.is_first(&key(opened), "a", at(seconds)));
+            denials.wrote(&key(opened), Some(opened as u64));
+            assert!(!denials.is_first(&key(opened), "a", at(seconds)));
+        }
+        for (opened, seconds) in [60, 80, 100].into_iter().enumerate() {
+            assert_eq!(counts(denials.take_ended(at(seconds - 1))), []);
+            let ended = denials.take_ended(at(seconds));
+            assert_eq!(counts(ended.clone()), [(opened as u64, 1, 0)]);
+            // What could not be written is due again at once.
+            denials.put_back(ended);
+            assert_eq!(counts(denials.take_ended(at(seconds))), [(opened as u64, 1, 0)]);
+        }
+        assert!(lock(&denials.windows).by_key.is_empty());
+    }
+
+    #[test]
+    fn a_session_s_counts_are_its_own() {
+        let denials = Denials::default();
+        let of = |session: &str| Key {
+            session: session.to_owned(),
+            ..key(1)
+        };
+        for (number, session) in ["ses-1", "ses-10", "ses-2", "ses-"].into_iter().enumerate() {
+            assert!(denials.is_first(&of(session), "a", Duration::ZERO));
+            denials.wrote(&of(session), Some(number as u64));
+            assert!(!denials.is_first(&of(session), "a", Duration::ZERO));
+        }
+        assert_eq!(counts(denials.take_session("ses-1")), [(0, 1, 0)]);
+        assert_eq!(counts(denials.take_session("ses-1")), []);
+        assert_eq!(counts(denials.take_all()), [(1, 1, 0), (2, 1, 0), (3, 1, 0)]);
     }
 }
