@@ -22,6 +22,7 @@ pub mod kind {
     pub const ACTION_SETTLED: &str = "action.settled";
     pub const ACTION_RESOLVED: &str = "action.resolved";
     pub const APPROVAL_REQUESTED: &str = "approval.requested";
+    pub const APPROVAL_VOTED: &str = "approval.voted";
     pub const APPROVAL_APPROVED: &str = "approval.approved";
     pub const APPROVAL_DENIED: &str = "approval.denied";
     pub const APPROVAL_EXPIRED: &str = "approval.expired";
@@ -41,6 +42,14 @@ pub mod kind {
     pub const CONFIG_DELETED: &str = "config.deleted";
     pub const TOKEN_CREATED: &str = "token.created";
     pub const TOKEN_REVOKED: &str = "token.revoked";
+    pub const AGENT_CREATED: &str = "agent.created";
+    pub const AGENT_ACTIVATED: &str = "agent.activated";
+    pub const AGENT_SUSPENDED: &str = "agent.suspended";
+    pub const AGENT_RESUMED: &str = "agent.resumed";
+    pub const AGENT_REVOKED: &str = "agent.revoked";
+    pub const AGENT_ROTATED: &str = "agent.rotated";
+    pub const DELEGATION_MADE: &str = "delegation.made";
+    pub const DELEGATION_REVOKED: &str = "delegation.revoked";
     pub const CLOCK_JUMPED: &str = "clock.jumped";
     pub const PAYLOAD_ERASED: &str = "payload.erased";
     pub const LOG_OPENED: &str = "log.opened";

@@ -15,6 +15,8 @@ pub(crate) const ORGANIZATION: &str = "organization.key";
 pub(crate) const ORGANIZATION_NEXT: &str = "organization.key.next";
 /// Name of the file with the seed of the key that signs checkpoints: 32 bytes.
 const LOG: &str = "log.key";
+/// Name of the directory with the keys of agents.
+const AGENTS: &str = "agents";
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,72 @@ impl Keys {
     }
 }
 
+/// The keys of agents, one file of 32 bytes each, held where the organization's keys are. Handed out by
+/// [`crate::Store::keyring`]; what it reads is zeroised by whoever drops it.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    directory: PathBuf,
+}
+
+impl Keyring {
+    pub(crate) fn below(keys: &Path) -> Keyring {
+        Keyring {
+            directory: keys.join(AGENTS),
+        }
+    }
+
+    /// The seed of the key of that name, made if it is missing. The name is a file's: lower-case letters,
+    /// digits and `-`.
+    pub fn open_or_create(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
+        self.made()?;
+        read_or_create(&self.path(name)?)
+    }
+
+    /// The seed of the key of that name.
+    pub fn read(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, KeysError> {
+        read(&self.path(name)?)
+    }
+
+    /// Keeps a seed under that name. One that is kept already is never replaced.
+    pub fn keep(&self, name: &str, seed: &Zeroizing<[u8; 32]>) -> Result<(), KeysError> {
+        self.made()?;
+        let path = self.path(name)?;
+        if path.exists() {
+            return Err(io(&path, std::io::ErrorKind::AlreadyExists.into()));
+        }
+        write(&path, seed)
+    }
+
+    /// Forgets the key of that name; one that is gone already is no error.
+    pub fn remove(&self, name: &str) -> Result<(), KeysError> {
+        let path = self.path(name)?;
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn made(&self) -> Result<(), KeysError> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(&self.directory)
+            .map_err(|e| io(&self.directory, e))
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, KeysError> {
+        let fits = !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let path = self.directory.join(format!("{name}.key"));
+        match fits {
+            true => Ok(path),
+            false => Err(io(&path, std::io::ErrorKind::InvalidInput.into())),
+        }
+    }
+}
+
 /// Writes a new key beside the present one; [`finish_replacement`] puts it in its place. A key in force
 /// that a replacement before left beside its place is put there first: it is the only copy.
 pub(crate) fn begin_replacement(
@@ -155,6 +223,11 @@ fn read(path: &Path) -> Result<SecretKey, KeysError> {
 /// Makes a key under another name first, so that a crash leaves no half of one.
 fn create(path: &Path) -> Result<SecretKey, KeysError> {
     let key = seal::random().map_err(|_| io(path, std::io::Error::other("no randomness")))?;
+    write(path, &key)?;
+    Ok(key)
+}
+
+fn write(path: &Path, key: &SecretKey) -> Result<(), KeysError> {
     let draft = path.with_extension("draft");
     let written = OpenOptions::new()
         .write(true)
@@ -167,8 +240,7 @@ fn create(path: &Path) -> Result<SecretKey, KeysError> {
         .and_then(|()| file.sync_all())
         .map_err(|e| io(&draft, e))?;
     std::fs::rename(&draft, path).map_err(|e| io(path, e))?;
-    path.parent().map_or(Ok(()), sync_directory)?;
-    Ok(key)
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
 fn sync_directory(directory: &Path) -> Result<(), KeysError> {

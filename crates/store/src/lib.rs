@@ -36,7 +36,7 @@ mod write;
 mod writer;
 
 pub use error::StoreError;
-pub use keys::{Keys, KeysError};
+pub use keys::{Keyring, Keys, KeysError};
 pub use payloads::PAYLOAD_BYTES_MAX;
 pub use projection::{Applied, Corrupt, Projection, Row, Rows};
 pub use read::{Erasable, Reader, Stored};

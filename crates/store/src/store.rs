@@ -145,6 +145,15 @@ impl Store {
     pub fn directory(&self) -> &std::path::Path {
         &self.inner.shared.directory
     }
+    /// The name of the log, which its checkpoints are signed under.
+    pub fn origin(&self) -> &str {
+        &self.inner.shared.origin
+    }
+    /// The keys of agents; `None` when the organization's keys came from no directory.
+    pub fn keyring(&self) -> Option<crate::Keyring> {
+        let keys = self.inner.shared.keys_directory.as_deref();
+        keys.map(crate::Keyring::below)
+    }
     /// How it is.
     pub fn health(&self) -> Health {
         self.inner.shared.health()

@@ -1,0 +1,264 @@
+//! The chain behind a session: on whose account, from which root of authority, through which delegations,
+//! down to the agent that acts. Built anew for every admission from rows that are kept while nothing
+//! about identities or configuration changes; the times in them are asked for each time.
+
+use crate::agents::{self, AgentRow, PersonRow, read_agent, read_person};
+use crate::delegations::token::{VerifiedChain, VerifiedLink};
+use crate::delegations::{DelegationRow, lineage};
+use crate::gate::lock;
+use crate::{Authority, Gate, Role};
+use policy::{
+    AgentStatus, Autonomy, Capability, Chain, Grant, Level, Link, Over, Principal, PrincipalKind, Timestamp,
+    Validity,
+};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use store::{Reader, StoreError};
+
+/// Chains that are kept; past it all are forgotten, and read again as they are needed.
+const KEPT_MAX: usize = 4096;
+
+/// What a chain is made of, and when it was read.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The generation of identities and delegations; compared in the commit.
+    pub identities: u64,
+    generation: u64,
+    /// The person on whose account, with what is known of them.
+    person: Option<(String, PersonRow)>,
+    agents: Vec<HeldAgent>,
+    /// The delegations from the root on, and their verified token; nothing for a session without one.
+    delegations: Vec<DelegationRow>,
+    token: Result<Option<VerifiedChain>, String>,
+}
+
+#[derive(Debug)]
+struct HeldAgent {
+    name: String,
+    row: Option<AgentRow>,
+    sponsor: String,
+    sponsor_row: Option<PersonRow>,
+}
+
+/// What has been read, by agent, cause and delegation.
+pub(crate) type Kept = Mutex<HashMap<(String, Principal, Option<String>), Arc<Held>>>;
+
+impl Gate {
+    /// What the chain of a session of `agent` is made of. Reads one row when nothing has changed since
+    /// this chain was seen before.
+    pub(crate) fn behind(
+        &self,
+        reader: &Reader<'_>,
+        authority: &Authority,
+        agent: &str,
+        cause: &Principal,
+        delegation: Option<&str>,
+    ) -> Result<Arc<Held>, StoreError> {
+        let identities = agents::generation(reader)?;
+        let key = (agent.to_owned(), cause.clone(), delegation.map(str::to_owned));
+        let is_new =
+            |held: &&Arc<Held>| held.identities == identities && held.generation == authority.generation;
+        if let Some(held) = lock(&self.chains).get(&key).filter(is_new) {
+            return Ok(Arc::clone(held));
+        }
+        let held = Arc::new(self.read_held(reader, authority, identities, &key)?);
+        let mut kept = lock(&self.chains);
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(key, Arc::clone(&held));
+        Ok(held)
+    }
+
+    fn read_held(
+        &self,
+        reader: &Reader<'_>,
+        authority: &Authority,
+        identities: u64,
+        (agent, cause, delegation): &(String, Principal, Option<String>),
+    ) -> Result<Held, StoreError> {
+        let delegations = match delegation {
+            Some(id) => lineage(reader, id)?,
+            None => Vec::new(),
+        };
+        let token = match delegations.last() {
+            Some(last) => self
+                .verified(&last.token)
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            None => Ok(None),
+        };
+        let path = delegations
+            .last()
+            .map_or_else(|| vec![agent.clone()], |row| row.path.clone());
+        let mut held = Vec::new();
+        for name in path {
+            let row = read_agent(reader, &name)?;
+            let configured = authority.agents.get(&name).map(|agent| agent.sponsor.clone());
+            let sponsor = configured
+                .or(row.as_ref().map(|row| row.sponsor.clone()))
+                .unwrap_or_default();
+            held.push(HeldAgent {
+                sponsor_row: read_person(reader, &sponsor)?,
+                sponsor,
+                row,
+                name,
+            });
+        }
+        let person = match cause.kind {
+            PrincipalKind::Person => {
+                let row = read_person(reader, &cause.name)?.unwrap_or_default();
+                Some((cause.name.clone(), row))
+            }
+            PrincipalKind::Agent | PrincipalKind::Service => None,
+        };
+        Ok(Held {
+            identities,
+            generation: authority.generation,
+            person,
+            agents: held,
+            delegations,
+            token,
+        })
+    }
+}
+
+impl Held {
+    /// The chain at `now`.
+    pub fn chain(&self, authority: &Authority, cause: &Principal, now: Timestamp) -> Chain {
+        let person = self
+            .person
+            .as_ref()
+            .map(|(name, row)| on_behalf_of(name, row, now));
+        let agents = self
+            .agents
+            .iter()
+            .enumerate()
+            .map(|(depth, agent)| self.link(authority, depth, agent, now));
+        Chain {
+            cause: cause.clone(),
+            links: person.into_iter().chain(agents).collect(),
+        }
+    }
+
+    /// The lowest trust ceiling of the delegations; 1000 without any.
+    pub fn ceiling(&self) -> u16 {
+        self.delegations.iter().map(|row| row.trust).min().unwrap_or(1000)
+    }
+
+    /// One agent's link: at the root what its document gives, below what the signed link above it does.
+    fn link(&self, authority: &Authority, depth: usize, agent: &HeldAgent, now: Timestamp) -> Link {
+        let configured = authority.agents.get(&agent.name);
+        let delegated = depth.checked_sub(1).and_then(|above| self.delegations.get(above));
+        let signed = self.token.as_ref().ok().and_then(Option::as_ref);
+        let signed = signed.and_then(|chain| chain.links().get(depth));
+        let (grants, except) = match (delegated, signed) {
+            (Some(row), Some(signed)) => (granted(row, signed), signed.claims.not.clone()),
+            // What does not verify gives nothing.
+            (Some(_), None) => (Vec::new(), Vec::new()),
+            (None, _) => (
+                configured.map(|agent| agent.grants.clone()).unwrap_or_default(),
+                Vec::new(),
+            ),
+        };
+        Link {
+            principal: Principal::agent(&agent.name),
+            grants,
+            except,
+            autonomy: configured.map(|agent| agent.autonomy.clone()).unwrap_or_default(),
+            validity: self.validity(depth, agent, now),
+        }
+    }
+
+    fn validity(&self, depth: usize, agent: &HeldAgent, now: Timestamp) -> Validity {
+        // An agent that nobody ever applied, suspended or revoked has no row: the platform's own.
+        if let Some(status) = agent
+            .row
+            .as_ref()
+            .map(|row| row.status_at(now))
+            .filter(|s| *s != AgentStatus::Active)
+        {
+            return Validity::Inactive(status);
+        }
+        if agent
+            .sponsor_row
+            .as_ref()
+            .is_some_and(|sponsor| sponsor.has_left(now))
+        {
+            return Validity::SponsorLeft(agent.sponsor.clone());
+        }
+        if let Some(row) = depth.checked_sub(1).and_then(|above| self.delegations.get(above)) {
+            if row.revoked.is_some() {
+                return Validity::Over(row.id.clone(), Over::Revoked);
+            }
+            if now >= row.until {
+                return Validity::Over(row.id.clone(), Over::Expired);
+            }
+        }
+        match self.unverified(depth, agent, now) {
+            Some((id, what)) => Validity::Unverified(id, what),
+            None => Validity::Holds,
+        }
+    }
+
+    /// What is wrong with this agent's part of the token, and of which delegation.
+    fn unverified(&self, depth: usize, agent: &HeldAgent, now: Timestamp) -> Option<(String, String)> {
+        let last = self.delegations.last()?;
+        let wrong = |what: String| Some((last.id.clone(), what));
+        let chain = match &self.token {
+            Err(error) => return wrong(error.clone()),
+            Ok(chain) => chain.as_ref()?,
+        };
+        if let Err(error) = chain.at(now) {
+            return wrong(error.to_string());
+        }
+        let Some(link) = chain
+            .links()
+            .get(depth)
+            .filter(|_| chain.links().len() == self.agents.len())
+        else {
+            return wrong("its token has another length".to_owned());
+        };
+        let known = agent.row.as_ref().filter(|row| row.did == link.holder);
+        let Some(row) = known else {
+            return wrong(format!("`{}` is not agent `{}`", link.holder, agent.name));
+        };
+        // The key that this agent passes on with; the last one passes nothing on, but it is bound to it.
+        let key = link.key();
+        match key.is_some_and(|key| row.verifies_with(&key, now)) {
+            true => None,
+            false => wrong(format!("the key of agent `{}` was rotated", agent.name)),
+        }
+    }
+}
+
+/// A person's own rights, as a link above the agent's: operators and administrators may cause anything,
+/// every other role only reads, and who holds no token has no rights.
+fn on_behalf_of(name: &str, row: &PersonRow, now: Timestamp) -> Link {
+    let roles = row.roles(now);
+    let runs = roles
+        .iter()
+        .any(|role| matches!(role, Role::Admin | Role::Operator));
+    let from = format!("role/{}", if runs { "operator" } else { "viewer" });
+    let anything = Capability::new("*", "*").filter(|_| !roles.is_empty());
+    let grants = anything.map(|capability| Grant {
+        capability,
+        from,
+        until: None,
+    });
+    let level = if runs { Level::L4 } else { Level::L0 };
+    let autonomy = Autonomy {
+        default: level,
+        ..Autonomy::default()
+    };
+    Link::new(Principal::person(name), grants.into_iter().collect(), autonomy)
+}
+
+fn granted(row: &DelegationRow, signed: &VerifiedLink) -> Vec<Grant> {
+    let grant = |capability: &Capability| Grant {
+        capability: capability.clone(),
+        from: format!("delegation/{}", row.id),
+        until: Some(signed.until()),
+    };
+    signed.claims.cap.iter().map(grant).collect()
+}
