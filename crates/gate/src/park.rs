@@ -173,5 +173,6 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         expires: now.plus_ms(request.expires_after_ms),
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,
+        observed: crate::record::observed(seen, action),
     }
 }

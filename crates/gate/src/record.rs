@@ -11,6 +11,8 @@ use store::{NewEntry, Retention, StoreError};
 
 /// The longest free text in a body, in characters.
 pub(crate) const TEXT_MAX: usize = 300;
+/// Most rules that are told of those that are only observed.
+const SAID_MAX: usize = 16;
 
 /// The body of `action.permitted` and `action.denied`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub(crate) struct Judged {
     pub chain: Vec<HeldLink>,
     pub trust: u16,
     pub taint: bool,
+    /// What policies that are only observed would have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<policy::Observed>,
     pub security: Security,
 }
 
@@ -93,6 +98,9 @@ pub(crate) struct Requested {
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,
+    /// What policies that are only observed would have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<policy::Observed>,
 }
 
 /// What is said besides the facts of the action and its session.
@@ -137,8 +145,20 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         chain: links.collect(),
         trust: seen.context.trust,
         taint: seen.session.taint,
+        observed: observed(seen, action),
         security: security(action),
     }
+}
+
+/// What policies that are only observed would have said of `action`; their words redacted and cut.
+pub(crate) fn observed(seen: &Seen, action: &Action) -> Option<policy::Observed> {
+    let policies = &seen.authority.policies;
+    let mut observed = policy::observe(&seen.chain, action, &seen.context, policies)?;
+    observed.said.truncate(SAID_MAX);
+    for said in &mut observed.said {
+        said.reason = short(&said.reason);
+    }
+    Some(observed)
 }
 
 /// An entry of this session by its agent.

@@ -101,7 +101,10 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         agent,
         (
             "built-in-notifier".to_owned(),
-            PolicyDocument { rules: vec![rule] },
+            PolicyDocument {
+                rules: vec![rule],
+                ..PolicyDocument::default()
+            },
         ),
     )
 }

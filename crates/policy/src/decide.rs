@@ -3,16 +3,18 @@
 //! [`decide`] is the only function that makes a [`Ruling`]. It is pure: the same arguments give the
 //! same decision, whatever order rules and documents came in.
 
-use crate::rule::Rule;
+use crate::rule::Asking;
 use crate::{
-    Action, Approver, Chain, Effect, Grant, Level, PolicySet, Principal, RuleId, RuleOutcome, Timestamp,
+    Action, Approver, Chain, Effect, Grant, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Timestamp,
 };
 
 mod denial;
 mod level;
+mod observe;
 
 pub use level::level_in_force;
 pub(crate) use level::{Levels, asks};
+pub use observe::{Observed, Said, observe};
 
 /// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; approval and
 /// permit rules; reads fall back to the toolset's grant; nothing else is permitted.
@@ -32,7 +34,7 @@ pub(crate) use level::{Levels, asks};
 /// fn made(ruling: policy::Ruling) -> policy::Ruling { policy::Ruling { level: policy::Level::L4, ..ruling } }
 /// ```
 pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &PolicySet) -> Decision {
-    match weigh(chain, &action, context, policies) {
+    match weigh(chain, &action, context, policies, Mode::is_enforced) {
         Err(denial) => Decision::Deny(Denied { action, denial }),
         Ok(Verdict::Ask {
             rule,
@@ -80,9 +82,15 @@ enum Verdict {
 }
 
 /// The order of these lines is the security argument.
-fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet) -> Result<Verdict, Denial> {
+fn weigh(
+    chain: &Chain,
+    action: &Action,
+    context: &Context,
+    policies: &PolicySet,
+    counts: fn(Mode) -> bool,
+) -> Result<Verdict, Denial> {
     let (actor, giver) = granted(chain, action, context)?;
-    let matching = Matching::of(chain, action, context, policies)?;
+    let matching = Matching::of(chain, action, context, policies, counts)?;
     let levels = Levels::of(chain, action, context).ok_or(Denial::NoAuthority)?;
     levels.allow(action.effect())?;
     let level = levels.in_force;
@@ -105,7 +113,11 @@ fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet
     match matching.permit {
         Some(_) if !answered && asks(level, action.effect()) => Ok(Verdict::Ask {
             rule: None,
-            reason: format!("{} asks for each {} action", levels.told(), action.effect().as_str()),
+            reason: format!(
+                "{} asks for each {} action",
+                levels.told(),
+                action.effect().as_str()
+            ),
             approvers: Vec::new(),
             each_of: Vec::new(),
             level,
@@ -113,7 +125,7 @@ fn weigh(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet
         }),
         Some(rule) => Ok(Verdict::Permit {
             actor,
-            basis: Basis::Rule(rule.id.clone()),
+            basis: Basis::Rule(rule),
             level,
         }),
         None if action.effect() == Effect::Read => Ok(Verdict::Permit {
@@ -145,45 +157,61 @@ pub(crate) fn covering<'a>(grants: &'a [Grant], action: &Action, now: Timestamp)
 }
 
 /// What the rules that reach an action say, once none is broken and none forbids.
-struct Matching<'a> {
-    permit: Option<&'a Rule>,
-    approval: Vec<&'a Rule>,
+#[derive(Default)]
+struct Matching {
+    permit: Option<RuleId>,
+    approval: Vec<Asking>,
 }
 
-impl Matching<'_> {
-    /// Evaluates every rule that reaches the action, so that a broken one denies wherever it stands.
-    fn of<'a>(
+impl Matching {
+    /// Evaluates every rule that reaches the action and every module, so that a broken one denies
+    /// wherever it stands; those of which the mode counts.
+    fn of(
         chain: &Chain,
         action: &Action,
         context: &Context,
-        policies: &'a PolicySet,
-    ) -> Result<Matching<'a>, Denial> {
+        policies: &PolicySet,
+        counts: fn(Mode) -> bool,
+    ) -> Result<Matching, Denial> {
         let facts = policies.facts(chain, action, context);
-        let mut matching = Matching {
-            permit: None,
-            approval: Vec::new(),
-        };
+        let mut matching = Matching::default();
         let mut forbidden = None;
-        for rule in policies.reaching(chain, action) {
+        for rule in policies.reaching(chain, action).filter(|rule| counts(rule.mode)) {
             match rule.holds(&facts) {
                 Err(what) => return Err(Denial::Unevaluable(rule.id.clone(), what)),
                 Ok(false) => (),
                 Ok(true) => match rule.outcome {
-                    RuleOutcome::Deny => forbidden = forbidden.or(Some(rule)),
-                    RuleOutcome::RequireApproval => matching.approval.push(rule),
-                    RuleOutcome::Permit => matching.permit = matching.permit.or(Some(rule)),
+                    RuleOutcome::Deny => {
+                        forbidden = forbidden.or_else(|| Some((rule.id.clone(), rule.reason.clone())));
+                    }
+                    RuleOutcome::RequireApproval => matching.approval.push(rule.asking()),
+                    RuleOutcome::Permit => {
+                        matching.permit = matching.permit.or_else(|| Some(rule.id.clone()));
+                    }
                 },
             }
         }
+        for (_, module) in policies.modules().iter().filter(|(mode, _)| counts(*mode)) {
+            let found = module
+                .findings(&facts)
+                .map_err(|what| Denial::Unevaluable(module.id.clone(), what))?;
+            if !found.deny.is_empty() {
+                forbidden = forbidden.or_else(|| Some((module.id.clone(), found.deny.join("; "))));
+            }
+            matching.approval.extend(found.asks);
+            if found.permit {
+                matching.permit = matching.permit.or_else(|| Some(module.id.clone()));
+            }
+        }
         match forbidden {
-            Some(rule) => Err(Denial::Forbidden(rule.id.clone(), rule.reason.clone())),
+            Some((rule, reason)) => Err(Denial::Forbidden(rule, reason)),
             None => Ok(matching),
         }
     }
 }
 
 /// The different lists of approvers of `rules`. A rule without one asks nobody in particular.
-fn lists(rules: &[&Rule]) -> Vec<Vec<Approver>> {
+fn lists(rules: &[Asking]) -> Vec<Vec<Approver>> {
     let mut lists: Vec<Vec<Approver>> = Vec::new();
     for rule in rules {
         if !rule.approvers.is_empty() && !lists.contains(&rule.approvers) {
@@ -194,11 +222,11 @@ fn lists(rules: &[&Rule]) -> Vec<Vec<Approver>> {
 }
 
 /// One request for all rules that ask: every reason, everybody named, the shortest wait.
-fn asked_by_rules(first: &Rule, rules: &[&Rule], lists: Vec<Vec<Approver>>, level: Level) -> Verdict {
+fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Vec<Approver>>, level: Level) -> Verdict {
     let mut reasons: Vec<String> = Vec::new();
     let mut approvers: Vec<Approver> = Vec::new();
     for rule in rules {
-        let reason = rule.reason_or(&format!("rule `{}` requires approval", rule.id));
+        let reason = rule.reason();
         if !reasons.contains(&reason) {
             reasons.push(reason);
         }

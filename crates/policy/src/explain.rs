@@ -2,9 +2,10 @@
 //! [`decide`](crate::decide()) says.
 
 use crate::decide::{Levels, asks, covering};
+use crate::rego::Module;
 use crate::rule::{Facts, Rule};
 use crate::{
-    Action, Approver, Basis, Chain, Context, Decision, Effect, Level, Link, PolicySet, Request, Ruling,
+    Action, Approver, Basis, Chain, Context, Decision, Effect, Level, Link, Mode, PolicySet, Request, Ruling,
     decide,
 };
 use serde::Serialize;
@@ -54,6 +55,12 @@ pub fn explain(chain: &Chain, action: &Action, context: &Context, policies: &Pol
             .rules()
             .iter()
             .map(|rule| rule_line(rule, chain, action, &facts)),
+    );
+    lines.extend(
+        policies
+            .modules()
+            .iter()
+            .map(|(mode, module)| module_line(*mode, module, &facts)),
     );
     Explanation {
         outcome,
@@ -163,6 +170,39 @@ fn rule_line(rule: &Rule, chain: &Chain, action: &Action, facts: &Facts<'_>) -> 
         step: "rule",
         subject: rule.id.0.clone(),
         matched,
-        finding,
+        finding: moded(rule.mode, finding),
+    }
+}
+
+fn module_line(mode: Mode, module: &Module, facts: &Facts<'_>) -> Line {
+    let (matched, finding) = match module.findings(facts) {
+        Err(what) => (true, format!("cannot be evaluated, which denies: {what}")),
+        Ok(found) => {
+            let denies = found.deny.iter().map(|reason| format!("deny: {reason}"));
+            let asks = found
+                .asks
+                .iter()
+                .map(|ask| format!("require_approval: {}", ask.reason()));
+            let permits = found.permit.then(|| "permit".to_owned());
+            let said: Vec<_> = denies.chain(asks).chain(permits).collect();
+            match said.is_empty() {
+                true => (false, "has nothing to say".to_owned()),
+                false => (true, said.join("; ")),
+            }
+        }
+    };
+    Line {
+        step: "rule",
+        subject: module.id.0.clone(),
+        matched,
+        finding: moded(mode, finding),
+    }
+}
+
+/// A finding that counts for nothing says so.
+fn moded(mode: Mode, finding: String) -> String {
+    match mode {
+        Mode::Enforce => finding,
+        Mode::Observe => format!("{finding} (only observed)"),
     }
 }

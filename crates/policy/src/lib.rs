@@ -18,6 +18,7 @@ mod level;
 mod permit;
 mod place;
 mod principal;
+mod rego;
 mod rule;
 mod stop;
 #[cfg(test)]
@@ -27,7 +28,8 @@ pub mod trust;
 
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
 pub use decide::{
-    Approved, Basis, Context, Decision, Denial, Denied, Request, Ruling, SessionFacts, decide, level_in_force,
+    Approved, Basis, Context, Decision, Denial, Denied, Observed, Request, Ruling, Said, SessionFacts,
+    decide, level_in_force, observe,
 };
 pub use explain::{Explanation, Line, explain};
 pub use grant::{Capability, Grant, Pattern};
@@ -37,7 +39,7 @@ pub use permit::{
 };
 pub use place::{Area, Place};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
-pub use rule::{Approver, LoadError, Match, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec};
+pub use rule::{Approver, LoadError, Match, Mode, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec};
 pub use stop::{
     Cancel, Cancelled, Doing, Member, Reached, Stop, StopScope, StopSet, Stopped, Subject, Upheld,
 };

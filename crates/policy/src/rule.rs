@@ -20,12 +20,12 @@ mod source;
 pub use index::PolicySet;
 
 pub(crate) use facts::Facts;
-pub(crate) use index::{EXPIRES_AFTER_MS, Rule};
+pub(crate) use index::{EXPIRES_AFTER_MS, EXPIRES_AFTER_SECONDS_MAX, Rule};
 
 use serde::{Deserialize, Serialize};
 
 /// `policy/NAME#RULE`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RuleId(pub String);
 
@@ -109,11 +109,59 @@ pub struct RuleSpec {
 }
 
 /// `spec` of a `Policy` document.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyDocument {
     /// In any order: deny wins, then approval, then permit.
+    #[serde(default)]
     pub rules: Vec<RuleSpec>,
+    /// A Rego module: the text of one package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rego: Option<String>,
+    /// Whether what it says counts.
+    #[serde(default, skip_serializing_if = "Mode::is_enforce")]
+    pub mode: Mode,
+}
+
+/// Whether what a policy says counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It counts.
+    #[default]
+    Enforce,
+    /// It is weighed and recorded, and neither forbids, nor asks, nor opts in.
+    Observe,
+}
+
+impl Mode {
+    /// Whether what the policy says counts.
+    pub(crate) fn is_enforced(self) -> bool {
+        self == Mode::Enforce
+    }
+
+    fn is_enforce(&self) -> bool {
+        self.is_enforced()
+    }
+}
+
+/// One request for a person's approval, by a rule or a module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asking {
+    pub(crate) id: RuleId,
+    pub(crate) reason: String,
+    pub(crate) approvers: Vec<Approver>,
+    pub(crate) expires_after_ms: i64,
+}
+
+impl Asking {
+    /// The reason as given, or a plain one.
+    pub(crate) fn reason(&self) -> String {
+        match self.reason.is_empty() {
+            true => format!("rule `{}` requires approval", self.id),
+            false => self.reason.clone(),
+        }
+    }
 }
 
 /// Why rules cannot be loaded.
@@ -126,6 +174,16 @@ pub struct LoadError {
     pub index: usize,
     /// What is wrong.
     pub what: String,
+}
+
+impl LoadError {
+    /// The place in the document, as a JSON pointer.
+    pub fn pointer(&self) -> String {
+        match self.rule.ends_with(&format!("#{}", crate::rego::MODULE_NAME)) {
+            true => "/spec/rego".to_owned(),
+            false => format!("/spec/rules/{}", self.index),
+        }
+    }
 }
 
 impl RuleOutcome {

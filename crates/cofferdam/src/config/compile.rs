@@ -135,7 +135,7 @@ fn policies(
         if let Spec::Policy(spec) = &document.spec {
             let one = [(document.name.clone(), spec.clone())];
             if let Err(error) = PolicySet::load(&one) {
-                problems.push(document.problem(&format!("/spec/rules/{}", error.index), error.to_string()));
+                problems.push(document.problem(&error.pointer(), error.to_string()));
             }
             let [one] = one;
             all.push(one);

@@ -15,6 +15,7 @@ mod calls;
 mod explain;
 mod faults;
 mod model;
+mod observed;
 mod races;
 mod records;
 mod sources;

@@ -6,7 +6,7 @@ use cel::Env;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -37,6 +37,9 @@ pub(super) fn compiled_name(root: &str, field: &str) -> Option<&'static str> {
 /// The facts of one decision. What is dear to convert is converted once, when a condition asks.
 pub(crate) struct Facts<'a> {
     action: &'a Action,
+    chain: &'a Chain,
+    context: &'a Context,
+    module_input: OnceLock<regorus::Value>,
     constants: &'a Constants,
     verb: CelString<'a>,
     resource: CelString<'a>,
@@ -63,6 +66,9 @@ impl<'a> Facts<'a> {
     ) -> Facts<'a> {
         Facts {
             action,
+            chain,
+            context,
+            module_input: OnceLock::new(),
             constants,
             verb: CelString::from(action.verb().as_str()),
             resource: CelString::from(action.resource()),
@@ -86,6 +92,29 @@ impl<'a> Facts<'a> {
         let mut variables = cel::Context::with_env(Arc::clone(&ENVIRONMENT));
         variables.set_variable_resolver(self);
         variables
+    }
+
+    /// The same facts as a module sees them.
+    pub(crate) fn module_input(&self) -> &regorus::Value {
+        self.module_input.get_or_init(|| {
+            let (action, context) = (self.action, self.context);
+            regorus::Value::from(json!({
+                "action": {
+                    "verb": action.verb().as_str(),
+                    "resource": action.resource(),
+                    "effect": action.effect().as_str(),
+                    "environment": action.environment().as_str(),
+                    "production": action.environment().is_production(),
+                    "arguments": action.arguments(),
+                },
+                "agent": self.chain.actor().map_or("", |link| link.principal.name.as_str()),
+                "cause": self.chain.cause.to_string(),
+                "session": { "id": context.session.id, "actions": context.session.actions },
+                "trust": context.trust,
+                "taint": context.taint,
+                "now": context.now.ms(),
+            }))
+        })
     }
 
     /// How many values the arguments hold, at any depth.

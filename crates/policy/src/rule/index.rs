@@ -4,7 +4,8 @@ use super::condition::Condition;
 use super::constants::Constants;
 use super::facts::Facts;
 use super::select::Selectors;
-use super::{Approver, LoadError, PolicyDocument, RuleId, RuleOutcome, RuleSpec};
+use super::{Approver, Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec};
+use crate::rego::{MODULE_NAME, Module};
 use crate::{Action, Chain, Context, Pattern, canonical};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// How long an approval may wait when its rule does not say, in milliseconds.
 pub(crate) const EXPIRES_AFTER_MS: i64 = 10 * 60 * 1000;
 /// Longest an approval may wait, in seconds: 30 days.
-const EXPIRES_AFTER_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
+pub(crate) const EXPIRES_AFTER_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
 /// Longest name of a policy or a rule, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 /// Longest reason, in bytes.
@@ -25,6 +26,8 @@ pub struct PolicySet {
     digest: [u8; 32],
     /// In order of id, so that every choice among rules is the same whatever order they came in.
     rules: Vec<Rule>,
+    /// In order of id, and whether each is enforced.
+    modules: Vec<(Mode, Module)>,
     constants: Constants,
     by_verb: HashMap<String, Vec<usize>>,
     by_prefix: Vec<(String, Vec<usize>)>,
@@ -35,6 +38,7 @@ pub struct PolicySet {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) id: RuleId,
+    pub(crate) mode: Mode,
     pub(crate) outcome: RuleOutcome,
     pub(crate) reason: String,
     pub(crate) approvers: Vec<Approver>,
@@ -47,6 +51,7 @@ impl PolicySet {
     /// Compiles documents given as `(name, spec)`; their order does not matter.
     pub fn load(documents: &[(String, PolicyDocument)]) -> Result<PolicySet, LoadError> {
         let (mut rules, mut constants) = (Vec::new(), Constants::default());
+        let mut modules = Vec::new();
         let mut names = BTreeSet::new();
         for (policy, document) in documents {
             if !names.insert(policy) || policy.is_empty() || policy.len() > NAME_BYTES_MAX {
@@ -56,6 +61,9 @@ impl PolicySet {
                     index: 0,
                     what,
                 });
+            }
+            if let Some(source) = &document.rego {
+                modules.push((document.mode, Module::load(policy, source)?));
             }
             let mut ids = BTreeSet::new();
             for (index, spec) in document.rules.iter().enumerate() {
@@ -71,14 +79,26 @@ impl PolicySet {
                         "name is empty or longer than {NAME_BYTES_MAX} bytes"
                     )));
                 }
+                if name == MODULE_NAME {
+                    return Err(LoadError {
+                        rule: format!("policy/{policy}"),
+                        index,
+                        what: format!("the name `{MODULE_NAME}` is kept for a module; use another"),
+                    });
+                }
                 if !ids.insert(name) {
                     return Err(refuse("another rule of this policy has the same name".to_owned()));
                 }
-                rules.push(Rule::compile(id.clone(), spec, &mut constants).map_err(refuse)?);
+                let rule = Rule::compile(id.clone(), document.mode, spec, &mut constants);
+                rules.push(rule.map_err(refuse)?);
             }
         }
         rules.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(PolicySet::indexed(rules, constants, digest(documents)?))
+        modules.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        Ok(PolicySet {
+            modules,
+            ..PolicySet::indexed(rules, constants, digest(documents)?)
+        })
     }
 
     /// No rules: reads that are granted and nothing else.
@@ -112,6 +132,17 @@ impl PolicySet {
             .into_iter()
             .filter_map(|at| self.rules.get(at))
             .filter(move |rule| rule.selectors.cover(chain, action))
+    }
+
+    /// The modules, and whether each is enforced, in order of id.
+    pub(crate) fn modules(&self) -> &[(Mode, Module)] {
+        &self.modules
+    }
+
+    /// Whether any policy is only observed.
+    pub(crate) fn observes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.mode == Mode::Observe)
+            || self.modules.iter().any(|(mode, _)| *mode == Mode::Observe)
     }
 
     /// The facts that the conditions of this set read.
@@ -150,6 +181,7 @@ impl PolicySet {
             digest,
             constants,
             rules,
+            modules: Vec::new(),
             by_verb,
             by_prefix: by_prefix.into_iter().collect(),
             any_verb,
@@ -158,7 +190,7 @@ impl PolicySet {
 }
 
 impl Rule {
-    fn compile(id: RuleId, spec: &RuleSpec, constants: &mut Constants) -> Result<Rule, String> {
+    fn compile(id: RuleId, mode: Mode, spec: &RuleSpec, constants: &mut Constants) -> Result<Rule, String> {
         if spec.reason.len() > REASON_BYTES_MAX {
             return Err(format!("reason is longer than {REASON_BYTES_MAX} bytes"));
         }
@@ -186,6 +218,7 @@ impl Rule {
         }
         Ok(Rule {
             id,
+            mode,
             outcome: spec.outcome,
             reason: spec.reason.clone(),
             approvers: spec.approvers.clone(),
@@ -208,6 +241,16 @@ impl Rule {
         self.selectors
             .mismatch(chain, action)
             .map(|mismatch| mismatch.to_string())
+    }
+
+    /// What it asks for, when it requires approval.
+    pub(crate) fn asking(&self) -> Asking {
+        Asking {
+            id: self.id.clone(),
+            reason: self.reason.clone(),
+            approvers: self.approvers.clone(),
+            expires_after_ms: self.expires_after_ms,
+        }
     }
 
     /// The reason as written, or a plain one.

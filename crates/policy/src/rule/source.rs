@@ -44,6 +44,7 @@ pub(super) fn documents(value: &Value) -> Result<Vec<(String, PolicyDocument)>, 
             name.to_owned(),
             PolicyDocument {
                 rules: enabled(name, rules)?,
+                ..PolicyDocument::default()
             },
         ));
     }

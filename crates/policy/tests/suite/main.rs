@@ -10,7 +10,9 @@ mod conditions;
 mod decisions;
 mod documents;
 mod matrix;
+mod modules;
 mod properties;
+mod widening;
 
 /// Cases that fail are printed and become rows of a table; no file of seeds is kept.
 fn proptest_config() -> proptest::test_runner::Config {

@@ -25,7 +25,7 @@ enum Condition {
 
 /// One rule in a form that both sides can read.
 #[derive(Clone, Debug)]
-struct Rule {
+pub(crate) struct Rule {
     policy: usize,
     name: usize,
     outcome: RuleOutcome,
@@ -39,8 +39,8 @@ struct Rule {
 }
 
 #[derive(Clone, Debug)]
-struct Case {
-    rules: Vec<Rule>,
+pub(crate) struct Case {
+    pub(crate) rules: Vec<Rule>,
     links: Vec<(&'static str, Level, bool)>,
     verb: &'static str,
     resource: &'static str,
@@ -186,7 +186,7 @@ impl Case {
         }
     }
 
-    fn decide(&self, policies: &PolicySet) -> Decision {
+    pub(crate) fn decide(&self, policies: &PolicySet) -> Decision {
         decide(&self.chain(), self.action(), &self.context(), policies)
     }
 
@@ -261,7 +261,7 @@ impl Case {
 }
 
 /// The decision in the same words as the naive interpreter's.
-fn told(decision: &Decision) -> String {
+pub(crate) fn told(decision: &Decision) -> String {
     match decision {
         Decision::Permit(ruling) => match ruling.basis() {
             policy::Basis::Rule(rule) => format!("permit {rule}"),
@@ -283,7 +283,7 @@ fn told(decision: &Decision) -> String {
 }
 
 /// 0 denied, 1 asked, 2 permitted.
-fn width(decision: &Decision) -> u8 {
+pub(crate) fn width(decision: &Decision) -> u8 {
     match decision {
         Decision::Deny(_) => 0,
         Decision::RequireApproval(_) => 1,
@@ -291,7 +291,11 @@ fn width(decision: &Decision) -> u8 {
     }
 }
 
-fn load(rules: &[Rule]) -> PolicySet {
+pub(crate) fn load(rules: &[Rule]) -> PolicySet {
+    PolicySet::load(&documents(rules)).unwrap()
+}
+
+pub(crate) fn documents(rules: &[Rule]) -> Vec<(String, PolicyDocument)> {
     let mut documents: Vec<(String, PolicyDocument)> = Vec::new();
     for rule in rules {
         let name = format!("p{}", rule.policy);
@@ -301,11 +305,12 @@ fn load(rules: &[Rule]) -> PolicySet {
                 name,
                 PolicyDocument {
                     rules: vec![rule.spec()],
+                    ..PolicyDocument::default()
                 },
             )),
         }
     }
-    PolicySet::load(&documents).unwrap()
+    documents
 }
 
 fn conditions() -> impl Strategy<Value = Condition> {
@@ -379,7 +384,7 @@ const ALL: &[RuleOutcome] = &[
     RuleOutcome::RequireApproval,
 ];
 
-fn cases() -> impl Strategy<Value = Case> {
+pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let level = prop::sample::select(vec![Level::L0, Level::L1, Level::L2, Level::L3, Level::L4]);
     let link = (
         prop::sample::select(vec!["triage", "helper", "other"]),
