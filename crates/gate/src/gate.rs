@@ -7,7 +7,7 @@ use crate::denials::Denials;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
-use crate::{AgentAuthority, Authority, approvals, calls, documents, sessions, stops, tokens};
+use crate::{AgentAuthority, Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens};
 use arc_swap::ArcSwap;
 use policy::{Chain, Link, PolicySet, Principal, StopSet};
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +30,7 @@ pub struct Gate {
     pub(crate) doubts: Arc<Doubts>,
     pub(crate) settlements: Settlements,
     pub(crate) reserve: Arc<tokio::sync::Mutex<Reserve>>,
+    pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `stops`,
@@ -80,6 +81,7 @@ impl Gate {
             denials: Denials::default(),
             doubts: Arc::default(),
             reserve: Arc::new(tokio::sync::Mutex::new(reserve)),
+            stoppables: RwLock::default(),
             store,
             clock,
             stops,

@@ -2,7 +2,7 @@
 
 use crate::record::short;
 use crate::rows::{self, body, decode};
-use crate::{Authority, Gate};
+use crate::{Authority, Gate, SessionView};
 use journal::kind;
 use policy::{
     Chain, Member, Principal, PrincipalKind, Reached, Stop, StopScope, StopSet, Subject, Timestamp,
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{Applied, Corrupt, Health, NewEntry, Projection, Row, Rows, Store, StoreError, Tx};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 pub(crate) use crate::reserve::Reserve;
 
@@ -37,51 +38,61 @@ pub struct StopAnswer {
 }
 
 impl Gate {
-    /// Stops now. Never fails: what could not be recorded is said in the answer and tried again.
+    /// Stops now, and does not wait for what it cuts ([`Gate::kill`] does). Never fails: what could not be
+    /// recorded is said in the answer and tried again.
     pub async fn stop(&self, by: &Principal, scope: StopScope, reason: &str) -> StopAnswer {
+        // INVARIANT (a stop works first and is recorded second).
+        let (stop, number, reached) = self.raise(by, scope, reason);
+        let recorded = self.record_stop(number, stop).await;
+        StopAnswer {
+            durable: recorded.is_ok_and(Recorded::is_durable),
+            reached,
+        }
+    }
+
+    /// In memory, and so in force.
+    pub(crate) fn raise(&self, by: &Principal, scope: StopScope, reason: &str) -> (Stop, u64, Reached) {
         let stop = Stop {
             scope,
             reason: short(reason),
             by: by.to_string(),
         };
-        // INVARIANT (a stop works first and is recorded second).
         let (number, reached) = self.stops.raise(stop.clone());
+        (stop, number, reached)
+    }
+
+    /// A task of its own: a stop is recorded even when whoever pulled it has gone.
+    pub(crate) fn record_stop(&self, number: u64, stop: Stop) -> JoinHandle<Recorded> {
         let (store, reserve, stops) = (
             self.store.clone(),
             Arc::clone(&self.reserve),
             Arc::clone(&self.stops),
         );
-        // A task of its own: a stop is recorded even when whoever pulled it has gone.
-        let recorded = tokio::spawn(async move {
-            let mut reserve = reserve.lock().await;
+        let runtime = Handle::current();
+        tokio::spawn(async move {
+            let mut held = reserve.lock().await;
             if !stops.is_unrecorded(number) {
                 // It was lifted before its turn came, and whoever lifted it recorded both.
-                return Recorded::IN_JOURNAL;
+                return Recorded { durable: true };
             }
-            let recorded = match raise(&store, stop.clone()).await {
+            let written = raise(&store, stop.clone()).await;
+            let durable = match &written {
                 Ok(()) => {
-                    reserve.forget(&stop.scope);
-                    Recorded::IN_JOURNAL
+                    held.forget(&stop.scope);
+                    true
                 }
                 Err(error) => {
                     tracing::error!(%error, "a stop works but is not in the journal yet");
-                    Recorded {
-                        durable: reserve.keep(stop),
-                        waits: true,
-                    }
+                    held.keep(stop)
                 }
             };
             stops.recorded(number);
-            recorded
-        });
-        let Recorded { durable, waits } = recorded.await.unwrap_or(Recorded {
-            durable: false,
-            waits: true,
-        });
-        if waits {
-            self.record_reserved_stops(&Handle::current());
-        }
-        StopAnswer { durable, reached }
+            drop(held);
+            if written.is_err() {
+                record_reserved(&runtime, store, reserve);
+            }
+            Recorded { durable }
+        })
     }
 
     /// Stops everything if the journal was found altered while it was in use, as [`Gate::open`] does over
@@ -149,50 +160,67 @@ impl Gate {
         self.stops.list()
     }
 
+    /// The stop that covers this session as a whole, if any: nothing it does is admitted.
+    pub fn stop_over(&self, session: &SessionView) -> Option<Stop> {
+        self.stops.covering(&self.session_subject(session))
+    }
+
+    /// Whether a stop of `scope` covers this session as a whole.
+    pub fn is_within(&self, scope: &StopScope, session: &SessionView) -> bool {
+        scope.covers(&self.session_subject(session))
+    }
+
+    fn session_subject(&self, session: &SessionView) -> Subject {
+        subject_of(&self.authority.load(), &session.agent, &session.id)
+    }
+
     /// Brings the stops of the reserve into the journal as soon as it takes them.
     pub(crate) fn record_reserved_stops(&self, runtime: &Handle) {
-        let (store, reserve) = (self.store.clone(), Arc::clone(&self.reserve));
-        runtime.spawn(async move {
-            if std::mem::replace(&mut reserve.lock().await.recording, true) {
-                return;
-            }
-            loop {
-                let mut held = reserve.lock().await;
-                let Some(stop) = held.waiting().first().cloned() else {
-                    held.recording = false;
-                    return;
-                };
-                match raise(&store, stop.clone()).await {
-                    Ok(()) => {
-                        held.forget(&stop.scope);
-                        continue;
-                    }
-                    Err(StoreError::Unavailable { .. }) => {}
-                    // Closed, altered or refused as it is: trying again now is of no use. The reserve
-                    // keeps it for the next start, and the next stop tries again.
-                    Err(error) => {
-                        tracing::error!(%error, "stops stay in their reserve");
-                        held.recording = false;
-                        return;
-                    }
-                }
-                drop(held);
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
+        record_reserved(runtime, self.store.clone(), Arc::clone(&self.reserve));
     }
 }
 
-struct Recorded {
+fn record_reserved(runtime: &Handle, store: Store, reserve: Arc<tokio::sync::Mutex<Reserve>>) {
+    runtime.spawn(async move {
+        if std::mem::replace(&mut reserve.lock().await.recording, true) {
+            return;
+        }
+        loop {
+            let mut held = reserve.lock().await;
+            let Some(stop) = held.waiting().first().cloned() else {
+                held.recording = false;
+                return;
+            };
+            match raise(&store, stop.clone()).await {
+                Ok(()) => {
+                    held.forget(&stop.scope);
+                    continue;
+                }
+                Err(StoreError::Unavailable { .. }) => {}
+                // Closed, altered or refused as it is: trying again now is of no use. The reserve keeps it
+                // for the next start, and the next stop tries again.
+                Err(error) => {
+                    tracing::error!(%error, "stops stay in their reserve");
+                    held.recording = false;
+                    return;
+                }
+            }
+            drop(held);
+            tokio::time::sleep(PAUSE).await;
+        }
+    });
+}
+
+/// What became of the record of a stop.
+pub(crate) struct Recorded {
     durable: bool,
-    waits: bool,
 }
 
 impl Recorded {
-    const IN_JOURNAL: Recorded = Recorded {
-        durable: true,
-        waits: false,
-    };
+    /// Whether the stop survives a restart: it is in the journal, or at least in the preallocated file.
+    pub(crate) fn is_durable(self) -> bool {
+        self.durable
+    }
 }
 
 /// Raises every stop that the journal or the reserve holds.
@@ -279,6 +307,20 @@ pub(crate) fn subject(authority: &Authority, chain: &Chain, session: &str) -> Su
         });
     Subject {
         agents: agents.collect(),
+        session: session.to_owned(),
+        doing: None,
+    }
+}
+
+/// The same of an agent's session of which no chain is at hand.
+pub(crate) fn subject_of(authority: &Authority, agent: &str, session: &str) -> Subject {
+    let place = authority.agents.get(agent).map(|agent| agent.place.clone());
+    let agent = Member {
+        name: agent.to_owned(),
+        place: place.unwrap_or_default(),
+    };
+    Subject {
+        agents: vec![agent],
         session: session.to_owned(),
         doing: None,
     }

@@ -10,11 +10,12 @@
 mod dispatch;
 mod history;
 mod run;
+mod stops;
 
 use crate::agent::AgentSpec;
 use gate::{Gate, SessionError, SessionView, Tools};
 use journal::machine::{Session, SessionEvent};
-use policy::{Principal, StopScope};
+use policy::{Principal, Stop, StopScope};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,6 +77,8 @@ struct State {
     later: BTreeMap<String, Duration>,
     /// Being cancelled by somebody: what a stop cuts off there is theirs to end.
     cancelling: BTreeSet<String>,
+    /// To be ended by a stop, which may have been lifted since.
+    cut: BTreeMap<String, Stop>,
     /// What sessions started with.
     kits: BTreeMap<String, Kit>,
 }
@@ -100,7 +103,7 @@ pub struct Runtime {
 impl Runtime {
     /// Not running yet.
     pub fn new(gate: Arc<Gate>, settings: Settings) -> Arc<Runtime> {
-        Arc::new(Runtime {
+        let runtime = Arc::new(Runtime {
             gate,
             settings,
             agents: RwLock::default(),
@@ -111,7 +114,13 @@ impl Runtime {
             draining: AtomicBool::new(false),
             installs: AtomicU64::new(0),
             beat: AtomicU64::new(0),
-        })
+        });
+        let weak = Arc::downgrade(&runtime);
+        runtime
+            .gate
+            .add_stoppable(Arc::new(stops::Sessions(weak.clone())));
+        runtime.gate.add_stoppable(Arc::new(stops::Queue(weak)));
+        runtime
     }
 
     /// The agents and their tools from now on. Sessions that run keep those they started with.
@@ -279,6 +288,7 @@ impl Runtime {
     fn forget(&self, session: &str) {
         let mut state = self.state();
         state.kits.remove(session);
+        state.cut.remove(session);
         state.later.remove(session);
         state.urgent.remove(session);
         state.ready.retain(|other| other != session);

@@ -20,7 +20,10 @@ Examples:
   cofferdam kill list
   cofferdam kill lift --agent triage --reason \"fixed\"
 
-A stop cuts what is in flight, permits nothing more, and survives a restart until it is lifted.";
+A stop cuts what is in flight, permits nothing more, and survives a restart until it is lifted.
+Sessions under it are ended; what is queued or waits for a person goes on when it is lifted. Stops of
+tools, capabilities and the network refuse single actions and end no session.
+Exit code 1: something was not reached within five seconds, or there is nothing of that name.";
 
 /// `cofferdam kill`
 #[derive(Args, Debug)]
@@ -114,16 +117,8 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
         (None, Some(stop)) => {
             let body = json!({"scope": stop.scope(), "reason": stop.reason});
             let answer = client.post("/api/v1/stops", &body).await?;
-            screen.data(&answer, |answer, _| stopped(&stop.scope(), answer))?;
-            if field(&answer, "known").as_bool() != Some(false) {
-                return Ok(());
-            }
-            let scope = super::text::visible(&stop.scope());
-            screen.tell(&format!(
-                "{} there is no {scope} now, so nothing was stopped; the stop stays in force until it is lifted",
-                "warning:".yellow()
-            ));
-            Err(Failure::Told)
+            screen.data(&answer, |answer, _| stopped(answer))?;
+            warned(&answer, screen)
         }
         (None, None) => Err(Failure::Misuse(
             "say what to stop: --all, --agent NAME, --session ID or another scope of `kill --help`".into(),
@@ -131,11 +126,46 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
     }
 }
 
-/// What was cut, and whether the stop survives a restart.
-fn stopped(scope: &str, answer: &Value) -> String {
-    let mut out = format!("{} {}", "stopped".red().bold(), super::text::visible(scope));
+/// Not everything was stopped that somebody meant to stop.
+fn warned(answer: &Value, screen: &mut Screen) -> Result<(), Failure> {
+    let warning = "warning:".yellow();
+    if field(answer, "known").as_bool() == Some(false) {
+        screen.tell(&format!(
+            "{warning} there is no {} now, so nothing was stopped; the stop stays in force until it is lifted",
+            text(answer, "scope")
+        ));
+        return Err(Failure::Told);
+    }
+    let unreached = list(answer, "unreached");
+    for held in unreached {
+        let names: Vec<String> = list(held, "names").iter().map(plain).collect();
+        screen.tell(&format!(
+            "{warning} not reached in time, look after them: {}: {}",
+            text(held, "what"),
+            names.join("; ")
+        ));
+    }
+    if unreached.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Told)
+    }
+}
+
+/// What was cut and what else was reached, and whether the stop survives a restart.
+fn stopped(answer: &Value) -> String {
+    let mut out = format!("{} {}", "stopped".red().bold(), text(answer, "scope"));
     let cut = list(answer, "cancelled").len();
     out.push_str(&format!("; {cut} actions in flight were cut"));
+    for held in list(answer, "reached") {
+        let what = text(held, "what");
+        let done = match what.as_str() {
+            "actions" => continue,
+            "sessions" => "ended",
+            _ => "fenced until it is lifted",
+        };
+        out.push_str(&format!("\n{what}: {} {done}", field(held, "count")));
+    }
     if field(answer, "durable").as_bool() != Some(true) {
         out.push_str(&format!(
             "\n{}",
@@ -143,6 +173,10 @@ fn stopped(scope: &str, answer: &Value) -> String {
         ));
     }
     out
+}
+
+fn plain(name: &Value) -> String {
+    super::text::visible(name.as_str().unwrap_or_default())
 }
 
 fn rows(stops: &[Value], columns: usize) -> String {
@@ -217,5 +251,21 @@ mod tests {
             };
             assert_eq!(said, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn an_answer_tells_what_was_cut_ended_and_fenced() {
+        let answer = json!({"scope": "agent:triage", "durable": false, "cancelled": [4, 9], "reached": [
+            {"what": "actions", "count": 2, "names": ["entry 4", "entry 9"]},
+            {"what": "queue", "count": 1, "names": ["ses-7"]},
+            {"what": "sessions", "count": 2, "names": ["ses-1", "ses-2"]}]});
+        let told = anstream::adapter::strip_str(&stopped(&answer)).to_string();
+        assert_eq!(
+            told,
+            "stopped agent:triage; 2 actions in flight were cut
+queue: 1 fenced until it is lifted
+sessions: 2 ended
+not recorded yet: it holds until this process ends, and is tried again"
+        );
     }
 }

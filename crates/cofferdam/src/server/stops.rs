@@ -3,7 +3,7 @@
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
-use gate::SessionError;
+use gate::{Held, SessionError};
 use policy::{Area, Place, Stop, StopScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,19 +23,29 @@ struct Raise {
     reason: String,
 }
 
-/// `POST /api/v1/stops`: stops now. The answer says whether it will survive a restart and which
-/// permits in flight it cut; and as `known` whether there is such an agent or session now, for a stop of
-/// a misspelt name stops nothing.
+/// `POST /api/v1/stops`: stops now, and answers when everything that is covered is cancelled or fenced, or
+/// a bound has passed. The answer says whether the stop will survive a restart, which permits in flight it
+/// cut, what it reached and what not; and as `known` whether there is such a thing now, for a stop of a
+/// misspelt name stops nothing.
 pub async fn raise(call: Call) -> Answer {
     let body: Raise = call.json()?;
     let scope = scope(&call, &body.scope)?;
     let reason = stated(&body.reason, "no reason given")?;
-    let known = known(&call, &scope);
-    let answer = call.app.gate.stop(call.caller.principal(), scope, &reason).await;
+    let (known, named) = (known(&call, &scope), scope.to_string());
+    let answer = call.app.gate.kill(call.caller.principal(), scope, &reason).await;
     ok(&json!({
-        "scope": body.scope, "reason": reason, "known": known, "durable": answer.durable,
-        "cancelled": answer.reached.cancelled,
+        "scope": named, "reason": reason, "known": known, "durable": answer.durable,
+        "cancelled": answer.cancelled, "reached": held(&answer.reached), "unreached": held(&answer.unreached),
     }))
+}
+
+/// Of each kind all are counted, and so many named.
+fn held(held: &[Held]) -> Vec<Value> {
+    let view = |held: &Held| {
+        let names: Vec<&String> = held.names.iter().take(NAMES_MAX).collect();
+        json!({"what": held.what, "count": held.names.len(), "names": names})
+    };
+    held.iter().map(view).collect()
 }
 
 /// Whether there is what `scope` names. When that cannot be read it is taken to be: nothing may delay
@@ -59,18 +69,21 @@ pub async fn lift(call: Call) -> Answer {
         call.json()?
     };
     let reason = stated(&body.reason, "no reason given")?;
+    let scope = scope(&call, &body.scope)?;
     if !call
         .app
         .gate
-        .lift(call.caller.principal(), &scope(&call, &body.scope)?, &reason)
+        .lift(call.caller.principal(), &scope, &reason)
         .await?
     {
-        return Err(ApiError::not_found(format!("stop `{}`", body.scope)));
+        return Err(ApiError::not_found(format!("stop `{scope}`")));
     }
     call.app.runtime.wake();
-    ok(&json!({"scope": body.scope, "lifted": true}))
+    ok(&json!({"scope": scope.to_string(), "lifted": true}))
 }
 
+/// Most names of one kind in an answer.
+const NAMES_MAX: usize = 100;
 /// Longest scope that is taken, in bytes.
 const SCOPE_BYTES_MAX: usize = 1024;
 

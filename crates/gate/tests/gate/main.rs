@@ -14,6 +14,7 @@ mod approvers;
 mod calls;
 mod explain;
 mod faults;
+mod kills;
 mod model;
 mod observed;
 mod races;
@@ -22,3 +23,6 @@ mod sources;
 mod stops;
 mod tokens;
 mod world;
+
+#[path = "../common/stoppable.rs"]
+mod stoppable;

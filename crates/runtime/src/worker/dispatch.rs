@@ -142,7 +142,7 @@ impl Runtime {
                     // Not for us to know what that is.
                     _ => false,
                 };
-                if ready && self.kit(session).is_some() {
+                if ready && self.kit(session).is_some() && !self.is_fenced(session) {
                     come.push(session.id.clone());
                 }
             }
@@ -181,7 +181,7 @@ impl Runtime {
             let ours = urgent
                 .into_iter()
                 .chain(others)
-                .filter(|session| self.kit(session).is_some());
+                .filter(|session| self.kit(session).is_some() && !self.is_fenced(session));
             let ours: Vec<SessionView> = ours.take(READY_MAX).collect();
             let mut state = self.state();
             for session in ours {
@@ -230,7 +230,10 @@ impl Runtime {
         let mut state = self.state();
         state.running.remove(id);
         match left {
-            Left::Over => drop(state.kits.remove(id)),
+            Left::Over => {
+                state.kits.remove(id);
+                state.cut.remove(id);
+            }
             Left::Again(after) => drop(state.later.insert(id.to_owned(), now.saturating_add(after))),
             Left::Waiting | Left::Draining => (),
         }

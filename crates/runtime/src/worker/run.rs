@@ -104,6 +104,9 @@ impl Runtime {
         let Some(kit) = self.kit(&session) else {
             return Ok(Left::Over);
         };
+        if self.is_fenced(&session) {
+            return Ok(Left::Waiting);
+        }
         self.state().kits.insert(id.to_owned(), kit.clone());
         let session = match session.state {
             Session::Queued => self.drive(id, SessionEvent::Start, None, None).await?,
@@ -136,6 +139,9 @@ impl Run<'_> {
         loop {
             if self.runtime.is_draining() {
                 return Ok(Left::Draining);
+            }
+            if let Some(reason) = self.runtime.stopped_by(&self.session) {
+                return self.stopped(&reason).await;
             }
             if self.remaining().is_zero() {
                 let seconds = self.kit.spec.runbook.limits.time_box_seconds;
@@ -255,7 +261,7 @@ impl Run<'_> {
                     Some(entry),
                 )));
             }
-            Err(stopped) => return self.stopped(&stopped.to_string()).await,
+            Err(stopped) => return self.stopped(&stopped.to_string()).await.map(Stepped::Leave),
         };
         let clock = self.runtime.gate.store().clock();
         let began = clock.monotonic();
@@ -274,7 +280,8 @@ impl Run<'_> {
             return Ok(Stepped::Leave(Left::Again(PAUSE)));
         }
         if cut.is_some_and(|stop| !stop.scope.is_of_actions()) {
-            return self.stopped(&format!("step `{key}` was cut off by a stop")).await;
+            let reason = format!("step `{key}` was cut off by a stop");
+            return self.stopped(&reason).await.map(Stepped::Leave);
         }
         if outcome == Outcome::Uncertain {
             return Ok(Stepped::Leave(self.uncertain(key).await?));
@@ -329,7 +336,7 @@ impl Run<'_> {
     async fn refused(&mut self, key: &str, refusal: Refusal) -> Result<Stepped, SessionError> {
         match refusal {
             Refusal::Stopped(ref stopped) if !stopped.stop.scope.is_of_actions() => {
-                self.stopped(&stopped.to_string()).await
+                self.stopped(&stopped.to_string()).await.map(Stepped::Leave)
             }
             Refusal::Denied(_) | Refusal::NotApproved { .. } | Refusal::Stopped(_) => {
                 self.history.read(&self.runtime.gate, &self.session.id)?;
@@ -424,9 +431,9 @@ impl Run<'_> {
     }
 
     /// A stop covers it: nothing more happens in this session.
-    async fn stopped(&mut self, reason: &str) -> Result<Stepped, SessionError> {
+    async fn stopped(&mut self, reason: &str) -> Result<Left, SessionError> {
         if self.runtime.state().cancelling.contains(&self.session.id) {
-            return Ok(Stepped::Leave(Left::Over));
+            return Ok(Left::Over);
         }
         let output = self.plan.output(true).unwrap_or_default();
         match self
@@ -434,7 +441,7 @@ impl Run<'_> {
             .await
         {
             // Whoever cancelled it was quicker.
-            Ok(()) | Err(SessionError::Illegal(IllegalEvent { .. })) => Ok(Stepped::Leave(Left::Over)),
+            Ok(()) | Err(SessionError::Illegal(IllegalEvent { .. })) => Ok(Left::Over),
             Err(error) => Err(error),
         }
     }

@@ -15,5 +15,9 @@ mod prometheus;
 mod queue;
 mod server;
 mod sessions;
+mod stops;
 mod uncertain;
 mod world;
+
+#[path = "../../../gate/tests/common/stoppable.rs"]
+mod stoppable;

@@ -161,6 +161,10 @@ impl World {
     }
 
     pub fn install(&self, runbook: &Value, tools: &[Scripted]) {
+        self.install_for(&["worker"], runbook, tools);
+    }
+
+    pub fn install_for(&self, agents: &[&str], runbook: &Value, tools: &[Scripted]) {
         let spec: runtime::agent::AgentSpec =
             serde_json::from_value(json!({"sponsor": "alice", "runbook": runbook})).unwrap();
         spec.runbook.validate().unwrap();
@@ -168,8 +172,11 @@ impl World {
             .iter()
             .map(|t| (t.verb.as_str().to_owned(), Arc::new(t.clone()) as Arc<dyn Tool>))
             .collect();
-        self.runtime
-            .install([("worker".to_owned(), (Arc::new(spec), Arc::new(tools)))].into());
+        let (spec, tools) = (Arc::new(spec), Arc::new(tools));
+        let kits = agents
+            .iter()
+            .map(|name| ((*name).to_owned(), (Arc::clone(&spec), Arc::clone(&tools))));
+        self.runtime.install(kits.collect());
     }
 
     pub async fn create(&self, input: Value) -> String {
