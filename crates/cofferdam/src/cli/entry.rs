@@ -3,7 +3,7 @@
 //! It reads entries as the server sent them and says nothing that does not stand in them.
 
 use super::table::{look_of, painted};
-use super::text::{cut, time_of_day};
+use super::text::{cut, time_of_day, width};
 use super::value::{field, number, text};
 use owo_colors::OwoColorize;
 use serde_json::Value;
@@ -19,7 +19,8 @@ pub fn line(entry: &Value, columns: usize) -> String {
     let kind = text(entry, "kind");
     let kind_shown = format!("{kind:<19}");
     let actor = format!("{:<18}", cut(&text(entry, "actor"), 18));
-    let room = columns.saturating_sub(6 + 2 + 8 + 2 + 19 + 2 + 18 + 2).max(20);
+    let before = 6 + 2 + 8 + 2 + width(&kind_shown) + 2 + 18 + 2;
+    let room = columns.saturating_sub(before).max(12);
     let what = cut(&what(entry), room);
     let kind_shown = painted(&kind_shown, look_of(kind.rsplit('.').next().unwrap_or_default()));
     format!(
@@ -159,8 +160,13 @@ mod tests {
 
     #[test]
     fn a_line_fits_its_width() {
-        let entry = json!({"sequence": 7, "timestamp": "2026-11-21T10:00:00Z", "kind": "action.permitted",
-            "actor": "agent:triage", "body": {"reason": "x".repeat(300)}});
-        assert!(super::super::text::width(&strip_str(&line(&entry, 100)).to_string()) <= 100);
+        for kind in ["action.permitted", "incident.delivery_failed"] {
+            let entry = json!({"sequence": 7, "timestamp": "2026-11-21T10:00:00Z", "kind": kind,
+                "actor": "agent:triage", "correlation": "x".repeat(90), "body": {"reason": "x".repeat(300)}});
+            for columns in [80, 100] {
+                let shown = strip_str(&line(&entry, columns)).to_string();
+                assert!(width(&shown) <= columns, "{shown}");
+            }
+        }
     }
 }
