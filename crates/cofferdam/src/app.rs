@@ -131,6 +131,20 @@ impl App {
         ])
     }
 
+    /// What the trust equation asks about the platform.
+    #[must_use]
+    pub fn surroundings(&self) -> gate::Surroundings {
+        gate::Surroundings {
+            channels: self.configuration.channels(),
+            verified: match self.verification.get() {
+                Verification::Passed { .. } => Some(true),
+                Verification::Failed(_) => Some(false),
+                Verification::Pending | Verification::Running { .. } | Verification::Impossible(_) => None,
+            },
+            checkpoints: matches!(self.gate.store().latest_checkpoint(), Ok(Some(_))),
+        }
+    }
+
     fn store_health(&self) -> Part {
         let entries = *self.gate.store().committed().borrow();
         match (self.gate.store().health(), self.gate.unsettled()) {

@@ -146,6 +146,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
         },
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
+        trust: gate::TrustTerms::default(),
     };
     gate.restore(Authority {
         generation: 0,

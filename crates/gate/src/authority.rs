@@ -1,5 +1,6 @@
 //! What configuration gives to agents, as one immutable snapshot that admissions read.
 
+use crate::TrustTerms;
 use policy::{Autonomy, Grant, Place, PolicySet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub struct AgentAuthority {
     pub sponsor: String,
     /// Where it belongs.
     pub place: Place,
+    /// How far it may be trusted, and where it comes from.
+    pub trust: TrustTerms,
 }
 
 /// One generation of configuration.

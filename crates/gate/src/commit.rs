@@ -7,7 +7,7 @@ use crate::record::{Grounds, entry_with, judged};
 use crate::rows::json;
 use crate::seen::Seen;
 use crate::settle::{CallOf, nothing, settle};
-use crate::{Gate, approvals, calls, documents, sessions, stops};
+use crate::{Authority, Gate, approvals, calls, documents, sessions, stops, trust};
 use journal::kind;
 use journal::machine::{Approval, Call, Session};
 use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject, Timestamp};
@@ -76,6 +76,11 @@ pub(crate) struct Judged {
     stops: Arc<StopSet>,
     step: String,
     action: Action,
+    authority: Arc<Authority>,
+    agents: Vec<String>,
+    trust: u16,
+    /// When trust was read.
+    at: Timestamp,
 }
 
 impl Gate {
@@ -211,6 +216,10 @@ impl Judged {
             stops: Arc::clone(stops),
             step: seen.step.clone(),
             action: action.clone(),
+            agents: trust::agents_of(&seen.chain),
+            authority: Arc::clone(&seen.authority),
+            trust: seen.context.trust,
+            at: seen.deadline,
         }
     }
 
@@ -231,6 +240,11 @@ impl Judged {
             .view;
         let same = session.version == self.version && session.actions == self.actions;
         if !same || session.state != Session::Running {
+            return Err(Uncommitted::Changed);
+        }
+        // INVARIANT (trust lowers at once): nobody acts on more trust than there is. What silence took
+        // meanwhile is left out, or waiting would be a conflict.
+        if trust::least_in(tx, &self.authority, &self.agents, self.at)? < self.trust {
             return Err(Uncommitted::Changed);
         }
         // INVARIANT (a step is admitted once): the call's row is unique.
@@ -303,6 +317,7 @@ mod tests {
             bounds: Bounds::default(),
             sponsor: "alice".to_owned(),
             place: policy::Place::default(),
+            trust: crate::TrustTerms::PLATFORM,
         };
         let agents = BTreeMap::from([("triage".to_owned(), Arc::new(agent))]);
         gate.restore(Authority {

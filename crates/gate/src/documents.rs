@@ -1,11 +1,12 @@
 //! Configuration documents as entries and as a projection.
 
-use crate::rows::{self, body, decode};
-use crate::{Authority, Gate};
+use crate::rows::{self, body, decode, json as to_json};
+use crate::{AgentAuthority, Authority, Gate};
 use journal::{Entry, kind};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{
     Applied, Corrupt, Erasable, NewEntry, Projection, Reader, Retention, Rows, Store, StoreError, Tx,
@@ -130,7 +131,8 @@ impl Gate {
         // A task of its own: once the entries are durable the authority has to follow, whether or not
         // whoever asked still waits. In between, admissions conflict and decide again.
         let task = tokio::spawn(async move {
-            let write = move |tx: &mut Tx<'_>| record(tx, &by, &owner, expected, changes);
+            let agents = authority.agents.clone();
+            let write = move |tx: &mut Tx<'_>| record(tx, &by, &owner, expected, changes, &agents);
             let generation = store.write::<_, InstallError, _>(write).await?.value;
             let next = Arc::new(Authority {
                 generation,
@@ -176,6 +178,7 @@ fn record(
     owner: &Owner,
     expected: u64,
     changes: Vec<DocumentChange>,
+    agents: &BTreeMap<String, Arc<AgentAuthority>>,
 ) -> Result<u64, InstallError> {
     if generation_now(tx)? != expected {
         return Err(InstallError::Conflict);
@@ -195,7 +198,11 @@ fn record(
                 name: name.clone(),
             });
         }
-        let body = json!({ "kind": kind, "name": name, "owner": owner, "generation": generation });
+        let mut body = json!({ "kind": kind, "name": name, "owner": owner, "generation": generation });
+        if let (Some(body), "Agent", Some(agent)) = (body.as_object_mut(), kind.as_str(), agents.get(name)) {
+            // Its record of trust begins with its first document.
+            body.insert("origin".to_owned(), to_json(&agent.trust.origin)?);
+        }
         let entry = match change {
             DocumentChange::Apply { document, .. } => {
                 NewEntry::new(kind::CONFIG_APPLIED, by, body).payload("document", Retention::Config, document)

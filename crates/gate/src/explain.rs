@@ -1,7 +1,6 @@
 //! What the gate would say, step by step, without recording anything.
 
 use crate::commit::{PER_MINUTE, PER_SESSION};
-use crate::seen::TRUST_DEFAULT;
 use crate::{AgentAuthority, Gate, gate, stops};
 use policy::{Action, Context, Explanation, Line, SessionFacts, Stop};
 
@@ -11,14 +10,16 @@ impl Gate {
     pub fn explain(&self, agent: &str, action: &Action) -> Option<Explanation> {
         let authority = self.authority.load_full();
         let held = authority.agents.get(agent)?;
+        let chain = gate::chain(gate::platform(), agent, held);
+        // What cannot be read is not trusted.
+        let trust = self.least(&authority, &chain, self.deadlines.now()).unwrap_or(0);
         let context = Context {
             now: self.clock.now(),
             taint: false,
-            trust: TRUST_DEFAULT,
+            trust,
             session: SessionFacts::default(),
             approval: None,
         };
-        let chain = gate::chain(gate::platform(), agent, held);
         let mut explanation = policy::explain(&chain, action, &context, &authority.policies);
         let subject = stops::subject(&authority, &chain, "").doing(action);
         let stop = self.stops.covering(&subject);

@@ -7,7 +7,9 @@ use crate::denials::Denials;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
-use crate::{AgentAuthority, Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens};
+use crate::{
+    AgentAuthority, Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens, trust,
+};
 use arc_swap::ArcSwap;
 use policy::{Chain, Link, PolicySet, Principal, StopSet};
 use std::collections::{BTreeMap, HashMap};
@@ -34,7 +36,7 @@ pub struct Gate {
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `stops`,
-/// `documents`, `tokens`, `clock`.
+/// `documents`, `tokens`, `clock`, `trust`, `activity`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
         Arc::new(sessions::Sessions),
@@ -44,6 +46,8 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(documents::Documents),
         Arc::new(tokens::Tokens),
         Arc::new(ClockJumps),
+        Arc::new(trust::Trusts),
+        Arc::new(trust::Activities),
     ]
 }
 

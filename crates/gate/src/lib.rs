@@ -34,6 +34,7 @@ mod stoppable;
 mod stops;
 mod tokens;
 mod tool;
+mod trust;
 
 pub use admit::{Proposal, Refusal};
 pub use approvals::{ApprovalView, ApproveError, Verdict};
@@ -48,3 +49,4 @@ pub use stoppable::Stoppable;
 pub use stops::StopAnswer;
 pub use tokens::{NewToken, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
+pub use trust::{EquationView, Factor, Found, PromoteError, Surroundings, TrustDay, TrustTerms, TrustView};

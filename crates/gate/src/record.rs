@@ -138,7 +138,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         code: grounds.code,
         rule: grounds.rule,
         remedy: grounds.remedy.as_deref().map(short),
-        level: seen.agent.autonomy.at(action.environment()),
+        level: policy::level_in_force(&seen.chain, action, &seen.context).unwrap_or_default(),
         approval: grounds.approval,
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,

@@ -13,8 +13,6 @@ use serde_json::Value;
 use std::sync::Arc;
 use store::{Erasable, Reader, StoreError};
 
-/// The trust of an agent that has no record yet (S3-B1).
-pub(crate) const TRUST_DEFAULT: u16 = 500;
 /// The longest key of a step, in bytes.
 const STEP_BYTES_MAX: usize = 256;
 
@@ -80,6 +78,7 @@ impl Gate {
             .as_ref()
             .filter(|approval| approval.state_at(deadline) == Approval::Approved);
         let chain = gate::chain(session.cause.clone(), &session.agent, agent);
+        let trust = self.least(&authority, &chain, deadline)?;
         Ok(Seen {
             step: proposal.step.clone(),
             agent: Arc::clone(agent),
@@ -87,7 +86,7 @@ impl Gate {
             chain,
             epoch,
             deadline,
-            context: context(now, &session, approved.map(ApprovalView::given)),
+            context: context(now, trust, &session, approved.map(ApprovalView::given)),
             approval: read.approval,
             alike: read.alike,
             session,
@@ -123,11 +122,11 @@ pub(crate) fn alike(approvals: &[ApprovalView], action: &Action) -> Vec<(String,
     alike
 }
 
-fn context(now: Timestamp, session: &SessionView, approval: Option<Approved>) -> Context {
+fn context(now: Timestamp, trust: u16, session: &SessionView, approval: Option<Approved>) -> Context {
     Context {
         now,
         taint: session.taint,
-        trust: TRUST_DEFAULT,
+        trust,
         session: SessionFacts {
             id: session.id.clone(),
             version: session.version,

@@ -71,7 +71,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         grants: grants.into_iter().collect(),
         autonomy: Autonomy {
             default: Level::L3,
-            environments: BTreeMap::new(),
+            ..Autonomy::default()
         },
         bounds: Bounds {
             actions_per_session: 50,
@@ -79,6 +79,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         },
         sponsor: "cofferdam".to_owned(),
         place: policy::Place::default(),
+        trust: gate::TrustTerms::PLATFORM,
     };
     let rule = RuleSpec {
         name: Some("post".to_owned()),

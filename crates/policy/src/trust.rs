@@ -31,7 +31,7 @@ pub const SILENCE_FLOOR: u16 = 100;
 pub const SILENCE_PER_HOUR: i64 = 2;
 /// What one good event gives back of what silence took, in points (S3-B7).
 pub const GOOD_REPAYS: i64 = 5;
-/// The most that a score rises in any 24 hours, in points (S3-B13).
+/// The most that a score rises within 24 hours of the clock, in points (S3-B13).
 pub const RISE_MAX: i64 = 50;
 /// The same, until a score is again what it was before a bad event (S3-B13).
 pub const RECOVERY_MAX: i64 = 10;

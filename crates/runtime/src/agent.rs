@@ -22,6 +22,9 @@ pub struct AgentSpec {
     /// Limits.
     #[serde(default)]
     pub bounds: gate::Bounds,
+    /// How far its record of trust counts, and what odd behaviour leads to.
+    #[serde(default)]
+    pub trust: gate::TrustTerms,
     /// What it does. The only way to run in this version.
     pub runbook: Runbook,
 }

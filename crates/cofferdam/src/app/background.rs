@@ -34,8 +34,8 @@ pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
     tasks
 }
 
-/// Expires approvals, stops everything over a journal that somebody found altered, and shows that timers
-/// run.
+/// Expires approvals, stops everything over a journal that somebody found altered, looks for odd behaviour,
+/// and shows that timers run.
 async fn tick(app: Arc<App>) {
     let mut timer = interval(TICK);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,6 +47,17 @@ async fn tick(app: Arc<App>) {
             Ok(_) => {}
             // Said in `health` by the store itself; the next tick tries again.
             Err(error) => tracing::debug!(%error, "approvals could not be expired"),
+        }
+        match app.gate.detect_anomalies().await {
+            Ok(found) => found.iter().for_each(|found| {
+                tracing::warn!(
+                    agent = found.agent,
+                    rule = found.anomaly.rule,
+                    suspended = found.suspended,
+                    "odd behaviour"
+                );
+            }),
+            Err(error) => tracing::debug!(%error, "odd behaviour could not be looked for"),
         }
         app.heartbeat.set(Some(app.clock.monotonic()));
     }

@@ -249,6 +249,15 @@ impl Configuration {
         tool.propose(arguments).await.ok()
     }
 
+    /// How many channels there are.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.current
+            .load()
+            .as_ref()
+            .map_or(0, |current| current.channels.len())
+    }
+
     /// Whether something that was once installed is in force.
     #[must_use]
     pub fn is_in_force(&self) -> bool {

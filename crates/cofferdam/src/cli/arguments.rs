@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{approvals, audit, documents, explain, health, incidents, journal, kill, sessions, tokens};
+use super::{
+    approvals, audit, documents, explain, health, incidents, journal, kill, sessions, tokens, trust,
+};
 
 /// The walls around AI agents that work on live infrastructure.
 #[derive(Debug, Parser)]
@@ -130,6 +132,9 @@ pub enum Command {
     /// Stop everything, one agent or one session, now
     #[command(after_help = kill::HELP)]
     Kill(kill::Kill),
+    /// How far agents are trusted, and why
+    #[command(after_help = trust::HELP)]
+    Trust(trust::Trust),
     /// Print a completion script
     Completions(Completions),
     /// The demo's patient

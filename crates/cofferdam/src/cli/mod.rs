@@ -22,6 +22,7 @@ pub mod sessions;
 pub mod table;
 pub mod text;
 pub mod tokens;
+pub mod trust;
 pub mod value;
 
 use arguments::{Arguments, Command, Completions, Global};
@@ -89,6 +90,7 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Explain(explain) => explain::run(&explain, client, screen).await,
         Command::Health(health) => health::run(&health, client, screen).await,
         Command::Kill(kill) => kill::run(&kill, client, screen).await,
+        Command::Trust(trust) => trust::run(&trust, client, screen).await,
         Command::Up(_)
         | Command::Init(_)
         | Command::Validate(_)
@@ -164,6 +166,8 @@ mod tests {
             ("kill list", "kill list", true),
             ("kill lift", "kill lift --all --reason x", true),
             ("an unknown command", "frobnicate", false),
+            ("trust in one agent", "trust equation triage --output yaml", true),
+            ("a promotion needs a reason", "trust promote triage", false),
             ("demo for scripts", "demo --yes --output json", true),
         ];
         for (name, line, accepted) in table {

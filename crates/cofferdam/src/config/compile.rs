@@ -7,6 +7,7 @@ use gate::{AgentAuthority, Authority, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
 
+use policy::trust::SCORE_MAX;
 use policy::{Environment, Grant, PolicyDocument, PolicySet};
 use runtime::agent::AgentSpec;
 use runtime::runbook::Step;
@@ -222,6 +223,7 @@ fn agent(
             format!("`{name}` is not an environment"),
         ));
     }
+    trust(document, spec, problems);
     for (i, name) in spec.toolsets.iter().enumerate() {
         let at = format!("/spec/toolsets/{i}");
         let known = document_names(toolsets.keys());
@@ -246,8 +248,32 @@ fn agent(
         bounds: spec.bounds,
         sponsor: spec.sponsor.clone(),
         place: document.place.clone(),
+        trust: gate::TrustTerms {
+            origin: policy::trust::Origin::Sponsored,
+            ..spec.trust
+        },
     };
     (tools, authority)
+}
+
+/// What a document says about trust: a sandbox that is production would be none.
+fn trust(document: &Document, spec: &AgentSpec, problems: &mut Vec<Problem>) {
+    for name in &spec.autonomy.sandboxes {
+        let what = match Environment::new(name) {
+            Err(_) => format!("`{name}` is not an environment"),
+            Ok(environment) if environment.is_production() => {
+                format!(
+                    "`{name}` counts as production, where trust always counts; only well-known names of other places do not"
+                )
+            }
+            Ok(_) => continue,
+        };
+        problems.push(document.problem("/spec/autonomy/sandboxes", what));
+    }
+    if let Some(ceiling) = spec.trust.ceiling.filter(|ceiling| *ceiling > SCORE_MAX) {
+        let what = format!("{ceiling} is no score: use 0 to {SCORE_MAX}");
+        problems.push(document.problem("/spec/trust/ceiling", what));
+    }
 }
 
 /// `are A, B` or `is none`.
@@ -391,6 +417,8 @@ mod tests {
         let table = [
             ("an unknown toolset", "toolsets: [triage-read]", "toolsets: [nothing]",
              "toolsets: [nothing]", "there is no valid Toolset `nothing`; there are: triage-read"),
+            ("a sandbox in production", "default: L1                 # L0", "default: L1\n    sandboxes: [production] # L0",
+             "sandboxes: [production]", "`production` counts as production, where trust always counts"),
             ("an unknown verb", "tool: prometheus.alerts", "tool: prometheus.alarms",
              "tool: prometheus.alarms", "the toolsets of `triage` have no tool `prometheus.alarms`; there are: git.blame"),
             ("an unknown agent", "agent: triage", "agent: nobody",

@@ -24,6 +24,7 @@ mod stops;
 mod stream;
 mod tasks;
 mod tokens;
+mod trust;
 
 pub(crate) use listen::serve;
 

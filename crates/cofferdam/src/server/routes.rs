@@ -2,7 +2,9 @@
 //! golden text of rights. A route that is not here does not exist; a role that is not here is refused.
 
 use super::call::{Answer, Call};
-use super::{approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens};
+use super::{
+    approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens, trust,
+};
 use crate::app::App;
 use axum::response::Response;
 use gate::{BoxFuture, Role};
@@ -115,6 +117,12 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/stops", READ, stops::list),
     route!("POST", "/api/v1/stops", OPERATE, stops::raise),
     route!("DELETE", "/api/v1/stops", OPERATE, stops::lift),
+
+    route!("GET", "/api/v1/trust", READ, trust::list),
+    route!("GET", "/api/v1/trust/{agent}", READ, trust::show),
+    route!("GET", "/api/v1/trust/{agent}/history", READ, trust::history),
+    route!("GET", "/api/v1/trust/{agent}/equation", READ, trust::equation),
+    route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, trust::promote),
 
     route!("POST", "/api/v1/explain", CONFIG, explain::explain),
 

@@ -240,7 +240,7 @@ metadata: {{name: worker}}
 spec:
   sponsor: crash
   toolsets: [world]
-  autonomy: {{default: L3}}
+  autonomy: {{default: L3, sandboxes: [test]}}
   bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000}}
   runbook:
     steps:

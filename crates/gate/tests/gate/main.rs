@@ -22,6 +22,7 @@ mod records;
 mod sources;
 mod stops;
 mod tokens;
+mod trust;
 mod world;
 
 #[path = "../common/stoppable.rs"]

@@ -12,7 +12,7 @@ use store::StoreError;
 use tokio::task::JoinHandle;
 
 /// Holds the journal's thread until the sender is used or dropped.
-async fn held(world: &World) -> Sender<()> {
+pub async fn held(world: &World) -> Sender<()> {
     let (go, wait) = std::sync::mpsc::channel();
     let (began, begun) = tokio::sync::oneshot::channel();
     let write = world.gate.store().write::<_, StoreError, _>(move |_| {
@@ -26,13 +26,13 @@ async fn held(world: &World) -> Sender<()> {
 }
 
 /// Everything that can go on without the journal's thread goes on: this runtime has one thread.
-async fn settle_down() {
+pub async fn settle_down() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
 }
 
-async fn queued(gate: &Arc<Gate>, session: &str, action: Action) -> JoinHandle<Result<Permit, Refusal>> {
+pub async fn queued(gate: &Arc<Gate>, session: &str, action: Action) -> JoinHandle<Result<Permit, Refusal>> {
     let (gate, session) = (gate.clone(), session.to_owned());
     let admission = tokio::spawn(async move {
         let proposal = Proposal {

@@ -73,11 +73,13 @@ pub fn agent(level: Level) -> AgentAuthority {
             .to_vec(),
         autonomy: Autonomy {
             default: level,
-            environments: BTreeMap::new(),
+            ..Autonomy::default()
         },
         bounds: Bounds::default(),
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
+        // Trust has tests of its own.
+        trust: gate::TrustTerms::PLATFORM,
     }
 }
 

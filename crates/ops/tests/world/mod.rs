@@ -152,6 +152,7 @@ impl World {
             bounds: Bounds::default(),
             sponsor: "alice".to_owned(),
             place: policy::Place::default(),
+            trust: gate::TrustTerms::PLATFORM,
         };
         assert_eq!(triaging.autonomy.default, Level::L2);
         self.gate.restore(Authority {

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 const RECENT_MAX: usize = 10;
 /// One hour, in milliseconds: how finely rises are remembered.
 const HOUR_MS: i64 = 60 * 60 * 1000;
-/// Hours after which a rise no longer counts: 24, and the one that it may have been late in its own.
-const RISE_HOURS: i64 = 25;
+/// A day, in the hours of the clock in which rises are counted: what rose yesterday at this time counts no longer.
+const RISE_HOURS: i64 = 24;
 
 /// What moves trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -81,7 +81,7 @@ fn authority(grants: Vec<Grant>, bounds: gate::Bounds) -> Authority {
     let document = serde_json::from_value(rules()).unwrap();
     let autonomy = Autonomy {
         default: Level::L3,
-        environments: BTreeMap::new(),
+        ..Autonomy::default()
     };
     let agent = AgentAuthority {
         grants,
@@ -89,6 +89,7 @@ fn authority(grants: Vec<Grant>, bounds: gate::Bounds) -> Authority {
         bounds,
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
+        trust: gate::TrustTerms::PLATFORM,
     };
     let agent = Arc::new(agent);
     Authority {

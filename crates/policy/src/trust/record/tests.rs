@@ -275,9 +275,9 @@ proptest! {
             let earned = i64::from(record.earned_at(at(now)));
             prop_assert!((0..=1000).contains(&earned));
             prop_assert!(record.score_at(at(now)) <= record.held.last());
-            prop_assert!(record.rises.len() <= 26 && record.recent.len() <= 10);
+            prop_assert!(record.rises.len() <= 24 && record.recent.len() <= 10);
             for (then, before) in &history {
-                if now - then <= DAY {
+                if now - then <= DAY - HOUR_MS {
                     prop_assert!(worth - before <= RISE_MAX * UNITS_PER_POINT, "{before} at {then}, {worth} at {now}");
                 }
             }

@@ -1,0 +1,72 @@
+//! Trust in agents: the score and what made it, its history, the equation, and a person's promotion.
+
+use super::call::{Answer, Call, ok};
+use super::problem::ApiError;
+use super::sessions::stated;
+use gate::PromoteError;
+use http::StatusCode;
+use serde::Deserialize;
+
+/// `GET /api/v1/trust`: every agent's.
+pub async fn list(call: Call) -> Answer {
+    ok(&call.app.gate.trust()?)
+}
+
+/// `GET /api/v1/trust/{agent}`: one, explained.
+pub async fn show(call: Call) -> Answer {
+    let agent = agent(&call)?;
+    ok(&call.app.gate.trust_of(&agent)?.ok_or_else(|| unknown(&agent))?)
+}
+
+/// `GET /api/v1/trust/{agent}/history`: the days on which something moved it, the oldest first.
+pub async fn history(call: Call) -> Answer {
+    let agent = agent(&call)?;
+    ok(&call.app.gate.trust_history(&agent)?)
+}
+
+/// `GET /api/v1/trust/{agent}/equation`: observability × reversibility × blast-radius control ÷ autonomy, with
+/// the input that made each answer.
+pub async fn equation(call: Call) -> Answer {
+    let agent = agent(&call)?;
+    let surroundings = call.app.surroundings();
+    let equation = call.app.gate.trust_equation(&agent, surroundings)?;
+    ok(&equation.ok_or_else(|| unknown(&agent))?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promotion {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /api/v1/trust/{agent}/promote`: a person vouches for the next tier, if the journal bears it out.
+pub async fn promote(call: Call) -> Answer {
+    let body: Promotion = call.json()?;
+    let reason = stated(&body.reason, "no reason given")?;
+    let agent = agent(&call)?;
+    ok(&call.app.gate.promote(&call.caller, &agent, &reason).await?)
+}
+
+/// The agent that the path means: by its name, or by its name after a suffix of its place.
+fn agent(call: &Call) -> Result<String, ApiError> {
+    let written = call.parameter("agent");
+    let authority = call.app.gate.authority();
+    let found = authority.resolve(written).map(|(name, _)| name.to_owned());
+    found.ok_or_else(|| unknown(written))
+}
+
+fn unknown(agent: &str) -> ApiError {
+    ApiError::not_found(format!("agent `{agent}`"))
+}
+
+impl From<PromoteError> for ApiError {
+    fn from(error: PromoteError) -> ApiError {
+        match error {
+            PromoteError::Unknown(agent) => unknown(&agent),
+            PromoteError::NotAPerson | PromoteError::Sponsor(_) => ApiError::forbidden(error.to_string()),
+            PromoteError::Lacks(_) => ApiError::new(StatusCode::CONFLICT, "not_borne_out", error.to_string()),
+            PromoteError::Store(store) => store.into(),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Trust in agents, as decisions read it, as people look at it, and as a person raises it.
+//!
+//! Every number is a fold over the journal ([`projection`]) read at a point in time; nobody sets one.
+//! Trust lowers what an agent may do, at once and by itself. Only a person gives a tier back.
+
+mod anomalies;
+mod equation;
+mod projection;
+
+pub use anomalies::Found;
+pub use equation::{EquationView, Factor, Surroundings};
+pub(crate) use projection::{Activities, Trusts};
+
+use crate::rows::{decode, json};
+use crate::{Authority, Caller, Gate, Role};
+use policy::trust::{Lack, Origin, Record, SCORE_MAX, Tier, Told, lacks, under};
+use policy::{Chain, PrincipalKind, Timestamp};
+use projection::{DayRow, TRUST, agent_key, day_prefix};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{NewEntry, Reader, StoreError, Tx};
+
+/// Kind of the entry by which a person vouches for an agent.
+pub(crate) const PROMOTED: &str = "trust.promoted";
+/// Kind of the entry that tells of odd behaviour.
+pub(crate) const ANOMALY: &str = "anomaly.detected";
+/// The most days of a history.
+const DAYS_MAX: usize = 400;
+
+/// What configuration says about the trust of an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct TrustTerms {
+    /// The score never counts for more (S3-D7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<u16>,
+    /// Whether a stop is raised on the agent when it behaves oddly.
+    pub suspend_on_anomaly: bool,
+    /// Where it comes from; nothing that a document can say.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+impl TrustTerms {
+    /// Of what is part of the platform: neither earns nor loses.
+    pub const PLATFORM: TrustTerms = TrustTerms {
+        ceiling: None,
+        suspend_on_anomaly: false,
+        origin: Origin::Platform,
+    };
+}
+
+/// The trust in one agent, now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrustView {
+    /// Which.
+    pub agent: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What configuration caps the score at.
+    pub ceiling: Option<u16>,
+    /// The score, and all that made it.
+    #[serde(flatten)]
+    pub told: Told,
+    /// The tier after the one that is held.
+    pub next: Option<Tier>,
+    /// What it lacks to be promoted to that.
+    pub lacks: Vec<Lack>,
+}
+
+/// One day of an agent's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrustDay {
+    /// `2026-11-21`, in UTC.
+    pub day: String,
+    /// The lowest score in force after an event.
+    pub low: u16,
+    /// The highest.
+    pub high: u16,
+    /// After the last event.
+    pub last: u16,
+    /// How many events there were.
+    pub events: u64,
+}
+
+/// Why an agent was not promoted. Nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum PromoteError {
+    /// There is none, or nothing is known of it.
+    #[error("there is no agent `{0}` with a record of trust")]
+    Unknown(String),
+    /// Not a person, or without the role.
+    #[error("a promotion is signed by a person who is admin or operator")]
+    NotAPerson,
+    /// The sponsor answers for the agent and does not judge it as well.
+    #[error("`{0}` sponsors this agent, so somebody else has to sign")]
+    Sponsor(String),
+    /// The journal does not bear it out.
+    #[error("the journal does not bear it out: {}", .0.iter().map(|lack| lack.why.clone()).collect::<Vec<_>>().join("; "))]
+    Lacks(Vec<Lack>),
+    /// Not recorded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Gate {
+    /// Every configured agent's trust, by name.
+    pub fn trust(&self) -> Result<Vec<TrustView>, StoreError> {
+        let (authority, now) = (self.authority.load_full(), self.deadlines.now());
+        self.store.read(|reader| {
+            let names = authority.agents.keys();
+            names.map(|name| view(reader, &authority, name, now)).collect()
+        })
+    }
+
+    /// One agent's; `None` when there is no such agent.
+    pub fn trust_of(&self, agent: &str) -> Result<Option<TrustView>, StoreError> {
+        let (authority, now) = (self.authority.load_full(), self.deadlines.now());
+        if !authority.agents.contains_key(agent) {
+            return Ok(None);
+        }
+        let view = self.store.read(|reader| view(reader, &authority, agent, now))?;
+        Ok(Some(view))
+    }
+
+    /// The days on which something moved it, the oldest first.
+    pub fn trust_history(&self, agent: &str) -> Result<Vec<TrustDay>, StoreError> {
+        let prefix = day_prefix(agent);
+        let rows = self
+            .store
+            .read(|reader| reader.rows(TRUST, Some(&prefix), DAYS_MAX))?;
+        let days = rows
+            .into_iter()
+            .take_while(|row| row.key.starts_with(&prefix))
+            .map(|row| {
+                let day = row.key.get(prefix.len()..).unwrap_or_default().to_owned();
+                let DayRow {
+                    low,
+                    high,
+                    last,
+                    events,
+                } = decode(row.value)?;
+                Ok(TrustDay {
+                    day,
+                    low,
+                    high,
+                    last,
+                    events,
+                })
+            });
+        days.collect()
+    }
+
+    /// Vouches for `agent`: the next tier may be in force from now on. What it takes is read from the
+    /// journal in the transaction that records it, with the evidence.
+    pub async fn promote(
+        &self,
+        caller: &Caller,
+        agent: &str,
+        reason: &str,
+    ) -> Result<TrustView, PromoteError> {
+        let person = caller.principal().clone();
+        let signs = caller
+            .roles()
+            .iter()
+            .any(|role| matches!(role, Role::Admin | Role::Operator));
+        if person.kind != PrincipalKind::Person || !signs {
+            return Err(PromoteError::NotAPerson);
+        }
+        let unknown = || PromoteError::Unknown(agent.to_owned());
+        let held = self.authority.load_full().agents.get(agent).cloned();
+        if held.ok_or_else(unknown)?.sponsor == person.name {
+            return Err(PromoteError::Sponsor(person.name));
+        }
+        let (name, reason, now) = (
+            agent.to_owned(),
+            crate::record::short(reason),
+            self.deadlines.now(),
+        );
+        let write = move |tx: &mut Tx<'_>| {
+            let record = record_in(tx, &name)?.ok_or_else(|| PromoteError::Unknown(name.clone()))?;
+            let Some(to) = record.held.next() else {
+                return Err(PromoteError::Lacks(vec![Lack {
+                    what: "tier",
+                    why: format!("it is {}, and there is no tier above", record.held),
+                }]));
+            };
+            let lacks = lacks(&record, to, now);
+            if !lacks.is_empty() {
+                return Err(PromoteError::Lacks(lacks));
+            }
+            let body = json!({
+                "agent": name, "from": record.held, "to": to, "score": record.earned_at(now),
+                "evidence": json(&record.evidence)?, "reason": reason,
+            });
+            tx.append(NewEntry::new(PROMOTED, &person, body))?;
+            Ok(())
+        };
+        self.store.write::<_, PromoteError, _>(write).await?;
+        self.trust_of(agent)?.ok_or_else(unknown)
+    }
+
+    /// The least trust of all agents on `chain`.
+    pub(crate) fn least(
+        &self,
+        authority: &Authority,
+        chain: &Chain,
+        now: Timestamp,
+    ) -> Result<u16, StoreError> {
+        self.store
+            .read(|reader| least_by(|key| reader.row(TRUST, key), authority, &agents_of(chain), now))
+    }
+}
+
+/// The agents on `chain`.
+pub(crate) fn agents_of(chain: &Chain) -> Vec<String> {
+    let links = chain.links.iter();
+    links
+        .filter(|link| link.principal.kind == PrincipalKind::Agent)
+        .map(|link| link.principal.name.clone())
+        .collect()
+}
+
+/// The least trust of `agents`, as of now in this transaction.
+pub(crate) fn least_in(
+    tx: &Tx<'_>,
+    authority: &Authority,
+    agents: &[String],
+    now: Timestamp,
+) -> Result<u16, StoreError> {
+    least_by(|key| tx.row(TRUST, key), authority, agents, now)
+}
+
+fn least_by(
+    row: impl Fn(&str) -> Result<Option<Value>, StoreError>,
+    authority: &Authority,
+    agents: &[String],
+    now: Timestamp,
+) -> Result<u16, StoreError> {
+    let mut least = SCORE_MAX;
+    for name in agents {
+        // An agent that is not configured brings no terms, and so the first score of whoever came along.
+        let terms = authority
+            .agents
+            .get(name)
+            .map(|held| held.trust)
+            .unwrap_or_default();
+        if terms.origin == Origin::Platform {
+            continue;
+        }
+        let record: Option<Record> = row(&agent_key(name))?.map(decode).transpose()?;
+        let own = record.map_or(Origin::Migrated.score(), |record| record.score_at(now));
+        least = least.min(under(own, terms.ceiling));
+    }
+    Ok(least)
+}
+
+fn record_in(tx: &Tx<'_>, agent: &str) -> Result<Option<Record>, StoreError> {
+    tx.row(TRUST, &agent_key(agent))?.map(decode).transpose()
+}
+
+fn view(
+    reader: &Reader<'_>,
+    authority: &Authority,
+    agent: &str,
+    now: Timestamp,
+) -> Result<TrustView, StoreError> {
+    let terms = authority
+        .agents
+        .get(agent)
+        .map(|held| held.trust)
+        .unwrap_or_default();
+    let stored: Option<Record> = reader.row(TRUST, &agent_key(agent))?.map(decode).transpose()?;
+    let origin = match (terms.origin, &stored) {
+        (Origin::Platform, _) => Origin::Platform,
+        (_, Some(record)) => record.origin,
+        (_, None) => Origin::Migrated,
+    };
+    let record = stored
+        .filter(|_| origin != Origin::Platform)
+        .unwrap_or_else(|| Record::open(origin, now));
+    let mut told = record.told(now);
+    told.score = under(told.score, terms.ceiling);
+    told.tier = Tier::of(told.score);
+    told.level = told.tier.level();
+    let next = record.held.next().filter(|_| origin != Origin::Platform);
+    Ok(TrustView {
+        agent: agent.to_owned(),
+        origin,
+        ceiling: terms.ceiling,
+        told,
+        next,
+        lacks: next.map(|tier| lacks(&record, tier, now)).unwrap_or_default(),
+    })
+}
