@@ -12,7 +12,6 @@ use policy::{PolicySet, Principal, Resources, Settlement, Verb};
 use runtime::tools::{IncidentSearch, ToolsetSpec, bind};
 use runtime::{Finished, Runtime, Settings, Watcher};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
