@@ -1,20 +1,23 @@
 //! Approvals: durable, bound to the exact action, single-use, expiring to denial.
 
 mod projection;
+mod votes;
 
 pub(crate) use projection::Approvals;
+pub(crate) use votes::chain_holds;
+pub use votes::{Counted, Vote};
 
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, Role, sessions};
+use crate::{Caller, Gate, sessions};
 use journal::kind;
 use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
-use policy::{Principal, PrincipalKind, Timestamp};
+use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use store::{Erasable, StoreError, Tx};
+use store::{Erasable, Retention, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const APPROVALS: &str = "approvals";
@@ -37,9 +40,12 @@ pub struct ApprovalView {
     pub reason: String,
     pub rule: Option<String>,
     pub approvers: Vec<policy::Approver>,
-    /// When several rules asked: whoever decides is in every list.
+    /// When one list of names is not all that the rules asked for: each is answered to its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub each_of: Vec<Vec<policy::Approver>>,
+    pub each_of: Vec<policy::Stages>,
+    /// Those who said yes, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Vote>,
     pub requested: Timestamp,
     pub expires: Timestamp,
     pub decided_by: Option<Principal>,
@@ -74,6 +80,15 @@ pub enum ApproveError {
     /// Not among the approvers, or without the role.
     #[error("{0} is not an approver of this action")]
     NotAnApprover(Principal),
+    /// Of a later stage.
+    #[error("{0} decides later; first it waits for {1}")]
+    NotYet(Principal, String),
+    /// Said yes before, while others are still asked.
+    #[error("{0} approved it and that vote stands; another approver can deny it")]
+    Conflicting(Principal),
+    /// What it was about is gone.
+    #[error("the action of approval `{0}` was erased, so nobody can see what would happen")]
+    Erased(String),
     /// Already decided, spent, expired or cancelled.
     #[error(transparent)]
     Illegal(#[from] journal::machine::IllegalEvent),
@@ -126,17 +141,16 @@ impl Gate {
         let deadlines = Arc::clone(&self.deadlines);
         let write = move |tx: &mut Tx<'_>| {
             let view = row(tx, &id)?.ok_or_else(|| ApproveError::Unknown(id.clone()))?;
-            may_decide(&caller, &view)?;
+            votes::may_decide(&caller, &view)?;
             if view.is_over(deadlines.now()) {
                 // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
                 decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
                 return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
             }
-            if said_before(&caller, verdict, &view) {
-                return Ok(Ok(view));
+            if !view.heard(&caller, verdict) {
+                view.state.after(verdict.event())?;
+                vote(tx, &caller, &view, verdict, &reason)?;
             }
-            view.state.after(verdict.event())?;
-            decided(tx, verdict.kind(), &view, &caller.principal, &reason)?;
             Ok(Ok(row(tx, &id)?.unwrap_or(view)))
         };
         let written = self
@@ -187,10 +201,11 @@ impl Verdict {
         }
     }
 
-    fn kind(self) -> &'static str {
+    /// `approve` or `deny`.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Verdict::Approve => kind::APPROVAL_APPROVED,
-            Verdict::Deny => kind::APPROVAL_DENIED,
+            Verdict::Approve => "approve",
+            Verdict::Deny => "deny",
         }
     }
 }
@@ -205,15 +220,8 @@ impl ApprovalView {
     pub(crate) fn given(&self) -> policy::Approved {
         policy::Approved {
             id: self.id.clone(),
-            by: self
-                .decided_by
-                .as_ref()
-                .map(|by| by.name.clone())
-                .unwrap_or_default(),
-            asked: match self.each_of.is_empty() {
-                true => vec![self.approvers.clone()],
-                false => self.each_of.clone(),
-            },
+            by: self.votes.iter().map(|vote| vote.by.name.clone()).collect(),
+            asked: self.lists(),
         }
     }
 
@@ -227,36 +235,30 @@ impl ApprovalView {
     }
 }
 
-/// INVARIANT (nobody approves what they caused), and only persons whom the rule names decide.
-fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> {
-    let principal = &caller.principal;
-    if principal.kind != PrincipalKind::Person {
-        return Err(ApproveError::NotAPerson(principal.clone()));
-    }
-    if *principal == view.cause {
-        return Err(ApproveError::OwnCause(principal.clone()));
-    }
-    let has = |role: &Role| caller.roles.contains(role);
-    let named = |approver: &policy::Approver| match approver.0.as_str() {
-        "approver" => has(&Role::Approver),
-        "admin" => has(&Role::Admin),
-        name => name == principal.name,
+/// Records what a person says: a vote, or the last one that was needed, or a no.
+fn vote(
+    tx: &mut Tx<'_>,
+    caller: &Caller,
+    view: &ApprovalView,
+    verdict: Verdict,
+    reason: &str,
+) -> Result<(), ApproveError> {
+    let (kind, counts) = match verdict {
+        Verdict::Deny => {
+            votes::may_deny(caller, view)?;
+            (kind::APPROVAL_DENIED, Vec::new())
+        }
+        Verdict::Approve => match votes::counts(caller, view)? {
+            None => return Ok(()),
+            Some((counts, false)) => (kind::APPROVAL_VOTED, counts),
+            Some((counts, true)) => (kind::APPROVAL_APPROVED, counts),
+        },
     };
-    let mut lists = view.each_of.iter().chain([&view.approvers]);
-    let listed = lists.all(|list| list.is_empty() || list.iter().any(named));
-    if listed && (has(&Role::Approver) || has(&Role::Admin)) {
-        Ok(())
-    } else {
-        Err(ApproveError::NotAnApprover(principal.clone()))
-    }
-}
-
-fn said_before(caller: &Caller, verdict: Verdict, view: &ApprovalView) -> bool {
-    let same = match verdict {
-        Verdict::Approve => matches!(view.state, Approval::Approved | Approval::Spent),
-        Verdict::Deny => view.state == Approval::Denied,
-    };
-    same && view.decided_by.as_ref() == Some(&caller.principal)
+    let link = votes::link(tx, caller, view, verdict, reason, &counts)?;
+    let body = json!({ "approval": view.id, "reason": reason, "counts": counts });
+    let entry = sessions::entry(tx, kind, &view.session, &caller.principal, body)?;
+    tx.append(entry.payload(votes::VOTE, Retention::Action, link))?;
+    Ok(())
 }
 
 /// The row of an approval, as of now in this transaction.

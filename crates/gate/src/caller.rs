@@ -26,6 +26,8 @@ pub enum Role {
 pub struct Caller {
     pub(crate) principal: Principal,
     pub(crate) roles: Vec<Role>,
+    /// Teams that the person belongs to.
+    pub(crate) groups: Vec<String>,
     pub(crate) token: String,
     /// The trigger that a [`Role::Trigger`] token is for.
     pub(crate) trigger: Option<String>,
@@ -44,6 +46,10 @@ impl Caller {
     /// What it may do.
     pub fn roles(&self) -> &[Role] {
         &self.roles
+    }
+    /// The teams it belongs to, which rules may name as approvers.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
     }
     /// Id of the token it came with: `tok-7`.
     pub fn token(&self) -> &str {

@@ -114,7 +114,7 @@ impl Gate {
                     });
                 }
                 if let Some(id) = approval {
-                    still_approved(tx, &id, deadlines.now())?;
+                    still_approved(tx, &id, judged.action.digest(), deadlines.now())?;
                 }
                 // INVARIANT (an approval is spent once): this entry spends it.
                 let sequence = tx.append(entry)?;
@@ -257,9 +257,18 @@ impl Judged {
     }
 }
 
-fn still_approved(tx: &Tx<'_>, id: &str, now: Timestamp) -> Result<(), Uncommitted> {
+/// INVARIANT (an approval is of one action): it and each vote of it are of this digest.
+fn still_approved(tx: &Tx<'_>, id: &str, digest: &[u8; 32], now: Timestamp) -> Result<(), Uncommitted> {
     match approvals::row(tx, id)? {
-        Some(view) if view.state == Approval::Approved && !view.is_over(now) => Ok(()),
+        Some(view) if view.state == Approval::Approved && !view.is_over(now) => {
+            match approvals::chain_holds(tx, &view, digest)? {
+                true => Ok(()),
+                false => {
+                    let broken = format!("the votes of approval `{id}` are not of this action");
+                    Err(StoreError::Refused(broken).into())
+                }
+            }
+        }
         _ => Err(Uncommitted::Changed),
     }
 }

@@ -37,7 +37,9 @@ mod tool;
 mod trust;
 
 pub use admit::{Proposal, Refusal};
-pub use approvals::{ApprovalView, ApproveError, Verdict};
+pub use agents::key::AgentKey;
+pub use agents::{AgentError, AgentRow, HeldKey, NewAgent};
+pub use approvals::{ApprovalView, ApproveError, Counted, Verdict, Vote};
 pub use authority::{AgentAuthority, Authority, Bounds};
 pub use caller::{Caller, Role, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};

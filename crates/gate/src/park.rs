@@ -10,7 +10,7 @@ use crate::seen::{Seen, alike};
 use crate::{Gate, Refusal, approvals, calls};
 use journal::kind;
 use journal::machine::Approval;
-use policy::{Approver, PrincipalKind, Request, Timestamp};
+use policy::{PrincipalKind, Request, Stages, Timestamp};
 use std::sync::Arc;
 use store::{StoreError, Tx};
 
@@ -22,6 +22,8 @@ impl Gate {
             return self.request(seen, request).await;
         };
         match approval.state_at(seen.deadline) {
+            // What was said to the old question is no answer to a new one.
+            Approval::Pending if approval.lists() != lists(&request) => self.request(seen, request).await,
             Approval::Pending => Ok(Refusal::Parked {
                 approval: approval.id.clone(),
                 reason: approval.reason.clone(),
@@ -134,21 +136,24 @@ fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refuse
     }
 }
 
+/// The lists of stages that `request` asks for.
+fn lists(request: &Request) -> Vec<Stages> {
+    match request.each_of.is_empty() {
+        true => vec![Stages::any_of(&request.approvers)],
+        false => request.each_of.clone(),
+    }
+}
+
 /// Why it waits; first of all, when it waits in vain.
 fn reason(seen: &Seen, request: &Request) -> String {
-    let one = [request.approvers.clone()];
-    let lists = match request.each_of.as_slice() {
-        [] => &one,
-        several => several,
-    };
     let cause = &seen.session.cause;
     let except = match cause.kind {
         PrincipalKind::Person => cause.name.as_str(),
         PrincipalKind::Agent | PrincipalKind::Service => "",
     };
-    match Approver::nobody_is_in_each(lists, except) {
+    match lists(request).iter().any(|list| list.only(except)) {
         true => format!(
-            "nobody can approve this: no one but who caused it is in every list of approvers; {}",
+            "nobody can approve this: a rule asks for no one but who caused it; {}",
             request.reason
         ),
         false => request.reason.clone(),

@@ -92,9 +92,9 @@ pub(crate) struct Requested {
     pub rule: Option<String>,
     pub level: Level,
     pub approvers: Vec<policy::Approver>,
-    /// When several rules ask with different lists.
+    /// When one list of names is not all that the rules ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub each_of: Vec<Vec<policy::Approver>>,
+    pub each_of: Vec<policy::Stages>,
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,

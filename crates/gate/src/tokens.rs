@@ -19,6 +19,8 @@ const TOKENS: &str = "tokens";
 const PREFIX: &str = "cfd_";
 /// Length of a secret: the prefix and 32 bytes in base64url.
 const SECRET_LEN: usize = PREFIX.len() + 43;
+/// Most groups of one person.
+const GROUPS_MAX: usize = 64;
 /// Rows read at a time.
 const READ_AT_ONCE: usize = 512;
 
@@ -29,6 +31,8 @@ pub struct NewToken {
     pub principal: Principal,
     /// What it may do.
     pub roles: Vec<Role>,
+    /// Teams that the person belongs to, which rules may name as approvers.
+    pub groups: Vec<String>,
     /// For `Role::Trigger`: which.
     pub trigger: Option<String>,
     /// Ends by itself.
@@ -43,6 +47,8 @@ pub struct TokenView {
     pub id: String,
     pub principal: Principal,
     pub roles: Vec<Role>,
+    #[serde(default)]
+    pub groups: Vec<String>,
     pub trigger: Option<String>,
     pub created: Timestamp,
     pub expires: Option<Timestamp>,
@@ -77,7 +83,7 @@ impl Gate {
         let write = move |tx: &mut Tx<'_>| {
             let id = format!("tok-{}", tx.next_sequence());
             let body = json!({
-                "token": id, "principal": new.principal, "roles": new.roles, "trigger": new.trigger,
+                "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups, "trigger": new.trigger,
                 "expires": new.expires, "sha256": policy::canonical::hex(&hash),
             });
             tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
@@ -164,6 +170,7 @@ impl Held {
             caller: Caller {
                 principal: view.principal.clone(),
                 roles: view.roles.clone(),
+                groups: view.groups.clone(),
                 token: view.id.clone(),
                 trigger: view.trigger.clone(),
             },
@@ -225,6 +232,7 @@ fn fits(new: &NewToken) -> Result<(), String> {
             principal.name
         ));
     }
+    groups_fit(new)?;
     match (principal.kind, trigger, roles.as_slice()) {
         (PrincipalKind::Agent, ..) => Err(format!("{principal} is an agent; agents hold no token")),
         (_, _, []) => Err(format!("a token for {principal} needs at least one role")),
@@ -236,6 +244,32 @@ fn fits(new: &NewToken) -> Result<(), String> {
         (PrincipalKind::Person, ..) => {
             Err(format!("{principal} is a person; only services send to triggers"))
         }
+    }
+}
+
+/// Whether the groups are names, and those of a person.
+fn groups_fit(new: &NewToken) -> Result<(), String> {
+    let is_name = |group: &String| {
+        (1..=64).contains(&group.len())
+            && group
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && !policy::Approver(group.clone()).is_role()
+    };
+    if new.principal.kind != PrincipalKind::Person && !new.groups.is_empty() {
+        return Err(format!(
+            "{} is no person; only people are in groups",
+            new.principal
+        ));
+    }
+    if new.groups.len() > GROUPS_MAX {
+        return Err(format!("{} is in more than {GROUPS_MAX} groups", new.principal));
+    }
+    match new.groups.iter().find(|group| !is_name(group)) {
+        Some(group) => Err(format!(
+            "`{group}` is not the name of a group: use 1 to 64 letters, digits, `.`, `_`, `-`, and not the name of a role"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -277,6 +311,8 @@ struct Created {
     token: String,
     principal: Principal,
     roles: Vec<Role>,
+    #[serde(default)]
+    groups: Vec<String>,
     trigger: Option<String>,
     expires: Option<Timestamp>,
     sha256: String,
@@ -322,6 +358,7 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         token,
         principal,
         roles,
+        groups,
         trigger,
         expires,
         sha256,
@@ -336,6 +373,7 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         id: token,
         principal,
         roles,
+        groups,
         trigger,
         created: entry.timestamp,
         expires,

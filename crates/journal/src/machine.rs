@@ -94,6 +94,9 @@ pub enum Approval {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each name is the documentation of its value")]
 pub enum ApprovalEvent {
+    /// A yes, and more are needed.
+    Vote,
+    /// The last yes that was needed.
     Approve,
     Deny,
     Expire,
@@ -162,6 +165,7 @@ impl Approval {
     pub fn after(self, event: ApprovalEvent) -> Result<Approval, IllegalEvent> {
         use {Approval as A, ApprovalEvent as E};
         Ok(match (self, event) {
+            (A::Pending, E::Vote) => A::Pending,
             (A::Pending, E::Approve) => A::Approved,
             (A::Approved, E::Spend) => A::Spent,
             // Until it is spent, an approval can be withdrawn.
@@ -222,7 +226,8 @@ mod tests {
         Approval::Spent,
         Approval::Cancelled,
     ];
-    const APPROVAL_EVENTS: [ApprovalEvent; 5] = [
+    const APPROVAL_EVENTS: [ApprovalEvent; 6] = [
+        ApprovalEvent::Vote,
         ApprovalEvent::Approve,
         ApprovalEvent::Deny,
         ApprovalEvent::Expire,
@@ -285,13 +290,13 @@ Uncertain  -          -          -          Settled    -          Proposed
         assert_eq!(
             matrix(&APPROVALS, &APPROVAL_EVENTS, Approval::after),
             "\
-state      Approve    Deny       Expire     Spend      Cancel
-Pending    Approved   Denied     Expired    -          Cancelled
-Approved   -          Denied     Expired    Spent      Cancelled
-Denied     -          -          -          -          -
-Expired    -          -          -          -          -
-Spent      -          -          -          -          -
-Cancelled  -          -          -          -          -
+state      Vote       Approve    Deny       Expire     Spend      Cancel
+Pending    Pending    Approved   Denied     Expired    -          Cancelled
+Approved   -          -          Denied     Expired    Spent      Cancelled
+Denied     -          -          -          -          -          -
+Expired    -          -          -          -          -          -
+Spent      -          -          -          -          -          -
+Cancelled  -          -          -          -          -          -
 "
         );
     }

@@ -5,7 +5,7 @@
 
 use crate::rule::Asking;
 use crate::{
-    Action, Approver, Chain, Effect, Grant, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Timestamp,
+    Action, Approver, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Stages, Validity, Timestamp,
 };
 
 mod denial;
@@ -75,7 +75,7 @@ enum Verdict {
         rule: Option<RuleId>,
         reason: String,
         approvers: Vec<Approver>,
-        each_of: Vec<Vec<Approver>>,
+        each_of: Vec<Stages>,
         level: Level,
         expires_after_ms: i64,
     },
@@ -141,7 +141,11 @@ fn weigh(
 fn granted(chain: &Chain, action: &Action, context: &Context) -> Result<(Principal, String), Denial> {
     let mut last = Err(Denial::NoAuthority);
     for link in &chain.links {
-        match covering(&link.grants, action, context.now) {
+        if link.validity != Validity::Holds {
+            let who = link.principal.clone();
+            return Err(Denial::NotValid(who, link.validity.clone()));
+        }
+        match link.covering(action, context.now) {
             Some(grant) => last = Ok((link.principal.clone(), grant.from.clone())),
             None => return Err(Denial::NotGranted(link.principal.clone())),
         }
@@ -210,9 +214,9 @@ impl Matching {
     }
 }
 
-/// The different lists of approvers of `rules`. A rule without one asks nobody in particular.
-fn lists(rules: &[Asking]) -> Vec<Vec<Approver>> {
-    let mut lists: Vec<Vec<Approver>> = Vec::new();
+/// The different lists of stages of `rules`. A rule without one asks nobody in particular.
+fn lists(rules: &[Asking]) -> Vec<Stages> {
+    let mut lists: Vec<Stages> = Vec::new();
     for rule in rules {
         if !rule.approvers.is_empty() && !lists.contains(&rule.approvers) {
             lists.push(rule.approvers.clone());
@@ -222,7 +226,7 @@ fn lists(rules: &[Asking]) -> Vec<Vec<Approver>> {
 }
 
 /// One request for all rules that ask: every reason, everybody named, the shortest wait.
-fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Vec<Approver>>, level: Level) -> Verdict {
+fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Stages>, level: Level) -> Verdict {
     let mut reasons: Vec<String> = Vec::new();
     let mut approvers: Vec<Approver> = Vec::new();
     for rule in rules {
@@ -230,7 +234,7 @@ fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Vec<Approver>>, l
         if !reasons.contains(&reason) {
             reasons.push(reason);
         }
-        for approver in &rule.approvers {
+        for approver in rule.approvers.everybody() {
             if !approvers.contains(approver) {
                 approvers.push(approver.clone());
             }
@@ -245,7 +249,10 @@ fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Vec<Approver>>, l
         rule: Some(first.id.clone()),
         reason: reasons.join("; "),
         approvers,
-        each_of: if lists.len() > 1 { lists } else { Vec::new() },
+        each_of: match lists.as_slice() {
+            [one] if one.is_plain() => Vec::new(),
+            _ => lists,
+        },
         level,
         expires_after_ms,
     }
@@ -271,22 +278,20 @@ pub struct Context {
 pub struct Approved {
     /// `apr-57`.
     pub id: String,
-    /// Name of the person.
-    pub by: String,
-    /// The lists of approvers that were asked for then; the person was found in each.
-    pub asked: Vec<Vec<Approver>>,
+    /// Names of those who gave it, in order.
+    pub by: Vec<String>,
+    /// The lists of stages that were asked for then; each was answered to its end.
+    pub asked: Vec<Stages>,
 }
 
 impl Approved {
-    /// Whether it answers rules that ask for one of each of `lists`: the person was found in a list then,
-    /// or is named in it. Roles of then are not known now, so a role that nobody asked for then has to
-    /// be asked.
-    fn answers(&self, lists: &[Vec<Approver>]) -> bool {
-        let named = |list: &Vec<Approver>| {
-            list.iter()
-                .any(|approver| !approver.is_role() && approver.0 == self.by)
-        };
-        lists.iter().all(|list| self.asked.contains(list) || named(list))
+    /// Whether it answers rules that ask for each of `lists`: the very list was answered then, or the
+    /// people who gave it are enough by their names. Roles and teams of then are not known now, so those
+    /// that nobody asked for then have to be asked.
+    fn answers(&self, lists: &[Stages]) -> bool {
+        lists
+            .iter()
+            .all(|list| self.asked.contains(list) || list.met_by(&self.by))
     }
 }
 
@@ -377,9 +382,9 @@ pub struct Request {
     pub reason: String,
     /// Everybody whom the rules name; empty means anyone with the role.
     pub approvers: Vec<Approver>,
-    /// When several rules ask with different lists: each of them. Whoever decides is in every one, so
-    /// that no rule weakens another.
-    pub each_of: Vec<Vec<Approver>>,
+    /// When several rules ask with different lists, or one with more than a list of names: each of the
+    /// lists has to be answered to its end, so that no rule weakens another.
+    pub each_of: Vec<Stages>,
     /// The actor's level in that environment.
     pub level: Level,
     /// How long it may wait, in milliseconds, before it is denied.

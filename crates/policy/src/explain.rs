@@ -5,8 +5,8 @@ use crate::decide::{Levels, asks, covering};
 use crate::rego::Module;
 use crate::rule::{Facts, Rule};
 use crate::{
-    Action, Approver, Basis, Chain, Context, Decision, Effect, Level, Link, Mode, PolicySet, Request, Ruling,
-    decide,
+    Action, Basis, Chain, Context, Decision, Effect, Level, Link, Mode, PolicySet, Request, Ruling, Stages,
+    Validity, decide,
 };
 use serde::Serialize;
 
@@ -82,30 +82,15 @@ fn permitted(ruling: &Ruling) -> String {
 }
 
 fn remedy(request: &Request) -> String {
-    let any_of = |list: &Vec<Approver>| {
-        let names: Vec<_> = list.iter().map(|approver| approver.0.as_str()).collect();
-        names.join(" or ")
+    let who = match request.each_of.as_slice() {
+        [] => Stages::any_of(&request.approvers).told(),
+        [one] => one.told(),
+        several => {
+            let lists: Vec<_> = several.iter().map(|list| format!("({})", list.told())).collect();
+            format!("each of {}", lists.join(" and "))
+        }
     };
-    let who = if !request.each_of.is_empty() {
-        let lists: Vec<_> = request
-            .each_of
-            .iter()
-            .map(|list| format!("({})", any_of(list)))
-            .collect();
-        format!("one person who is {}", lists.join(" and "))
-    } else if request.approvers.is_empty() {
-        "someone who may approve".to_owned()
-    } else {
-        any_of(&request.approvers)
-    };
-    let nobody = match Approver::nobody_is_in_each(&request.each_of, "") {
-        true => "; nobody is in all of these lists, so change the rules",
-        false => "",
-    };
-    format!(
-        "approval by {who}, within {} seconds{nobody}",
-        request.expires_after_ms / 1000
-    )
+    format!("approval by {who}, within {} seconds", request.expires_after_ms / 1000)
 }
 
 fn grant_line(link: &Link, action: &Action, context: &Context) -> Line {

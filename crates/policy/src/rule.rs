@@ -16,8 +16,10 @@ mod facts;
 mod index;
 mod select;
 mod source;
+mod stages;
 
 pub use index::PolicySet;
+pub use stages::{Stage, Stages};
 
 pub(crate) use facts::Facts;
 pub(crate) use index::{EXPIRES_AFTER_MS, EXPIRES_AFTER_SECONDS_MAX, Rule};
@@ -41,26 +43,33 @@ pub enum RuleOutcome {
     RequireApproval,
 }
 
-/// Who may approve: a role or a person's name.
+/// Who may approve: a role (`approver`, `admin`), or a person or team of that name; `team:NAME` and
+/// `person:NAME` are one of the two only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Approver(pub String);
 
 impl Approver {
-    /// Whether this is a role (`approver`, `admin`) and not a person's name.
+    /// What a team's name begins with when it cannot be a person's.
+    pub const TEAM: &str = "team:";
+    /// What a person's name begins with when it cannot be a team's.
+    pub const PERSON: &str = "person:";
+
+    /// Whether this is a role and not somebody's name.
     pub fn is_role(&self) -> bool {
         matches!(self.0.as_str(), "approver" | "admin")
     }
 
-    /// Whether no person but `except` can be in every one of `lists`. Anybody may have a role, and a list
-    /// that is empty is open to all.
-    pub fn nobody_is_in_each(lists: &[Vec<Approver>], except: &str) -> bool {
-        let open = |list: &Vec<Approver>| list.is_empty() || list.iter().any(Approver::is_role);
-        let mut named = lists.iter().flatten().filter(|approver| !approver.is_role());
-        !lists.iter().all(open)
-            && !named.any(|person| {
-                person.0 != except && lists.iter().all(|list| open(list) || list.contains(person))
-            })
+    /// Whether it names this person.
+    pub fn is_person(&self, name: &str) -> bool {
+        let stated = self.0.strip_prefix(Approver::PERSON);
+        !self.is_role() && !self.0.starts_with(Approver::TEAM) && stated.unwrap_or(&self.0) == name
+    }
+
+    /// Whether it names this team.
+    pub fn is_team(&self, name: &str) -> bool {
+        let stated = self.0.strip_prefix(Approver::TEAM);
+        !self.is_role() && !self.0.starts_with(Approver::PERSON) && stated.unwrap_or(&self.0) == name
     }
 }
 
@@ -101,9 +110,9 @@ pub struct RuleSpec {
     /// Told to whoever is refused or asked.
     #[serde(default)]
     pub reason: String,
-    /// Who may approve.
+    /// Who has to approve.
     #[serde(default)]
-    pub approvers: Vec<Approver>,
+    pub approvers: Stages,
     /// How long an approval may wait; default 10 minutes.
     pub expires_after_seconds: Option<u32>,
 }
@@ -150,7 +159,7 @@ impl Mode {
 pub(crate) struct Asking {
     pub(crate) id: RuleId,
     pub(crate) reason: String,
-    pub(crate) approvers: Vec<Approver>,
+    pub(crate) approvers: Stages,
     pub(crate) expires_after_ms: i64,
 }
 

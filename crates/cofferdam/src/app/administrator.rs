@@ -55,6 +55,7 @@ pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Resul
     let new = NewToken {
         principal,
         roles: ROLES.to_vec(),
+        groups: Vec::new(),
         trigger: None,
         expires: None,
     };

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 pub(super) const HELP: &str = "\
 Examples:
   cofferdam tokens create --person alice --role approver --role viewer
+  cofferdam tokens create --person bob --role approver --group security
   cofferdam tokens create --trigger alertmanager > /run/secrets/alertmanager
   cofferdam tokens revoke tok-12
 
@@ -54,6 +55,9 @@ struct Create {
     /// What the person may do; may be given several times
     #[arg(long = "role", value_name = "ROLE", value_parser = ["admin", "operator", "approver", "auditor", "viewer"], default_value = "viewer", conflicts_with = "trigger")]
     roles: Vec<String>,
+    /// A team that the person belongs to, which rules may name as approvers; may be given several times
+    #[arg(long = "group", value_name = "NAME", conflicts_with = "trigger")]
+    groups: Vec<String>,
     /// Ends by itself after this time: 12h, 30d
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires_in: Option<u64>,
@@ -81,7 +85,9 @@ pub async fn run(tokens: &Tokens, client: &Client, screen: &mut Screen) -> Resul
 async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let mut body = match (&new.person, &new.trigger) {
         (_, Some(trigger)) => json!({ "trigger": trigger }),
-        (Some(person), None) => json!({"principal": format!("person:{person}"), "roles": new.roles}),
+        (Some(person), None) => {
+            json!({"principal": format!("person:{person}"), "roles": new.roles, "groups": new.groups})
+        }
         (None, None) => return Err(Failure::Misuse("name a --person or a --trigger".into())),
     };
     if let (Some(expires), Some(object)) = (new.expires_in, body.as_object_mut()) {
@@ -97,7 +103,7 @@ async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<()
 }
 
 /// `90s`, `30m`, `12h`, `30d` in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
     let factor = match unit {
         "s" => 1,
@@ -125,12 +131,21 @@ fn rows(tokens: &[Value], columns: usize) -> String {
             cell(text(t, "id"), Look::Bold),
             text(t, "principal").into(),
             text(t, "roles").into(),
+            text(t, "groups").into(),
             time(t, "created").into(),
             time(t, "expires").into(),
             state,
         ]
     };
-    let headers = ["ID", "PRINCIPAL", "ROLES", "CREATED", "EXPIRES", "STATE"];
+    let headers = [
+        "ID",
+        "PRINCIPAL",
+        "ROLES",
+        "GROUPS",
+        "CREATED",
+        "EXPIRES",
+        "STATE",
+    ];
     table(columns, &headers, tokens.iter().map(row).collect(), "no tokens")
 }
 

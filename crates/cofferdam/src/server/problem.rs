@@ -214,6 +214,9 @@ impl From<ApproveError> for ApiError {
                 ApiError::forbidden(error.to_string())
             }
             ApproveError::Illegal(illegal) => ApiError::conflict(illegal.to_string()),
+            ApproveError::NotYet(..) | ApproveError::Conflicting(_) | ApproveError::Erased(_) => {
+                ApiError::conflict(error.to_string())
+            }
             ApproveError::Store(store) => store.into(),
         }
     }

@@ -23,6 +23,9 @@ struct New {
     principal: Option<String>,
     #[serde(default)]
     roles: Vec<Role>,
+    /// Teams that the person belongs to.
+    #[serde(default)]
+    groups: Vec<String>,
     /// Makes a token for this trigger and nothing else.
     trigger: Option<String>,
     expires_in_seconds: Option<u64>,
@@ -80,6 +83,7 @@ pub async fn create(call: Call) -> Answer {
     let token = NewToken {
         principal,
         roles,
+        groups: new.groups,
         trigger: new.trigger,
         expires,
     };

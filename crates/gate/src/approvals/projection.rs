@@ -1,7 +1,7 @@
 //! Approvals, as the fold over their entries. The only place where their rows change, live and in
 //! replay, and only by the machine of `journal`.
 
-use super::{APPROVALS, ApprovalView};
+use super::{APPROVALS, ApprovalView, Counted, Vote};
 use crate::record::Requested;
 use crate::rows::{self, body, page, session_of};
 use journal::machine::{Approval, ApprovalEvent};
@@ -15,6 +15,8 @@ use store::{Applied, Corrupt, Projection, Row, Rows};
 struct Decided {
     approval: String,
     reason: Option<String>,
+    #[serde(default)]
+    counts: Vec<Counted>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +40,7 @@ impl Projection for Approvals {
         let entry = applied.entry;
         match entry.kind.as_str() {
             kind::APPROVAL_REQUESTED => request(entry, rows),
+            kind::APPROVAL_VOTED => decide(entry, ApprovalEvent::Vote, rows),
             kind::APPROVAL_APPROVED => decide(entry, ApprovalEvent::Approve, rows),
             kind::APPROVAL_DENIED => decide(entry, ApprovalEvent::Deny, rows),
             kind::APPROVAL_EXPIRED => decide(entry, ApprovalEvent::Expire, rows),
@@ -114,6 +117,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         rule,
         approvers,
         each_of,
+        votes: Vec::new(),
         requested: entry.timestamp,
         expires,
         decided_by: None,
@@ -127,6 +131,20 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
 fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     let decided: Decided = body(entry)?;
     let mut view = turn(entry, &decided.approval, event, rows)?;
+    if matches!(event, ApprovalEvent::Vote | ApprovalEvent::Approve) {
+        let by = Principal::parse(&entry.actor);
+        let nobody = || Corrupt(format!("entry {} is a vote of nobody", entry.sequence));
+        view.votes.push(Vote {
+            by: by.ok_or_else(nobody)?,
+            at: entry.timestamp,
+            reason: decided.reason.clone().filter(|reason| !reason.is_empty()),
+            counts: decided.counts,
+            entry: entry.sequence,
+        });
+    }
+    if event == ApprovalEvent::Vote {
+        return rows::put(rows, &view.id, &view);
+    }
     view.decision_reason = decided.reason;
     view.decided_at = Some(entry.timestamp);
     // Time and the end of a session are nobody's decision.

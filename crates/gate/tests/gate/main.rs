@@ -8,6 +8,7 @@
     reason = "helpers of tests may panic"
 )]
 
+mod acceptance;
 mod admit;
 mod approvals;
 mod approvers;

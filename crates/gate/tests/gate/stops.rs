@@ -247,6 +247,7 @@ async fn an_altered_journal_stops_everything_and_identifies_nobody() {
     let new = gate::NewToken {
         principal: Principal::person("somebody"),
         roles: vec![gate::Role::Viewer],
+        groups: Vec::new(),
         trigger: None,
         expires: None,
     };

@@ -10,6 +10,7 @@ fn new(principal: Principal, roles: &[Role], trigger: Option<&str>) -> NewToken 
     NewToken {
         principal,
         roles: roles.to_vec(),
+        groups: Vec::new(),
         trigger: trigger.map(str::to_owned),
         expires: None,
     }

@@ -239,9 +239,15 @@ impl World {
     }
 
     pub async fn caller(&self, name: &str, roles: &[Role]) -> Caller {
+        self.member(name, roles, &[]).await
+    }
+
+    /// Somebody who belongs to teams.
+    pub async fn member(&self, name: &str, roles: &[Role], groups: &[&str]) -> Caller {
         let new = NewToken {
             principal: Principal::person(name),
             roles: roles.to_vec(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
             trigger: None,
             expires: None,
         };
@@ -261,6 +267,7 @@ impl World {
         let new = NewToken {
             principal,
             roles: vec![Role::Approver],
+            groups: Vec::new(),
             trigger: None,
             expires: None,
         };

@@ -185,6 +185,7 @@ impl World {
         let new = NewToken {
             principal,
             roles: vec![role],
+            groups: Vec::new(),
             trigger,
             expires: None,
         };

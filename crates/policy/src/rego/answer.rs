@@ -1,7 +1,7 @@
 //! What a module's rules may answer. Whatever else they answer is an error, and denies.
 
 use crate::rule::{Asking, EXPIRES_AFTER_MS, EXPIRES_AFTER_SECONDS_MAX};
-use crate::{Approver, RuleId};
+use crate::{RuleId, Stages};
 use regorus::Value;
 use serde::Deserialize;
 
@@ -47,7 +47,7 @@ struct AskSpec {
     #[serde(default)]
     reason: String,
     #[serde(default)]
-    approvers: Vec<Approver>,
+    approvers: Stages,
     expires_after_seconds: Option<u32>,
 }
 
@@ -55,7 +55,7 @@ fn ask(value: &Value, id: &RuleId) -> Result<Asking, String> {
     let spec = match value {
         Value::String(text) => AskSpec {
             reason: text.to_string(),
-            approvers: Vec::new(),
+            approvers: Stages::default(),
             expires_after_seconds: None,
         },
         Value::Object(members) if members.len() <= 3 && members.iter().all(|(_, value)| is_flat(value)) => {

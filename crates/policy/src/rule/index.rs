@@ -4,7 +4,7 @@ use super::condition::Condition;
 use super::constants::Constants;
 use super::facts::Facts;
 use super::select::Selectors;
-use super::{Approver, Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec};
+use super::{Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stages};
 use crate::rego::{MODULE_NAME, Module};
 use crate::{Action, Chain, Context, Pattern, canonical};
 use serde_json::Value;
@@ -41,7 +41,7 @@ pub(crate) struct Rule {
     pub(crate) mode: Mode,
     pub(crate) outcome: RuleOutcome,
     pub(crate) reason: String,
-    pub(crate) approvers: Vec<Approver>,
+    pub(crate) approvers: Stages,
     pub(crate) expires_after_ms: i64,
     selectors: Selectors,
     condition: Option<Condition>,

@@ -1,6 +1,6 @@
 //! Reads policies in the shape of the source documents.
 
-use super::{Approver, LoadError, Match, PolicyDocument, RuleOutcome, RuleSpec};
+use super::{LoadError, Match, PolicyDocument, RuleOutcome, RuleSpec, Stages};
 use serde_json::{Map, Value};
 
 /// Fields of a rule that are read.
@@ -86,8 +86,8 @@ fn rule(name: &str, value: &Value) -> Result<RuleSpec, String> {
     };
     let outcome = RuleOutcome::parse(&text("action")?.ok_or("a rule has no `action`")?)?;
     let approvers = match members.get("approvers") {
-        None => Vec::new(),
-        Some(listed) => serde_json::from_value::<Vec<Approver>>(listed.clone())
+        None => Stages::default(),
+        Some(listed) => serde_json::from_value::<Stages>(listed.clone())
             .map_err(|_| "`approvers` is not a list of texts".to_owned())?,
     };
     Ok(RuleSpec {

@@ -65,7 +65,7 @@ impl Stage {
     }
 
     /// `alice or bob`, `2 of team:security`.
-    fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let names: Vec<&str> = self.any.iter().map(|approver| approver.0.as_str()).collect();
         match (names.is_empty(), self.count) {
             (true, 1) => "someone who may approve".to_owned(),

@@ -2,16 +2,13 @@
 
 use crate::common::{self, action, chain, context, link, policies, told};
 use policy::{
-    Approver, Autonomy, Decision, Denial, Effect, Level, PolicySet, Principal, RuleId, Timestamp, decide,
-    explain,
+    Approver, Autonomy, Decision, Denial, Effect, Level, PolicySet, Principal, RuleId, Stages, Timestamp,
+    decide, explain,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Name, level, capabilities.
 type Agent<'a> = (&'a str, Level, &'a [&'a str]);
-/// Lists of approvers.
-type Lists<'a> = &'a [&'a Vec<Approver>];
-
 #[test]
 fn rights_are_the_intersection_of_all_links() {
     let agents = |links: &[Agent]| {
@@ -120,66 +117,47 @@ fn one_request_carries_every_rule_that_asks() {
     };
     assert_eq!(
         request.each_of,
-        [named(&["alice", "bob"]), named(&["sre", "alice"])]
+        [named(&["alice", "bob"]), named(&["sre", "alice"])].map(|list| Stages::any_of(&list))
     );
     assert_eq!((request.level, request.expires_after_ms), (Level::L4, 60_000));
 }
 
 #[test]
-fn lists_that_no_person_is_in_are_seen() {
-    #[rustfmt::skip]
-    let table: [(&[&[&str]], &str, bool); 12] = [
-        // lists                                     who may not   nobody
-        (&[],                                        "",           false),
-        (&[&[]],                                     "",           false),
-        (&[&["bob"]],                                "",           false),
-        (&[&["bob"]],                                "bob",        true),
-        (&[&["bob", "carol"]],                       "bob",        false),
-        (&[&["bob"], &["carol"]],                    "",           true),
-        (&[&["bob"], &["carol"], &["bob", "carol"]], "",           true),
-        (&[&["bob", "carol"], &["carol", "dan"]],    "",           false),
-        (&[&["bob", "carol"], &["carol", "dan"]],    "carol",      true),
-        (&[&["bob"], &["admin"], &[]],               "",           false),
-        (&[&["approver"], &["admin"]],               "bob",        false),
-        (&[&["bob", "admin"], &["carol"]],           "",           false),
-    ];
-    for (names, except, nobody) in table {
-        let list = |names: &&[&str]| names.iter().map(|&name| Approver(name.to_owned())).collect();
-        let lists: Vec<Vec<Approver>> = names.iter().map(list).collect();
-        assert_eq!(
-            Approver::nobody_is_in_each(&lists, except),
-            nobody,
-            "{names:?} {except}"
-        );
-    }
-}
-
-#[test]
 fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
-    let named = |names: &[&str]| {
-        names
-            .iter()
-            .map(|&name| Approver(name.to_owned()))
-            .collect::<Vec<_>>()
-    };
-    let (nobody, alice, bob, role) = (named(&[]), named(&["alice"]), named(&["bob"]), named(&["admin"]));
-    let both = named(&["bob", "alice"]);
+    let (nobody, alice, bob, role) = (json!([]), json!(["alice"]), json!(["bob"]), json!(["admin"]));
+    let (both, team) = (json!(["bob", "alice"]), json!([{"team": "alice"}]));
+    let two = json!([{"any": ["alice", "bob"], "count": 2}]);
+    let (in_order, backwards) = (
+        json!(["alice", {"any": ["bob"]}]),
+        json!(["bob", {"any": ["alice"]}]),
+    );
     #[rustfmt::skip]
-    let table: [(Lists, Lists, bool); 11] = [
-        // asked then        asked now          alice's yes counts
-        (&[],                &[&nobody],        true),
-        (&[],                &[&bob],           false),
-        (&[],                &[&alice],         true),
-        (&[&alice],          &[&bob],           false),
-        (&[&alice],          &[&alice, &bob],   false),
-        (&[&alice],          &[&alice, &both],  true),
-        (&[&alice, &both],   &[&nobody, &both], true),
-        (&[],                &[&role],          false),
-        (&[&role],           &[&role],          true),
-        (&[&role],           &[&role, &alice],  true),
-        (&[&role],           &[&role, &bob],    false),
+    let table: [(&[&Value], &[&str], &[&Value], bool); 20] = [
+        // asked then        who said yes      asked now          whether that counts
+        (&[],                &["alice"],        &[&nobody],        true),
+        (&[],                &["alice"],        &[&bob],           false),
+        (&[],                &["alice"],        &[&alice],         true),
+        (&[&alice],          &["alice"],        &[&bob],           false),
+        (&[&alice],          &["alice"],        &[&alice, &bob],   false),
+        (&[&alice],          &["alice"],        &[&alice, &both],  true),
+        (&[&alice, &both],   &["alice"],        &[&nobody, &both], true),
+        (&[],                &["alice"],        &[&role],          false),
+        (&[&role],           &["alice"],        &[&role],          true),
+        (&[&role],           &["alice"],        &[&role, &alice],  true),
+        (&[&role],           &["alice"],        &[&role, &bob],    false),
+        // A team of then is not known now, even when it is called like a person.
+        (&[&alice],          &["alice"],        &[&team],          false),
+        (&[&team],           &["alice"],        &[&team],          true),
+        // More people than then, or in another order.
+        (&[&alice],          &["alice"],        &[&two],           false),
+        (&[&alice],          &["alice", "alice"], &[&two],         false),
+        (&[&alice, &bob],    &["alice", "bob"], &[&two],           true),
+        (&[&two],            &["alice", "bob"], &[&alice],         true),
+        (&[&two],            &["alice", "bob"], &[&in_order],      true),
+        (&[&two],            &["alice", "bob"], &[&backwards],     false),
+        (&[&in_order],       &["bob"],          &[&in_order],      true),
     ];
-    for (then, now, counts) in table {
+    for (then, by, now, counts) in table {
         let rules: Vec<_> = now
             .iter()
             .enumerate()
@@ -187,8 +165,11 @@ fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
             .collect();
         let given = policy::Approved {
             id: "apr-9".to_owned(),
-            by: "alice".to_owned(),
-            asked: then.iter().map(|&list| list.clone()).collect(),
+            by: by.iter().map(|&name| name.to_owned()).collect(),
+            asked: then
+                .iter()
+                .map(|&list| serde_json::from_value(list.clone()).unwrap())
+                .collect(),
         };
         let context = policy::Context {
             approval: Some(given),

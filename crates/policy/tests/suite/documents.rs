@@ -1,7 +1,7 @@
 //! Policy documents: what is read, what is refused and by which name, and what their digest covers.
 
 use crate::common::{action, chain, context, told};
-use policy::{Approver, Effect, Level, PolicyDocument, PolicySet, RuleOutcome, decide};
+use policy::{Approver, Effect, Level, PolicyDocument, PolicySet, RuleOutcome, Stages, decide};
 use serde_json::{Value, json};
 
 fn document(rules: Value) -> PolicyDocument {
@@ -130,7 +130,7 @@ fn policies_of_the_source_documents_load_as_they_are() {
     assert_eq!(documents[0].0, "approve-production-deployments");
     assert_eq!(
         documents[0].1.rules[0].approvers,
-        [Approver("sre-team@company.com".to_owned())]
+        Stages::any_of(&[Approver("sre-team@company.com".to_owned())])
     );
     let policies = PolicySet::load(&documents).unwrap();
     let decided = |verb: &str, environment: &str| {

@@ -12,6 +12,7 @@ mod documents;
 mod matrix;
 mod modules;
 mod properties;
+mod stages;
 mod widening;
 
 /// Cases that fail are printed and become rows of a table; no file of seeds is kept.

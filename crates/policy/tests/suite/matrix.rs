@@ -69,7 +69,7 @@ fn row(
     let mut context = common::context();
     context.approval = approved.then(|| policy::Approved {
         id: "apr-9".to_owned(),
-        by: "alice".to_owned(),
+        by: vec!["alice".to_owned()],
         asked: Vec::new(),
     });
     let policies = policies(rule);

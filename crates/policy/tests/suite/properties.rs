@@ -115,7 +115,7 @@ impl Rule {
             condition: None,
             outcome: self.outcome,
             reason: String::new(),
-            approvers: Vec::new(),
+            approvers: policy::Stages::default(),
             expires_after_seconds: self.expires.filter(|_| asks),
         }
     }
@@ -175,7 +175,7 @@ impl Case {
     fn context(&self) -> Context {
         let approval = self.approved.then(|| policy::Approved {
             id: "apr-1".to_owned(),
-            by: "alice".to_owned(),
+            by: vec!["alice".to_owned()],
             asked: Vec::new(),
         });
         Context {

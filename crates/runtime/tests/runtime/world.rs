@@ -234,6 +234,7 @@ impl World {
         let new = NewToken {
             principal,
             roles: vec![Role::Admin],
+            groups: Vec::new(),
             trigger: None,
             expires: None,
         };

@@ -1,0 +1,245 @@
+//! Votes: who counts at which stage of an approval, and the chain that votes form.
+//!
+//! A vote names the digest of the action that its approver was shown and the vote before it. It decides
+//! nothing by itself: what votes come to is the machine's of `journal`, and what an approval is worth is
+//! said by `policy::decide`, again at each admission.
+
+use super::{ApprovalView, ApproveError, Verdict};
+use crate::{Caller, Role};
+use policy::{Approver, Principal, PrincipalKind, Stages, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{Erasable, StoreError, Tx};
+
+/// Name of the payload of an entry that is a vote.
+pub(crate) const VOTE: &str = "vote";
+/// Format of that payload.
+const VERSION: u64 = 1;
+
+/// One yes, and what it counted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Who said it.
+    pub by: Principal,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The stages that it counted for.
+    #[serde(default)]
+    pub counts: Vec<Counted>,
+    /// Sequence of its entry.
+    pub entry: u64,
+}
+
+/// A stage of a list of stages, both from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each name is the documentation of its value")]
+pub struct Counted {
+    pub list: usize,
+    pub stage: usize,
+}
+
+impl ApprovalView {
+    /// The lists of stages that each have to be answered to their end.
+    pub(crate) fn lists(&self) -> Vec<Stages> {
+        match self.each_of.is_empty() {
+            true => vec![Stages::any_of(&self.approvers)],
+            false => self.each_of.clone(),
+        }
+    }
+
+    /// The stage that each list has come to, `more` counted too; `None` for one that is answered.
+    fn standing(&self, lists: &[Stages], more: &[Counted]) -> Vec<Option<usize>> {
+        let counted = |at: Counted| {
+            let votes = self.votes.iter().flat_map(|vote| &vote.counts).chain(more);
+            u32::try_from(votes.filter(|counted| **counted == at).count()).unwrap_or(u32::MAX)
+        };
+        let open = |list: usize, stages: &Stages| {
+            let mut stages = stages.as_slice().iter().enumerate();
+            stages
+                .find(|(stage, asked)| counted(Counted { list, stage: *stage }) < asked.count)
+                .map(|(stage, _)| stage)
+        };
+        lists
+            .iter()
+            .enumerate()
+            .map(|(list, stages)| open(list, stages))
+            .collect()
+    }
+
+    fn has_voted(&self, who: &Principal) -> bool {
+        self.votes.iter().any(|vote| vote.by == *who)
+    }
+
+    /// Whether this person said this before, and nothing came of it that the person has not seen.
+    pub(crate) fn heard(&self, caller: &Caller, verdict: Verdict) -> bool {
+        use journal::machine::Approval;
+        match verdict {
+            Verdict::Approve => {
+                matches!(self.state, Approval::Approved | Approval::Spent)
+                    && self.has_voted(&caller.principal)
+            }
+            Verdict::Deny => {
+                self.state == Approval::Denied && self.decided_by.as_ref() == Some(&caller.principal)
+            }
+        }
+    }
+}
+
+/// INVARIANT (nobody approves what they caused), and only persons whom a rule names decide.
+pub(crate) fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> {
+    let principal = &caller.principal;
+    if principal.kind != PrincipalKind::Person {
+        return Err(ApproveError::NotAPerson(principal.clone()));
+    }
+    if *principal == view.cause {
+        return Err(ApproveError::OwnCause(principal.clone()));
+    }
+    let role = [Role::Approver, Role::Admin]
+        .iter()
+        .any(|role| caller.roles.contains(role));
+    let lists = view.lists();
+    let mut stages = lists.iter().flat_map(Stages::as_slice);
+    match role && stages.any(|stage| stage.names(|approver| is(caller, approver))) {
+        true => Ok(()),
+        false => Err(ApproveError::NotAnApprover(principal.clone())),
+    }
+}
+
+/// What a yes counts for now, and whether it is the last that was needed; `None` when it was said before.
+pub(crate) fn counts(
+    caller: &Caller,
+    view: &ApprovalView,
+) -> Result<Option<(Vec<Counted>, bool)>, ApproveError> {
+    let lists = view.lists();
+    let standing = view.standing(&lists, &[]);
+    // One person is one vote in each list, whatever teams the person is in.
+    let spoke = |list: usize| {
+        let mine = view.votes.iter().filter(|vote| vote.by == caller.principal);
+        mine.flat_map(|vote| &vote.counts)
+            .any(|counted| counted.list == list)
+    };
+    let mut counted = Vec::new();
+    let mut waits = None;
+    for (list, (stages, stage)) in lists.iter().zip(standing).enumerate() {
+        let Some((stage, asked)) = stage.and_then(|at| Some((at, stages.as_slice().get(at)?))) else {
+            continue;
+        };
+        if asked.names(|approver| is(caller, approver)) {
+            counted.extend((!spoke(list)).then_some(Counted { list, stage }));
+        } else {
+            waits = waits.or(Some(asked.told()));
+        }
+    }
+    if counted.is_empty() {
+        return match (view.has_voted(&caller.principal), waits) {
+            (false, Some(waits)) => Err(ApproveError::NotYet(caller.principal.clone(), waits)),
+            _ => Ok(None),
+        };
+    }
+    let last = view.standing(&lists, &counted).iter().all(Option::is_none);
+    Ok(Some((counted, last)))
+}
+
+/// A no counts from whoever may decide, but takes no vote back that others rely on: until all have voted
+/// it stands, and once all have, a no withdraws the approval.
+pub(crate) fn may_deny(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> {
+    let pending = view.state == journal::machine::Approval::Pending;
+    match pending && view.has_voted(&caller.principal) {
+        true => Err(ApproveError::Conflicting(caller.principal.clone())),
+        false => Ok(()),
+    }
+}
+
+/// The link of the chain that a vote is: its payload, with its own digest as `entry`.
+pub(crate) fn link(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    view: &ApprovalView,
+    verdict: Verdict,
+    reason: &str,
+    counts: &[Counted],
+) -> Result<Value, ApproveError> {
+    let action = action_digest(tx, &view.id)?;
+    if action.is_none() && verdict == Verdict::Approve {
+        return Err(ApproveError::Erased(view.id.clone()));
+    }
+    let previous = match view.votes.last() {
+        Some(vote) => entry_of(tx, vote)?.map(|(_, entry)| entry),
+        None => None,
+    };
+    let mut link = json!({
+        "version": VERSION, "approval": view.id, "verdict": verdict.as_str(), "reason": reason, "counts": counts,
+        "approver": {
+            "kind": "person", "name": caller.principal.name, "roles": caller.roles, "groups": caller.groups,
+            "assurance": "token", "token": caller.token,
+        },
+        "action": action, "previous": previous,
+    });
+    let entry = digest(&link)?;
+    if let Some(members) = link.as_object_mut() {
+        members.insert("entry".to_owned(), json!(entry));
+    }
+    Ok(link)
+}
+
+/// Whether every vote of `view` is of the action with this digest and names the one before it.
+pub(crate) fn chain_holds(tx: &Tx<'_>, view: &ApprovalView, action: &[u8; 32]) -> Result<bool, StoreError> {
+    let hex = policy::canonical::hex(action);
+    if action_digest(tx, &view.id)?.as_deref() != Some(hex.as_str()) {
+        return Ok(false);
+    }
+    let mut previous: Option<String> = None;
+    for vote in &view.votes {
+        let Some((mut link, entry)) = entry_of(tx, vote)? else {
+            return Ok(false);
+        };
+        if let Some(members) = link.as_object_mut() {
+            members.remove("entry");
+        }
+        let names = |member: &str| link.get(member).and_then(Value::as_str).map(str::to_owned);
+        let linked = names("action").as_deref() == Some(hex.as_str()) && names("previous") == previous;
+        if !linked || names("approval").as_deref() != Some(view.id.as_str()) || digest(&link)? != entry {
+            return Ok(false);
+        }
+        previous = Some(entry);
+    }
+    Ok(true)
+}
+
+/// Whether the caller is one whom `approver` names.
+fn is(caller: &Caller, approver: &Approver) -> bool {
+    match approver.0.as_str() {
+        "approver" => caller.roles.contains(&Role::Approver),
+        "admin" => caller.roles.contains(&Role::Admin),
+        _ => {
+            approver.is_person(&caller.principal.name)
+                || caller.groups.iter().any(|group| approver.is_team(group))
+        }
+    }
+}
+
+/// Of the action that waits, unless it was erased.
+fn action_digest(tx: &Tx<'_>, id: &str) -> Result<Option<String>, StoreError> {
+    match tx.payload(crate::rows::number(id), "action")? {
+        Erasable::Present(action) => digest(&action).map(Some),
+        Erasable::Erased | Erasable::Absent => Ok(None),
+    }
+}
+
+/// The link that `vote` is, and its digest, unless it was erased.
+fn entry_of(tx: &Tx<'_>, vote: &Vote) -> Result<Option<(Value, String)>, StoreError> {
+    let Erasable::Present(link) = tx.payload(vote.entry, VOTE)? else {
+        return Ok(None);
+    };
+    let entry = link.get("entry").and_then(Value::as_str).map(str::to_owned);
+    Ok(entry.map(|entry| (link, entry)))
+}
+
+fn digest(value: &Value) -> Result<String, StoreError> {
+    policy::canonical::digest(value)
+        .map(|digest| policy::canonical::hex(&digest))
+        .map_err(|error| StoreError::Refused(format!("a vote without a canonical form: {error}")))
+}
