@@ -48,7 +48,7 @@ pub use gate::{Gate, projections};
 pub use kill::{Held, KillAnswer};
 pub use sessions::{NewSession, SessionError, SessionView};
 pub use stoppable::Stoppable;
-pub use stops::StopAnswer;
+pub use stops::{LiftError, StopAnswer};
 pub use tokens::{NewToken, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
 pub use trust::{EquationView, Factor, Found, PromoteError, Surroundings, TrustDay, TrustTerms, TrustView};

@@ -2,7 +2,7 @@
 
 use crate::record::short;
 use crate::rows::{self, body, decode};
-use crate::{Authority, Gate, SessionView};
+use crate::{Authority, Gate, SessionView, documents};
 use journal::kind;
 use policy::{
     Chain, Member, Principal, PrincipalKind, Reached, Stop, StopScope, StopSet, Subject, Timestamp,
@@ -110,16 +110,33 @@ impl Gate {
         true
     }
 
-    /// Ends the stop of this scope that stands now; durable first, effective second. One that is pulled
-    /// while this is being recorded stands. `false` when there was none, neither in memory nor in the
-    /// journal.
-    pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, StoreError> {
+    /// Ends the stop of this scope that stands now, if policy lets `by` do it; durable first, effective
+    /// second. One that is pulled while this is being recorded stands. `false` when there was none, neither
+    /// in memory nor in the journal.
+    pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
+        self.end(by, scope, reason, true).await
+    }
+
+    /// The same for whoever pulled it as a part of something else, such as the cancelling of a session that
+    /// is over now: no policy is asked.
+    pub async fn lift_own(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
+        self.end(by, scope, reason, false).await
+    }
+
+    async fn end(
+        &self,
+        by: &Principal,
+        scope: &StopScope,
+        reason: &str,
+        judged: bool,
+    ) -> Result<bool, LiftError> {
         let (store, reserve, stops) = (
             self.store.clone(),
             Arc::clone(&self.reserve),
             Arc::clone(&self.stops),
         );
         let (by, scope, reason) = (by.clone(), scope.clone(), short(reason));
+        let authority = Arc::clone(&self.authority);
         let task = tokio::spawn(async move {
             let mut reserve = reserve.lock().await;
             let standing = stops.standing(&scope);
@@ -127,19 +144,24 @@ impl Gate {
             // Those that still wait for the lock are recorded here, before their end.
             let owed = standing.unrecorded.iter().map(|(_, stop)| stop.clone());
             let owed: Vec<Stop> = waiting.into_iter().chain(owed).collect();
-            let (text, stands) = (scope.to_string(), standing.number.is_some());
+            let (text, raised_by) = (scope.to_string(), standing.by.clone());
+            let authority = authority.load_full();
             let write = move |tx: &mut Tx<'_>| {
-                if !stands && tx.row(STOPS, &text)?.is_none() {
+                let recorded: Option<StopRow> = tx.row(STOPS, &text)?.map(decode).transpose()?;
+                let Some(raised_by) = raised_by.or(recorded.map(|row| row.by)) else {
                     return Ok(false);
+                };
+                if judged {
+                    may_lift(tx, &authority, &by, &raised_by)?;
                 }
                 for stop in &owed {
                     tx.append(raised(stop))?;
                 }
                 let body = json!({ "scope": text, "reason": reason });
-                tx.append(NewEntry::new(kind::STOP_LIFTED, by, body))
-                    .map(|_| true)
+                tx.append(NewEntry::new(kind::STOP_LIFTED, by, body))?;
+                Ok(true)
             };
-            let lifted = store.write::<_, StoreError, _>(write).await?.value;
+            let lifted = store.write::<_, LiftError, _>(write).await?.value;
             if lifted {
                 reserve.forget(&scope);
                 for (number, _) in standing.unrecorded {
@@ -209,6 +231,38 @@ fn record_reserved(runtime: &Handle, store: Store, reserve: Arc<tokio::sync::Mut
             tokio::time::sleep(PAUSE).await;
         }
     });
+}
+
+/// Policy as of this transaction.
+fn may_lift(tx: &Tx<'_>, authority: &Authority, by: &Principal, raised_by: &str) -> Result<(), LiftError> {
+    if documents::generation_now(tx)? != authority.generation {
+        let changed = "the policies were changed meanwhile; lift it again";
+        return Err(StoreError::Refused(changed.to_owned()).into());
+    }
+    let Some(policy) = authority.policies.lifted_by_another() else {
+        return Ok(());
+    };
+    if by.kind != PrincipalKind::Person {
+        return Err(LiftError::NotAPerson(by.clone(), policy.to_owned()));
+    }
+    if by.to_string() == raised_by {
+        return Err(LiftError::OwnStop(by.clone(), policy.to_owned()));
+    }
+    Ok(())
+}
+
+/// Why a stop was not lifted. It stands.
+#[derive(Debug, thiserror::Error)]
+pub enum LiftError {
+    /// Whoever raised it.
+    #[error("{0} raised this stop, and policy `{1}` lets only another person lift it")]
+    OwnStop(Principal, String),
+    /// Not a person.
+    #[error("policy `{1}` lets only a person lift a stop; {0} is none")]
+    NotAPerson(Principal, String),
+    /// Not recorded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What became of the record of a stop.

@@ -39,7 +39,10 @@ pub use permit::{
 };
 pub use place::{Area, Place};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
-pub use rule::{Approver, LoadError, Match, Mode, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec, Stage, Stages};
+pub use rule::{
+    Approver, LiftSpec, LoadError, Match, Mode, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec,
+    Stage, Stages,
+};
 pub use stop::{
     Cancel, Cancelled, Doing, Member, Reached, Stop, StopScope, StopSet, Stopped, Subject, Upheld,
 };

@@ -130,6 +130,18 @@ pub struct PolicyDocument {
     /// Whether what it says counts.
     #[serde(default, skip_serializing_if = "Mode::is_enforce")]
     pub mode: Mode,
+    /// Who may lift stops. Of several policies the strictest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lift: Option<LiftSpec>,
+}
+
+/// Who may lift a stop, besides that the API asks for the role of an operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiftSpec {
+    /// Only a person, and another one than raised it.
+    #[serde(default)]
+    pub another_person: bool,
 }
 
 /// Whether what a policy says counts.

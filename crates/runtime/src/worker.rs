@@ -214,7 +214,7 @@ impl Runtime {
             .is_ok()
         {
             // A session that is over needs no stop; the list of stops is for people to read.
-            if let Err(error) = self.gate.lift(by, &scope, "the session is cancelled").await {
+            if let Err(error) = self.gate.lift_own(by, &scope, "the session is cancelled").await {
                 tracing::warn!(session, %error, "stop of a cancelled session not lifted");
             }
         }

@@ -6,7 +6,7 @@ use crate::app::ApplyError;
 use crate::config::Problems;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use gate::{ApproveError, InstallError, ResolveError, SessionError, TokenError, Unidentified};
+use gate::{ApproveError, InstallError, LiftError, ResolveError, SessionError, TokenError, Unidentified};
 use http::{HeaderValue, StatusCode, header};
 use ops::triage::IntakeError;
 use policy::canonical::CanonicalError;
@@ -202,6 +202,15 @@ impl From<ResolveError> for ApiError {
             ResolveError::NotUncertain { .. } => ApiError::conflict(error.to_string()),
             ResolveError::NotAPerson(_) => ApiError::forbidden(error.to_string()),
             ResolveError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<LiftError> for ApiError {
+    fn from(error: LiftError) -> ApiError {
+        match error {
+            LiftError::OwnStop(..) | LiftError::NotAPerson(..) => ApiError::forbidden(error.to_string()),
+            LiftError::Store(error) => error.into(),
         }
     }
 }

@@ -54,6 +54,38 @@ fn scope(text: &str) -> StopScope {
     StopScope::parse(text).unwrap()
 }
 
+/// With a policy that asks for another person: neither who raised it nor a program lifts a stop, and the
+/// stops that nobody but the platform raised are any person's to lift.
+#[tokio::test]
+async fn a_stop_is_lifted_by_another_person_where_policy_asks() {
+    use crate::world::{agent, authority};
+    let asking = serde_json::json!({ "rules": [], "lift": { "another_person": true } });
+    let observed = serde_json::json!({ "rules": [], "mode": "observe", "lift": { "another_person": true } });
+    let (eve, bob) = (eve(), Principal::person("bob"));
+    let (robot, platform) = (Principal::agent("eve"), Principal::service("cofferdam"));
+    #[rustfmt::skip]
+    let table = [
+        (&asking,   &eve,      &bob,   Ok(true)),
+        (&asking,   &eve,      &eve,   Err("person:eve raised this stop, and policy `test` lets only another person lift it")),
+        (&asking,   &eve,      &robot, Err("policy `test` lets only a person lift a stop; agent:eve is none")),
+        (&asking,   &platform, &eve,   Ok(true)),
+        (&observed, &eve,      &eve,   Ok(true)),
+    ];
+    for (rules, raises, lifts, expected) in table {
+        let world = World::with(authority(rules, &[("triage", agent(policy::Level::L3))])).await;
+        world.gate.kill(raises, StopScope::All, "halt").await;
+        let world = world.reopened().await;
+        let lifted = world.gate.lift(lifts, &StopScope::All, "over").await;
+        let lifted = lifted.map_err(|error| error.to_string());
+        assert_eq!(lifted, expected.map_err(str::to_owned), "{raises} then {lifts}");
+        assert_eq!(world.gate.stops().is_empty(), lifted.is_ok());
+        assert_eq!(world.bodies("stop.lifted").len(), usize::from(lifted.is_ok()));
+        // What pulled it as a part of something else ends it all the same.
+        let own = world.gate.lift_own(lifts, &StopScope::All, "done").await.unwrap();
+        assert_eq!(own, lifted.is_err());
+    }
+}
+
 /// As when another process over the same journal raised it: what memory does not hold the commit finds.
 #[tokio::test]
 async fn a_stop_that_only_the_journal_holds_refuses_in_the_commit() {

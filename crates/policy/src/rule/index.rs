@@ -29,6 +29,8 @@ pub struct PolicySet {
     /// In order of id, and whether each is enforced.
     modules: Vec<(Mode, Module)>,
     constants: Constants,
+    /// The policy, if any, by which another person lifts a stop than raised it.
+    lifted_by_another: Option<String>,
     by_verb: HashMap<String, Vec<usize>>,
     by_prefix: Vec<(String, Vec<usize>)>,
     any_verb: Vec<usize>,
@@ -97,6 +99,7 @@ impl PolicySet {
         modules.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
         Ok(PolicySet {
             modules,
+            lifted_by_another: lifted_by_another(documents),
             ..PolicySet::indexed(rules, constants, digest(documents)?)
         })
     }
@@ -160,6 +163,11 @@ impl PolicySet {
         &self.rules
     }
 
+    /// The policy by which only another person may lift a stop than raised it; `None` when there is none.
+    pub fn lifted_by_another(&self) -> Option<&str> {
+        self.lifted_by_another.as_deref()
+    }
+
     fn indexed(rules: Vec<Rule>, constants: Constants, digest: [u8; 32]) -> PolicySet {
         let mut by_verb: HashMap<String, Vec<usize>> = HashMap::new();
         let mut by_prefix: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -178,6 +186,7 @@ impl PolicySet {
             }
         }
         PolicySet {
+            lifted_by_another: None,
             digest,
             constants,
             rules,
@@ -261,6 +270,15 @@ impl Rule {
             self.reason.clone()
         }
     }
+}
+
+/// One that asks for it is enough; the first by name is told.
+fn lifted_by_another(documents: &[(String, PolicyDocument)]) -> Option<String> {
+    let asks = |document: &PolicyDocument| {
+        document.mode.is_enforced() && document.lift.is_some_and(|lift| lift.another_person)
+    };
+    let names = documents.iter().filter(|(_, document)| asks(document));
+    names.map(|(name, _)| name.clone()).min()
 }
 
 fn digest(documents: &[(String, PolicyDocument)]) -> Result<[u8; 32], LoadError> {

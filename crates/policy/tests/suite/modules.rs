@@ -12,6 +12,7 @@ fn load(rego: &str, rules: Value, mode: Mode) -> Result<PolicySet, String> {
         rules,
         rego: Some(rego.to_owned()),
         mode,
+        ..PolicyDocument::default()
     };
     PolicySet::load(&[("m".to_owned(), document)]).map_err(|error| error.to_string())
 }
@@ -246,6 +247,7 @@ fn what_is_observed_is_told_and_counts_for_nothing() {
             rules: serde_json::from_value(rules).unwrap(),
             rego: Some(says(module)),
             mode: Mode::Observe,
+            ..PolicyDocument::default()
         };
         let policies = permit(document);
         let merge = action("git.merge", "repository/a", json!({}), "staging", Effect::Write);
