@@ -19,7 +19,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     let autonomy = Autonomy { default: Level::L3, ..Autonomy::default() };
     let link = Link { principal: Principal::agent("a"), grants: vec![everything], autonomy };
     let mut chain = Chain { cause: Principal::person("p"), links: vec![link] };
-    let context = Context { now: Timestamp::from_ms(0), taint: false, trust: 500, session: SessionFacts::default(), approval: None };
+    let context = Context { now: Timestamp::from_ms(0), taint: policy::Taints::NONE, trust: 500, session: SessionFacts::default(), approval: None };
     let first = policy::decide(&chain, action.clone(), &context, &set);
     let again = policy::decide(&chain, action.clone(), &context, &set);
     assert_eq!(format!("{first:?}"), format!("{again:?}"), "the same input decides alike");

@@ -143,6 +143,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
         bounds: Bounds {
             actions_per_session: u32::MAX,
             actions_per_minute: u32::MAX,
+            ..Bounds::default()
         },
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
@@ -192,6 +193,6 @@ fn settlement() -> Settlement {
         summary: "1 commit".to_owned(),
         failure: None,
         resources: Resources::default(),
-        taints: true,
+        taints: policy::Taints::UNTRUSTED,
     }
 }

@@ -2,20 +2,39 @@
 
 use crate::commit::{PER_MINUTE, PER_SESSION};
 use crate::{AgentAuthority, Gate, gate, stops};
-use policy::{Action, Context, Explanation, Line, SessionFacts, Stop};
+use policy::{Action, Chain, Context, Explanation, Line, SessionFacts, Stop};
 
 impl Gate {
     /// What the gate would say of `action` by `agent` in a new session, step by step; records nothing.
     /// `None` when there is no such agent.
     pub fn explain(&self, agent: &str, action: &Action) -> Option<Explanation> {
+        self.explain_under(agent, action, None)
+    }
+
+    /// The same in a session under `delegation`.
+    pub fn explain_under(
+        &self,
+        agent: &str,
+        action: &Action,
+        delegation: Option<&str>,
+    ) -> Option<Explanation> {
         let authority = self.authority.load_full();
         let held = authority.agents.get(agent)?;
-        let chain = gate::chain(gate::platform(), agent, held);
-        // What cannot be read is not trusted.
+        let cause = gate::platform();
+        let read = |reader: &store::Reader<'_>| self.behind(reader, &authority, agent, &cause, delegation);
+        // What cannot be read gives nothing and is not trusted.
+        let (chain, ceiling) = match self.store.read(read) {
+            Ok(read) => (read.chain(&authority, &cause, self.clock.now()), read.ceiling()),
+            Err(_) => {
+                let links = Vec::new();
+                (Chain { cause, links }, 0)
+            }
+        };
         let trust = self.least(&authority, &chain, self.deadlines.now()).unwrap_or(0);
+        let trust = trust.min(ceiling);
         let context = Context {
             now: self.clock.now(),
-            taint: false,
+            taint: policy::Taints::NONE,
             trust,
             session: SessionFacts::default(),
             approval: None,

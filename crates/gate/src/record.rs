@@ -41,7 +41,7 @@ pub(crate) struct Judged {
     pub generation: u64,
     pub chain: Vec<HeldLink>,
     pub trust: u16,
-    pub taint: bool,
+    pub taint: policy::Taints,
     /// What policies that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<policy::Observed>,

@@ -7,7 +7,7 @@ pub(crate) use projection::{SessionRow, Sessions};
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Gate, approvals};
+use crate::{Gate, approvals, delegations};
 use journal::kind;
 use journal::machine::{Session, SessionEvent};
 use policy::{Principal, Timestamp};
@@ -48,6 +48,9 @@ pub struct SessionView {
     pub agent: String,
     pub cause: Principal,
     pub correlation: Option<String>,
+    /// The delegation that it runs under: `del-7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
     pub title: String,
     pub state: Session,
     /// Why it waits or failed.
@@ -56,7 +59,8 @@ pub struct SessionView {
     pub updated: Timestamp,
     /// Time spent waiting for people, in milliseconds; the wait that goes on is not in it.
     pub waited_ms: i64,
-    pub taint: bool,
+    /// What has entered it.
+    pub taint: policy::Taints,
     pub actions: u64,
     pub version: u64,
     /// Runs before whatever is not.
@@ -75,6 +79,9 @@ pub enum SessionError {
     /// There is no such agent.
     #[error("no agent `{0}`")]
     UnknownAgent(String),
+    /// The delegation is not there, not to that agent, or over.
+    #[error("delegation `{0}` {1}")]
+    NotDelegated(String, &'static str),
     /// Its state does not allow that.
     #[error(transparent)]
     Illegal(#[from] journal::machine::IllegalEvent),
@@ -86,6 +93,16 @@ pub enum SessionError {
 impl Gate {
     /// Creates and queues; durable when it returns. The bool says whether it is new.
     pub async fn create_session(&self, new: NewSession) -> Result<(SessionView, bool), SessionError> {
+        self.create_session_under(new, None).await
+    }
+
+    /// The same under a delegation to its agent: it may do what was delegated, as long as that holds.
+    pub async fn create_session_under(
+        &self,
+        new: NewSession,
+        delegation: Option<String>,
+    ) -> Result<(SessionView, bool), SessionError> {
+        let now = self.clock.now();
         if !self.authority.load().agents.contains_key(&new.agent) {
             return Err(SessionError::UnknownAgent(new.agent));
         }
@@ -96,7 +113,10 @@ impl Gate {
                 return Ok((decode::<SessionRow>(found.value)?.view, false));
             }
             let id = format!("ses-{}", tx.next_sequence());
-            tx.append(created(&id, &new))?;
+            if let Some(delegation) = &delegation {
+                delegated(tx, delegation, &new.agent, now)?;
+            }
+            tx.append(created(&id, &new, delegation.as_deref()))?;
             let queued = json!({ "event": SessionEvent::Queue, "agent": new.agent });
             tx.append(of_session(
                 kind::SESSION_QUEUED,
@@ -251,10 +271,25 @@ pub(crate) fn entry(
     Ok(of_session(kind, id, &view.cause, &view.correlation, by, body))
 }
 
-fn created(id: &str, new: &NewSession) -> NewEntry {
+/// Refuses a delegation that this agent could do nothing with. What is above it is judged by each action.
+fn delegated(tx: &Tx<'_>, id: &str, agent: &str, now: Timestamp) -> Result<(), SessionError> {
+    let not = |why| SessionError::NotDelegated(id.to_owned(), why);
+    let row = delegations::row_now(tx, id)?.ok_or_else(|| not("is not there"))?;
+    match () {
+        () if row.to != agent => Err(not("is to another agent")),
+        () if row.revoked.is_some() => Err(not("was revoked")),
+        () if now >= row.until => Err(not("has expired")),
+        () => Ok(()),
+    }
+}
+
+fn created(id: &str, new: &NewSession, delegation: Option<&str>) -> NewEntry {
     let mut body = json!({
         "event": "create", "agent": new.agent, "title": assay::redact::line(&new.title, TITLE_MAX),
     });
+    if let (Some(delegation), Some(body)) = (delegation, body.as_object_mut()) {
+        body.insert("delegation".to_owned(), Value::String(delegation.to_owned()));
+    }
     if let (Some(key), Some(body)) = (&new.idempotency_key, body.as_object_mut()) {
         body.insert("idempotency_key".to_owned(), Value::String(key.clone()));
     }

@@ -168,7 +168,7 @@ pub(crate) fn nothing(outcome: Outcome, summary: &str) -> Settlement {
         summary: summary.to_owned(),
         failure: None,
         resources: Resources::default(),
-        taints: false,
+        taints: policy::Taints::NONE,
     }
 }
 

@@ -76,6 +76,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         bounds: Bounds {
             actions_per_session: 50,
             actions_per_minute: 600,
+            ..Bounds::default()
         },
         sponsor: "cofferdam".to_owned(),
         place: policy::Place::default(),
@@ -94,8 +95,10 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         condition: None,
         outcome: RuleOutcome::Permit,
         reason: "the platform delivers summaries to the channels of a trigger".to_owned(),
-        approvers: Vec::new(),
+        approvers: policy::Stages::default(),
+        waivable: Vec::new(),
         expires_after_seconds: None,
+        opts_in: true,
     };
     (
         NOTIFIER.to_owned(),
@@ -288,7 +291,7 @@ fn settled(outcome: Outcome, kind: &str, said: &str) -> Settlement {
         summary,
         failure,
         resources: Resources::default(),
-        taints: false,
+        taints: policy::Taints::NONE,
     }
 }
 

@@ -100,11 +100,7 @@ fn chain() -> Chain {
         default: Level::L3,
         ..Autonomy::default()
     };
-    let link = Link {
-        principal: Principal::agent("triage"),
-        grants: vec![grant],
-        autonomy,
-    };
+    let link = Link::new(Principal::agent("triage"), vec![grant], autonomy);
     Chain {
         cause: Principal::person("alice"),
         links: vec![link],
@@ -119,7 +115,7 @@ fn context() -> Context {
     };
     Context {
         now: Timestamp::from_ms(1_700_000_000_000),
-        taint: false,
+        taint: policy::Taints::NONE,
         trust: 500,
         session,
         approval: None,

@@ -1,6 +1,7 @@
 //! An action: what an agent wants to do to the world, as policy weighs it. Complete and checked once it
 //! exists; never changed afterwards, and never done here.
 
+use crate::Taints;
 use crate::canonical::{self, CanonicalError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +58,7 @@ pub struct Action {
     idempotence: Idempotence,
     /// Of the tool, not of what is done: no part of the canonical form.
     network: bool,
+    brings: Taints,
     canonical: Vec<u8>,
     digest: [u8; 32],
 }
@@ -184,9 +186,16 @@ impl Action {
             effect,
             idempotence,
             network: true,
+            brings: Taints::NONE,
             canonical,
             digest,
         })
+    }
+
+    /// Says, as only its tool can, what its result brings into the session.
+    #[must_use]
+    pub fn bringing(self, brings: Taints) -> Action {
+        Action { brings, ..self }
     }
 
     /// Says, as only its tool can, that doing it reaches no network. Until that is said it counts as if it
@@ -226,6 +235,10 @@ impl Action {
     /// Whether doing it may reach the network.
     pub fn reaches_network(&self) -> bool {
         self.network
+    }
+    /// What its result brings into the session, whatever it turns out to be.
+    pub fn brings(&self) -> Taints {
+        self.brings
     }
     /// RFC 8785 form of `{arguments, effect, environment, idempotence, resource, verb}`.
     pub fn canonical(&self) -> &[u8] {

@@ -5,7 +5,8 @@
 
 use crate::rule::Asking;
 use crate::{
-    Action, Approver, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Stages, Validity, Timestamp,
+    Action, Approver, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Stages, Taints,
+    Timestamp, Validity, WaiverScope,
 };
 
 mod denial;
@@ -43,6 +44,7 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
             each_of,
             level,
             expires_after_ms,
+            waivable,
         }) => Decision::RequireApproval(Request {
             action,
             rule,
@@ -51,13 +53,20 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
             each_of,
             level,
             expires_after_ms,
+            waivable,
         }),
-        Ok(Verdict::Permit { actor, basis, level }) => Decision::Permit(Ruling {
+        Ok(Verdict::Permit {
+            actor,
+            basis,
+            level,
+            waived,
+        }) => Decision::Permit(Ruling {
             action,
             actor,
             basis,
             level,
-            approval: context.approval.as_ref().map(|approved| approved.id.clone()),
+            approval: context.approved().map(|approved| approved.id.clone()),
+            waiver: waived,
             session: context.session.id.clone(),
             policy_digest: *policies.digest(),
         }),
@@ -70,6 +79,8 @@ enum Verdict {
         actor: Principal,
         basis: Basis,
         level: Level,
+        /// The waiver that it rests on.
+        waived: Option<String>,
     },
     Ask {
         rule: Option<RuleId>,
@@ -78,6 +89,7 @@ enum Verdict {
         each_of: Vec<Stages>,
         level: Level,
         expires_after_ms: i64,
+        waivable: Vec<WaiverScope>,
     },
 }
 
@@ -96,18 +108,18 @@ fn weigh(
     let level = levels.in_force;
     // INVARIANT (an approval is weighed like a rule): who gave it has to be who would be asked now.
     let lists = lists(&matching.approval);
-    let answered = context
-        .approval
-        .as_ref()
-        .is_some_and(|given| given.answers(&lists));
+    let answered = context.approved().is_some_and(|given| given.answers(&lists));
+    let waivable = waivable(&matching.approval, level, action);
     if let Some(first) = matching.approval.first() {
-        if !answered {
-            return Ok(asked_by_rules(first, &matching.approval, lists, level));
+        let waived = context.waived(&waivable, &lists).filter(|_| !answered);
+        if !answered && waived.is_none() {
+            return Ok(asked_by_rules(first, &matching.approval, lists, level, waivable));
         }
         return Ok(Verdict::Permit {
             actor,
             basis: Basis::Rule(first.id.clone()),
             level,
+            waived,
         });
     }
     match matching.permit {
@@ -122,22 +134,25 @@ fn weigh(
             each_of: Vec::new(),
             level,
             expires_after_ms: crate::rule::EXPIRES_AFTER_MS,
+            waivable: Vec::new(),
         }),
         Some(rule) => Ok(Verdict::Permit {
             actor,
             basis: Basis::Rule(rule),
             level,
+            waived: None,
         }),
         None if action.effect() == Effect::Read => Ok(Verdict::Permit {
             actor,
             basis: Basis::Grant(giver),
             level,
+            waived: None,
         }),
         None => Err(Denial::NoRule),
     }
 }
 
-/// Every link holds a grant that covers the action; the actor, and who gave it its grant.
+/// Every link stands and holds a grant that covers the action; the actor, and who gave it its grant.
 fn granted(chain: &Chain, action: &Action, context: &Context) -> Result<(Principal, String), Denial> {
     let mut last = Err(Denial::NoAuthority);
     for link in &chain.links {
@@ -151,13 +166,6 @@ fn granted(chain: &Chain, action: &Action, context: &Context) -> Result<(Princip
         }
     }
     last
-}
-
-/// The first unexpired grant that covers `action`.
-pub(crate) fn covering<'a>(grants: &'a [Grant], action: &Action, now: Timestamp) -> Option<&'a Grant> {
-    grants
-        .iter()
-        .find(|grant| grant.until.is_none_or(|until| now < until) && grant.capability.covers(action))
 }
 
 /// What the rules that reach an action say, once none is broken and none forbids.
@@ -209,8 +217,19 @@ impl Matching {
         }
         match forbidden {
             Some((rule, reason)) => Err(Denial::Forbidden(rule, reason)),
-            None => Ok(matching),
+            None => Ok(matching.opted_in(action.effect())),
         }
+    }
+}
+
+impl Matching {
+    /// Rules that only restrict have nobody asked about what nothing opts in to.
+    fn opted_in(mut self, effect: Effect) -> Matching {
+        let in_favour = self.permit.is_some() || self.approval.iter().any(|asking| asking.opts_in);
+        if !in_favour && effect != Effect::Read {
+            self.approval.clear();
+        }
+        self
     }
 }
 
@@ -225,8 +244,27 @@ fn lists(rules: &[Asking]) -> Vec<Stages> {
     lists
 }
 
+/// How the asking of `rules` may be waived: what each of them lets. Never that of a level, and never for
+/// what destroys in production.
+fn waivable(rules: &[Asking], level: Level, action: &Action) -> Vec<WaiverScope> {
+    let destroys = action.effect() == Effect::Destructive && action.environment().is_production();
+    match rules.split_first() {
+        Some((first, others)) if !destroys && !asks(level, action.effect()) => {
+            let each = |scope: &&WaiverScope| others.iter().all(|rule| rule.waivable.contains(scope));
+            first.waivable.iter().filter(each).copied().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// One request for all rules that ask: every reason, everybody named, the shortest wait.
-fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Stages>, level: Level) -> Verdict {
+fn asked_by_rules(
+    first: &Asking,
+    rules: &[Asking],
+    lists: Vec<Stages>,
+    level: Level,
+    waivable: Vec<WaiverScope>,
+) -> Verdict {
     let mut reasons: Vec<String> = Vec::new();
     let mut approvers: Vec<Approver> = Vec::new();
     for rule in rules {
@@ -255,6 +293,7 @@ fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Stages>, level: L
         },
         level,
         expires_after_ms,
+        waivable,
     }
 }
 
@@ -263,13 +302,14 @@ fn asked_by_rules(first: &Asking, rules: &[Asking], lists: Vec<Stages>, level: L
 pub struct Context {
     /// When it is decided.
     pub now: Timestamp,
-    /// Whether untrusted text has entered the session.
-    pub taint: bool,
+    /// What has entered the session.
+    pub taint: Taints,
     /// 0 to 1000.
     pub trust: u16,
     /// The session it belongs to.
     pub session: SessionFacts,
-    /// The approval of exactly this action, when a person gave one that is unspent and unexpired.
+    /// The approval of exactly this action, when people gave one that is unspent and unexpired; or a waiver
+    /// that covers it.
     pub approval: Option<Approved>,
 }
 
@@ -282,6 +322,35 @@ pub struct Approved {
     pub by: Vec<String>,
     /// The lists of stages that were asked for then; each was answered to its end.
     pub asked: Vec<Stages>,
+    /// When it is of actions alike and not of this one: what it reaches.
+    pub waiver: Option<Waived>,
+}
+
+/// What a waiver reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waived {
+    /// As its approvers chose.
+    pub scope: WaiverScope,
+    /// What had entered the session by when it was given.
+    pub taint: Taints,
+}
+
+impl Context {
+    /// The approval of exactly this action.
+    fn approved(&self) -> Option<&Approved> {
+        self.approval.as_ref().filter(|given| given.waiver.is_none())
+    }
+
+    /// The waiver, when every rule that asks lets it be and it answers all of them. More taint than there
+    /// was voids it.
+    fn waived(&self, waivable: &[WaiverScope], lists: &[Stages]) -> Option<String> {
+        let given = self.approval.as_ref()?;
+        let waived = given.waiver?;
+        let holds = waivable.contains(&waived.scope)
+            && given.answers(lists)
+            && waived.taint.and(self.taint) == waived.taint;
+        holds.then(|| given.id.clone())
+    }
 }
 
 impl Approved {
@@ -336,6 +405,7 @@ pub struct Ruling {
     basis: Basis,
     level: Level,
     approval: Option<String>,
+    waiver: Option<String>,
     session: String,
     policy_digest: [u8; 32],
 }
@@ -360,6 +430,10 @@ impl Ruling {
     /// The approval that it rests on and that its commit spends.
     pub fn approval(&self) -> Option<&str> {
         self.approval.as_deref()
+    }
+    /// The waiver that it rests on, in the place of an approval.
+    pub fn waiver(&self) -> Option<&str> {
+        self.waiver.as_deref()
     }
     /// The session, or empty.
     pub fn session(&self) -> &str {
@@ -389,6 +463,8 @@ pub struct Request {
     pub level: Level,
     /// How long it may wait, in milliseconds, before it is denied.
     pub expires_after_ms: i64,
+    /// How its approvers may waive the asking for actions alike.
+    pub waivable: Vec<WaiverScope>,
 }
 
 /// A refusal with what was refused.
@@ -405,6 +481,8 @@ pub struct Denied {
 pub enum Denial {
     /// The chain has no link.
     NoAuthority,
+    /// This principal may not act at all.
+    NotValid(Principal, Validity),
     /// This principal holds no unexpired capability that covers the action.
     NotGranted(Principal),
     /// A deny rule matched.

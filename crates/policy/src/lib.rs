@@ -14,6 +14,7 @@ pub mod canonical;
 mod decide;
 mod explain;
 mod grant;
+mod identity;
 mod level;
 mod permit;
 mod place;
@@ -21,6 +22,7 @@ mod principal;
 mod rego;
 mod rule;
 mod stop;
+mod taint;
 #[cfg(test)]
 mod test;
 mod time;
@@ -29,10 +31,13 @@ pub mod trust;
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
 pub use decide::{
     Approved, Basis, Context, Decision, Denial, Denied, Observed, Request, Ruling, Said, SessionFacts,
-    decide, level_in_force, observe,
+    Waived, decide, level_in_force, observe,
 };
 pub use explain::{Explanation, Line, explain};
 pub use grant::{Capability, Grant, Pattern};
+pub use identity::{
+    AgentEvent, AgentStatus, IllegalAgentEvent, Over, Validity, did_key, key_id, public_key_of,
+};
 pub use level::{Autonomy, Level};
 pub use permit::{
     Failure, InFlight, Outcome, Permit, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled,
@@ -40,10 +45,11 @@ pub use permit::{
 pub use place::{Area, Place};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{
-    Approver, LiftSpec, LoadError, Match, Mode, PolicyDocument, PolicySet, RuleId, RuleOutcome, RuleSpec,
-    Stage, Stages,
+    Approver, LoadError, Match, Mode, PolicyDocument, PolicySet, RULE_OF_TWO, RuleId, RuleOutcome, RuleSpec,
+    Stage, Stages, WaiverScope, rule_of_two,
 };
 pub use stop::{
     Cancel, Cancelled, Doing, Member, Reached, Stop, StopScope, StopSet, Stopped, Subject, Upheld,
 };
+pub use taint::{Taint, Taints};
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! Permission as a thing one must hold, and the flight it becomes.
 
-use crate::{Action, Cancel, Principal, Ruling, StopSet, Stopped, Subject};
+use crate::{Action, Cancel, Principal, Ruling, StopSet, Stopped, Subject, Taints};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::future::Future;
@@ -98,8 +98,8 @@ pub struct Settlement {
     pub failure: Option<Failure>,
     /// What it used.
     pub resources: Resources,
-    /// Whether the result holds text from outside that a model must not trust.
-    pub taints: bool,
+    /// What the result brings into the session, beside what its action says that it brings.
+    pub taints: Taints,
 }
 
 /// The record of an outcome could not be made durable.
@@ -196,7 +196,11 @@ impl InFlight {
         self.cancel.clone()
     }
     /// Hands the outcome to the journal; await it to know that it is durable.
-    pub fn settle(mut self, settlement: Settlement) -> SettleFuture {
+    pub fn settle(mut self, mut settlement: Settlement) -> SettleFuture {
+        // INVARIANT (what an action brings enters the session): whatever its tool says of the result.
+        if settlement.outcome != Outcome::NotStarted {
+            settlement.taints = settlement.taints.and(self.action().brings());
+        }
         let entry = self.account.entry;
         match self.account.settle.take() {
             Some(settle) => settle.settle(entry, settlement),
@@ -283,7 +287,7 @@ mod tests {
             summary: String::new(),
             failure: None,
             resources: Resources::default(),
-            taints: false,
+            taints: Taints::NONE,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Rules as written in `Policy` documents, compiled and indexed.
 //!
 //! Conditions are CEL over the whole action: `action` (`verb`, `resource`, `effect`, `environment`,
-//! `arguments`), `agent`, `cause`, `session` (`id`, `actions`), `trust`, `taint`, `now`. In the
+//! `arguments`, `brings`), `agent`, `cause`, `session` (`id`, `actions`), `trust`, `taint`, `now`. `taint` is
+//! whether the session has any label, `taint.secrets` whether it has that one, and a list of labels where a
+//! list is asked for (`'secrets' in taint`). In the
 //! dialect of the source documents `action` is the verb, `environment` a string, and `and`, `or`,
 //! `not` are operators.
 //!
@@ -17,9 +19,13 @@ mod index;
 mod select;
 mod source;
 mod stages;
+mod two;
+mod waive;
 
 pub use index::PolicySet;
 pub use stages::{Stage, Stages};
+pub use two::{RULE_OF_TWO, rule_of_two};
+pub use waive::WaiverScope;
 
 pub(crate) use facts::Facts;
 pub(crate) use index::{EXPIRES_AFTER_MS, EXPIRES_AFTER_SECONDS_MAX, Rule};
@@ -113,8 +119,23 @@ pub struct RuleSpec {
     /// Who has to approve.
     #[serde(default)]
     pub approvers: Stages,
+    /// How an approver may waive this rule's asking for actions alike; by default not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivable: Vec<WaiverScope>,
     /// How long an approval may wait; default 10 minutes.
     pub expires_after_seconds: Option<u32>,
+    /// Whether a rule that requires approval also opts in to what no rule permits. Default yes. A rule
+    /// that does not only restricts: without another rule the action is denied and nobody is asked.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub opts_in: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(opts_in: &bool) -> bool {
+    *opts_in
 }
 
 /// `spec` of a `Policy` document.
@@ -172,7 +193,9 @@ pub(crate) struct Asking {
     pub(crate) id: RuleId,
     pub(crate) reason: String,
     pub(crate) approvers: Stages,
+    pub(crate) waivable: Vec<WaiverScope>,
     pub(crate) expires_after_ms: i64,
+    pub(crate) opts_in: bool,
 }
 
 impl Asking {

@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Autonomy, Capability, Chain, Context, Effect, Environment, Grant, Idempotence, Level, Link,
-    Principal, SessionFacts, Timestamp, Verb,
+    Principal, SessionFacts, Taints, Timestamp, Verb,
 };
 use serde_json::json;
 
@@ -18,11 +18,7 @@ pub(crate) fn chain(level: Level) -> Chain {
         default: level,
         ..Autonomy::default()
     };
-    let link = Link {
-        principal: Principal::agent("triage"),
-        grants: vec![grant],
-        autonomy,
-    };
+    let link = Link::new(Principal::agent("triage"), vec![grant], autonomy);
     Chain {
         cause: Principal::person("alice"),
         links: vec![link],
@@ -52,7 +48,7 @@ pub(crate) fn context() -> Context {
     };
     Context {
         now: Timestamp::from_ms(1_000),
-        taint: false,
+        taint: Taints::NONE,
         trust: 900,
         session,
         approval: None,

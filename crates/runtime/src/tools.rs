@@ -8,6 +8,7 @@ mod client;
 pub mod git;
 pub mod http;
 mod incidents;
+mod labelled;
 pub mod prometheus;
 mod report;
 pub mod schema;
@@ -30,6 +31,10 @@ pub struct ToolsetSpec {
     /// Where these tools act. Default `production`: the strictest.
     #[serde(default = "production")]
     pub environment: String,
+    /// What results of these tools bring into a session, beside what each tool says itself: `secrets`,
+    /// `customer_data`, `untrusted`.
+    #[serde(default, skip_serializing_if = "policy::Taints::is_none")]
+    pub brings: policy::Taints,
     /// What is bound.
     pub tools: Vec<Binding>,
 }
@@ -172,6 +177,9 @@ pub fn bind(
                 .map_err(|what| BindError { index: 0, what })?;
         }
     }
+    if !spec.brings.is_empty() {
+        bound.label(spec.brings);
+    }
     Ok((bound.tools, bound.grants))
 }
 
@@ -198,6 +206,15 @@ impl Bound {
         match self.tools.insert(verb.to_owned(), Arc::new(tool)) {
             None => Ok(()),
             Some(_) => Err(format!("binds `{verb}` a second time; use another toolset")),
+        }
+    }
+
+    fn label(&mut self, brings: policy::Taints) {
+        for tool in self.tools.values_mut() {
+            *tool = Arc::new(labelled::Labelled {
+                tool: Arc::clone(tool),
+                brings,
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Look, cell, fields, look_of, painted, table, word};
 use super::text::{cut, fold, indented, width};
-use super::value::{field, list, text, time};
+use super::value::{field, list, shown, text, time};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
@@ -202,10 +202,9 @@ fn show(session: &Value, columns: usize) -> String {
             ("about", text(about, "correlation").into()),
             (
                 "tainted",
-                if field(about, "taint").as_bool() == Some(true) {
-                    cell("yes", Look::Yellow)
-                } else {
-                    "".into()
+                match list(about, "taint").iter().map(shown).collect::<Vec<_>>() {
+                    labels if labels.is_empty() => "".into(),
+                    labels => cell(labels.join(", "), Look::Yellow),
                 },
             ),
         ],

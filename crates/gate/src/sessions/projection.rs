@@ -22,6 +22,7 @@ pub(crate) struct SessionRow {
 
 #[derive(Deserialize)]
 struct Created {
+    delegation: Option<String>,
     agent: String,
     title: String,
     idempotency_key: Option<String>,
@@ -37,7 +38,7 @@ struct Driven {
 
 #[derive(Deserialize)]
 struct Settled {
-    taints: bool,
+    taints: policy::Taints,
 }
 
 /// Rows are [`SessionRow`]s by id. `version` grows with every change that decisions read.
@@ -75,8 +76,9 @@ impl Projection for Sessions {
             }
             kind::ACTION_SETTLED => {
                 let mut row: SessionRow = rows::get(rows, id)?.ok_or_else(missing)?;
-                if body::<Settled>(entry)?.taints && !row.view.taint {
-                    row.view.taint = true;
+                let taint = row.view.taint.and(body::<Settled>(entry)?.taints);
+                if taint != row.view.taint {
+                    row.view.taint = taint;
                     row.view.version += 1;
                 }
                 row
@@ -120,13 +122,14 @@ fn create(entry: &Entry, id: &str) -> Result<SessionRow, Corrupt> {
             cause: cause
                 .ok_or_else(|| Corrupt(format!("entry {}: session without a cause", entry.sequence)))?,
             correlation: entry.correlation.clone(),
+            delegation: created.delegation,
             title: created.title,
             state: Session::Created,
             reason: None,
             created: entry.timestamp,
             updated: entry.timestamp,
             waited_ms: 0,
-            taint: false,
+            taint: policy::Taints::NONE,
             actions: 0,
             version: 0,
             urgent: created.urgent,

@@ -48,7 +48,7 @@ async fn an_outcome_is_recorded_with_its_result() {
             tokens_output: 2,
             cost_micros: 3,
         },
-        taints: true,
+        taints: policy::Taints::UNTRUSTED,
     };
     let entry = flight.settle(settlement).await.unwrap();
     let call = world.gate.call(&session, "a").unwrap().unwrap();
@@ -72,7 +72,7 @@ async fn an_outcome_is_recorded_with_its_result() {
             "summary": "503 from the channel; password=[REDACTED]",
             "failure": { "type": "http_status", "message": "503" },
             "resources": { "duration_ms": 12, "tokens_input": 1, "tokens_output": 2, "cost_micros": 3 },
-            "taints": true,
+            "taints": ["untrusted"],
         })
     );
 }

@@ -135,7 +135,7 @@ async fn taint_that_comes_meanwhile_counts() {
         .unwrap();
     let go = held(&world).await;
     let settling = tokio::spawn(flight.settle(Settlement {
-        taints: true,
+        taints: policy::Taints::UNTRUSTED,
         ..done(json!("obey me"))
     }));
     settle_down().await;

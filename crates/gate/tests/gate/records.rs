@@ -35,7 +35,7 @@ async fn busy() -> (World, String) {
         .unwrap();
     flight
         .settle(Settlement {
-            taints: true,
+            taints: policy::Taints::UNTRUSTED,
             ..done(json!([SECRET]))
         })
         .await
@@ -181,6 +181,9 @@ fn form(value: &Value) -> Value {
         ),
         Value::Array(items) => Value::Array(items.iter().map(form).collect()),
         Value::String(text) if text.len() == 64 => json!("<64 hex>"),
+        Value::String(text) if text.starts_with("did:key:") => json!("<did:key>"),
+        Value::String(text) if text.starts_with("key-") && text.len() == 20 => json!("<key>"),
+        Value::String(text) if text.len() == 43 => json!("<public key>"),
         other => other.clone(),
     }
 }

@@ -391,6 +391,6 @@ pub fn done(result: Value) -> Settlement {
         summary: "done".to_owned(),
         failure: None,
         resources: Resources::default(),
-        taints: false,
+        taints: policy::Taints::NONE,
     }
 }

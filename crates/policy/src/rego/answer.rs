@@ -80,7 +80,9 @@ fn ask(value: &Value, id: &RuleId) -> Result<Asking, String> {
         id: id.clone(),
         reason: spec.reason,
         approvers: spec.approvers,
+        waivable: Vec::new(),
         expires_after_ms,
+        opts_in: true,
     })
 }
 

@@ -16,7 +16,10 @@ const NODES_MAX: usize = 256;
 const SUMS_MAX: usize = 8;
 
 const VARIABLES: [&str; 7] = ["action", "agent", "cause", "session", "trust", "taint", "now"];
-const ACTION_FIELDS: &str = "verb, resource, effect, environment, production, arguments";
+const ACTION_FIELDS: &str = "verb, resource, effect, environment, production, arguments, brings";
+const TAINT_FIELDS: &str = "untrusted, secrets, customer_data";
+/// The labels of a session as a list. No source can name it.
+const LABELS: &str = "@taints";
 const SESSION_FIELDS: &str = "id, actions";
 const FUNCTIONS: [&str; 4] = ["size", "startsWith", "endsWith", "contains"];
 const OPERATORS: [&str; 18] = [
@@ -101,6 +104,7 @@ impl Bounds<'_> {
     fn name(&self, name: &str) -> Result<(), String> {
         match name {
             _ if self.bound.iter().any(|bound| bound == name) => Ok(()),
+            LABELS => Ok(()),
             "action" => Err(format!("use `action` with one of {ACTION_FIELDS}")),
             "session" => Err(format!("use `session` with one of {SESSION_FIELDS}")),
             _ if VARIABLES.contains(&name) => Ok(()),
@@ -117,12 +121,12 @@ impl Bounds<'_> {
             return Ok(());
         };
         if let Expr::Ident(root) = &select.operand.expr
-            && matches!(root.as_str(), "action" | "session")
+            && matches!(root.as_str(), "action" | "session" | "taint")
         {
-            let fields = if root == "action" {
-                ACTION_FIELDS
-            } else {
-                SESSION_FIELDS
+            let fields = match root.as_str() {
+                "action" => ACTION_FIELDS,
+                "taint" => TAINT_FIELDS,
+                _ => SESSION_FIELDS,
             };
             let name = compiled_name(root, &select.field)
                 .ok_or_else(|| format!("`{root}.{}` is not known: use one of {fields}", select.field))?;
@@ -170,6 +174,10 @@ impl Bounds<'_> {
                     FUNCTIONS.join(", ")
                 ));
             }
+        }
+        if matches!(call.func_name.as_str(), operators::IN | "size") {
+            call.args.last_mut().into_iter().for_each(labels_of_taint);
+            call.target.as_deref_mut().into_iter().for_each(labels_of_taint);
         }
         if let Some(target) = &mut call.target {
             self.check(target)?;
@@ -220,6 +228,7 @@ impl Bounds<'_> {
             ));
         }
         self.loops = true;
+        labels_of_taint(&mut loops.iter_range);
         self.check(&mut loops.iter_range)?;
         self.bound = vec![loops.iter_var.clone(), loops.accu_var.clone()];
         self.check(&mut loops.loop_cond)?;
@@ -242,5 +251,12 @@ impl Bounds<'_> {
             return self.check(condition);
         }
         self.check(step)
+    }
+}
+
+/// `taint` by itself is whether there is any label; where a list is asked for, it is the labels.
+fn labels_of_taint(expression: &mut IdedExpr) {
+    if matches!(&expression.expr, Expr::Ident(name) if name == "taint") {
+        expression.expr = Expr::Ident(LABELS.to_owned());
     }
 }

@@ -1,7 +1,7 @@
 //! What conditions may know of an action, as CEL values that borrow from it.
 
 use super::constants::{self, Constants};
-use crate::{Action, Chain, Context};
+use crate::{Action, Chain, Context, Taint, Taints};
 use cel::Env;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString};
 use cel::common::value::{CowVal, Val};
@@ -28,6 +28,10 @@ pub(super) fn compiled_name(root: &str, field: &str) -> Option<&'static str> {
         ("action", "environment") => "@environment",
         ("action", "production") => "@production",
         ("action", "arguments") => "@arguments",
+        ("action", "brings") => "@brings",
+        ("taint", "untrusted") => "@taint_untrusted",
+        ("taint", "secrets") => "@taint_secrets",
+        ("taint", "customer_data") => "@taint_customer_data",
         ("session", "id") => "@session_id",
         ("session", "actions") => "@session_actions",
         _ => return None,
@@ -54,6 +58,9 @@ pub(crate) struct Facts<'a> {
     session_actions: CelInt,
     trust: CelInt,
     taint: CelBool,
+    tainted: [CelBool; 3],
+    taints: OnceLock<CelList<'a>>,
+    brings: OnceLock<CelList<'a>>,
     now: CelInt,
 }
 
@@ -82,7 +89,10 @@ impl<'a> Facts<'a> {
             session_id: CelString::from(context.session.id.as_str()),
             session_actions: CelInt::from(i64::try_from(context.session.actions).unwrap_or(i64::MAX)),
             trust: CelInt::from(i64::from(context.trust)),
-            taint: CelBool::from(context.taint),
+            taint: CelBool::from(!context.taint.is_empty()),
+            tainted: Taint::ALL.map(|label| CelBool::from(context.taint.has(label))),
+            taints: OnceLock::new(),
+            brings: OnceLock::new(),
             now: CelInt::from(context.now.ms()),
         }
     }
@@ -106,6 +116,7 @@ impl<'a> Facts<'a> {
                     "environment": action.environment().as_str(),
                     "production": action.environment().is_production(),
                     "arguments": action.arguments(),
+                    "brings": action.brings(),
                 },
                 "agent": self.chain.actor().map_or("", |link| link.principal.name.as_str()),
                 "cause": self.chain.cause.to_string(),
@@ -138,11 +149,22 @@ impl VariableResolver for Facts<'_> {
             "cause" => &self.cause,
             "trust" => &self.trust,
             "taint" => &self.taint,
+            "@taint_untrusted" => self.tainted.first()?,
+            "@taint_secrets" => self.tainted.get(1)?,
+            "@taint_customer_data" => self.tainted.get(2)?,
+            "@taints" => self.taints.get_or_init(|| labels(self.context.taint)),
+            "@brings" => self.brings.get_or_init(|| labels(self.action.brings())),
             "now" => &self.now,
             _ => self.constants.named(variable)?,
         };
         Some(CowVal::Borrowed(value))
     }
+}
+
+/// Labels as a list of texts.
+fn labels<'a>(taints: Taints) -> CelList<'a> {
+    let label = |label: Taint| -> Box<dyn Val + 'a> { Box::new(CelString::from(label.as_str())) };
+    CelList::from(taints.labels().map(label).collect::<Vec<_>>())
 }
 
 /// JSON as CEL sees it. Depth is bounded, since an action exists only with a canonical form.

@@ -4,7 +4,7 @@ use super::condition::Condition;
 use super::constants::Constants;
 use super::facts::Facts;
 use super::select::Selectors;
-use super::{Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stages};
+use super::{Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stages, WaiverScope};
 use crate::rego::{MODULE_NAME, Module};
 use crate::{Action, Chain, Context, Pattern, canonical};
 use serde_json::Value;
@@ -44,7 +44,9 @@ pub(crate) struct Rule {
     pub(crate) outcome: RuleOutcome,
     pub(crate) reason: String,
     pub(crate) approvers: Stages,
+    pub(crate) waivable: Vec<WaiverScope>,
     pub(crate) expires_after_ms: i64,
+    pub(crate) opts_in: bool,
     selectors: Selectors,
     condition: Option<Condition>,
 }
@@ -219,10 +221,14 @@ impl Rule {
             }
         };
         if spec.outcome != RuleOutcome::RequireApproval
-            && (spec.expires_after_seconds.is_some() || !spec.approvers.is_empty())
+            && (spec.expires_after_seconds.is_some()
+                || !spec.approvers.is_empty()
+                || !spec.waivable.is_empty()
+                || !spec.opts_in)
         {
             return Err(
-                "only a rule that requires approval has `approvers` or `expires_after_seconds`".to_owned(),
+                "only a rule that requires approval has `approvers`, `waivable`, `expires_after_seconds` or `opts_in`"
+                    .to_owned(),
             );
         }
         Ok(Rule {
@@ -231,7 +237,9 @@ impl Rule {
             outcome: spec.outcome,
             reason: spec.reason.clone(),
             approvers: spec.approvers.clone(),
+            waivable: spec.waivable.clone(),
             expires_after_ms,
+            opts_in: spec.opts_in,
             selectors: Selectors::compile(&spec.matching, spec.outcome)?,
             condition,
         })
@@ -258,7 +266,9 @@ impl Rule {
             id: self.id.clone(),
             reason: self.reason.clone(),
             approvers: self.approvers.clone(),
+            waivable: self.waivable.clone(),
             expires_after_ms: self.expires_after_ms,
+            opts_in: self.opts_in,
         }
     }
 

@@ -98,6 +98,8 @@ fn rule(name: &str, value: &Value) -> Result<RuleSpec, String> {
         outcome,
         reason: text("reason")?.or(text("description")?).unwrap_or_default(),
         approvers,
+        waivable: Vec::new(),
         expires_after_seconds: None,
+        opts_in: true,
     })
 }

@@ -16,11 +16,7 @@ pub fn link(principal: Principal, level: Level, capabilities: &[&str]) -> Link {
         default: level,
         ..Autonomy::default()
     };
-    Link {
-        principal,
-        grants: capabilities.iter().map(grant).collect(),
-        autonomy,
-    }
+    Link::new(principal, capabilities.iter().map(grant).collect(), autonomy)
 }
 
 /// `agent:triage` on alice's account, with these capabilities.
@@ -44,7 +40,7 @@ pub fn context() -> Context {
     };
     Context {
         now: Timestamp::from_ms(1_700_000_000_000),
-        taint: false,
+        taint: policy::Taints::NONE,
         // Enough for every level: what less trust leaves of one has tests of its own.
         trust: 900,
         session,

@@ -31,7 +31,7 @@ fn what_cannot_be_honoured_is_refused_at_load_by_name() {
         (json!([{"outcome": "permit", "match": {"agents": vec!["a"; 257]}}]),
          "rule `policy/p#rule-1`: more than 256 entries in `agents`"),
         (json!([{"outcome": "permit", "approvers": ["sre"]}]),
-         "rule `policy/p#rule-1`: only a rule that requires approval has `approvers` or `expires_after_seconds`"),
+         "rule `policy/p#rule-1`: only a rule that requires approval has `approvers`, `waivable`, `expires_after_seconds` or `opts_in`"),
         (json!([{"outcome": "require_approval", "expires_after_seconds": 0}]),
          "rule `policy/p#rule-1`: expires_after_seconds `0` is not from 1 to 2592000"),
         (json!([{"outcome": "permit", "reason": "x".repeat(1025)}]),

@@ -13,6 +13,7 @@ mod matrix;
 mod modules;
 mod properties;
 mod stages;
+mod two;
 mod widening;
 
 /// Cases that fail are printed and become rows of a table; no file of seeds is kept.

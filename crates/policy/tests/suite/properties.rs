@@ -116,7 +116,9 @@ impl Rule {
             outcome: self.outcome,
             reason: String::new(),
             approvers: policy::Stages::default(),
+            waivable: Vec::new(),
             expires_after_seconds: self.expires.filter(|_| asks),
+            opts_in: true,
         }
     }
 
@@ -177,9 +179,14 @@ impl Case {
             id: "apr-1".to_owned(),
             by: vec!["alice".to_owned()],
             asked: Vec::new(),
+            waiver: None,
         });
         Context {
-            taint: self.taint,
+            taint: if self.taint {
+                policy::Taints::UNTRUSTED
+            } else {
+                policy::Taints::NONE
+            },
             trust: self.trust,
             approval,
             ..common::context()

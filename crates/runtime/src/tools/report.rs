@@ -47,9 +47,9 @@ pub(crate) fn put(object: &mut Value, key: &str, value: impl Into<Value>) {
     }
 }
 
-/// Done. `taints` when the result holds text from outside.
-pub(crate) fn success(result: Value, summary: &str, taints: bool) -> Settlement {
-    settlement(Outcome::Success, result, summary, None, taints)
+/// Done. `untrusted` when the result holds text from outside.
+pub(crate) fn success(result: Value, summary: &str, untrusted: bool) -> Settlement {
+    settlement(Outcome::Success, result, summary, None, untrusted)
 }
 
 /// Not done, and known not to be.
@@ -70,7 +70,7 @@ pub(crate) fn ended(outcome: Outcome, kind: &str, message: &str, result: Value) 
 /// Ended without a word from the tool itself.
 pub(crate) fn broken(outcome: Outcome, kind: &str, message: &str) -> Settlement {
     Settlement {
-        taints: false,
+        taints: policy::Taints::NONE,
         ..ended(outcome, kind, message, Value::Null)
     }
 }
@@ -102,7 +102,7 @@ fn settlement(
     result: Value,
     summary: &str,
     failure: Option<Failure>,
-    taints: bool,
+    untrusted: bool,
 ) -> Settlement {
     let summary = line(summary);
     Settlement {
@@ -111,6 +111,10 @@ fn settlement(
         summary,
         failure,
         resources: Resources::default(),
-        taints,
+        taints: if untrusted {
+            policy::Taints::UNTRUSTED
+        } else {
+            policy::Taints::NONE
+        },
     }
 }

@@ -269,7 +269,11 @@ async fn a_revert_is_judged_without_a_trace_and_made_as_judged() {
     );
 
     let made = repository.hands.act_on(action).await.unwrap();
-    assert!(made.failure.is_none() && !made.taints, "{}", line(&made));
+    assert!(
+        made.failure.is_none() && made.taints.is_empty(),
+        "{}",
+        line(&made)
+    );
     assert_eq!(
         repository.git(&["rev-parse", &branch]),
         made.result["commit"].as_str().unwrap()

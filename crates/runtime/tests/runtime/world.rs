@@ -371,7 +371,7 @@ fn settlement(outcome: Outcome, result: Value, summary: &str) -> Settlement {
         summary: summary.to_owned(),
         failure,
         resources: Resources::default(),
-        taints: false,
+        taints: policy::Taints::NONE,
     }
 }
 
