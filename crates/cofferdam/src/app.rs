@@ -286,6 +286,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     configuration
         .restore()
         .context("cannot read the stored documents")?;
+    configuration.identify().await;
     if let Some(path) = &options.config {
         follow_or_keep(&configuration, path).await?;
     }

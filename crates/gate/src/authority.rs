@@ -14,6 +14,9 @@ pub struct Bounds {
     pub actions_per_session: u32,
     /// Over all sessions of the agent, in any 60 seconds, requests for approval counted too. Default 120.
     pub actions_per_minute: u32,
+    /// How many delegations may hang below each other from it: 3 unless said otherwise, 0 for none, at
+    /// most 8.
+    pub delegation_depth: u8,
 }
 
 impl Default for Bounds {
@@ -21,6 +24,7 @@ impl Default for Bounds {
         Bounds {
             actions_per_session: 200,
             actions_per_minute: 120,
+            delegation_depth: 3,
         }
     }
 }

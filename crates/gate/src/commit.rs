@@ -71,6 +71,7 @@ pub(crate) struct Judged {
     version: u64,
     actions: u64,
     generation: u64,
+    identities: u64,
     epoch: u64,
     subject: Subject,
     stops: Arc<StopSet>,
@@ -211,6 +212,7 @@ impl Judged {
             version: seen.session.version,
             actions: seen.session.actions,
             generation: seen.authority.generation,
+            identities: seen.identities,
             epoch: seen.epoch,
             subject: seen.subject.clone(),
             stops: Arc::clone(stops),
@@ -233,6 +235,10 @@ impl Judged {
             return Err(Uncommitted::Stopped(stop));
         }
         if documents::generation_now(tx)? != self.generation {
+            return Err(Uncommitted::Changed);
+        }
+        // INVARIANT (revoked at once): an agent, a delegation or a person's token that changed is judged again.
+        if agents::generation_now(tx)? != self.identities {
             return Err(Uncommitted::Changed);
         }
         let session = sessions::row(tx, &self.session)?

@@ -1,7 +1,7 @@
 //! Configuration documents as entries and as a projection.
 
 use crate::rows::{self, body, decode, json as to_json};
-use crate::{AgentAuthority, Authority, Gate};
+use crate::{AgentAuthority, Authority, Gate, agents};
 use journal::{Entry, kind};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -127,12 +127,21 @@ impl Gate {
         changes: Vec<DocumentChange>,
         authority: Authority,
     ) -> Result<u64, InstallError> {
+        let keys = self.keys_for(&changes, &authority)?;
         let (store, by, in_force) = (self.store.clone(), by.clone(), Arc::clone(&self.authority));
         // A task of its own: once the entries are durable the authority has to follow, whether or not
         // whoever asked still waits. In between, admissions conflict and decide again.
         let task = tokio::spawn(async move {
             let agents = authority.agents.clone();
-            let write = move |tx: &mut Tx<'_>| record(tx, &by, &owner, expected, changes, &agents);
+            let write = move |tx: &mut Tx<'_>| {
+                let generation = record(tx, &by, &owner, expected, changes, &agents)?;
+                for (name, key) in keys {
+                    if let Some(held) = agents.get(&name) {
+                        agents::identify(tx, &by, &name, held, &key)?;
+                    }
+                }
+                Ok(generation)
+            };
             let generation = store.write::<_, InstallError, _>(write).await?.value;
             let next = Arc::new(Authority {
                 generation,
@@ -149,6 +158,33 @@ impl Gate {
         });
         let broken = |error| StoreError::Refused(format!("configuration was not installed: {error}"));
         task.await.map_err(broken)?
+    }
+
+    /// A new key for each agent that `changes` configure and that is not known yet. One for an agent that
+    /// is known by then stays unused.
+    fn keys_for(
+        &self,
+        changes: &[DocumentChange],
+        authority: &Authority,
+    ) -> Result<Vec<(String, [u8; 32])>, InstallError> {
+        let mut keys = Vec::new();
+        for change in changes {
+            let DocumentChange::Apply { kind, name, .. } = change else {
+                continue;
+            };
+            if kind != "Agent" || !authority.agents.contains_key(name) {
+                continue;
+            }
+            let row = self.store.read(|reader| agents::read_agent(reader, name))?;
+            if row.is_some_and(|row| row.status != policy::AgentStatus::Created) {
+                continue;
+            }
+            let key = self
+                .new_key()
+                .map_err(|error| StoreError::Refused(error.to_string()))?;
+            keys.push((name.clone(), key));
+        }
+        Ok(keys)
     }
 
     /// The generation in force, and what it gives.

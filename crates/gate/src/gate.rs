@@ -1,5 +1,6 @@
 //! The gate's state and how it is put together.
 
+use crate::agents::{self, key::AgentKey};
 use crate::bounds::Rates;
 use crate::commit::Doubts;
 use crate::deadlines::{ClockJumps, Deadlines};
@@ -11,7 +12,7 @@ use crate::{
     AgentAuthority, Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens, trust,
 };
 use arc_swap::ArcSwap;
-use policy::{Chain, Link, PolicySet, Principal, StopSet};
+use policy::{PolicySet, Principal, StopSet};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use store::clock::SharedClock;
@@ -32,6 +33,9 @@ pub struct Gate {
     pub(crate) doubts: Arc<Doubts>,
     pub(crate) settlements: Settlements,
     pub(crate) reserve: Arc<tokio::sync::Mutex<Reserve>>,
+    /// Signs the first links of delegations; read when it is first needed.
+    pub(crate) organization: std::sync::OnceLock<AgentKey>,
+    pub(crate) chains: crate::chains::Kept,
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
 }
 
@@ -48,6 +52,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(ClockJumps),
         Arc::new(trust::Trusts),
         Arc::new(trust::Activities),
+        Arc::new(agents::Agents),
     ]
 }
 
@@ -85,6 +90,8 @@ impl Gate {
             denials: Denials::default(),
             doubts: Arc::default(),
             reserve: Arc::new(tokio::sync::Mutex::new(reserve)),
+            organization: std::sync::OnceLock::new(),
+            chains: crate::chains::Kept::default(),
             stoppables: RwLock::default(),
             store,
             clock,
@@ -126,19 +133,6 @@ impl Gate {
         self.settle_doubts().await?;
         self.settlements.drained().await;
         self.record_repeats(self.denials.take_all()).await
-    }
-}
-
-/// The chain of an agent's session: for now one link, the agent itself.
-pub(crate) fn chain(cause: Principal, name: &str, agent: &AgentAuthority) -> Chain {
-    let link = Link {
-        principal: Principal::agent(name),
-        grants: agent.grants.clone(),
-        autonomy: agent.autonomy.clone(),
-    };
-    Chain {
-        cause,
-        links: vec![link],
     }
 }
 

@@ -11,13 +11,16 @@
 //! - **Nobody approves what they caused.**
 
 mod admit;
+mod agents;
 mod approvals;
 mod authority;
 mod bounds;
 mod caller;
 mod calls;
+mod chains;
 mod commit;
 mod deadlines;
+pub mod delegations;
 mod denials;
 mod documents;
 mod explain;
@@ -43,6 +46,7 @@ pub use approvals::{ApprovalView, ApproveError, Counted, Verdict, Vote};
 pub use authority::{AgentAuthority, Authority, Bounds};
 pub use caller::{Caller, Role, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};
+pub use delegations::{DelegateError, DelegationRow, NewDelegation, Revocation};
 pub use documents::{DocumentChange, DocumentView, InstallError, Owner};
 pub use gate::{Gate, projections};
 pub use kill::{Held, KillAnswer};

@@ -25,6 +25,8 @@ pub(crate) struct Seen {
     pub agent: Arc<AgentAuthority>,
     pub chain: Chain,
     pub subject: Subject,
+    /// Of identities and delegations.
+    pub identities: u64,
     /// Of the stops in memory.
     pub epoch: u64,
     /// By which approvals are over; never earlier than what was seen before.
@@ -56,7 +58,9 @@ impl Gate {
         // Read before everything else, so that whatever changes from here on is noticed in the commit.
         let (epoch, authority, now) = (self.stops.epoch(), self.authority.load_full(), self.clock.now());
         let deadline = self.deadlines.now();
-        let read = self.store.read(|reader| read(reader, proposal))?;
+        let read = self
+            .store
+            .read(|reader| self.read(reader, &authority, proposal))?;
         let session = read
             .session
             .ok_or_else(|| not_acting("there is no such session"))?;
@@ -77,13 +81,15 @@ impl Gate {
             .approval
             .as_ref()
             .filter(|approval| approval.state_at(deadline) == Approval::Approved);
-        let chain = gate::chain(session.cause.clone(), &session.agent, agent);
-        let trust = self.least(&authority, &chain, deadline)?;
+        let held = read.held.ok_or_else(|| not_acting("nobody stands behind it"))?;
+        let chain = held.chain(&authority, &session.cause, now);
+        let trust = self.least(&authority, &chain, deadline)?.min(held.ceiling());
         Ok(Seen {
             step: proposal.step.clone(),
             agent: Arc::clone(agent),
             subject: stops::subject(&authority, &chain, &session.id).doing(&proposal.action),
             chain,
+            identities: held.identities,
             epoch,
             deadline,
             context: context(now, trust, &session, approved.map(ApprovalView::given)),
@@ -138,6 +144,7 @@ fn context(now: Timestamp, trust: u16, session: &SessionView, approval: Option<A
 
 struct Read {
     session: Option<SessionView>,
+    held: Option<Arc<chains::Held>>,
     call: Option<CallView>,
     approval: Option<ApprovalView>,
     alike: Vec<(String, Approval)>,
@@ -170,6 +177,7 @@ fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {
     }
     Ok(Read {
         session: session.map(|row| row.view),
+        held: None,
         call,
         approval,
         alike,

@@ -1,7 +1,7 @@
 //! The same decision, told step by step. It decides nothing: the outcome is what
 //! [`decide`](crate::decide()) says.
 
-use crate::decide::{Levels, asks, covering};
+use crate::decide::{Levels, asks};
 use crate::rego::Module;
 use crate::rule::{Facts, Rule};
 use crate::{
@@ -90,12 +90,24 @@ fn remedy(request: &Request) -> String {
             format!("each of {}", lists.join(" and "))
         }
     };
-    format!("approval by {who}, within {} seconds", request.expires_after_ms / 1000)
+    format!(
+        "approval by {who}, within {} seconds",
+        request.expires_after_ms / 1000
+    )
 }
 
 fn grant_line(link: &Link, action: &Action, context: &Context) -> Line {
     let principal = &link.principal;
-    match covering(&link.grants, action, context.now) {
+    let refused = |finding| Line {
+        step: "grant",
+        subject: principal.to_string(),
+        matched: false,
+        finding,
+    };
+    if link.validity != Validity::Holds {
+        return refused(format!("it {}", link.validity.finding()));
+    }
+    match link.covering(action, context.now) {
         Some(grant) => Line {
             step: "grant",
             subject: grant.from.clone(),
@@ -103,17 +115,15 @@ fn grant_line(link: &Link, action: &Action, context: &Context) -> Line {
             finding: format!("{principal} holds `{}`", grant.capability),
         },
         None => {
+            let except = link.except.iter().find(|except| except.covers(action));
             let expired = link.grants.iter().find(|grant| grant.capability.covers(action));
-            let finding = match expired {
-                Some(grant) => format!("its grant `{}` from {} has expired", grant.capability, grant.from),
-                None => format!("none of its {} grants covers the action", link.grants.len()),
-            };
-            Line {
-                step: "grant",
-                subject: principal.to_string(),
-                matched: false,
-                finding,
-            }
+            refused(match (except, expired) {
+                (Some(except), _) => format!("`{except}` is excepted from what was delegated to it"),
+                (None, Some(grant)) => {
+                    format!("its grant `{}` from {} has expired", grant.capability, grant.from)
+                }
+                (None, None) => format!("none of its {} grants covers the action", link.grants.len()),
+            })
         }
     }
 }

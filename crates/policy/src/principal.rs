@@ -1,6 +1,6 @@
 //! Who acts, and on whose behalf. Nobody is authenticated here: whoever makes a chain vouches for it.
 
-use crate::{Autonomy, Grant};
+use crate::{Action, Autonomy, Capability, Grant, Timestamp, Validity};
 use serde::{Deserialize, Serialize};
 
 /// What a principal is.
@@ -31,8 +31,12 @@ pub struct Link {
     pub principal: Principal,
     /// What it may do at all. Empty means nothing.
     pub grants: Vec<Grant>,
+    /// What of that it may not do all the same, nor anybody after it.
+    pub except: Vec<Capability>,
     /// How far it may go alone.
     pub autonomy: Autonomy,
+    /// Whether it may act at all.
+    pub validity: Validity,
 }
 
 /// The cause and every link down to the one that acts. Rights are the intersection of all links.
@@ -104,6 +108,27 @@ impl<'de> Deserialize<'de> for Principal {
         let text = String::deserialize(d)?;
         Principal::parse(&text)
             .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a principal")))
+    }
+}
+
+impl Link {
+    /// A link that stands and makes no exceptions.
+    pub fn new(principal: Principal, grants: Vec<Grant>, autonomy: Autonomy) -> Link {
+        Link {
+            principal,
+            grants,
+            except: Vec::new(),
+            autonomy,
+            validity: Validity::Holds,
+        }
+    }
+    /// The first unexpired grant that covers `action`; `None` also when it is excepted.
+    pub fn covering(&self, action: &Action, now: Timestamp) -> Option<&Grant> {
+        let excepted = self.except.iter().any(|except| except.covers(action));
+        self.grants
+            .iter()
+            .find(|grant| grant.until.is_none_or(|until| now < until) && grant.capability.covers(action))
+            .filter(|_| !excepted)
     }
 }
 

@@ -158,6 +158,16 @@ impl Configuration {
         Ok(())
     }
 
+    /// Gives every configured agent a key that has none: those that were applied before agents had any.
+    pub async fn identify(&self) {
+        let authority = self.gate.authority();
+        let names = authority.agents.keys().filter(|name| **name != ops::channel::NOTIFIER);
+        let names: Vec<String> = names.cloned().collect();
+        if let Err(error) = self.gate.identify_agents(&names).await {
+            tracing::error!(%error, "agents without a key can neither pass anything on nor receive it");
+        }
+    }
+
     /// Makes what `path` says be in force: its documents are applied, and those that it owned and no
     /// longer has are deleted. A wrong one refuses all, and the old state stays.
     ///

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    approvals, audit, documents, explain, health, incidents, journal, kill, sessions, tokens, trust,
+    agents, approvals, audit, documents, explain, health, incidents, journal, kill, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -127,6 +127,17 @@ pub enum Command {
     /// What the gate would say of an action, rule by rule, and what would change it
     #[command(after_help = explain::HELP)]
     Explain(explain::Explain),
+    /// Agents: who they are, where they stand, what they pass on
+    #[command(after_help = agents::AGENTS_HELP)]
+    Agents(agents::Agents),
+    /// Let an agent pass on a part of what it holds
+    #[command(after_help = agents::DELEGATE_HELP)]
+    Delegate(agents::Delegate),
+    /// Whose token this is and what it may do
+    Whoami,
+    /// Whether an agent may do something, and why
+    #[command(after_help = agents::CAN_HELP)]
+    Can(agents::Can),
     /// How the platform is: the worst of its parts
     Health(health::Health),
     /// Stop everything, one agent or one session, now

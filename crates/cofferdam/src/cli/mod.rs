@@ -4,6 +4,7 @@
 //! `journal` and `audit verify --data-dir` do something themselves. None of them prints a secret but
 //! `tokens create`, which exists for that.
 
+pub mod agents;
 pub mod approvals;
 pub mod arguments;
 pub mod audit;
@@ -88,6 +89,10 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Approvals(approvals) => approvals::run(&approvals, client, screen).await,
         Command::Audit(audit) => audit::run(&audit, client, screen).await,
         Command::Explain(explain) => explain::run(&explain, client, screen).await,
+        Command::Agents(agents) => agents::run(&agents, client, screen).await,
+        Command::Delegate(delegate) => agents::delegate(&delegate, client, screen).await,
+        Command::Whoami => agents::whoami(client, screen).await,
+        Command::Can(can) => agents::can(&can, client, screen).await,
         Command::Health(health) => health::run(&health, client, screen).await,
         Command::Kill(kill) => kill::run(&kill, client, screen).await,
         Command::Trust(trust) => trust::run(&trust, client, screen).await,
@@ -164,6 +169,17 @@ mod tests {
             ),
             ("kill with one", "kill --agent a --reason x", true),
             ("kill list", "kill list", true),
+            (
+                "delegate in full",
+                "delegate --from ops/supervisor --to ops/deploy --capability deploy:staging --ttl 15m",
+                true,
+            ),
+            ("delegate without a capability", "delegate --from a --to b", false),
+            ("delegate revoke", "delegate revoke del-7 --reason x", true),
+            ("agents revoke needs a reason", "agents revoke triage", false),
+            ("agents create needs a sponsor", "agents create scout", false),
+            ("can", "can ops/deploy deploy:web --env staging", true),
+            ("whoami", "whoami", true),
             ("kill lift", "kill lift --all --reason x", true),
             ("an unknown command", "frobnicate", false),
             ("trust in one agent", "trust equation triage --output yaml", true),

@@ -19,6 +19,8 @@ struct Question {
     effect: Option<Effect>,
     #[serde(default)]
     arguments: Option<Value>,
+    /// The delegation that it would act under.
+    delegation: Option<String>,
 }
 
 /// `POST /api/v1/explain`: the decision about a hypothetical action, and what would change it.
@@ -27,7 +29,16 @@ struct Question {
 /// world without a permit, so of what it computed only the resource, the environment and the effect
 /// are told; the arguments are told as they were given.
 pub async fn explain(call: Call) -> Answer {
-    let question: Question = call.json()?;
+    let mut question: Question = call.json()?;
+    if let Some((name, _)) = call.app.gate.authority().resolve(&question.agent) {
+        question.agent = name.to_owned();
+    }
+    if let Some(id) = &question.delegation
+        && call.app.gate.delegation(id)?.to != question.agent
+    {
+        let what = format!("delegation `{id}` is not to agent `{}`", question.agent);
+        return Err(ApiError::malformed("/delegation", what));
+    }
     let Ok(_slot) = call.app.explaining.try_acquire() else {
         return Err(ApiError::overloaded(
             "other questions are being answered; try again when they are",
@@ -44,7 +55,10 @@ pub async fn explain(call: Call) -> Answer {
         (Some(action), false) => action.clone(),
         _ => hypothetical(&question, computed.as_ref(), arguments.clone(), &mut assumed)?,
     };
-    let explanation = call.app.gate.explain(&question.agent, &action);
+    let explanation = call
+        .app
+        .gate
+        .explain_under(&question.agent, &action, question.delegation.as_deref());
     let explanation = explanation
         .ok_or_else(|| ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent)))?;
     ok(&json!({

@@ -6,6 +6,7 @@
 //! - **Authenticated before read**: nothing of a body is looked at before the token.
 //! - **Never a 5xx for what a caller sent**, and never a crash: a panic is a 500 and is counted.
 
+mod agents;
 mod approvals;
 mod audit;
 pub mod call;

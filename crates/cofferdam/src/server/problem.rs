@@ -187,6 +187,7 @@ impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> ApiError {
         match error {
             SessionError::Unknown(id) => ApiError::not_found(format!("session `{id}`")),
+            SessionError::NotDelegated(..) => ApiError::malformed("/delegation", error.to_string()),
             SessionError::UnknownAgent(name) => {
                 ApiError::malformed("/agent", format!("there is no agent `{name}`"))
             }

@@ -2,9 +2,7 @@
 //! golden text of rights. A route that is not here does not exist; a role that is not here is refused.
 
 use super::call::{Answer, Call};
-use super::{
-    approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens, trust,
-};
+use super::{agents, approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens, trust};
 use crate::app::App;
 use axum::response::Response;
 use gate::{BoxFuture, Role};
@@ -125,6 +123,18 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, trust::promote),
 
     route!("POST", "/api/v1/explain", CONFIG, explain::explain),
+
+    route!("GET", "/api/v1/whoami", READ, agents::whoami),
+    route!("GET", "/api/v1/agents", READ, agents::list),
+    route!("POST", "/api/v1/agents", ADMIN, agents::create),
+    route!("GET", "/api/v1/agents/{name}", CONFIG, agents::show),
+    route!("POST", "/api/v1/agents/{name}/suspend", OPERATE, agents::suspend),
+    route!("POST", "/api/v1/agents/{name}/resume", OPERATE, agents::resume),
+    route!("POST", "/api/v1/agents/{name}/revoke", ADMIN, agents::revoke),
+    route!("POST", "/api/v1/agents/{name}/rotate", ADMIN, agents::rotate),
+    route!("GET", "/api/v1/delegations", READ, agents::delegations),
+    route!("POST", "/api/v1/delegations", OPERATE, agents::delegate),
+    route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, agents::revoke_delegation),
 
     route!("GET", "/api/v1/audit/entries", AUDIT, audit::entries),
     route!("GET", "/api/v1/audit/entries/{sequence}", AUDIT, audit::entry),

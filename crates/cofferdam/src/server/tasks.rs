@@ -27,11 +27,16 @@ struct NewTask {
     input: Value,
     #[serde(default)]
     title: String,
+    /// The delegation to `agent` that it runs under.
+    delegation: Option<String>,
 }
 
 /// `POST /api/v1/tasks`: takes a task; 201 when it is new, 200 when this id was sent before.
 pub async fn submit(call: Call) -> Answer {
-    let task: NewTask = call.json()?;
+    let mut task: NewTask = call.json()?;
+    if let Some((name, _)) = call.app.gate.authority().resolve(&task.agent) {
+        task.agent = name.to_owned();
+    }
     if task.input.is_null() {
         return Err(ApiError::malformed(
             "/input",
@@ -52,12 +57,14 @@ pub async fn submit(call: Call) -> Answer {
         idempotency_key: key,
         urgent: false,
     };
-    let (session, is_new) = call.app.gate.create_session(new).await?;
+    let delegation = task.delegation.clone();
+    let (session, is_new) = call.app.gate.create_session_under(new, delegation).await?;
     if is_new {
         call.app.runtime.wake();
         return json(StatusCode::CREATED, &view(&call, &session)?);
     }
     if session.agent != task.agent
+        || session.delegation != task.delegation
         || call
             .app
             .gate
@@ -66,7 +73,7 @@ pub async fn submit(call: Call) -> Answer {
     {
         let id = task.task_id.unwrap_or_default();
         return Err(ApiError::conflict(format!(
-            "task `{id}` was given before with another agent or input"
+            "task `{id}` was given before with another agent, delegation or input"
         )));
     }
     ok(&view(&call, &session)?)

@@ -10,6 +10,7 @@ async fn explanations_agree_with_admissions() {
     let bounds = Bounds {
         actions_per_session: 100,
         actions_per_minute: 3,
+        ..Bounds::default()
     };
     let agents = [
         (

@@ -90,6 +90,7 @@ impl Life {
         let bounds = Bounds {
             actions_per_session: PER_SESSION.try_into().unwrap(),
             actions_per_minute: PER_MINUTE.try_into().unwrap(),
+            ..Bounds::default()
         };
         let triage = AgentAuthority {
             bounds,

@@ -9,6 +9,7 @@ impl Denial {
     pub fn code(&self) -> &'static str {
         match self {
             Denial::NoAuthority => "no_authority",
+            Denial::NotValid(_, validity) => validity.code(),
             Denial::NotGranted(_) => "not_granted",
             Denial::Forbidden(..) => "forbidden",
             Denial::ReadOnly(_) => "read_only",
@@ -22,6 +23,7 @@ impl Denial {
     pub fn reason(&self) -> String {
         match self {
             Denial::NoAuthority => "nobody with authority stands behind this action".to_owned(),
+            Denial::NotValid(principal, validity) => format!("{principal} {}", validity.finding()),
             Denial::NotGranted(principal) => format!("{principal} holds no grant that covers this action"),
             Denial::Forbidden(rule, reason) if reason.is_empty() => format!("rule `{rule}` forbids it"),
             Denial::Forbidden(rule, reason) => format!("rule `{rule}` forbids it: {reason}"),
@@ -39,7 +41,12 @@ impl Denial {
     pub fn rule(&self) -> Option<&RuleId> {
         match self {
             Denial::Forbidden(rule, _) | Denial::Unevaluable(rule, _) => Some(rule),
-            Denial::NoAuthority | Denial::NotGranted(_) | Denial::ReadOnly(_) | Denial::Untrusted(..) | Denial::NoRule => None,
+            Denial::NoAuthority
+            | Denial::NotValid(..)
+            | Denial::NotGranted(_)
+            | Denial::ReadOnly(_)
+            | Denial::Untrusted(..)
+            | Denial::NoRule => None,
         }
     }
 
@@ -47,6 +54,7 @@ impl Denial {
     pub fn remedy(&self) -> String {
         match self {
             Denial::NoAuthority => "act as a principal that exists and holds grants".to_owned(),
+            Denial::NotValid(_, validity) => validity.remedy().to_owned(),
             Denial::NotGranted(principal) => {
                 format!("give {principal} a toolset whose grants cover the verb and the resource, and are not expired")
             }

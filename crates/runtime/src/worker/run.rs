@@ -59,9 +59,12 @@ impl Runtime {
                 Left::Again(PAUSE)
             }
             // Cancelled meanwhile, or somebody else's.
-            Err(SessionError::Illegal(_) | SessionError::Unknown(_) | SessionError::UnknownAgent(_)) => {
-                Left::Over
-            }
+            Err(
+                SessionError::Illegal(_)
+                | SessionError::Unknown(_)
+                | SessionError::UnknownAgent(_)
+                | SessionError::NotDelegated(..),
+            ) => Left::Over,
             // What it would have recorded cannot be: without its output it can at least end.
             Err(SessionError::Store(StoreError::Refused(reason))) => self.give_up(id, &reason).await,
             Err(
@@ -89,9 +92,12 @@ impl Runtime {
                 });
                 Left::Over
             }
-            Err(SessionError::Illegal(_) | SessionError::Unknown(_) | SessionError::UnknownAgent(_)) => {
-                Left::Over
-            }
+            Err(
+                SessionError::Illegal(_)
+                | SessionError::Unknown(_)
+                | SessionError::UnknownAgent(_)
+                | SessionError::NotDelegated(..),
+            ) => Left::Over,
             Err(error @ SessionError::Store(_)) => {
                 tracing::error!(session = id, %error, "session cannot be ended");
                 Left::Again(LONG_PAUSE)

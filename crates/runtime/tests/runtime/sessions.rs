@@ -319,6 +319,7 @@ async fn bounds_put_off_or_end_a_session() {
     let bounds = Bounds {
         actions_per_session: 3,
         actions_per_minute: 2,
+        ..Bounds::default()
     };
     let world = World::with(directory.path(), clock.clone(), Settings::default(), bounds);
     let step = |name: &str| json!({"name": name, "tool": "get.it"});
@@ -379,6 +380,7 @@ async fn sessions_that_wait_cost_no_task() {
     let bounds = Bounds {
         actions_per_session: 10,
         actions_per_minute: 10_000,
+        ..Bounds::default()
     };
     let world = World::with(
         directory.path(),

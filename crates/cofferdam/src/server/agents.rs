@@ -1,0 +1,280 @@
+//! Agents as principals, what they pass on to each other, and who is asking.
+
+use super::call::{Answer, Call, json, ok};
+use super::problem::ApiError;
+use super::sessions::stated;
+use gate::{AgentError, AgentRow, DelegateError, DelegationRow, NewAgent, NewDelegation, Role};
+use http::StatusCode;
+use policy::{AgentEvent, Capability, Place, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Longest life that can be asked for, in seconds: 10 years.
+const LIFE_MAX_SECONDS: i64 = 10 * 366 * 86_400;
+
+/// `GET /api/v1/whoami`: whose token this is and what it may do.
+pub async fn whoami(call: Call) -> Answer {
+    let caller = &call.caller;
+    ok(&json!({
+        "principal": caller.principal(), "roles": caller.roles(), "token": caller.token(),
+        "trigger": caller.trigger(),
+    }))
+}
+
+/// `GET /api/v1/agents`: all that are known, by name.
+pub async fn list(call: Call) -> Answer {
+    let rows = call.app.gate.agents()?;
+    ok(&rows.iter().map(|row| view(&call, row)).collect::<Vec<_>>())
+}
+
+/// `GET /api/v1/agents/{name}`: one, with what its document grants and what a reviewer should know of it.
+pub async fn show(call: Call) -> Answer {
+    let row = call.app.gate.agent(call.parameter("name"))?;
+    let mut shown = view(&call, &row);
+    if let (Some(shown), Some(held)) = (
+        shown.as_object_mut(),
+        call.app.gate.authority().agents.get(&row.name),
+    ) {
+        let grants = held.grants.iter();
+        let grant = |g: &policy::Grant| json!({"capability": g.capability, "from": g.from, "until": g.until});
+        shown.insert("grants".to_owned(), grants.clone().map(grant).collect());
+        shown.insert(
+            "warnings".to_owned(),
+            grants
+                .flat_map(policy::Grant::warnings)
+                .map(Value::from)
+                .collect(),
+        );
+    }
+    ok(&shown)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    name: String,
+    sponsor: Option<String>,
+    parent: Option<String>,
+    place: Option<Place>,
+    expires_in_seconds: Option<i64>,
+}
+
+/// `POST /api/v1/agents`: 201; a document lets it act.
+pub async fn create(call: Call) -> Answer {
+    let new: New = call.json()?;
+    let agent = NewAgent {
+        name: new.name,
+        sponsor: new.sponsor,
+        parent: new.parent,
+        place: new.place,
+        expires: expires(&call, new.expires_in_seconds)?,
+    };
+    let row = call.app.gate.create_agent(call.caller.principal(), agent).await?;
+    json(StatusCode::CREATED, &view(&call, &row))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[serde(default)]
+    reason: String,
+    /// Of `suspend`: it may be compromised, so resuming it needs `override`.
+    #[serde(default)]
+    security: bool,
+    /// Of `resume`: although it was suspended for security. For administrators.
+    #[serde(default, rename = "override")]
+    overriding: bool,
+    /// Of `resume`, for an agent that has expired.
+    expires_in_seconds: Option<i64>,
+}
+
+/// `POST /api/v1/agents/{name}/suspend`: it is denied from its next action on.
+pub async fn suspend(call: Call) -> Answer {
+    let change: Change = call.json()?;
+    let event = if change.security {
+        AgentEvent::Lock
+    } else {
+        AgentEvent::Suspend
+    };
+    drive(&call, event, &change).await
+}
+
+/// `POST /api/v1/agents/{name}/resume`: it acts again.
+pub async fn resume(call: Call) -> Answer {
+    let change: Change = call.json()?;
+    if change.overriding && !call.has_role(&[Role::Admin]) {
+        return Err(ApiError::forbidden(
+            "overriding a suspension for security needs the role admin",
+        ));
+    }
+    let event = match (change.overriding, change.expires_in_seconds) {
+        (true, _) => AgentEvent::Override,
+        (false, Some(_)) => AgentEvent::Renew,
+        (false, None) => AgentEvent::Resume,
+    };
+    drive(&call, event, &change).await
+}
+
+/// `POST /api/v1/agents/{name}/revoke`: it never acts again, nor does anybody that it passed anything on to
+/// under what it passed on.
+pub async fn revoke(call: Call) -> Answer {
+    let change: Change = call.json()?;
+    drive(&call, AgentEvent::Revoke, &change).await
+}
+
+/// `POST /api/v1/agents/{name}/rotate`: a new key, proved by the old one.
+pub async fn rotate(call: Call) -> Answer {
+    let row = call
+        .app
+        .gate
+        .rotate_agent(call.caller.principal(), call.parameter("name"))
+        .await?;
+    ok(&view(&call, &row))
+}
+
+async fn drive(call: &Call, event: AgentEvent, change: &Change) -> Answer {
+    let reason = stated(&change.reason, "no reason given")?;
+    let expires = expires(call, change.expires_in_seconds)?;
+    let (gate, by) = (&call.app.gate, call.caller.principal());
+    let row = gate
+        .agent_event(by, call.parameter("name"), event, &reason, expires)
+        .await?;
+    ok(&view(call, &row))
+}
+
+/// `GET /api/v1/delegations`: all, the newest first; never a token.
+pub async fn delegations(call: Call) -> Answer {
+    let rows = call.app.gate.delegations()?;
+    let now = call.app.clock.now();
+    ok(&rows.iter().map(|row| shown(row, &rows, now)).collect::<Vec<_>>())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delegate {
+    from: String,
+    to: String,
+    capabilities: Vec<Capability>,
+    #[serde(default)]
+    except: Vec<Capability>,
+    ttl_seconds: i64,
+    trust: Option<u16>,
+    under: Option<String>,
+}
+
+/// `POST /api/v1/delegations`: 201 with the delegation and its token, which is bound to the key of `to`.
+pub async fn delegate(call: Call) -> Answer {
+    let new: Delegate = call.json()?;
+    let new = NewDelegation {
+        from: new.from,
+        to: new.to,
+        capabilities: new.capabilities,
+        except: new.except,
+        ttl_ms: new.ttl_seconds.saturating_mul(1000),
+        trust: new.trust,
+        under: new.under,
+    };
+    let row = call.app.gate.delegate(call.caller.principal(), new).await?;
+    let mut answer = shown(&row, std::slice::from_ref(&row), call.app.clock.now());
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("token".to_owned(), Value::String(row.token));
+    }
+    json(StatusCode::CREATED, &answer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /api/v1/delegations/{id}/revoke`: it and all below it end on the next action.
+pub async fn revoke_delegation(call: Call) -> Answer {
+    let body: Revoke = call.json()?;
+    let reason = stated(&body.reason, "no reason given")?;
+    let (gate, by) = (&call.app.gate, call.caller.principal());
+    let row = gate.revoke_delegation(by, call.parameter("id"), &reason).await?;
+    ok(&shown(&row, std::slice::from_ref(&row), call.app.clock.now()))
+}
+
+/// What is configured prevails over what was said when the agent was created.
+fn view(call: &Call, row: &AgentRow) -> Value {
+    let now = call.app.clock.now();
+    let authority = call.app.gate.authority();
+    let held = authority.agents.get(&row.name);
+    json!({
+        "name": row.name,
+        "did": row.did,
+        "status": row.status_at(now),
+        "reason": row.reason,
+        "configured": held.is_some(),
+        "sponsor": held.map_or(&row.sponsor, |held| &held.sponsor),
+        "place": held.map_or(&row.place, |held| &held.place),
+        "parent": row.parent,
+        "keys": row.keys,
+        "created": row.created,
+        "updated": row.updated,
+        "expires": row.expires,
+    })
+}
+
+/// A delegation without its token, and whether it holds: by itself and by those of `all` above it.
+fn shown(row: &DelegationRow, all: &[DelegationRow], now: Timestamp) -> Value {
+    let mut state = if now < row.until { "holds" } else { "expired" };
+    let mut above = Some(row);
+    while let Some(link) = above {
+        if link.revoked.is_some() {
+            state = "revoked";
+        }
+        let under = link.under.as_deref();
+        // Those above were made before, so this ends.
+        above = all
+            .iter()
+            .find(|other| Some(other.id.as_str()) == under && other.id != link.id);
+    }
+    json!({
+        "id": row.id, "from": row.from, "to": row.to, "path": row.path, "under": row.under,
+        "capabilities": row.capabilities, "except": row.except, "trust": row.trust, "made": row.made,
+        "until": row.until, "by": row.by, "jti": row.jti, "hash": row.hash, "previous": row.previous,
+        "state": state, "revoked": row.revoked,
+    })
+}
+
+fn expires(call: &Call, seconds: Option<i64>) -> Result<Option<Timestamp>, ApiError> {
+    match seconds {
+        Some(seconds) if !(1..=LIFE_MAX_SECONDS).contains(&seconds) => Err(ApiError::malformed(
+            "/expires_in_seconds",
+            format!("1 to {LIFE_MAX_SECONDS} seconds"),
+        )),
+        Some(seconds) => Ok(Some(call.app.clock.now().plus_ms(seconds * 1000))),
+        None => Ok(None),
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> ApiError {
+        match error {
+            AgentError::Unknown(name) => ApiError::not_found(format!("agent `{name}`")),
+            AgentError::Exists(_) | AgentError::Illegal(_) => ApiError::conflict(error.to_string()),
+            AgentError::Misfit(what) => ApiError::malformed("", what),
+            AgentError::Keys(keys) => ApiError::internal(&keys),
+            AgentError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<DelegateError> for ApiError {
+    fn from(error: DelegateError) -> ApiError {
+        match error {
+            DelegateError::Unknown(id) => ApiError::not_found(format!("delegation `{id}`")),
+            DelegateError::UnknownAgent(name) => ApiError::not_found(format!("agent `{name}`")),
+            DelegateError::Refused(why) => ApiError::malformed("/capabilities", why.to_string()),
+            DelegateError::Misfit(what) => ApiError::malformed("", what),
+            DelegateError::Changing => ApiError::conflict(error.to_string()),
+            DelegateError::Agent(agent) => agent.into(),
+            DelegateError::Keys(keys) => ApiError::internal(&keys),
+            DelegateError::Store(store) => store.into(),
+        }
+    }
+}
