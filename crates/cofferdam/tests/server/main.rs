@@ -18,3 +18,4 @@ mod peers;
 mod routes;
 mod stream;
 mod tasks;
+mod trust;

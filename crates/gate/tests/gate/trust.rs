@@ -3,9 +3,10 @@
 use crate::races::{held, queued, settle_down};
 use crate::world::{World, action, agent, authority, done, post, propose, read, rules};
 use gate::{AgentAuthority, Bounds, DocumentChange, Owner, PromoteError, Refusal, Role, TrustTerms, Verdict};
-use policy::trust::{Origin, Tier};
+use policy::trust::{Band, Origin, Tier};
 use policy::{Effect, Failure, Idempotence, Level, Outcome, Principal, Settlement, StopScope};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -372,4 +373,130 @@ async fn odd_behaviour_is_recorded_once_and_may_suspend() {
         let read = world.check(&session, "b", &read("a")).await;
         assert_eq!(read == "permit", !suspend, "{read}");
     }
+}
+
+/// Answers by criterion, as percentages.
+fn answers(world: &World, surroundings: gate::Surroundings) -> BTreeMap<&'static str, u8> {
+    let equation = world
+        .gate
+        .trust_equation("triage", surroundings)
+        .unwrap()
+        .unwrap();
+    let answers = equation.factors.into_iter().flat_map(|factor| factor.answers);
+    answers
+        .map(|answer| {
+            assert!(!answer.because.is_empty(), "{}", answer.criterion);
+            (answer.criterion, answer.percent)
+        })
+        .collect()
+}
+
+/// Every input that changes, and the one answer that it changes.
+#[tokio::test]
+async fn the_equation_is_made_of_configuration_and_journal() {
+    let nothing = gate::Surroundings::default();
+    let world = world().await;
+    let before = answers(&world, nothing);
+    assert_eq!(before.len(), 17);
+    let changed = |after: BTreeMap<&'static str, u8>, before: &BTreeMap<&'static str, u8>| {
+        let pairs = after
+            .iter()
+            .filter(|(name, percent)| before.get(*name) != Some(percent));
+        pairs
+            .map(|(name, percent)| format!("{name} {} to {percent}", before[name]))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let of = |channels, verified, checkpoints| gate::Surroundings {
+        channels,
+        verified,
+        checkpoints,
+    };
+    #[rustfmt::skip]
+    let table = [
+        (of(1, None, false),        "monitoring 50 to 100"),
+        (of(0, Some(true), false),  "state 50 to 100"),
+        (of(0, Some(false), false), "state 50 to 0"),
+        (of(0, None, true),         "auditability 75 to 100"),
+    ];
+    for (surroundings, expected) in table {
+        assert_eq!(changed(answers(&world, surroundings), &before), expected);
+    }
+    world.caller("alice", &[Role::Admin]).await;
+    assert_eq!(
+        changed(answers(&world, nothing), &before),
+        "",
+        "its sponsor is nobody else"
+    );
+    world.caller("bob", &[Role::Operator]).await;
+    assert_eq!(
+        changed(answers(&world, nothing), &before),
+        "human override 0 to 75"
+    );
+    let session = world.running("triage").await;
+    world.check(&session, "r", &read("a")).await;
+    let reads = answers(&world, nothing);
+    assert_eq!(
+        changed(reads.clone(), &before),
+        "human override 0 to 75, undo 25 to 75"
+    );
+    asked(&world, &session, "a change", Verdict::Approve).await;
+    assert_eq!(
+        changed(answers(&world, nothing), &reads),
+        "",
+        "nothing was done yet"
+    );
+    world.check(&session, "a change", &propose("a change")).await;
+    assert_eq!(
+        changed(answers(&world, nothing), &reads),
+        "",
+        "what may be repeated can be undone"
+    );
+
+    let narrow = AgentAuthority {
+        grants: vec![policy::Grant {
+            capability: policy::Capability::parse("git.log:repository/shop").unwrap(),
+            from: "toolset/narrow".to_owned(),
+            until: None,
+        }],
+        ..sponsored(Level::L0)
+    };
+    let world = world_of(&rules(), narrow).await;
+    assert_eq!(
+        changed(answers(&world, nothing), &before),
+        "approval gates 50 to 100, least privilege 50 to 100, scope 25 to 100, target restriction 0 to 100, undo 25 to 100"
+    );
+    let equation = world.gate.trust_equation("triage", nothing).unwrap().unwrap();
+    assert_eq!(
+        (equation.level, equation.verdict, equation.gaps.len()),
+        (Level::L0, "sufficient", 0)
+    );
+    assert_eq!(
+        (equation.equation.score, equation.equation.band),
+        (5_637, Band::ConditionallyHigh)
+    );
+    assert_eq!(world.gate.trust_equation("nobody", nothing).unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_equation_says_what_to_invest_in_or_constrain_to() {
+    let world = world().await;
+    let equation = world
+        .gate
+        .trust_equation("triage", gate::Surroundings::default())
+        .unwrap()
+        .unwrap();
+    let gaps: Vec<_> = equation.gaps.iter().map(|gap| (gap.takes, gap.has)).collect();
+    assert_eq!(
+        gaps,
+        [
+            ("alerts on anomalies", "logs with their rationale"),
+            ("within 15 min", "automatic within 1 h"),
+            ("a single service", "a department"),
+        ]
+    );
+    assert_eq!(
+        (equation.verdict, equation.constrain_to),
+        ("invest or constrain", Some(Level::L1))
+    );
 }
