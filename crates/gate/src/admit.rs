@@ -175,6 +175,7 @@ fn forbidden(denial: Denial) -> Refused {
         rule: denial.rule().map(|rule| rule.0.clone()),
         remedy: Some(denial.remedy()),
         approval: None,
+        waiver: None,
     };
     Refused {
         refusal: Refusal::Denied(denial),

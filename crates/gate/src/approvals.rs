@@ -10,10 +10,10 @@ pub use votes::{Counted, Vote};
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, sessions};
+use crate::{Caller, Gate, sessions, waivers};
 use journal::kind;
 use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
-use policy::{Principal, Timestamp};
+use policy::{Principal, Timestamp, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -43,6 +43,9 @@ pub struct ApprovalView {
     /// When one list of names is not all that the rules asked for: each is answered to its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each_of: Vec<policy::Stages>,
+    /// How those who approve may waive the asking for actions alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivable: Vec<policy::WaiverScope>,
     /// Those who said yes, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
@@ -86,6 +89,9 @@ pub enum ApproveError {
     /// Said yes before, while others are still asked.
     #[error("{0} approved it and that vote stands; another approver can deny it")]
     Conflicting(Principal),
+    /// No rule lets its asking be waived so.
+    #[error("approval `{0}` cannot be given for `{1}`: {2}")]
+    NotWaivable(String, policy::WaiverScope, String),
     /// What it was about is gone.
     #[error("the action of approval `{0}` was erased, so nobody can see what would happen")]
     Erased(String),
@@ -137,6 +143,19 @@ impl Gate {
         verdict: Verdict,
         reason: &str,
     ) -> Result<ApprovalView, ApproveError> {
+        self.decide_in_scope(caller, id, verdict, reason, None).await
+    }
+
+    /// A person approves, and with `scope` asks not to be asked again about actions alike: once all who had
+    /// to approve have asked for the same, a waiver is recorded beside the approval, which stays single-use.
+    pub async fn decide_in_scope(
+        &self,
+        caller: &Caller,
+        id: &str,
+        verdict: Verdict,
+        reason: &str,
+        scope: Option<WaiverScope>,
+    ) -> Result<ApprovalView, ApproveError> {
         let (caller, id, reason) = (caller.clone(), id.to_owned(), short(reason));
         let deadlines = Arc::clone(&self.deadlines);
         let write = move |tx: &mut Tx<'_>| {
@@ -149,7 +168,9 @@ impl Gate {
             }
             if !view.heard(&caller, verdict) {
                 view.state.after(verdict.event())?;
-                vote(tx, &caller, &view, verdict, &reason)?;
+                may_waive(&view, scope)?;
+                vote(tx, &caller, &view, verdict, &reason, scope)?;
+                waive(tx, &caller, &id, deadlines.now())?;
             }
             Ok(Ok(row(tx, &id)?.unwrap_or(view)))
         };
@@ -164,6 +185,7 @@ impl Gate {
     /// records counts of repeated denials whose minute is over, and permits of unacknowledged commits.
     pub async fn expire_approvals(&self) -> Result<Vec<ApprovalView>, StoreError> {
         self.settle_doubts().await?;
+        self.expire_waivers().await?;
         self.record_repeats(self.denials.take_ended(self.clock.monotonic()))
             .await?;
         let now = self.deadlines.now();
@@ -222,6 +244,7 @@ impl ApprovalView {
             id: self.id.clone(),
             by: self.votes.iter().map(|vote| vote.by.name.clone()).collect(),
             asked: self.lists(),
+            waiver: None,
         }
     }
 
@@ -242,10 +265,12 @@ fn vote(
     view: &ApprovalView,
     verdict: Verdict,
     reason: &str,
+    scope: Option<WaiverScope>,
 ) -> Result<(), ApproveError> {
     let (kind, counts) = match verdict {
         Verdict::Deny => {
             votes::may_deny(caller, view)?;
+            waivers::withdraw(tx, view, &caller.principal)?;
             (kind::APPROVAL_DENIED, Vec::new())
         }
         Verdict::Approve => match votes::counts(caller, view)? {
@@ -254,11 +279,38 @@ fn vote(
             Some((counts, true)) => (kind::APPROVAL_APPROVED, counts),
         },
     };
-    let link = votes::link(tx, caller, view, verdict, reason, &counts)?;
-    let body = json!({ "approval": view.id, "reason": reason, "counts": counts });
+    let link = votes::link(tx, caller, view, verdict, reason, &counts, scope)?;
+    let body = json!({ "approval": view.id, "reason": reason, "counts": counts, "scope": scope });
     let entry = sessions::entry(tx, kind, &view.session, &caller.principal, body)?;
     tx.append(entry.payload(votes::VOTE, Retention::Action, link))?;
     Ok(())
+}
+
+/// Whether every rule that asks lets its asking be waived so.
+fn may_waive(view: &ApprovalView, scope: Option<WaiverScope>) -> Result<(), ApproveError> {
+    let Some(scope) = scope.filter(|scope| !view.waivable.contains(scope)) else {
+        return Ok(());
+    };
+    let allowed: Vec<String> = view.waivable.iter().map(ToString::to_string).collect();
+    let why = match allowed.is_empty() {
+        true => "its rules ask each time".to_owned(),
+        false => format!("its rules allow {}", allowed.join(", ")),
+    };
+    Err(ApproveError::NotWaivable(view.id.clone(), scope, why))
+}
+
+/// Once the last vote is given: the waiver that all votes ask for.
+fn waive(tx: &mut Tx<'_>, caller: &Caller, id: &str, now: Timestamp) -> Result<(), StoreError> {
+    let Some(view) = row(tx, id)?.filter(|view| view.state == Approval::Approved) else {
+        return Ok(());
+    };
+    let mut scopes = view.votes.iter().map(|vote| vote.scope);
+    match scopes.next().flatten() {
+        Some(scope) if scopes.all(|other| other == Some(scope)) => {
+            waivers::grant(tx, &view, scope, &caller.principal, now)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The row of an approval, as of now in this transaction.
@@ -291,8 +343,9 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, view: &ApprovalView, reason: &str) -> Resu
     Ok(())
 }
 
-/// Cancels every open approval of a session.
+/// Cancels every open approval of a session, and ends the waivers that were for it alone.
 pub(crate) fn cancel_open(tx: &mut Tx<'_>, session: &str, reason: &str) -> Result<(), StoreError> {
+    waivers::end_with_session(tx, session)?;
     of(tx, session)?
         .iter()
         .try_for_each(|view| cancel(tx, view, reason))

@@ -7,7 +7,7 @@ use crate::record::{Grounds, entry_with, judged};
 use crate::rows::json;
 use crate::seen::Seen;
 use crate::settle::{CallOf, nothing, settle};
-use crate::{Authority, Gate, approvals, calls, documents, sessions, stops, trust};
+use crate::{Authority, Gate, agents, approvals, calls, documents, sessions, stops, trust, waivers};
 use journal::kind;
 use journal::machine::{Approval, Call, Session};
 use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject, Timestamp};
@@ -93,6 +93,7 @@ impl Gate {
         let judged = Judged::of(seen, ruling.action(), &self.stops);
         let entry = record(seen, &ruling)?;
         let approval = ruling.approval().map(str::to_owned);
+        let waiver = ruling.waiver().map(str::to_owned);
         let limit = seen.agent.bounds.actions_per_session;
         let place = self.place(seen)?;
         let (store, doubts, call) = (
@@ -116,6 +117,11 @@ impl Gate {
                 }
                 if let Some(id) = approval {
                     still_approved(tx, &id, judged.action.digest(), deadlines.now())?;
+                }
+                if let Some(id) = waiver
+                    && !waivers::still_holds(tx, &id, deadlines.now())?
+                {
+                    return Err(Uncommitted::Changed);
                 }
                 // INVARIANT (an approval is spent once): this entry spends it.
                 let sequence = tx.append(entry)?;
@@ -284,15 +290,18 @@ fn record(seen: &Seen, ruling: &Ruling) -> Result<NewEntry, StoreError> {
         Basis::Rule(rule) => (format!("permitted by rule `{}`", rule.0), Some(rule.0.clone())),
         Basis::Grant(giver) => (format!("a read that `{giver}` grants"), None),
     };
-    let reason = match ruling.approval() {
-        Some(approval) => format!("approved as `{approval}`; {reason}"),
-        None => reason,
+    let reason = match (ruling.approval(), ruling.waiver()) {
+        (Some(approval), _) => format!("approved as `{approval}`; {reason}"),
+        (None, Some(waiver)) => format!("not asked again, by waiver `{waiver}`; {reason}"),
+        (None, None) => reason,
     };
     let approval = ruling.approval().map(str::to_owned);
+    let waiver = ruling.waiver().map(str::to_owned);
     let grounds = Grounds {
         reason,
         rule,
         approval,
+        waiver,
         ..Grounds::default()
     };
     let body = json(&judged(seen, ruling.action(), "permit", grounds))?;

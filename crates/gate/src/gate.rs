@@ -8,9 +8,7 @@ use crate::denials::Denials;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
-use crate::{
-    AgentAuthority, Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens, trust,
-};
+use crate::{Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens, trust, waivers};
 use arc_swap::ArcSwap;
 use policy::{PolicySet, Principal, StopSet};
 use std::collections::{BTreeMap, HashMap};
@@ -39,13 +37,15 @@ pub struct Gate {
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
 }
 
-/// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `stops`,
-/// `documents`, `tokens`, `clock`, `trust`, `activity`.
+/// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
+/// `documents`, `tokens`, `clock`, `trust`, `activity`,
+/// `agents`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
         Arc::new(sessions::Sessions),
         Arc::new(calls::Calls),
         Arc::new(approvals::Approvals),
+        Arc::new(waivers::Waivers),
         Arc::new(stops::Stops),
         Arc::new(documents::Documents),
         Arc::new(tokens::Tokens),

@@ -38,6 +38,7 @@ mod stops;
 mod tokens;
 mod tool;
 mod trust;
+mod waivers;
 
 pub use admit::{Proposal, Refusal};
 pub use agents::key::AgentKey;
@@ -56,3 +57,4 @@ pub use stops::{LiftError, StopAnswer};
 pub use tokens::{NewToken, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
 pub use trust::{EquationView, Factor, Found, PromoteError, Surroundings, TrustDay, TrustTerms, TrustView};
+pub use waivers::{WaiverError, WaiverState, WaiverView};

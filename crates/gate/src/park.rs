@@ -127,6 +127,7 @@ fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refuse
                 seen.session.id
             )),
             approval: Some(approval.id.clone()),
+            waiver: None,
         },
         refusal: Refusal::NotApproved {
             approval: approval.id.clone(),
@@ -175,6 +176,7 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         level: request.level,
         approvers: request.approvers.clone(),
         each_of: request.each_of.clone(),
+        waivable: request.waivable.clone(),
         expires: now.plus_ms(request.expires_after_ms),
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,

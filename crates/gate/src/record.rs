@@ -35,6 +35,9 @@ pub(crate) struct Judged {
     pub level: Level,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
+    /// What it rests on in the place of an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<String>,
     /// Digest of the rules in force.
     pub policy: String,
     /// Of the configuration in force.
@@ -95,6 +98,9 @@ pub(crate) struct Requested {
     /// When one list of names is not all that the rules ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each_of: Vec<policy::Stages>,
+    /// How its approvers may waive the asking for actions alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivable: Vec<policy::WaiverScope>,
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,
@@ -111,6 +117,7 @@ pub(crate) struct Grounds {
     pub rule: Option<String>,
     pub remedy: Option<String>,
     pub approval: Option<String>,
+    pub waiver: Option<String>,
 }
 
 /// The body for `action` as `seen`.
@@ -140,6 +147,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         remedy: grounds.remedy.as_deref().map(short),
         level: policy::level_in_force(&seen.chain, action, &seen.context).unwrap_or_default(),
         approval: grounds.approval,
+        waiver: grounds.waiver,
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,
         chain: links.collect(),

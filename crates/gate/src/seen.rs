@@ -6,7 +6,7 @@ use crate::calls::{CALLS, CallView, key};
 use crate::rows::{self, decode};
 use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
-use crate::{AgentAuthority, Authority, Gate, gate, stops};
+use crate::{AgentAuthority, Authority, Gate, chains, stops, waivers};
 use journal::machine::{Approval, Session};
 use policy::{Action, Approved, Chain, Context, SessionFacts, Subject, Timestamp};
 use serde_json::Value;
@@ -92,12 +92,38 @@ impl Gate {
             identities: held.identities,
             epoch,
             deadline,
-            context: context(now, trust, &session, approved.map(ApprovalView::given)),
+            context: context(now, trust, &session, approved.map(ApprovalView::given).or(read.waiver)),
             approval: read.approval,
             alike: read.alike,
             session,
             authority: Arc::clone(&authority),
         })
+    }
+}
+
+impl Gate {
+    /// Everything of one moment.
+    fn read(
+        &self,
+        reader: &Reader<'_>,
+        authority: &Authority,
+        proposal: &Proposal,
+    ) -> Result<Read, StoreError> {
+        let mut read = read(reader, proposal)?;
+        if let Some(session) = &read.session {
+            let (agent, action, now) = (&session.agent, &proposal.action, self.deadlines.now());
+            read.waiver = waivers::covering(reader, &session.id, agent, &session.cause, action, now)?;
+        }
+        if let Some(SessionView {
+            agent,
+            cause,
+            delegation,
+            ..
+        }) = &read.session
+        {
+            read.held = Some(self.behind(reader, authority, agent, cause, delegation.as_deref())?);
+        }
+        Ok(read)
     }
 }
 
@@ -147,6 +173,7 @@ struct Read {
     held: Option<Arc<chains::Held>>,
     call: Option<CallView>,
     approval: Option<ApprovalView>,
+    waiver: Option<Approved>,
     alike: Vec<(String, Approval)>,
 }
 
@@ -180,6 +207,7 @@ fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {
         held: None,
         call,
         approval,
+        waiver: None,
         alike,
     })
 }

@@ -77,7 +77,10 @@ fn permitted(ruling: &Ruling) -> String {
     };
     match ruling.approval() {
         Some(approval) => format!("{basis}, approved by {approval}"),
-        None => basis,
+        None => match ruling.waiver() {
+            Some(waiver) => format!("{basis}, its asking waived by {waiver}"),
+            None => basis,
+        },
     }
 }
 

@@ -4,6 +4,7 @@ use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
 use gate::{Role, Verdict};
+use policy::WaiverScope;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -45,16 +46,45 @@ pub async fn deny(call: Call) -> Answer {
 struct Decision {
     #[serde(default)]
     reason: String,
+    /// With a yes: not to be asked again about actions alike, in this session or for this long.
+    scope: Option<WaiverScope>,
 }
 
 async fn decide(call: Call, verdict: Verdict) -> Answer {
     let body: Decision = call.json()?;
     let reason = stated(&body.reason, "")?;
+    if verdict == Verdict::Deny && body.scope.is_some() {
+        return Err(ApiError::malformed("/scope", "only an approval has a scope"));
+    }
     let approval = call
         .app
         .gate
-        .decide_approval(&call.caller, call.parameter("id"), verdict, &reason)
+        .decide_in_scope(&call.caller, call.parameter("id"), verdict, &reason, body.scope)
         .await?;
     call.app.runtime.wake();
     ok(&approval)
+}
+
+/// `GET /api/v1/waivers?limit=`: those that hold first, then the newest.
+pub async fn waivers(call: Call) -> Answer {
+    let query: List = call.query()?;
+    ok(&call.app.gate.waivers(query.limit.unwrap_or(100).min(1000))?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /api/v1/waivers/{id}/revoke`: ask again from now on.
+pub async fn revoke_waiver(call: Call) -> Answer {
+    let body: Revocation = call.json()?;
+    let reason = stated(&body.reason, "")?;
+    ok(&call
+        .app
+        .gate
+        .revoke_waiver(&call.caller, call.parameter("id"), &reason)
+        .await?)
 }

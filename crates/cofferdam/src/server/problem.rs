@@ -6,7 +6,9 @@ use crate::app::ApplyError;
 use crate::config::Problems;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use gate::{ApproveError, InstallError, LiftError, ResolveError, SessionError, TokenError, Unidentified};
+use gate::{
+    ApproveError, InstallError, LiftError, ResolveError, SessionError, TokenError, Unidentified, WaiverError,
+};
 use http::{HeaderValue, StatusCode, header};
 use ops::triage::IntakeError;
 use policy::canonical::CanonicalError;
@@ -216,6 +218,15 @@ impl From<LiftError> for ApiError {
     }
 }
 
+impl From<WaiverError> for ApiError {
+    fn from(error: WaiverError) -> ApiError {
+        match error {
+            WaiverError::Unknown(id) => ApiError::not_found(format!("waiver `{id}`")),
+            WaiverError::Store(store) => store.into(),
+        }
+    }
+}
+
 impl From<ApproveError> for ApiError {
     fn from(error: ApproveError) -> ApiError {
         match error {
@@ -223,6 +234,7 @@ impl From<ApproveError> for ApiError {
             ApproveError::OwnCause(_) | ApproveError::NotAPerson(_) | ApproveError::NotAnApprover(_) => {
                 ApiError::forbidden(error.to_string())
             }
+            ApproveError::NotWaivable(..) => ApiError::malformed("/scope", error.to_string()),
             ApproveError::Illegal(illegal) => ApiError::conflict(illegal.to_string()),
             ApproveError::NotYet(..) | ApproveError::Conflicting(_) | ApproveError::Erased(_) => {
                 ApiError::conflict(error.to_string())

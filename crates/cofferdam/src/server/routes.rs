@@ -101,6 +101,8 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/approvals/{id}", READ, approvals::show),
     route!("POST", "/api/v1/approvals/{id}/approve", APPROVE, approvals::approve),
     route!("POST", "/api/v1/approvals/{id}/deny", APPROVE, approvals::deny),
+    route!("GET", "/api/v1/waivers", READ, approvals::waivers),
+    route!("POST", "/api/v1/waivers/{id}/revoke", APPROVE, approvals::revoke_waiver),
 
     route!("GET", "/api/v1/documents", CONFIG, documents::list),
     route!("POST", "/api/v1/documents", ADMIN, documents::apply),

@@ -6,7 +6,7 @@ use crate::record::Requested;
 use crate::rows::{self, body, page, session_of};
 use journal::machine::{Approval, ApprovalEvent};
 use journal::{Entry, kind};
-use policy::Principal;
+use policy::{Principal, WaiverScope};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Applied, Corrupt, Projection, Row, Rows};
@@ -17,6 +17,7 @@ struct Decided {
     reason: Option<String>,
     #[serde(default)]
     counts: Vec<Counted>,
+    scope: Option<WaiverScope>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +86,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         rule,
         approvers,
         each_of,
+        waivable,
         expires,
         ..
     } = body(entry)?;
@@ -117,6 +119,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         rule,
         approvers,
         each_of,
+        waivable,
         votes: Vec::new(),
         requested: entry.timestamp,
         expires,
@@ -139,6 +142,7 @@ fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<()
             at: entry.timestamp,
             reason: decided.reason.clone().filter(|reason| !reason.is_empty()),
             counts: decided.counts,
+            scope: decided.scope,
             entry: entry.sequence,
         });
     }

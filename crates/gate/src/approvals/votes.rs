@@ -6,7 +6,7 @@
 
 use super::{ApprovalView, ApproveError, Verdict};
 use crate::{Caller, Role};
-use policy::{Approver, Principal, PrincipalKind, Stages, Timestamp};
+use policy::{Approver, Principal, PrincipalKind, Stages, Timestamp, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Erasable, StoreError, Tx};
@@ -29,6 +29,9 @@ pub struct Vote {
     /// The stages that it counted for.
     #[serde(default)]
     pub counts: Vec<Counted>,
+    /// What else it was asked to cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<WaiverScope>,
     /// Sequence of its entry.
     pub entry: u64,
 }
@@ -161,6 +164,7 @@ pub(crate) fn link(
     verdict: Verdict,
     reason: &str,
     counts: &[Counted],
+    scope: Option<WaiverScope>,
 ) -> Result<Value, ApproveError> {
     let action = action_digest(tx, &view.id)?;
     if action.is_none() && verdict == Verdict::Approve {
@@ -172,6 +176,7 @@ pub(crate) fn link(
     };
     let mut link = json!({
         "version": VERSION, "approval": view.id, "verdict": verdict.as_str(), "reason": reason, "counts": counts,
+        "scope": scope,
         "approver": {
             "kind": "person", "name": caller.principal.name, "roles": caller.roles, "groups": caller.groups,
             "assurance": "token", "token": caller.token,

@@ -24,6 +24,7 @@ mod sources;
 mod stops;
 mod tokens;
 mod trust;
+mod waivers;
 mod world;
 
 #[path = "../common/stoppable.rs"]

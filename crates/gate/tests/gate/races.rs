@@ -192,3 +192,45 @@ async fn an_approval_that_is_withdrawn_meanwhile_is_not_spent() {
     withdrawing.await.unwrap().unwrap();
     assert_eq!(permits(&world), 0);
 }
+
+#[tokio::test]
+async fn a_waiver_that_is_revoked_meanwhile_covers_nothing() {
+    let ask = json!({"name": "ask", "match": {"verbs": ["git.propose"]}, "outcome": "require_approval",
+        "reason": "asked", "waivable": ["1h"]});
+    let world = World::with(authority(
+        &json!({ "rules": [ask] }),
+        &[("triage", agent(Level::L3))],
+    ))
+    .await;
+    let session = world.running("triage").await;
+    let Err(Refusal::Parked { approval, .. }) = world.admit(&session, "first", &propose("x")).await else {
+        panic!("not parked");
+    };
+    let alice = world.caller("alice", &[Role::Approver]).await;
+    let scope = policy::WaiverScope::try_from("1h".to_owned()).unwrap();
+    world
+        .gate
+        .decide_in_scope(&alice, &approval, Verdict::Approve, "yes", Some(scope))
+        .await
+        .unwrap();
+    let waiver = world.gate.waivers(1).unwrap().remove(0).id;
+    let go = held(&world).await;
+    let gate = world.gate.clone();
+    let revoking = tokio::spawn(async move { gate.revoke_waiver(&alice, &waiver, "no, wait").await });
+    settle_down().await;
+    let admission = queued(&world.gate, &session, propose("y")).await;
+    drop(go);
+    assert_eq!(
+        admission
+            .await
+            .unwrap()
+            .unwrap_err()
+            .to_string()
+            .split('`')
+            .next()
+            .unwrap(),
+        "needs approval "
+    );
+    revoking.await.unwrap().unwrap();
+    assert_eq!(permits(&world), 0);
+}

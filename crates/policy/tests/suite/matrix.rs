@@ -71,6 +71,7 @@ fn row(
         id: "apr-9".to_owned(),
         by: vec!["alice".to_owned()],
         asked: Vec::new(),
+        waiver: None,
     });
     let policies = policies(rule);
     // The explanation of a decision can never say something else than the decision.
