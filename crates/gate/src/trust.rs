@@ -25,7 +25,9 @@ pub(crate) const PROMOTED: &str = "trust.promoted";
 /// Kind of the entry that tells of odd behaviour.
 pub(crate) const ANOMALY: &str = "anomaly.detected";
 /// The most days of a history.
-const DAYS_MAX: usize = 400;
+const DAYS_MAX: u16 = 400;
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What configuration says about the trust of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,12 +125,14 @@ impl Gate {
         Ok(Some(view))
     }
 
-    /// The days on which something moved it, the oldest first.
+    /// The days of the last year and a month on which something moved it, the oldest first.
     pub fn trust_history(&self, agent: &str) -> Result<Vec<TrustDay>, StoreError> {
         let prefix = day_prefix(agent);
+        let since = self.clock.now().plus_ms(-DAY_MS * i64::from(DAYS_MAX));
+        let after = format!("{prefix}{}", projection::date(since));
         let rows = self
             .store
-            .read(|reader| reader.rows(TRUST, Some(&prefix), DAYS_MAX))?;
+            .read(|reader| reader.rows(TRUST, Some(&after), usize::from(DAYS_MAX)))?;
         let days = rows
             .into_iter()
             .take_while(|row| row.key.starts_with(&prefix))

@@ -4,7 +4,7 @@ use super::{ANOMALY, PROMOTED};
 use crate::rows::{self, body};
 use journal::{Entry, kind};
 use policy::trust::{Activity, Event, Origin, Record, Seen, Tier, is_sensitive};
-use policy::{Effect, Idempotence, Outcome};
+use policy::{Effect, Idempotence, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Applied, Corrupt, Projection, Rows};
 
@@ -21,6 +21,11 @@ pub(super) fn agent_key(agent: &str) -> String {
 /// What keys of an agent's days begin with.
 pub(super) fn day_prefix(agent: &str) -> String {
     format!("day/{agent}/")
+}
+
+/// `2026-11-21`, in UTC.
+pub(super) fn date(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
 }
 
 fn approval_key(approval: &str) -> String {
@@ -79,14 +84,24 @@ struct Settled {
 #[derive(Deserialize)]
 struct Denied {
     code: Option<String>,
+}
+
+/// What an action was on, and under which grants.
+#[derive(Deserialize)]
+struct Touched {
     resource: String,
+    chain: Vec<Held>,
+}
+
+#[derive(Deserialize)]
+struct Held {
+    grant: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Permitted {
     effect: Effect,
     idempotence: Idempotence,
-    resource: String,
 }
 
 #[derive(Deserialize)]
@@ -231,8 +246,7 @@ fn fold(entry: &Entry, agent: &str, event: Event, rows: &mut dyn Rows) -> Result
     let mut record = stored.unwrap_or_else(|| Record::open(Origin::Migrated, at));
     record.apply(event, at, entry.sequence);
     rows::put(rows, &key, &record)?;
-    let date: String = at.to_string().chars().take(10).collect();
-    let key = format!("{}{date}", day_prefix(agent));
+    let key = format!("{}{}", day_prefix(agent), date(at));
     let (score, before) = (record.score_at(at), rows::get::<DayRow>(rows, &key)?);
     let day = before.map_or(
         DayRow {
@@ -277,15 +291,15 @@ impl Projection for Activities {
         let Some(agent) = actor(entry) else { return Ok(()) };
         match entry.kind.as_str() {
             kind::ACTION_PERMITTED => {
-                let permitted: Permitted = body(entry)?;
-                let sensitive = is_sensitive(&permitted.resource);
+                let (permitted, sensitive) =
+                    (body::<Permitted>(entry)?, body::<Touched>(entry)?.is_sensitive());
                 change(rows, agent, |row| {
                     row.ever.count(&permitted);
                     row.lately.see(Seen::Acted { sensitive }, at);
                 })
             }
             kind::ACTION_DENIED => {
-                let sensitive = is_sensitive(&body::<Denied>(entry)?.resource);
+                let sensitive = body::<Touched>(entry)?.is_sensitive();
                 change(rows, agent, |row| row.lately.see(Seen::Acted { sensitive }, at))
             }
             _ => match body::<Settled>(entry)?.outcome {
@@ -296,6 +310,14 @@ impl Projection for Activities {
                 Outcome::Success | Outcome::Cancelled | Outcome::NotStarted => Ok(()),
             },
         }
+    }
+}
+
+impl Touched {
+    /// Whether it is sensitive, and no grant says by its own words that this is meant.
+    fn is_sensitive(&self) -> bool {
+        let meant = |held: &Held| held.grant.as_deref().is_some_and(is_sensitive);
+        is_sensitive(&self.resource) && !self.chain.iter().any(meant)
     }
 }
 

@@ -500,3 +500,25 @@ async fn the_equation_says_what_to_invest_in_or_constrain_to() {
         ("invest or constrain", Some(Level::L1))
     );
 }
+
+#[tokio::test]
+async fn what_a_grant_names_is_meant() {
+    for (grant, expected) in [("git.log:*", 1), ("git.log:secret/*", 0)] {
+        let held = AgentAuthority {
+            grants: vec![policy::Grant {
+                capability: policy::Capability::parse(grant).unwrap(),
+                from: "toolset/x".to_owned(),
+                until: None,
+            }],
+            ..sponsored(Level::L0)
+        };
+        let world = world_of(&rules(), held).await;
+        let session = world.running("triage").await;
+        assert_eq!(world.check(&session, "a", &read("secret/db")).await, "permit");
+        assert_eq!(
+            world.gate.detect_anomalies().await.unwrap().len(),
+            expected,
+            "{grant}"
+        );
+    }
+}
