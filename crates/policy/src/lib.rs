@@ -16,6 +16,7 @@ mod explain;
 mod grant;
 mod identity;
 mod level;
+mod lint;
 mod permit;
 mod place;
 mod principal;
@@ -39,13 +40,14 @@ pub use identity::{
     AgentEvent, AgentStatus, IllegalAgentEvent, Over, Validity, did_key, key_id, public_key_of,
 };
 pub use level::{Autonomy, Level};
+pub use lint::{LintFinding, lint};
 pub use permit::{
     Failure, InFlight, Outcome, Permit, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled,
 };
 pub use place::{Area, Place};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{
-    Approver, LoadError, Match, Mode, PolicyDocument, PolicySet, RULE_OF_TWO, RuleId, RuleOutcome, RuleSpec,
+    Approver, LiftSpec, LoadError, Match, Mode, PolicyDocument, PolicySet, RULE_OF_TWO, RuleId, RuleOutcome, RuleSpec,
     Stage, Stages, WaiverScope, rule_of_two,
 };
 pub use stop::{

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, explain, health, incidents, journal, kill, sessions, tokens, trust,
+    agents, approvals, audit, documents, explain, health, incidents, journal, kill, policy, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -127,6 +127,9 @@ pub enum Command {
     /// What the gate would say of an action, rule by rule, and what would change it
     #[command(after_help = explain::HELP)]
     Explain(explain::Explain),
+    /// Policies: lint and test them before they are in force, and explain what they say
+    #[command(after_help = policy::HELP)]
+    Policy(policy::Policy),
     /// Agents: who they are, where they stand, what they pass on
     #[command(after_help = agents::AGENTS_HELP)]
     Agents(agents::Agents),

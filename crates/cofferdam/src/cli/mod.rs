@@ -18,6 +18,7 @@ pub mod health;
 pub mod incidents;
 pub mod journal;
 pub mod kill;
+pub mod policy;
 pub mod screen;
 pub mod sessions;
 pub mod table;
@@ -69,6 +70,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Completions(completions) => print_completions(&completions, screen)?,
         Command::Journal(journal) => journal::run(&journal, screen)?,
         Command::Audit(audit) if audit.is_offline() => audit::run_offline(&audit, screen)?,
+        Command::Policy(policy) if policy.is_offline() => policy::run_offline(&policy, screen)?,
         command => block_on(run_client(command, &global, screen))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -89,6 +91,7 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Approvals(approvals) => approvals::run(&approvals, client, screen).await,
         Command::Audit(audit) => audit::run(&audit, client, screen).await,
         Command::Explain(explain) => explain::run(&explain, client, screen).await,
+        Command::Policy(policy) => policy::run(&policy, client, screen).await,
         Command::Agents(agents) => agents::run(&agents, client, screen).await,
         Command::Delegate(delegate) => agents::delegate(&delegate, client, screen).await,
         Command::Whoami => agents::whoami(client, screen).await,

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 /// Most files in one directory.
 pub const FILES_MAX: usize = 1000;
+/// How a table of cases for `cofferdam policy test` ends, which is no document.
+pub const TABLE_ENDING: &str = ".test.yaml";
 /// Deepest directory below the one given.
 const DEPTH_MAX: usize = 8;
 
 /// Reads every document of a file, or of every `*.yaml`, `*.yml` and `*.json` below a directory.
-/// What starts with a dot is skipped.
+/// What starts with a dot is skipped, and so is what ends in `.test.yaml`.
 ///
 /// # Errors
 /// Everything that is wrong with single documents. Relations between them are `compile`'s.
@@ -125,7 +127,8 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
         let document = path
             .extension()
             .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-        if hidden {
+        let table = path.to_string_lossy().ends_with(TABLE_ENDING);
+        if hidden || table {
             continue;
         }
         // Links are followed: Kubernetes mounts configuration as links. The depth bounds a loop.

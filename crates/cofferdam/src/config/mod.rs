@@ -10,7 +10,7 @@ mod starter;
 
 pub use compile::{Compiled, compile};
 pub use document::{Document, Kind, Spec};
-pub use load::{from_text, from_values, load};
+pub use load::{TABLE_ENDING, from_text, from_values, load};
 pub use problem::{Problem, Problems};
 pub use starter::{STARTER, init};
 

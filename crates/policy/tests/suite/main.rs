@@ -9,6 +9,7 @@ mod common;
 mod conditions;
 mod decisions;
 mod documents;
+mod lint;
 mod matrix;
 mod modules;
 mod properties;
