@@ -36,6 +36,10 @@ use tempfile::TempDir;
 const STARTS: usize = 5;
 /// Entries of the large journal, unless `COFFERDAM_BENCH_ENTRIES` says otherwise.
 const ENTRIES: u64 = 1_000_000;
+/// Drills of the kill switch, of which the worst counts.
+const DRILLS: usize = 5;
+/// Sessions that one of them stops.
+const DRILLED: usize = 200;
 /// Sessions that wait for a person.
 const WAITING: u32 = 1_000;
 /// Tasks that are posted, one every [`TASK_EVERY`].
@@ -50,11 +54,12 @@ const SESSIONS_MAX: Duration = Duration::from_secs(120);
 const DOCUMENTS: &str = include_str!("platform/documents.yaml");
 
 fn main() {
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 6] = [
         ("size", size),
         ("empty", ready_when_empty),
         ("memory", memory),
         ("tasks", tasks),
+        ("kill", kill),
         ("entries", ready_with_entries),
     ];
     // Cargo passes options of its own.
@@ -198,6 +203,52 @@ fn tasks() {
             &beside_most,
         );
     }
+}
+
+/// One stop over live sessions, as `cofferdam kill --drill` measures it: some act over and over, the others
+/// are in one action.
+fn kill() {
+    let folder = new_folder();
+    let platform = Platform::start(folder.path());
+    let mut client = platform.client();
+    let [sync, _] = disk::fdatasync(folder.path());
+    let (mut actions, mut sessions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..DRILLS {
+        let asked = format!(r#"{{"sessions":{DRILLED}}}"#);
+        let (status, body) = client.call("POST", "/api/v1/stops/drill", &asked).unwrap();
+        assert!(
+            status == 200 && body.contains(r#""unreached":[]"#),
+            "{status} {body}"
+        );
+        let us = |name: &str| {
+            let after = body.split(&format!("\"{name}\":")).nth(1).unwrap();
+            let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+            Duration::from_micros(digits.parse().unwrap())
+        };
+        actions.push(us("last_action_us"));
+        sessions.push(us("last_session_us"));
+        answers.push(us("answered_us"));
+    }
+    let beside = format!(
+        "{DRILLED} sessions, worst of {DRILLS}; fdatasync {:.2} ms",
+        ms(sync)
+    );
+    let worst = |times: Vec<Duration>| ms(times.into_iter().max().unwrap());
+    figure(
+        "kill to the last permitted action",
+        worst(actions),
+        "ms",
+        ..=10.0,
+        &beside,
+    );
+    figure(
+        "kill to the last session ended",
+        worst(sessions),
+        "ms",
+        ..=250.0,
+        &beside,
+    );
+    figure("kill to its answer", worst(answers), "ms", .., &beside);
 }
 
 /// Asks for each task in turn, so that no answer is large.

@@ -1,6 +1,6 @@
 //! What configuration gives to agents, as one immutable snapshot that admissions read.
 
-use crate::TrustTerms;
+use crate::{Gate, TrustTerms};
 use policy::{Autonomy, Grant, Place, PolicySet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +55,30 @@ pub struct Authority {
     pub policies: Arc<PolicySet>,
     /// By name.
     pub agents: BTreeMap<String, Arc<AgentAuthority>>,
+}
+
+impl Gate {
+    /// Adds an agent that no document makes, until the next configuration or [`Gate::remove_agent`]: for
+    /// the drill. A configured agent is not replaced.
+    pub fn add_agent(&self, name: &str, agent: AgentAuthority) {
+        let agent = Arc::new(agent);
+        self.authority.rcu(|authority| {
+            let mut with = Authority::clone(authority);
+            with.agents
+                .entry(name.to_owned())
+                .or_insert_with(|| Arc::clone(&agent));
+            with
+        });
+    }
+
+    /// Takes back what [`Gate::add_agent`] added.
+    pub fn remove_agent(&self, name: &str) {
+        self.authority.rcu(|authority| {
+            let mut without = Authority::clone(authority);
+            without.agents.remove(name);
+            without
+        });
+    }
 }
 
 impl Authority {

@@ -193,7 +193,26 @@ impl Gate {
     }
 
     fn session_subject(&self, session: &SessionView) -> Subject {
-        subject_of(&self.authority.load(), &session.agent, &session.id)
+        let authority = self.authority.load_full();
+        let alone = || subject_of(&authority, &session.agent, &session.id);
+        let Some(delegation) = session.delegation.as_deref() else {
+            return alone();
+        };
+        // Whoever delegated is on the chain too, and a stop of them covers it.
+        let held = self.store.read(|reader| {
+            let (agent, cause) = (&session.agent, &session.cause);
+            self.behind(reader, &authority, agent, cause, Some(delegation))
+        });
+        match held {
+            Ok(held) => {
+                let chain = held.chain(&authority, &session.cause, self.clock.now());
+                subject(&authority, &chain, &session.id)
+            }
+            Err(error) => {
+                tracing::warn!(session = session.id, %error, "the chain behind a session cannot be read");
+                alone()
+            }
+        }
     }
 
     /// Brings the stops of the reserve into the journal as soon as it takes them.

@@ -38,6 +38,8 @@ pub mod kind {
     pub const SESSION_NOTED: &str = "session.noted";
     pub const STOP_RAISED: &str = "stop.raised";
     pub const STOP_LIFTED: &str = "stop.lifted";
+    /// A drill of the kill switch was measured.
+    pub const STOP_DRILLED: &str = "stop.drilled";
     pub const CONFIG_APPLIED: &str = "config.applied";
     pub const CONFIG_DELETED: &str = "config.deleted";
     pub const TOKEN_CREATED: &str = "token.created";

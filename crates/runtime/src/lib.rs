@@ -6,6 +6,7 @@
 //! - **The effect of an action is computed by its tool**, never given by the runbook, a model or a caller.
 
 pub mod agent;
+pub mod drill;
 pub mod runbook;
 pub mod tools;
 mod worker;

@@ -13,7 +13,7 @@ pub mod prometheus;
 mod report;
 pub mod schema;
 
-pub(crate) use report::{broken, line};
+pub(crate) use report::{action, broken, cancelled, line, success};
 
 use gate::{Tool, Tools};
 use policy::{Capability, Environment, Grant, Verb};

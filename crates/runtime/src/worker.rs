@@ -75,6 +75,8 @@ struct State {
     running: BTreeSet<String>,
     /// To be run again from a point of the monotonic clock on.
     later: BTreeMap<String, Duration>,
+    /// Of those, the ones that take no worker's place.
+    seated: BTreeSet<String>,
     /// Being cancelled by somebody: what a stop cuts off there is theirs to end.
     cancelling: BTreeSet<String>,
     /// To be ended by a stop, which may have been lifted since.
@@ -85,7 +87,7 @@ struct State {
 
 /// The runtime. Shared as `Arc`.
 pub struct Runtime {
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
     settings: Settings,
     agents: RwLock<BTreeMap<String, Kit>>,
     watchers: RwLock<Vec<Arc<dyn Watcher>>>,
@@ -94,6 +96,8 @@ pub struct Runtime {
     running: watch::Sender<usize>,
     bell: Arc<Notify>,
     draining: AtomicBool,
+    /// Whether a drill is under way.
+    pub(crate) drilling: AtomicBool,
     /// How often agents were installed.
     installs: AtomicU64,
     /// Milliseconds of the monotonic clock.
@@ -112,6 +116,7 @@ impl Runtime {
             running: watch::Sender::new(0),
             bell: Arc::default(),
             draining: AtomicBool::new(false),
+            drilling: AtomicBool::new(false),
             installs: AtomicU64::new(0),
             beat: AtomicU64::new(0),
         });
@@ -311,7 +316,7 @@ impl Runtime {
 }
 
 /// The platform itself, as the actor of what no agent and no person did.
-fn platform() -> Principal {
+pub(crate) fn platform() -> Principal {
     Principal::service("cofferdam")
 }
 

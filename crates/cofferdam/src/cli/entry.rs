@@ -62,6 +62,11 @@ pub fn what(entry: &Value) -> String {
                 text(body, "generation")
             )]
         }
+        "stop.drilled" => vec![format!(
+            "{} sessions, the last ended after {} µs",
+            text(body, "sessions"),
+            text(body, "last_session_us")
+        )],
         "stop.raised" | "stop.lifted" => vec![text(body, "scope"), text(body, "reason")],
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],

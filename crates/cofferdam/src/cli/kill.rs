@@ -17,6 +17,7 @@ Examples:
   cofferdam kill --tool \"git.*\" --reason \"the repository moves\"
   cofferdam kill --capability \"http.request:https://shop.example/*\" --reason \"the shop is down\"
   cofferdam kill --network --reason \"nothing may leave the machine\"
+  cofferdam kill --drill --sessions 50
   cofferdam kill list
   cofferdam kill lift --agent triage --reason \"fixed\"
 
@@ -32,7 +33,21 @@ pub struct Kill {
     #[command(subcommand)]
     command: Option<KillCommand>,
     #[command(flatten)]
+    drill: Option<Drill>,
+    #[command(flatten)]
     stop: Option<Stop>,
+}
+
+/// A drill instead of a stop.
+#[derive(Args, Clone, Debug)]
+#[group(conflicts_with = "Stop")]
+struct Drill {
+    /// Stop live, harmless sessions that are started for it, and measure how long that takes
+    #[arg(long, required = true)]
+    drill: bool,
+    /// How many of them
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "drill")]
+    sessions: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +119,13 @@ impl Stop {
 
 /// Runs it.
 pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    if let Some(drill) = &kill.drill {
+        let answer = client
+            .post("/api/v1/stops/drill", &json!({"sessions": drill.sessions}))
+            .await?;
+        screen.data(&answer, |answer, _| drilled(answer))?;
+        return warned(&answer, screen);
+    }
     match (&kill.command, &kill.stop) {
         (Some(KillCommand::List), _) => {
             let stops = client.get("/api/v1/stops", &[]).await?;
@@ -124,6 +146,25 @@ pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<()
             "say what to stop: --all, --agent NAME, --session ID or another scope of `kill --help`".into(),
         )),
     }
+}
+
+/// The figures of a drill.
+fn drilled(answer: &Value) -> String {
+    let ms = |key: &str| field(answer, key).as_f64().unwrap_or_default() / 1000.0;
+    format!(
+        "{} {} live sessions with one stop; {} actions in flight were cut
+last permitted action  {:.1} ms after the call
+last session ended     {:.1} ms after the call
+the call answered      {:.1} ms after it was made
+entry                  {}",
+        "stopped".red().bold(),
+        field(answer, "sessions"),
+        field(answer, "cut"),
+        ms("last_action_us"),
+        ms("last_session_us"),
+        ms("answered_us"),
+        field(answer, "entry"),
+    )
 }
 
 /// Not everything was stopped that somebody meant to stop.
@@ -220,6 +261,10 @@ mod tests {
             ("a capability",        "--capability git.log:r --reason x", "stop capability:git.log:r: x"),
             ("the network",         "--network --reason x",           "stop network: x"),
             ("the end of a tool's", "lift --tool git.* --reason y",   "lift tool:git.*: y"),
+            ("a drill",             "--drill",                        "drill 20"),
+            ("a large drill",       "--drill --sessions 200",         "drill 200"),
+            ("a drill of all",      "--drill --all --reason x",       "misuse"),
+            ("sessions of what",    "--sessions 3",                   "misuse"),
             ("a tool, everywhere",  "--tool a --all --reason x",      "misuse"),
             ("the list",            "list",                           "list"),
             ("the end of one",      "lift --agent triage --reason y", "lift agent:triage: y"),
@@ -232,6 +277,9 @@ mod tests {
             let words = std::iter::once("kill").chain(line.split(' '));
             let said = match Line::try_parse_from(words).map(|line| line.kill) {
                 Ok(Kill {
+                    drill: Some(drill), ..
+                }) => format!("drill {}", drill.sessions),
+                Ok(Kill {
                     command: Some(KillCommand::List),
                     ..
                 }) => "list".to_owned(),
@@ -241,10 +289,12 @@ mod tests {
                 }) => format!("lift {}: {}", stop.scope(), stop.reason),
                 Ok(Kill {
                     command: None,
+                    drill: None,
                     stop: Some(stop),
                 }) => format!("stop {}: {}", stop.scope(), stop.reason),
                 Ok(Kill {
                     command: None,
+                    drill: None,
                     stop: None,
                 }) => "nothing".to_owned(),
                 Err(_) => "misuse".to_owned(),

@@ -12,6 +12,7 @@ use gate::{
 use http::{HeaderValue, StatusCode, header};
 use ops::triage::IntakeError;
 use policy::canonical::CanonicalError;
+use runtime::drill::DrillError;
 use serde_json::{Value, json};
 use store::StoreError;
 
@@ -205,6 +206,19 @@ impl From<ResolveError> for ApiError {
             ResolveError::NotUncertain { .. } => ApiError::conflict(error.to_string()),
             ResolveError::NotAPerson(_) => ApiError::forbidden(error.to_string()),
             ResolveError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<DrillError> for ApiError {
+    fn from(error: DrillError) -> ApiError {
+        let detail = error.to_string();
+        match error {
+            DrillError::UnderWay | DrillError::NotLive { .. } => ApiError::conflict(detail),
+            DrillError::Sessions => ApiError::malformed("/sessions", detail),
+            DrillError::Session(error) => error.into(),
+            DrillError::Lift(error) => error.into(),
+            DrillError::Store(error) => error.into(),
         }
     }
 }

@@ -117,6 +117,7 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/stops", READ, stops::list),
     route!("POST", "/api/v1/stops", OPERATE, stops::raise),
     route!("DELETE", "/api/v1/stops", OPERATE, stops::lift),
+    route!("POST", "/api/v1/stops/drill", OPERATE, stops::drill),
 
     route!("GET", "/api/v1/trust", READ, trust::list),
     route!("GET", "/api/v1/trust/{agent}", READ, trust::show),

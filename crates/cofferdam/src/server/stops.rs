@@ -8,6 +8,7 @@ use policy::{Area, Place, Stop, StopScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// `GET /api/v1/stops`: all in force.
 pub async fn list(call: Call) -> Answer {
@@ -46,6 +47,30 @@ fn held(held: &[Held]) -> Vec<Value> {
         json!({"what": held.what, "count": held.names.len(), "names": names})
     };
     held.iter().map(view).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drill {
+    #[serde(default = "few")]
+    sessions: usize,
+}
+
+fn few() -> usize {
+    20
+}
+
+/// `POST /api/v1/stops/drill`: starts so many live, harmless sessions, stops them with a stop of their own
+/// and says how long it took, in microseconds from the call on. Touches nobody else's sessions.
+pub async fn drill(call: Call) -> Answer {
+    let Drill { sessions } = call.json()?;
+    let drilled = call.app.runtime.drill(call.caller.principal(), sessions).await?;
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    ok(&json!({
+        "sessions": drilled.sessions, "cut": drilled.cut, "last_action_us": us(drilled.last_action),
+        "last_session_us": us(drilled.last_session), "answered_us": us(drilled.answered),
+        "unreached": held(&drilled.unreached), "entry": drilled.entry,
+    }))
 }
 
 /// Whether there is what `scope` names. When that cannot be read it is taken to be: nothing may delay

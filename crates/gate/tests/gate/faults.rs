@@ -83,6 +83,44 @@ async fn without_a_record_nothing_is_permitted_and_a_stop_works_all_the_same() {
     }
 }
 
+/// Every scope: on a full disk it works, is answered in time, outlives the power, and is recorded later.
+#[tokio::test]
+async fn a_full_disk_keeps_no_scope_from_being_stopped() {
+    #[rustfmt::skip]
+    let scopes = [
+        "all", "network", "org:default", "team:default/default", "project:default/default/default", "tool:git.*",
+        "capability:git.*:*", "agent:triage",
+    ];
+    for text in scopes {
+        let world = World::on(Disk::new()).await;
+        let session = world.running("triage").await;
+        let permit = world.admit(&session, "a", &read("a")).await.unwrap();
+        let flight = permit.spend(world.gate.stop_set()).unwrap();
+        let cancel = flight.cancel();
+        tokio::spawn(async move {
+            flight.cancel().cancelled().await;
+            drop(flight);
+        });
+        let disk = world.disk.clone().unwrap();
+        disk.refuse(Some(faulty::Refusal::Full));
+        let scope = StopScope::parse(text).unwrap();
+        let answer = world
+            .gate
+            .kill(&Principal::person("eve"), scope.clone(), "halt")
+            .await;
+        assert!(answer.durable && cancel.is_cancelled(), "{text}: {answer:?}");
+        assert_eq!(answer.unreached, [], "{text}");
+        let world = world.after_power_loss().await;
+        assert_eq!(
+            world.check(&session, "b", &read("a")).await,
+            "stopped by person:eve: halt",
+            "{text}"
+        );
+        until("it is recorded", || world.bodies("stop.raised").len() == 1).await;
+        assert_eq!(world.bodies("stop.raised")[0]["scope"], text);
+    }
+}
+
 #[tokio::test]
 async fn a_stop_on_a_full_disk_is_recorded_when_there_is_space() {
     let world = World::on(Disk::new()).await;

@@ -1,9 +1,10 @@
 //! Decides which sessions run now.
 
 use super::run::Left;
-use super::{Runtime, State};
+use super::{Kit, Runtime, State};
+use crate::agent::AgentSpec;
 use futures_util::FutureExt;
-use gate::{SessionError, SessionView};
+use gate::{SessionError, SessionView, Tools};
 use journal::machine::{Session, SessionEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -197,7 +198,8 @@ impl Runtime {
     /// Gives the next session its task; `false` when there is none or no room.
     fn launch(self: &Arc<Self>) -> bool {
         let mut state = self.state();
-        if state.running.len() >= self.settings.workers.max(1) || self.is_draining() {
+        let busy = state.running.len().saturating_sub(state.seated.len());
+        if busy >= self.settings.workers.max(1) || self.is_draining() {
             return false;
         }
         let Some(id) = state.ready.pop_front() else {
@@ -209,26 +211,42 @@ impl Runtime {
         drop(state);
         self.running.send_replace(count);
         let runtime = Arc::clone(self);
-        tokio::spawn(async move {
-            let left = AssertUnwindSafe(runtime.run_session(&id)).catch_unwind().await;
-            let left = match left {
-                Ok(left) => left,
-                // A defect of ours must not leave a session that nobody runs and nobody ends.
-                Err(_) => {
-                    runtime
-                        .give_up(&id, "broke off by a defect of the platform")
-                        .await
-                }
-            };
-            runtime.left(&id, left);
-        });
+        tokio::spawn(async move { runtime.run_and_leave(&id).await });
         true
+    }
+
+    async fn run_and_leave(&self, id: &str) {
+        let left = AssertUnwindSafe(self.run_session(id)).catch_unwind().await;
+        let left = match left {
+            Ok(left) => left,
+            // A defect of ours must not leave a session that nobody runs and nobody ends.
+            Err(_) => self.give_up(id, "broke off by a defect of the platform").await,
+        };
+        self.left(id, left);
+    }
+
+    /// Gives a queued session whose agent nobody installed its means and a task's place beside the
+    /// workers, for [`Runtime::run_seated`].
+    pub(crate) fn seat(&self, id: &str, spec: Arc<AgentSpec>, tools: Arc<Tools>) {
+        let mut state = self.state();
+        state.kits.insert(id.to_owned(), Kit { spec, tools });
+        state.running.insert(id.to_owned());
+        state.seated.insert(id.to_owned());
+        let count = state.running.len();
+        drop(state);
+        self.running.send_replace(count);
+    }
+
+    /// Runs a seated session until it leaves.
+    pub(crate) async fn run_seated(&self, id: &str) {
+        self.run_and_leave(id).await;
     }
 
     fn left(&self, id: &str, left: Left) {
         let now = self.gate.store().clock().monotonic();
         let mut state = self.state();
         state.running.remove(id);
+        state.seated.remove(id);
         match left {
             Left::Over => {
                 state.kits.remove(id);

@@ -8,6 +8,7 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+mod drills;
 mod git;
 mod http;
 mod plan;
