@@ -18,7 +18,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         .expect("an action");
         let everything = Grant { capability: Capability::parse("*:*").expect("a capability"), from: "fuzz".to_owned(), until: None };
         let autonomy = Autonomy { default: Level::L3, ..Autonomy::default() };
-        let link = Link { principal: Principal::agent("a"), grants: vec![everything], autonomy };
+        let link = Link::new(Principal::agent("a"), vec![everything], autonomy);
         let mut chain = Chain { cause: Principal::person("p"), links: vec![link] };
         let context = Context { now: Timestamp::from_ms(0), taint: policy::Taints::NONE, trust: 500, session: SessionFacts::default(), approval: None };
         // A write with one permit rule: permitted if the rule says so, else refused, whatever it does.

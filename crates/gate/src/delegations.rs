@@ -225,19 +225,8 @@ impl Gate {
         basis: &Basis,
     ) -> Result<DelegationRow, DelegateError> {
         let now = self.clock.now();
-        let known = |row: &Option<AgentRow>, name: &str| {
-            let row = row
-                .clone()
-                .ok_or_else(|| DelegateError::UnknownAgent(name.to_owned()))?;
-            match row.status_at(now) {
-                AgentStatus::Active => Ok(row),
-                status => Err(DelegateError::Misfit(format!(
-                    "agent `{name}` is {}",
-                    status.as_str()
-                ))),
-            }
-        };
-        let (from, to) = (known(&basis.from, &new.from)?, known(&basis.to, &new.to)?);
+        let from = active(&basis.from, &new.from, now)?;
+        let to = active(&basis.to, &new.to, now)?;
         if !(1000..=TTL_MS_MAX).contains(&new.ttl_ms) {
             return Err(DelegateError::Misfit(
                 "a delegation lives from 1 second to 24 hours".to_owned(),
@@ -354,6 +343,18 @@ impl Gate {
             &self.organization()?.public(),
             self.store.origin(),
         )?)
+    }
+}
+
+fn active(row: &Option<AgentRow>, name: &str, now: Timestamp) -> Result<AgentRow, DelegateError> {
+    let unknown = || DelegateError::UnknownAgent(name.to_owned());
+    let row = row.clone().ok_or_else(unknown)?;
+    match row.status_at(now) {
+        AgentStatus::Active => Ok(row),
+        status => {
+            let what = format!("agent `{name}` is {}", status.as_str());
+            Err(DelegateError::Misfit(what))
+        }
     }
 }
 

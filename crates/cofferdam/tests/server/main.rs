@@ -8,6 +8,7 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+mod agents;
 mod approvals;
 mod bad_days;
 mod common;

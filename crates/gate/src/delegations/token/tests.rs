@@ -242,6 +242,22 @@ fn a_chain_holds_from_its_beginning_to_its_earliest_end() {
     }
 }
 
+/// The seeds of the fuzz target are tokens that verify, so that it begins where it is interesting.
+/// `UPDATE_GOLDEN=1` writes them.
+#[test]
+fn the_seeds_of_the_fuzz_target_verify() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/delegation_token");
+    for (name, token) in [("root", root()), ("passed_on", passed_on())] {
+        let path = format!("{directory}/{name}");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(directory).unwrap();
+            std::fs::write(&path, &token).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), token, "{name}");
+        checked(&token).unwrap();
+    }
+}
+
 #[test]
 fn who_holds_another_key_cannot_pass_on() {
     let root = root();

@@ -1,0 +1,120 @@
+//! Agents and delegation through the API: from a document to an identity, from a delegation to what a task
+//! under it may do, and who is told what.
+
+use crate::common::Platform;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applied_agent_has_a_key_and_a_sponsor_and_can_be_held_back() {
+    let platform = Platform::start().await;
+    let me = platform.get("/api/v1/whoami").await.body;
+    assert!(me["roles"].as_array().unwrap().contains(&json!("admin")), "{me}");
+    let agents = platform.get("/api/v1/agents").await.body;
+    let finder = agents
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|agent| agent["name"] == "finder")
+        .unwrap();
+    assert_eq!(
+        (&finder["status"], &finder["configured"]),
+        (&json!("active"), &json!(true))
+    );
+    assert!(
+        finder["did"].as_str().unwrap().starts_with("did:key:z6Mk"),
+        "{finder}"
+    );
+    let shown = platform.get("/api/v1/agents/default%2Ffinder").await;
+    assert_eq!(
+        shown.status,
+        StatusCode::OK,
+        "its name after a suffix of its path"
+    );
+    assert!(
+        !shown.body["warnings"].as_array().unwrap().is_empty(),
+        "a toolset's grants have no end"
+    );
+    let change = |what: &str, body: Value| (format!("/api/v1/agents/finder/{what}"), body);
+    #[rustfmt::skip]
+    let table = [
+        ("suspended for security",      change("suspend", json!({"reason": "odd", "security": true})), StatusCode::OK,       "locked"),
+        ("resumed without saying so",   change("resume", json!({"reason": "fine"})),                   StatusCode::CONFLICT, "an agent that is locked cannot resume"),
+        ("resumed with an override",    change("resume", json!({"reason": "fine", "override": true})), StatusCode::OK,       "active"),
+        ("a new key",                   change("rotate", json!({})),                                   StatusCode::OK,       "active"),
+        ("a task while it acts",        ("/api/v1/tasks".into(), json!({"agent": "finder", "input": 1, "delegation": "del-1"})), StatusCode::BAD_REQUEST, "delegation `del-1` is not there"),
+        ("revoked",                     change("revoke", json!({"reason": "over"})),                   StatusCode::OK,       "revoked"),
+        ("resumed after that",          change("resume", json!({"reason": "no", "override": true})),   StatusCode::CONFLICT, "an agent that is revoked cannot override"),
+    ];
+    for (name, (path, body), status, expected) in table {
+        let answer = platform.post(&path, &body).await;
+        assert_eq!(answer.status, status, "{name}: {answer:?}");
+        let told = answer.body["status"]
+            .as_str()
+            .or(answer.body["detail"].as_str())
+            .unwrap_or_default();
+        assert!(told.contains(expected), "{name}: {answer:?}");
+    }
+    // The revoked one is denied, with its reason, on its next action.
+    let task = platform
+        .post("/api/v1/tasks", &json!({"agent": "finder", "input": {"a": 1}}))
+        .await;
+    let id = task.body["id"].as_str().unwrap().to_owned();
+    let failed = platform
+        .until(&format!("/api/v1/tasks/{id}"), |task| task["status"] == "failed")
+        .await;
+    assert!(
+        failed["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("agent:finder is revoked"),
+        "{failed}"
+    );
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_delegated_is_told_and_what_it_allows_is_explained() {
+    let platform = Platform::start().await;
+    let finder = platform.get("/api/v1/agents/finder").await.body;
+    let held = finder["grants"][0]["capability"].as_str().unwrap().to_owned();
+    let created = platform
+        .post("/api/v1/agents", &json!({"name": "scout", "parent": "finder"}))
+        .await;
+    assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
+    assert_eq!(
+        created.body["sponsor"], finder["sponsor"],
+        "its sponsor is inherited"
+    );
+    let delegate = |to: &str, capability: &str| json!({"from": "finder", "to": to, "capabilities": [capability], "ttl_seconds": 60});
+    let to_nobody = platform
+        .post("/api/v1/delegations", &delegate("scout", &held))
+        .await;
+    assert_eq!(
+        to_nobody.status,
+        StatusCode::NOT_FOUND,
+        "nothing configures it: {to_nobody:?}"
+    );
+    let widened = platform
+        .post(
+            "/api/v1/delegations",
+            &delegate("finder", "git.push:repository/x"),
+        )
+        .await;
+    assert_eq!(widened.status, StatusCode::BAD_REQUEST, "{widened:?}");
+    let listed = platform.get("/api/v1/delegations").await.body;
+    assert_eq!(listed, json!([]), "what was refused is nowhere");
+    let viewer = platform
+        .token(json!({"principal": "person:victor", "roles": ["viewer"]}))
+        .await;
+    let denied = platform
+        .send(
+            Method::POST,
+            "/api/v1/delegations",
+            Some(&viewer),
+            Some(b"{}".to_vec()),
+        )
+        .await;
+    assert_eq!(denied.status, StatusCode::FORBIDDEN, "{denied:?}");
+    platform.stop().await;
+}
