@@ -175,7 +175,7 @@ impl Inputs<'_> {
         };
         let watched = match channels {
             0 => (50, "metrics are served, and no channel tells anybody".to_owned()),
-            n => (100, format!("metrics are served, and {n} channels tell people")),
+            n => (100, format!("metrics are served; channels that tell people: {n}")),
         };
         let audited = match checkpoints {
             true => (100, "checkpoints are signed and kept outside the data directory"),
@@ -263,20 +263,20 @@ impl Inputs<'_> {
         let widest = grants.iter().min_by_key(|grant| width(grant));
         let told = |what: &str| match widest {
             Some(grant) => format!(
-                "its widest grant is `{}` of {}: {what}",
-                grant.capability,
-                grants.len()
+                "of its {} grants the widest is `{}`{what}",
+                grants.len(),
+                grant.capability
             ),
             None => "it holds no grant".to_owned(),
         };
         let privilege = match widest.map(width) {
             None => (100, told("")),
-            Some(width) => (width, told("of all that it holds")),
+            Some(width) => (width, told("")),
         };
         let target = match widest.map(width) {
-            None | Some(100) => (100, told("a resource by its name")),
-            Some(75) => (75, told("resources below a name")),
-            Some(_) => (0, told("any resource")),
+            None | Some(100) => (100, told(", which names its resource")),
+            Some(75) => (75, told(", which names where its resources are")),
+            Some(_) => (0, told(", which names no resource")),
         };
         let gates = match self.level {
             Level::L0 | Level::L1 => (100, "it changes nothing"),
