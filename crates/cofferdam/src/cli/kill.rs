@@ -32,22 +32,14 @@ Exit code 1: something was not reached within five seconds, or there is nothing 
 pub struct Kill {
     #[command(subcommand)]
     command: Option<KillCommand>,
-    #[command(flatten)]
-    drill: Option<Drill>,
-    #[command(flatten)]
-    stop: Option<Stop>,
-}
-
-/// A drill instead of a stop.
-#[derive(Args, Clone, Debug)]
-#[group(conflicts_with = "Stop")]
-struct Drill {
     /// Stop live, harmless sessions that are started for it, and measure how long that takes
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["reason", "scope"])]
     drill: bool,
     /// How many of them
     #[arg(long, value_name = "N", default_value_t = 20, requires = "drill")]
     sessions: usize,
+    #[command(flatten)]
+    stop: Option<Stop>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,7 +52,7 @@ enum KillCommand {
 
 /// What to stop, and why. One flat struct: clap sees an optional one only by its own arguments.
 #[derive(Args, Clone, Debug)]
-#[command(group(ArgGroup::new("scope").required(true).args(
+#[command(group(ArgGroup::new("scope").args(
     ["all", "network", "org", "team", "project", "tool", "capability", "agent", "session"])))]
 struct Stop {
     /// Everything
@@ -91,7 +83,7 @@ struct Stop {
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Why
-    #[arg(long, required = true)]
+    #[arg(long, required = true, requires = "scope")]
     reason: String,
 }
 
@@ -119,9 +111,9 @@ impl Stop {
 
 /// Runs it.
 pub async fn run(kill: &Kill, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    if let Some(drill) = &kill.drill {
+    if kill.drill {
         let answer = client
-            .post("/api/v1/stops/drill", &json!({"sessions": drill.sessions}))
+            .post("/api/v1/stops/drill", &json!({"sessions": kill.sessions}))
             .await?;
         screen.data(&answer, |answer, _| drilled(answer))?;
         return warned(&answer, screen);
@@ -277,8 +269,10 @@ mod tests {
             let words = std::iter::once("kill").chain(line.split(' '));
             let said = match Line::try_parse_from(words).map(|line| line.kill) {
                 Ok(Kill {
-                    drill: Some(drill), ..
-                }) => format!("drill {}", drill.sessions),
+                    drill: true,
+                    sessions,
+                    ..
+                }) => format!("drill {sessions}"),
                 Ok(Kill {
                     command: Some(KillCommand::List),
                     ..
@@ -289,12 +283,14 @@ mod tests {
                 }) => format!("lift {}: {}", stop.scope(), stop.reason),
                 Ok(Kill {
                     command: None,
-                    drill: None,
+                    drill: false,
+                    sessions: _,
                     stop: Some(stop),
                 }) => format!("stop {}: {}", stop.scope(), stop.reason),
                 Ok(Kill {
                     command: None,
-                    drill: None,
+                    drill: false,
+                    sessions: _,
                     stop: None,
                 }) => "nothing".to_owned(),
                 Err(_) => "misuse".to_owned(),
