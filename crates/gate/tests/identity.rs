@@ -2,8 +2,9 @@
 //! and every person's absence does to the next action, and that a change in between is never missed.
 
 #![expect(
-    clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a test that cannot go on fails here"
 )]
 
