@@ -17,7 +17,7 @@ use policy::{Principal, Timestamp, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use store::{Erasable, Retention, StoreError, Tx};
+use store::{Erasable, Reader, Retention, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const APPROVALS: &str = "approvals";
@@ -49,6 +49,16 @@ pub struct ApprovalView {
     /// Those who said yes, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotence: Option<policy::Idempotence>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<policy::Level>,
+    /// Everybody on whose behalf the agent acts, and the agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behalf: Vec<String>,
+    /// The least trust of them all, when it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u16>,
     pub requested: Timestamp,
     pub expires: Timestamp,
     pub decided_by: Option<Principal>,
@@ -57,6 +67,20 @@ pub struct ApprovalView {
     /// The whole action as it will run; filled by [`Gate::approval`] unless erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Value>,
+    /// What was decided last about this verb and resource of this agent; filled by [`Gate::approval`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similar: Option<Similar>,
+}
+
+/// A past decision about an action alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each name is the documentation of its value")]
+pub struct Similar {
+    pub id: String,
+    pub state: journal::machine::Approval,
+    pub decided_by: Principal,
+    pub decided_at: Option<Timestamp>,
+    pub reason: Option<String>,
 }
 
 /// What a person says.
@@ -130,6 +154,7 @@ impl Gate {
             if let Erasable::Present(action) = reader.payload(rows::number(id), "action")? {
                 view.action = Some(action);
             }
+            view.similar = similar(reader, &view)?;
             Ok(Some(view))
         })
     }
@@ -256,6 +281,36 @@ impl ApprovalView {
             self.state
         }
     }
+}
+
+/// The newest decision of a person about the verb and resource of `view` by its agent.
+fn similar(reader: &Reader<'_>, view: &ApprovalView) -> Result<Option<Similar>, StoreError> {
+    let mut newest: Option<Similar> = None;
+    for row in reader.find(
+        APPROVALS,
+        "alike",
+        &alike(&view.agent, &view.verb, &view.resource),
+    )? {
+        let other: ApprovalView = decode(row.value)?;
+        let later = newest
+            .as_ref()
+            .is_none_or(|newest| newest.decided_at < other.decided_at);
+        if let Some(decided_by) = other.decided_by.filter(|_| later && other.id != view.id) {
+            newest = Some(Similar {
+                id: other.id,
+                state: other.state,
+                decided_by,
+                decided_at: other.decided_at,
+                reason: other.decision_reason,
+            });
+        }
+    }
+    Ok(newest)
+}
+
+/// What the index `alike` is by.
+fn alike(agent: &str, verb: &str, resource: &str) -> String {
+    format!("{agent} {verb} {resource}")
 }
 
 /// Records what a person says: a vote, or the last one that was needed, or a no.

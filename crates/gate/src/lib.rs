@@ -43,7 +43,7 @@ mod waivers;
 pub use admit::{Proposal, Refusal};
 pub use agents::key::AgentKey;
 pub use agents::{AgentError, AgentRow, HeldKey, NewAgent};
-pub use approvals::{ApprovalView, ApproveError, Counted, Verdict, Vote};
+pub use approvals::{ApprovalView, ApproveError, Counted, Similar, Verdict, Vote};
 pub use authority::{AgentAuthority, Authority, Bounds};
 pub use caller::{Caller, Role, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};

@@ -101,6 +101,12 @@ pub(crate) struct Requested {
     /// How its approvers may waive the asking for actions alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waivable: Vec<policy::WaiverScope>,
+    /// Everybody on whose behalf it acts, and itself, by how rights were passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behalf: Vec<String>,
+    /// The least trust of them all, when it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u16>,
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,

@@ -3,6 +3,8 @@
 //! What is shown is the exact action that will run; nothing in it can hide: invisible characters are
 //! shown in reverse and counted.
 
+mod watch;
+
 use super::client::{Client, segment};
 use super::failure::Failure;
 use super::screen::Screen;
@@ -16,7 +18,10 @@ use serde_json::{Value, json};
 pub(super) const HELP: &str = "\
 Examples:
   cofferdam approvals show apr-57
-  cofferdam approvals approve apr-57 --reason \"same fix as last week\"";
+  cofferdam approvals approve apr-57 --reason \"same fix as last week\"
+  cofferdam approvals approve apr-57 --scope 1h
+  cofferdam approvals revoke-waiver wvr-61
+  cofferdam approvals watch";
 
 /// `cofferdam approvals`
 #[derive(Args, Debug)]
@@ -45,10 +50,29 @@ enum ApprovalsCommand {
         /// Why
         #[arg(long, default_value = "")]
         reason: String,
+        /// Not to be asked again about actions alike: session, or a time like 1h, where the rules let it
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<String>,
     },
     /// Refuse it, or withdraw an approval that is not spent yet
     Deny {
         /// Which one: apr-57
+        id: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Decide about what waits, one after another, with single keys
+    Watch,
+    /// List waivers: what is not asked again for a while
+    Waivers {
+        /// At most this many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// End a waiver: ask again from now on
+    RevokeWaiver {
+        /// Which one: wvr-61
         id: String,
         /// Why
         #[arg(long, default_value = "")]
@@ -71,21 +95,37 @@ pub async fn run(approvals: &Approvals, client: &Client, screen: &mut Screen) ->
             let approval = client.get(&path(id, ""), &[]).await?;
             screen.data(&approval, show)
         }
-        ApprovalsCommand::Approve { id, reason } => decide(id, "/approve", reason, client, screen).await,
-        ApprovalsCommand::Deny { id, reason } => decide(id, "/deny", reason, client, screen).await,
+        ApprovalsCommand::Approve { id, reason, scope } => {
+            let mut body = json!({ "reason": reason });
+            if let (Some(scope), Some(members)) = (scope, body.as_object_mut()) {
+                members.insert("scope".to_owned(), json!(scope));
+            }
+            decide(&path(id, "/approve"), &body, client, screen).await
+        }
+        ApprovalsCommand::Deny { id, reason } => {
+            decide(&path(id, "/deny"), &json!({ "reason": reason }), client, screen).await
+        }
+        ApprovalsCommand::Watch => watch::run(client, screen).await,
+        ApprovalsCommand::Waivers { limit } => {
+            let waivers = client
+                .get("/api/v1/waivers", &[("limit", limit.to_string())])
+                .await?;
+            screen.data(&waivers, |waivers, columns| {
+                waiver_rows(list(waivers, ""), columns)
+            })
+        }
+        ApprovalsCommand::RevokeWaiver { id, reason } => {
+            let path = format!("/api/v1/waivers/{}/revoke", segment(id));
+            let waiver = client.post(&path, &json!({ "reason": reason })).await?;
+            screen.data(&waiver, |waiver, columns| {
+                waiver_rows(std::slice::from_ref(waiver), columns)
+            })
+        }
     }
 }
 
-async fn decide(
-    id: &str,
-    verdict: &str,
-    reason: &str,
-    client: &Client,
-    screen: &mut Screen,
-) -> Result<(), Failure> {
-    let approval = client
-        .post(&path(id, verdict), &json!({ "reason": reason }))
-        .await?;
+async fn decide(path: &str, body: &Value, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
+    let approval = client.post(path, body).await?;
     screen.data(&approval, |approval, columns| {
         rows(std::slice::from_ref(approval), columns)
     })
@@ -103,7 +143,8 @@ fn rows(approvals: &[Value], columns: usize) -> String {
             text(a, "agent").into(),
             word(text(a, "effect")),
             format!("{} {}", text(a, "verb"), text(a, "resource")).into(),
-            time(a, "expires").into(),
+            span(a, "age_seconds").into(),
+            span(a, "seconds_left").into(),
             text(a, "decided_by").into(),
         ]
     };
@@ -113,7 +154,8 @@ fn rows(approvals: &[Value], columns: usize) -> String {
         "AGENT",
         "EFFECT",
         "ACTION",
-        "EXPIRES",
+        "AGE",
+        "LEFT",
         "DECIDED BY",
     ];
     table(
@@ -124,24 +166,137 @@ fn rows(approvals: &[Value], columns: usize) -> String {
     )
 }
 
-/// Who may decide. One person decides for all the lists that there are, so all are given at once.
+fn waiver_rows(waivers: &[Value], columns: usize) -> String {
+    let row = |w: &Value| {
+        let ends = match time(w, "expires") {
+            none if none.is_empty() => format!("with {}", text(w, "session")),
+            time => time,
+        };
+        vec![
+            cell(text(w, "id"), Look::Bold),
+            word(text(w, "state")),
+            text(w, "agent").into(),
+            word(text(w, "effect")),
+            format!("{} {}", text(w, "verb"), text(w, "resource")).into(),
+            text(w, "environment").into(),
+            ends.into(),
+            text(w, "by").into(),
+        ]
+    };
+    let headers = [
+        "ID",
+        "STATE",
+        "AGENT",
+        "EFFECT",
+        "ACTION",
+        "ENVIRONMENT",
+        "ENDS",
+        "GIVEN BY",
+    ];
+    table(columns, &headers, waivers.iter().map(row).collect(), "no waivers")
+}
+
+/// Seconds as a person says them.
+fn span(value: &Value, name: &str) -> String {
+    match field(value, name).as_u64() {
+        None => String::new(),
+        Some(seconds @ ..120) => format!("{seconds} s"),
+        Some(seconds @ ..7_200) => format!("{} min", seconds / 60),
+        Some(seconds @ ..172_800) => format!("{} h", seconds / 3_600),
+        Some(seconds) => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Who has to approve: every stage of every list, and how many of it have.
 fn approvers(approval: &Value) -> String {
     let lists = list(approval, "each_of");
     if lists.is_empty() {
         return text(approval, "approvers");
     }
-    let given = match text(approval, "state").as_str() {
-        "approved" | "spent" => format!("given by {}", text(approval, "decided_by")),
-        "pending" => "awaited".to_owned(),
-        _ => "not given".to_owned(),
+    let given = |at: usize, stage: usize| {
+        let votes = list(approval, "votes")
+            .iter()
+            .flat_map(|vote| list(vote, "counts"));
+        let here = |count: &&Value| {
+            field(count, "list").as_u64() == Some(at as u64)
+                && field(count, "stage").as_u64() == Some(stage as u64)
+        };
+        votes.filter(here).count()
     };
-    let lists = lists
+    let told = |(at, stages): (usize, &Value)| {
+        let stages = list(stages, "");
+        if stages.iter().all(Value::is_string) {
+            let names: Vec<_> = stages.iter().map(shown).collect();
+            return format!("{} ({} of 1)", names.join(" or "), given(at, 0));
+        }
+        let one = |(stage, asked): (usize, &Value)| {
+            let names = match list(asked, "any")
+                .iter()
+                .map(shown)
+                .collect::<Vec<_>>()
+                .join(" or ")
+            {
+                none if none.is_empty() => "anyone who may approve".to_owned(),
+                names => names,
+            };
+            let count = field(asked, "count").as_u64().unwrap_or(1);
+            format!("{names} ({} of {count})", given(at, stage))
+        };
+        stages
+            .iter()
+            .enumerate()
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(", then ")
+    };
+    lists
         .iter()
-        .map(|list| format!("one of {}: {given}", shown(list)));
-    format!(
-        "one person who is in each list; {}",
-        lists.collect::<Vec<_>>().join("; ")
-    )
+        .enumerate()
+        .map(told)
+        .collect::<Vec<_>>()
+        .join("; and ")
+}
+
+/// What was said so far, and by whom.
+fn votes(approval: &Value) -> String {
+    let vote = |vote: &Value| match text(vote, "reason") {
+        none if none.is_empty() => text(vote, "by"),
+        reason => format!("{}: {reason}", text(vote, "by")),
+    };
+    list(approval, "votes")
+        .iter()
+        .map(vote)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Whether it can be undone, as far as anybody knows.
+fn reversible(approval: &Value) -> String {
+    let repeated = match text(approval, "idempotence").as_str() {
+        "idempotent" => "; done twice it is as if done once",
+        _ => "",
+    };
+    let undone = match text(approval, "effect").as_str() {
+        "read" => "it changes nothing",
+        "write" => "it changes something, and nothing here undoes it",
+        _ => "no: it destroys something",
+    };
+    format!("{undone}{repeated}")
+}
+
+/// The last decision about such an action.
+fn similar(approval: &Value) -> String {
+    match field(approval, "similar") {
+        Value::Null => "never decided before".to_owned(),
+        last => {
+            let reason = match text(last, "reason") {
+                none if none.is_empty() => String::new(),
+                reason => format!(": {reason}"),
+            };
+            let (id, state, by) = (text(last, "id"), text(last, "state"), text(last, "decided_by"));
+            format!("{id} is {state}, by {by}, {}{reason}", time(last, "decided_at"))
+        }
+    }
 }
 
 fn show(approval: &Value, columns: usize) -> String {
@@ -152,6 +307,7 @@ fn show(approval: &Value, columns: usize) -> String {
             ("state", word(text(approval, "state"))),
             ("agent", text(approval, "agent").into()),
             ("cause", text(approval, "cause").into()),
+            ("on behalf of", text(approval, "behalf").into()),
             (
                 "session",
                 format!("{} step {}", text(approval, "session"), text(approval, "step")).into(),
@@ -161,11 +317,18 @@ fn show(approval: &Value, columns: usize) -> String {
                 format!("{} {}", text(approval, "verb"), text(approval, "resource")).into(),
             ),
             ("effect", word(text(approval, "effect"))),
+            ("reversible", reversible(approval).into()),
             ("environment", text(approval, "environment").into()),
+            ("level", text(approval, "level").into()),
+            ("trust", text(approval, "trust").into()),
             ("why it waits", text(approval, "reason").into()),
             ("rule", text(approval, "rule").into()),
             ("approvers", approvers(approval).into()),
+            ("said yes", votes(approval).into()),
+            ("may be waived", text(approval, "waivable").into()),
+            ("asked", time(approval, "requested").into()),
             ("expires", time(approval, "expires").into()),
+            ("last alike", similar(approval).into()),
             ("decided by", text(approval, "decided_by").into()),
             ("decision", text(approval, "decision_reason").into()),
         ],
@@ -239,12 +402,11 @@ mod tests {
         let table = [
             (json!({"approvers": []}), ""),
             (json!({"approvers": ["sre", "bob"]}), "approvers  sre, bob\n"),
-            (json!({"approvers": ["sre", "bob"], "each_of": [["sre"], ["bob", "sre"]], "state": "pending"}),
-             "approvers  one person who is in each list; one of sre: awaited; one of bob, sre: awaited\n"),
-            (json!({"approvers": ["bob"], "each_of": [["bob"], ["admin"]], "state": "spent", "decided_by": "person:bob"}),
-             "approvers  one person who is in each list; one of bob: given by person:bob; one of admin: given by person:bob\n"),
-            (json!({"approvers": ["a"], "each_of": [["a"], ["b"]], "state": "expired"}),
-             "approvers  one person who is in each list; one of a: not given; one of b: not given\n"),
+            (json!({"approvers": ["sre", "bob"], "each_of": [["sre"], ["bob", "sre"]]}),
+             "approvers  sre (0 of 1); and bob or sre (0 of 1)\n"),
+            (json!({"approvers": ["sre"], "each_of": [[{"any": ["sre"]}, {"any": ["team:security"], "count": 2}, {}]],
+                "votes": [{"by": "person:bob", "counts": [{"list": 0, "stage": 0}]}]}),
+             "approvers  sre (1 of 1), then team:security (0 of 2), then anyone who may approve (0 of 1)\n"),
         ];
         for (approval, expected) in table {
             let line = fields(200, &[("approvers", approvers(&approval).into())]);

@@ -3,9 +3,11 @@
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
-use gate::{Role, Verdict};
-use policy::WaiverScope;
+use gate::{ApprovalView, Role, Verdict};
+use journal::machine::Approval;
+use policy::{Timestamp, WaiverScope};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +18,30 @@ struct List {
 /// `GET /api/v1/approvals?limit=`: pending ones first, then the newest. Without their actions.
 pub async fn list(call: Call) -> Answer {
     let query: List = call.query()?;
-    ok(&call.app.gate.approvals(query.limit.unwrap_or(100).min(1000))?)
+    let approvals = call.app.gate.approvals(query.limit.unwrap_or(100).min(1000))?;
+    let now = call.app.clock.now();
+    ok(&approvals
+        .iter()
+        .map(|view| told(view, now))
+        .collect::<Result<Vec<_>, _>>()?)
+}
+
+/// With its age, and the seconds that are left while it waits.
+fn told(view: &ApprovalView, now: Timestamp) -> Result<Value, ApiError> {
+    let mut told = serde_json::to_value(view).map_err(|error| ApiError::internal(&error))?;
+    if let Some(members) = told.as_object_mut() {
+        members.insert(
+            "age_seconds".to_owned(),
+            json!(now.since_ms(view.requested).max(0) / 1000),
+        );
+        if view.state == Approval::Pending {
+            members.insert(
+                "seconds_left".to_owned(),
+                json!(view.expires.since_ms(now).max(0) / 1000),
+            );
+        }
+    }
+    Ok(told)
 }
 
 /// `GET /api/v1/approvals/{id}`: one, with the exact action, for those who decide or audit.
@@ -28,7 +53,7 @@ pub async fn show(call: Call) -> Answer {
         // Arguments may hold what only those who decide about them have to see.
         approval.action = None;
     }
-    ok(&approval)
+    ok(&told(&approval, call.app.clock.now())?)
 }
 
 /// `POST /api/v1/approvals/{id}/approve`: let exactly this action proceed, once.

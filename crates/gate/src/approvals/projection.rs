@@ -66,7 +66,12 @@ impl Projection for Approvals {
                 .unwrap_or_default()
                 .to_owned()
         };
-        let mut values = vec![("session", text("session")), ("page", page(&row.key))];
+        let alike = super::alike(&text("agent"), &text("verb"), &text("resource"));
+        let mut values = vec![
+            ("session", text("session")),
+            ("page", page(&row.key)),
+            ("alike", alike),
+        ];
         if let state @ ("pending" | "approved") = text("state").as_str() {
             values.push(("state", state.to_owned()));
         }
@@ -82,6 +87,10 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         resource,
         environment,
         effect,
+        idempotence,
+        level,
+        behalf,
+        trust,
         reason,
         rule,
         approvers,
@@ -121,12 +130,17 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         each_of,
         waivable,
         votes: Vec::new(),
+        idempotence: Some(idempotence),
+        level: Some(level),
+        behalf,
+        trust,
         requested: entry.timestamp,
         expires,
         decided_by: None,
         decided_at: None,
         decision_reason: None,
         action: None,
+        similar: None,
     };
     rows::put(rows, &view.id, &view)
 }

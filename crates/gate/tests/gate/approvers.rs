@@ -255,3 +255,28 @@ async fn what_nobody_can_approve_says_so() {
         assert_eq!(said, "person:carol caused this action and cannot decide about it");
     }
 }
+
+#[tokio::test]
+async fn who_asks_and_what_was_decided_last_is_shown() {
+    let (world, session) = asking(&[json!([])]).await;
+    let first = parked(&world, &session, &propose("x")).await;
+    let shown = world.gate.approval(&first).unwrap().unwrap();
+    assert_eq!(
+        (shown.behalf.as_slice(), shown.trust),
+        (["agent:triage".to_owned()].as_slice(), Some(1000))
+    );
+    assert_eq!((shown.level, shown.similar), (Some(Level::L3), None));
+    assert_eq!(say(&world, &first, "no:alice").await, "denied 0");
+    let other = world.running("triage").await;
+    let second = parked(&world, &other, &propose("y")).await;
+    let similar = world.gate.approval(&second).unwrap().unwrap().similar.unwrap();
+    assert_eq!(
+        (similar.id, similar.state, similar.decided_by, similar.reason),
+        (
+            first,
+            Approval::Denied,
+            Principal::person("alice"),
+            Some("because".to_owned())
+        )
+    );
+}

@@ -1,6 +1,6 @@
 //! Who has to approve, as written in rules.
 
-use policy::Stages;
+use policy::{Stages, WaiverScope};
 use serde_json::json;
 
 #[test]
@@ -61,5 +61,25 @@ fn a_stage_that_only_one_person_may_answer_is_seen() {
     for (written, except, expected) in table {
         let stages: Stages = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(stages.only(except), expected, "{written} {except}");
+    }
+}
+
+#[test]
+fn scopes_of_waivers_are_a_session_or_a_time() {
+    let no = |text: &str| {
+        format!(
+            "`{text}` is no scope of a waiver: use `session`, or a time of at most 24 hours like `30m` or `1h`"
+        )
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("session", "session".to_owned()), ("1h", "1h".to_owned()), ("60m", "1h".to_owned()), ("90s", "90s".to_owned()),
+        ("24h", "24h".to_owned()), ("25h", no("25h")), ("0m", no("0m")), ("1d", no("1d")), ("", no("")), ("-1h", no("-1h")),
+        ("9999999999h", no("9999999999h")), ("4294967295h", no("4294967295h")),
+    ];
+    for (written, expected) in table {
+        let told =
+            WaiverScope::try_from(written.to_owned()).map_or_else(|error| error, |scope| scope.to_string());
+        assert_eq!(told, expected, "{written}");
     }
 }
