@@ -285,6 +285,7 @@ pub enum LiftError {
 }
 
 /// What became of the record of a stop.
+#[derive(Clone, Copy)]
 pub(crate) struct Recorded {
     durable: bool,
 }

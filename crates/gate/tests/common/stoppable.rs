@@ -45,7 +45,8 @@ pub async fn is_kept_by(stand: &impl Stand) {
     for (is_covered, name) in opened {
         match (is_covered, name) {
             (true, name) => covered.extend(name),
-            (false, name) => others.push(name.expect("nothing refuses what is not covered")),
+            // Nothing refuses what is not covered.
+            (false, name) => others.push(name.unwrap()),
         }
     }
     let second = stand.gate().kill(&by, stand.scope(), "again").await;

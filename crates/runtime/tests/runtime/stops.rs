@@ -222,7 +222,7 @@ async fn a_waiting_session_goes_on_only_when_the_stop_is_lifted() {
     world.reaches(&id, Session::Waiting).await;
     let answer = world.gate.kill(&eve(), worker(), "halt").await;
     let held = |what| answer.reached.iter().find(|held| held.what == what).cloned();
-    assert_eq!(held("queue").unwrap().names, [id.clone()]);
+    assert_eq!(held("queue").unwrap().names, std::slice::from_ref(&id));
     let approval = held("approvals").unwrap().names;
     let bob = world.person("bob").await;
     let approve = world
