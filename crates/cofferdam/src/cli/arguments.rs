@@ -145,7 +145,7 @@ pub enum Command {
     Health(health::Health),
     /// Stop everything, one agent or one session, now
     #[command(after_help = kill::HELP)]
-    Kill(kill::Kill),
+    Kill(Box<kill::Kill>),
     /// How far agents are trusted, and why
     #[command(after_help = trust::HELP)]
     Trust(trust::Trust),
