@@ -8,6 +8,9 @@ use policy::{Level, Principal};
 use serde_json::{Value, json};
 use store::Erasable;
 
+/// Lists of approvers, as written.
+type Lists<'a> = &'a [&'a Value];
+
 /// A world whose rules ask for each of `lists`, and a session that runs.
 async fn asking(lists: &[Value]) -> (World, String) {
     let rules: Vec<_> = lists
@@ -59,7 +62,7 @@ async fn votes_count_stage_by_stage() {
     let waits = "needs approval `ID`: r0 asks";
     let both = "needs approval `ID`: r0 asks; r1 asks";
     #[rustfmt::skip]
-    let table: &[(&[&Value], &str, &[&str], &str)] = &[
+    let table: &[(Lists, &str, &[&str], &str)] = &[
         // One list of names: one of them.
         (&[&either], "bob", &["approved 1"], "permit"),
         // Any two, but not one twice.

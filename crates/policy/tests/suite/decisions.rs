@@ -7,6 +7,8 @@ use policy::{
 };
 use serde_json::{Value, json};
 
+/// Lists of approvers, as written.
+type Lists<'a> = &'a [&'a Value];
 /// Name, level, capabilities.
 type Agent<'a> = (&'a str, Level, &'a [&'a str]);
 #[test]
@@ -132,7 +134,7 @@ fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
         json!(["bob", {"any": ["alice"]}]),
     );
     #[rustfmt::skip]
-    let table: [(&[&Value], &[&str], &[&Value], bool); 20] = [
+    let table: [(Lists, &[&str], Lists, bool); 20] = [
         // asked then        who said yes      asked now          whether that counts
         (&[],                &["alice"],        &[&nobody],        true),
         (&[],                &["alice"],        &[&bob],           false),
