@@ -177,7 +177,12 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         approvers: request.approvers.clone(),
         each_of: request.each_of.clone(),
         waivable: request.waivable.clone(),
-        behalf: seen.chain.links.iter().map(|link| link.principal.to_string()).collect(),
+        behalf: seen
+            .chain
+            .links
+            .iter()
+            .map(|link| link.principal.to_string())
+            .collect(),
         trust: Some(seen.context.trust),
         expires: now.plus_ms(request.expires_after_ms),
         policy: policy::canonical::hex(seen.authority.policies.digest()),

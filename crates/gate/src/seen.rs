@@ -92,7 +92,12 @@ impl Gate {
             identities: held.identities,
             epoch,
             deadline,
-            context: context(now, trust, &session, approved.map(ApprovalView::given).or(read.waiver)),
+            context: context(
+                now,
+                trust,
+                &session,
+                approved.map(ApprovalView::given).or(read.waiver),
+            ),
             approval: read.approval,
             alike: read.alike,
             session,

@@ -41,6 +41,18 @@ pub enum WaiverState {
     Void,
 }
 
+impl WaiverState {
+    /// The only place a waiver changes state: it ends once, whichever way.
+    fn after(self, end: WaiverState) -> Option<WaiverState> {
+        match (self, end) {
+            (WaiverState::Active, WaiverState::Revoked | WaiverState::Expired | WaiverState::Void) => {
+                Some(end)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A waiver as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each name is the documentation of its value")]
@@ -92,12 +104,7 @@ impl Gate {
             let mut shown = rows::newest(reader, WAIVERS, limit, all)?;
             let rest = limit - shown.len();
             shown.extend(rows::newest(reader, WAIVERS, rest, |view| !all(view))?);
-            for view in &mut shown {
-                if view.state == WaiverState::Active && view.is_over(now) {
-                    view.state = WaiverState::Expired;
-                }
-            }
-            Ok(shown)
+            Ok(shown.into_iter().map(|view| view.at(now)).collect())
         })
     }
 
@@ -150,6 +157,15 @@ impl WaiverView {
     /// Whether its time is over.
     fn is_over(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// As it stands at `now`: its time may be over before that is recorded.
+    fn at(self, now: Timestamp) -> WaiverView {
+        let expired = self.state == WaiverState::Active && self.is_over(now);
+        WaiverView {
+            state: if expired { WaiverState::Expired } else { self.state },
+            ..self
+        }
     }
 
     /// As a decision weighs it.

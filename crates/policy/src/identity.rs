@@ -283,7 +283,7 @@ mod tests {
         };
         let events = [Activate, Suspend, Lock, Resume, Override, Expire, Renew, Revoke];
         let [a, b, c, d, e, f, g, h] = events.map(AgentEvent::as_str);
-        line(["", a, b, c, d, e, f, g, h]);
+        line(["status", a, b, c, d, e, f, g, h]);
         for status in statuses {
             let [a, b, c, d, e, f, g, h] =
                 events.map(|event| status.after(event).map_or("-", AgentStatus::as_str));
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(
             matrix,
             "\
-           activate   suspend    lock       resume     override   expire     renew      revoke
+status     activate   suspend    lock       resume     override   expire     renew      revoke
 created    active     suspended  locked     -          -          expired    -          revoked
 active     -          suspended  locked     -          -          expired    -          revoked
 suspended  -          -          locked     active     active     expired    -          revoked

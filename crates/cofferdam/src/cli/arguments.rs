@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, explain, health, incidents, journal, kill, policy, sessions, tokens, trust,
+    agents, approvals, audit, documents, explain, health, incidents, journal, kill, policy, sessions, tokens,
+    trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.

@@ -132,7 +132,10 @@ fn policies(
 ) -> Option<PolicySet> {
     let before = problems.len();
     let mut all = vec![built_in];
-    if !documents.iter().any(|document| document.kind == Kind::Policy && document.name == policy::RULE_OF_TWO) {
+    if !documents
+        .iter()
+        .any(|document| document.kind == Kind::Policy && document.name == policy::RULE_OF_TWO)
+    {
         all.push(policy::rule_of_two());
     }
     for document in documents {

@@ -2,7 +2,10 @@
 //! golden text of rights. A route that is not here does not exist; a role that is not here is refused.
 
 use super::call::{Answer, Call};
-use super::{agents, approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens, trust};
+use super::{
+    agents, approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens,
+    trust,
+};
 use crate::app::App;
 use axum::response::Response;
 use gate::{BoxFuture, Role};

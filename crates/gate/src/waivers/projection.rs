@@ -145,7 +145,12 @@ fn over(
     reason: Option<String>,
     rows: &mut dyn Rows,
 ) -> Result<(), Corrupt> {
-    view.state = state;
+    view.state = view.state.after(state).ok_or_else(|| {
+        Corrupt(format!(
+            "entry {} ends waiver `{}`, which has ended",
+            entry.sequence, view.id
+        ))
+    })?;
     view.ended_by = Some(entry.actor.clone());
     view.ended_at = Some(entry.timestamp);
     view.ended_because = reason.filter(|reason| !reason.is_empty());
