@@ -5,7 +5,9 @@ use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::Instruction;
 use regorus::rvm::instructions::BuiltinCallParams;
 use regorus::rvm::program::{BuiltinInfo, Program};
+use regorus::unstable::{Expr, Ref, Rule, RuleAssign, RuleHead};
 use regorus::{Engine, Rc};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Longest source, in bytes.
@@ -41,6 +43,9 @@ fn compile(source: String) -> Result<(Arc<Program>, Vec<Answer>), String> {
     if rules.iter().map(|module| module.policy.len()).sum::<usize>() > RULES_MAX {
         return Err(format!("module has more than {RULES_MAX} rules"));
     }
+    rules
+        .iter()
+        .try_for_each(|module| single_valued(&module.policy))?;
     let (mut answers, mut paths) = (Vec::new(), Vec::new());
     let mut policy = None;
     for (answer, name) in [
@@ -73,6 +78,50 @@ fn compile(source: String) -> Result<(Arc<Program>, Vec<Answer>), String> {
     supported(&program)?;
     guard(&mut program)?;
     Ok((Arc::new(program), answers))
+}
+
+/// Refuses a rule that could have two values at once. By the language that is an error; the machine takes
+/// it for undefined, and what forbids on the ground of it would be silently false.
+fn single_valued(rules: &[Ref<Rule>]) -> Result<(), String> {
+    let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for rule in rules {
+        let Rule::Spec { head, bodies, .. } = rule.as_ref() else {
+            continue;
+        };
+        let (RuleHead::Compr { refr, assign, .. } | RuleHead::Func { refr, assign, .. }) = head else {
+            continue;
+        };
+        let name = refr.span().text();
+        let known = seen.contains_key(name);
+        let values = seen.entry(name).or_default();
+        let given = bodies.iter().map(|body| body.assign.as_ref());
+        let values_here = std::iter::once(assign.as_ref()).chain(given.filter(Option::is_some));
+        values.extend(values_here.map(value));
+        let bodies = bodies.iter().filter(|body| !body.is_else).count();
+        let several = known || bodies > 1;
+        if several && (values.len() > 1 || values.contains(COMPUTED)) {
+            return Err(format!(
+                "module, line {}: rule `{name}` is defined more than once and could have two values; define it \
+                 once, with `else`, or as a set",
+                rule.span().line
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What stands for every value that is not written down.
+const COMPUTED: &str = "";
+
+/// The value of a head or a body, as written; `true` when there is none.
+fn value(assign: Option<&RuleAssign>) -> &str {
+    match assign.map(|assign| assign.value.as_ref()) {
+        None => "true",
+        Some(
+            literal @ (Expr::Bool { .. } | Expr::Null { .. } | Expr::Number { .. } | Expr::String { .. }),
+        ) => literal.span().text(),
+        Some(_) => COMPUTED,
+    }
 }
 
 /// Refuses what would be looked for where nothing is, or would wait for somebody.

@@ -46,7 +46,9 @@ fn what_a_module_says_counts_like_rules() {
         ("a permit that is undefined",        "permit if input.trust > 900",                                  "permit by policy/m#all"),
         ("a product is a product",            "deny contains \"20\" if input.action.arguments.n * 4 == 20",   "deny forbidden: rule `policy/m#rego` forbids it: 20"),
         ("a text is made",                    "deny contains sprintf(\"%d of %s\", [input.action.arguments.n, input.agent])", "deny forbidden: rule `policy/m#rego` forbids it: 5 of triage"),
-        ("two values make none",              "v := 1 if input.trust > 1\nv := 2 if input.trust > 2\ndeny contains \"x\" if v > 0", "permit by policy/m#all"),
+        ("the first that holds",              "v := 1 if input.trust > 900\nelse := 2\ndeny contains \"x\" if v == 2", "deny forbidden: rule `policy/m#rego` forbids it: x"),
+        ("one value, twice",                  "v if input.trust > 1\nv if input.trust > 2\ndeny contains \"x\" if v", "deny forbidden: rule `policy/m#rego` forbids it: x"),
+        ("a loop's last value counts",        "v := n if some n in [1, 2]\ndeny contains \"x\" if v == 2", "deny forbidden: rule `policy/m#rego` forbids it: x"),
         ("no data outside the action",        "deny contains \"x\" if object.get(input, \"secret\", 1) == 2", "permit by policy/m#all"),
     ];
     for (name, module, expected) in table {
@@ -171,6 +173,9 @@ fn what_is_not_supported_is_refused_at_load() {
         ("data of others",               "deny contains \"x\" if data.other.x",                        "module reads `data` outside its package"),
         ("all data",                     "deny contains \"x\" if data[input.agent].x",                 "module reads `data`"),
         ("a misspelt variable",          "deny contains \"x\" if inptu.trust > 1",                     "inptu"),
+        ("two values at once",           "v := 1 if input.trust > 1\nv := 2 if input.trust > 2\ndeny contains \"x\" if v > 0", "line 3: rule `v` is defined more than once and could have two values"),
+        ("two computed values",          "v := input.a\nv := input.b if input.c\ndeny contains \"x\" if v > 0", "rule `v` is defined more than once"),
+        ("a function with two values",   "f(n) := 1 if n > 1\nf(n) := 2 if n > 2\ndeny contains \"x\" if f(3) == 2", "rule `f` is defined more than once"),
         ("the old syntax",               "deny[msg] { msg := \"x\" }",                                 "module, line 2"),
         ("it does not parse",            "deny contains",                                              "module, line"),
         ("too many rules",               many.as_str(),                                                "module has more than 128 rules"),
