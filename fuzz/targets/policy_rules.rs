@@ -20,8 +20,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         let autonomy = Autonomy { default: Level::L3, ..Autonomy::default() };
         let link = Link::new(Principal::agent("a"), vec![everything], autonomy);
         let mut chain = Chain { cause: Principal::person("p"), links: vec![link] };
-        let context = Context { now: Timestamp::from_ms(0), taint: policy::Taints::NONE, trust: 500, session: SessionFacts::default(), approval: None };
-        // A write with one permit rule: permitted if the rule says so, else refused, whatever it does.
+        let context = Context { now: Timestamp::from_ms(0), taint: policy::Taints::NONE, trust: 1000, session: SessionFacts::default(), approval: None };
+        // A write of a trusted agent with one permit rule: permitted if the rule says so, else refused.
         let first = policy::decide(&chain, action.clone(), &context, &set);
         let again = policy::decide(&chain, action.clone(), &context, &set);
         assert_eq!(std::mem::discriminant(&first), std::mem::discriminant(&again), "the same input decides alike");

@@ -17,6 +17,9 @@ const RULES_MAX: usize = 128;
 /// Stack of the thread that loads. The parser goes down once for each sign of a long sum, and the
 /// longest that the source may hold has to fit.
 const STACK_BYTES: usize = 512 * 1024 * 1024;
+/// Deepest nesting of brackets. The parser tries each opening one in two ways, so its time doubles with
+/// every level.
+const NESTING_MAX: usize = 16;
 /// What the engine calls the module in its errors.
 const PATH: &str = "module";
 
@@ -24,6 +27,11 @@ const PATH: &str = "module";
 pub(super) fn compiled(source: &str) -> Result<(Arc<Program>, Vec<Answer>), String> {
     if source.len() > SOURCE_BYTES_MAX {
         return Err(format!("module is longer than {SOURCE_BYTES_MAX} bytes"));
+    }
+    if nesting(source) > NESTING_MAX {
+        return Err(format!(
+            "module: nesting too deep: more than {NESTING_MAX} brackets within each other"
+        ));
     }
     let source = source.to_owned();
     std::thread::Builder::new()
@@ -78,6 +86,37 @@ fn compile(source: String) -> Result<(Arc<Program>, Vec<Answer>), String> {
     supported(&program)?;
     guard(&mut program)?;
     Ok((Arc::new(program), answers))
+}
+
+/// How deep brackets stand within each other, outside of texts and comments. What closes nothing counts
+/// for nothing, so the parser never sees more than this.
+fn nesting(source: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = source.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' | b'(' => depth += 1,
+            b']' | b'}' | b')' => depth = depth.saturating_sub(1),
+            b'#' => drop(bytes.find(|byte| *byte == b'\n')),
+            b'`' => drop(bytes.find(|byte| *byte == b'`')),
+            b'"' => skip_text(&mut bytes),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Goes past the end of a text in double quotes. One that does not end on its line is none, and the parser
+/// stops there.
+fn skip_text(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'"' | b'\n' => return,
+            _ => {}
+        }
+    }
 }
 
 /// Refuses a rule that could have two values at once. By the language that is an error; the machine takes

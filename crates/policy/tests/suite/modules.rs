@@ -155,6 +155,7 @@ fn what_is_not_supported_is_refused_at_load() {
     let calls: String = (0..200).map(|n| format!("f{n}(x) := f{}(x)\n", n + 1)).collect();
     let long = format!("deny contains \"x\"\n# {}", "x".repeat(40_000));
     let sum = format!("deny contains \"x\" if 0 < {}", vec!["1"; 14_000].join("+\n"));
+    let brackets = format!("deny contains \"(((\" if spri{}ntf(\"x\") # (((", "[".repeat(31));
     let deep = format!(
         "deny contains \"x\" if {}1{} > 0",
         "(".repeat(900),
@@ -182,6 +183,7 @@ fn what_is_not_supported_is_refused_at_load() {
         ("too many functions",           calls.as_str(),                                               "module has more than 128 rules"),
         ("too long",                     long.as_str(),                                                "module is longer than 32768 bytes"),
         ("too deep",                     deep.as_str(),                                                "nesting too deep"),
+        ("brackets within brackets",     brackets.as_str(),                                            "more than 16 brackets within each other"),
         ("a sum of everything",          sum.as_str(),                                                 "module"),
     ];
     for (name, module, why) in table {
