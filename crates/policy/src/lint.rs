@@ -244,7 +244,9 @@ fn unknown_input((policy, document): &(String, PolicyDocument)) -> Vec<LintFindi
     unknown.into_iter().map(finding).collect()
 }
 
-const INPUT: [&str; 7] = ["action", "agent", "cause", "session", "trust", "taint", "now"];
+const INPUT: [&str; 8] = [
+    "action", "agent", "agents", "cause", "session", "trust", "taint", "now",
+];
 const ACTION: [&str; 7] = [
     "verb",
     "resource",

@@ -1,7 +1,9 @@
 //! Rego modules of `Policy` documents: text of one package, compiled and bounded when it is loaded.
 //!
 //! A module sees as `input` what conditions see: `action` (`verb`, `resource`, `effect`, `environment`,
-//! `production`, `arguments`), `agent`, `cause`, `session`, `trust`, `taint`, `now`. It answers with some
+//! `production`, `arguments`), `agent`, `agents`, `cause`, `session`, `trust`, `taint`, `now`. One that reads
+//! `agent` is asked about each agent of the chain: what any answer forbids or asks counts, and it permits
+//! when every answer does. It answers with some
 //! of three rules of its package: `deny`, a set of texts; `require_approval`, a set of texts or of
 //! objects with `reason`, `approvers` and `expires_after_seconds`; `permit`, a boolean or a set.
 //!
@@ -32,6 +34,8 @@ pub(crate) struct Module {
     program: Arc<Program>,
     /// In the order of their entry points.
     answers: Vec<Answer>,
+    /// Whether it may read `input.agent`.
+    of_agent: bool,
 }
 
 /// The rules that a module may answer with.
@@ -53,6 +57,24 @@ pub(crate) struct Findings {
     pub(crate) permit: bool,
 }
 
+impl Findings {
+    /// What it says of two agents of one chain: whatever restricts, and permits only what it permits both.
+    fn and(mut self, other: Findings) -> Findings {
+        for reason in other.deny {
+            if !self.deny.contains(&reason) {
+                self.deny.push(reason);
+            }
+        }
+        for asking in other.asks {
+            if !self.asks.contains(&asking) {
+                self.asks.push(asking);
+            }
+        }
+        self.permit &= other.permit;
+        self
+    }
+}
+
 impl Module {
     /// Compiles the module of policy `policy`.
     pub(crate) fn load(policy: &str, source: &str) -> Result<Module, LoadError> {
@@ -63,16 +85,30 @@ impl Module {
             what,
         };
         let (program, answers) = load::compiled(source).map_err(refuse)?;
-        Ok(Module { id, program, answers })
+        Ok(Module {
+            id,
+            program,
+            answers,
+            of_agent: load::may_read_agent(source),
+        })
     }
 
     /// What it says; an error when it cannot be evaluated or does not keep to the contract. The text
     /// holds nothing of the arguments.
     pub(crate) fn findings(&self, facts: &Facts<'_>) -> Result<Findings, String> {
-        builtins::begin();
-        // The library is known to panic on input that it should refuse.
-        let found = catch_unwind(AssertUnwindSafe(|| self.evaluate(facts.module_input())));
-        found.unwrap_or_else(|_| Err("the module made its engine fail".to_owned()))
+        let asked = if self.of_agent { usize::MAX } else { 1 };
+        let mut all: Option<Findings> = None;
+        for seen in facts.each_agent().take(asked) {
+            builtins::begin();
+            // The library is known to panic on input that it should refuse.
+            let found = catch_unwind(AssertUnwindSafe(|| self.evaluate(seen.module_input())));
+            let found = found.unwrap_or_else(|_| Err("the module made its engine fail".to_owned()))?;
+            all = Some(match all {
+                None => found,
+                Some(before) => before.and(found),
+            });
+        }
+        Ok(all.unwrap_or_default())
     }
 
     fn evaluate(&self, input: &Value) -> Result<Findings, String> {

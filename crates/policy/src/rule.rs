@@ -1,8 +1,10 @@
 //! Rules as written in `Policy` documents, compiled and indexed.
 //!
 //! Conditions are CEL over the whole action: `action` (`verb`, `resource`, `effect`, `environment`,
-//! `arguments`, `brings`), `agent`, `cause`, `session` (`id`, `actions`), `trust`, `taint`, `now`. `taint` is
-//! whether the session has any label, `taint.secrets` whether it has that one, and a list of labels where a
+//! `arguments`, `brings`), `agent`, `agents`, `cause`, `session` (`id`, `actions`), `trust`, `taint`, `now`.
+//! `agents` are the names of all agents of the chain, from the root to the one that acts. A condition that
+//! speaks of `agent` is asked about each of them: it holds of a rule that forbids or asks when it is true
+//! of any, and of a rule that permits when it is true of every one. `taint` is whether the session has any label, `taint.secrets` whether it has that one, and a list of labels where a
 //! list is asked for (`'secrets' in taint`). In the
 //! dialect of the source documents `action` is the verb, `environment` a string, and `and`, `or`,
 //! `not` are operators.

@@ -88,6 +88,27 @@ fn compile(source: String) -> Result<(Arc<Program>, Vec<Answer>), String> {
     Ok((Arc::new(program), answers))
 }
 
+/// Whether a module may read `input.agent`: it names it, or reads its input otherwise than by the name of
+/// a member. Says yes where it cannot tell.
+pub(super) fn may_read_agent(source: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    source.match_indices(INPUT).any(|(at, _)| {
+        let (before, after) = (source.get(..at), source.get(at + INPUT.len()..));
+        if before.is_some_and(|before| before.ends_with(word))
+            || after.is_some_and(|after| after.starts_with(word))
+        {
+            return false;
+        }
+        let member = after
+            .and_then(|after| after.strip_prefix('.'))
+            .map(|rest| rest.split(|c| !word(c)).next().unwrap_or_default());
+        member.is_none_or(|member| member.is_empty() || member == "agent")
+    })
+}
+
+/// What a module calls its facts.
+const INPUT: &str = "input";
+
 /// How deep brackets stand within each other, outside of texts and comments. What closes nothing counts
 /// for nothing, so the parser never sees more than this.
 fn nesting(source: &str) -> usize {

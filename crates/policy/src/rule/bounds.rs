@@ -15,7 +15,9 @@ const NODES_MAX: usize = 256;
 /// Most `+` in a condition: each may copy a text.
 const SUMS_MAX: usize = 8;
 
-const VARIABLES: [&str; 7] = ["action", "agent", "cause", "session", "trust", "taint", "now"];
+const VARIABLES: [&str; 8] = [
+    "action", "agent", "agents", "cause", "session", "trust", "taint", "now",
+];
 const ACTION_FIELDS: &str = "verb, resource, effect, environment, production, arguments, brings";
 const TAINT_FIELDS: &str = "untrusted, secrets, customer_data";
 /// The labels of a session as a list. No source can name it.
@@ -49,6 +51,7 @@ pub(super) struct Bounds<'a> {
     nodes: usize,
     sums: usize,
     loops: bool,
+    of_agent: bool,
     /// Names that the enclosing loop binds; empty outside one.
     bound: Vec<String>,
 }
@@ -60,6 +63,7 @@ impl Bounds<'_> {
             nodes: 0,
             sums: 0,
             loops: false,
+            of_agent: false,
             bound: Vec::new(),
         }
     }
@@ -67,6 +71,11 @@ impl Bounds<'_> {
     /// Whether the condition loops over something.
     pub(super) fn loops(&self) -> bool {
         self.loops
+    }
+
+    /// Whether the condition speaks of `agent`.
+    pub(super) fn of_agent(&self) -> bool {
+        self.of_agent
     }
 
     /// Checks `expression` and everything in it.
@@ -101,13 +110,16 @@ impl Bounds<'_> {
             .try_for_each(|expression| self.check(expression))
     }
 
-    fn name(&self, name: &str) -> Result<(), String> {
+    fn name(&mut self, name: &str) -> Result<(), String> {
         match name {
             _ if self.bound.iter().any(|bound| bound == name) => Ok(()),
             LABELS => Ok(()),
             "action" => Err(format!("use `action` with one of {ACTION_FIELDS}")),
             "session" => Err(format!("use `session` with one of {SESSION_FIELDS}")),
-            _ if VARIABLES.contains(&name) => Ok(()),
+            _ if VARIABLES.contains(&name) => {
+                self.of_agent |= name == "agent";
+                Ok(())
+            }
             _ => Err(format!(
                 "`{name}` is not known: use one of {}",
                 VARIABLES.join(", ")

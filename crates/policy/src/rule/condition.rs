@@ -3,7 +3,7 @@
 use super::bounds::Bounds;
 use super::constants::Constants;
 use super::dialect;
-use super::facts::Facts;
+use super::facts::{Facts, Seen};
 use cel::common::ast::IdedExpr;
 use cel::common::types::CelBool;
 use cel::parser::PrattParser;
@@ -23,6 +23,7 @@ pub(super) struct Condition {
     /// As compiled, to tell its own words from those of the arguments.
     source: String,
     loops: bool,
+    of_agent: bool,
 }
 
 impl Condition {
@@ -38,15 +39,27 @@ impl Condition {
         compile(&dialect::to_cel(source)?, constants)
     }
 
-    /// Whether it is true; an error when it has no truth value. The error's text holds nothing of the
-    /// arguments.
-    pub(super) fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
-        if self.loops && facts.argument_nodes() > LOOPED_NODES_MAX {
+    /// Whether it is true; an error when it has no truth value. One that speaks of `agent` is asked about
+    /// each agent of the chain, and is true when it is of any, or with `of_all` of every one. The error's
+    /// text holds nothing of the arguments.
+    pub(super) fn holds(&self, facts: &Facts<'_>, of_all: bool) -> Result<bool, String> {
+        let asked = if self.of_agent { usize::MAX } else { 1 };
+        let (mut any, mut all) = (false, true);
+        for seen in facts.each_agent().take(asked) {
+            let holds = self.holds_for(seen)?;
+            any |= holds;
+            all &= holds;
+        }
+        Ok(if of_all { all } else { any })
+    }
+
+    fn holds_for(&self, seen: Seen<'_, '_>) -> Result<bool, String> {
+        if self.loops && seen.facts().argument_nodes() > LOOPED_NODES_MAX {
             return Err(format!(
                 "arguments hold more than {LOOPED_NODES_MAX} values, too many to loop over"
             ));
         }
-        let variables = facts.variables();
+        let variables = seen.variables();
         let value = Value::resolve_val(&self.expression, &variables).map_err(|error| self.tell(&error))?;
         match value.downcast_ref::<CelBool>() {
             Some(truth) => Ok(*truth.inner()),
@@ -104,10 +117,11 @@ fn compile(source: &str, constants: &mut Constants) -> Result<Condition, String>
         })?;
     let mut bounds = Bounds::new(constants);
     bounds.check(&mut expression)?;
-    let loops = bounds.loops();
+    let (loops, of_agent) = (bounds.loops(), bounds.of_agent());
     Ok(Condition {
         expression,
         source: source.to_owned(),
         loops,
+        of_agent,
     })
 }

@@ -12,13 +12,14 @@ use token::{Kind, Token, tokens};
 /// Deepest nesting of parentheses, lists and `not`.
 const DEPTH_MAX: usize = 24;
 /// Names of the dialect and what they are in CEL.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 11] = [
     ("action", "action.verb"),
     ("resource", "action.resource"),
     ("effect", "action.effect"),
     ("environment", "action.environment"),
     ("arguments", "action.arguments"),
     ("agent", "agent"),
+    ("agents", "agents"),
     ("cause", "cause"),
     ("trust", "trust"),
     ("taint", "taint"),

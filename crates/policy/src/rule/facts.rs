@@ -1,7 +1,7 @@
 //! What conditions may know of an action, as CEL values that borrow from it.
 
 use super::constants::{self, Constants};
-use crate::{Action, Chain, Context, Taint, Taints};
+use crate::{Action, Chain, Context, PrincipalKind, Taint, Taints};
 use cel::Env;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString};
 use cel::common::value::{CowVal, Val};
@@ -43,7 +43,6 @@ pub(crate) struct Facts<'a> {
     action: &'a Action,
     chain: &'a Chain,
     context: &'a Context,
-    module_input: OnceLock<regorus::Value>,
     constants: &'a Constants,
     verb: CelString<'a>,
     resource: CelString<'a>,
@@ -52,7 +51,9 @@ pub(crate) struct Facts<'a> {
     production: CelBool,
     arguments: OnceLock<Box<dyn Val + 'a>>,
     argument_nodes: OnceLock<usize>,
-    agent: CelString<'a>,
+    /// The one that acts first, then every other agent of the chain.
+    agents: Vec<Agent<'a>>,
+    chained: OnceLock<CelList<'a>>,
     cause: CelString<'a>,
     session_id: CelString<'a>,
     session_actions: CelInt,
@@ -62,6 +63,35 @@ pub(crate) struct Facts<'a> {
     taints: OnceLock<CelList<'a>>,
     brings: OnceLock<CelList<'a>>,
     now: CelInt,
+}
+
+/// The facts as they are when `agent` is this one.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'f, 'a> {
+    facts: &'f Facts<'a>,
+    agent: &'f Agent<'a>,
+}
+
+struct Agent<'a> {
+    name: CelString<'a>,
+    module_input: OnceLock<regorus::Value>,
+}
+
+impl<'a> Agent<'a> {
+    fn named(name: &'a str) -> Agent<'a> {
+        Agent {
+            name: CelString::from(name),
+            module_input: OnceLock::new(),
+        }
+    }
+}
+
+/// The names of all agents of a chain, from the root on.
+fn agents(chain: &Chain) -> impl DoubleEndedIterator<Item = &str> {
+    let links = chain.links.iter().map(|link| &link.principal);
+    links
+        .filter(|principal| principal.kind == PrincipalKind::Agent)
+        .map(|agent| agent.name.as_str())
 }
 
 impl<'a> Facts<'a> {
@@ -75,7 +105,6 @@ impl<'a> Facts<'a> {
             action,
             chain,
             context,
-            module_input: OnceLock::new(),
             constants,
             verb: CelString::from(action.verb().as_str()),
             resource: CelString::from(action.resource()),
@@ -84,7 +113,8 @@ impl<'a> Facts<'a> {
             production: CelBool::from(action.environment().is_production()),
             arguments: OnceLock::new(),
             argument_nodes: OnceLock::new(),
-            agent: CelString::from(chain.actor().map_or("", |link| link.principal.name.as_str())),
+            agents: each(chain),
+            chained: OnceLock::new(),
             cause: CelString::from(chain.cause.to_string()),
             session_id: CelString::from(context.session.id.as_str()),
             session_actions: CelInt::from(i64::try_from(context.session.actions).unwrap_or(i64::MAX)),
@@ -97,7 +127,34 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What one evaluation reads. Cheap: values stay here.
+    /// As seen for each agent of the chain, the one that acts first. INVARIANT (delegating is no way
+    /// around a rule): what speaks of `agent` is asked about every one of them.
+    pub(crate) fn each_agent(&self) -> impl Iterator<Item = Seen<'_, 'a>> {
+        self.agents.iter().map(|agent| Seen { facts: self, agent })
+    }
+
+    /// How many values the arguments hold, at any depth.
+    pub(super) fn argument_nodes(&self) -> usize {
+        *self.argument_nodes.get_or_init(|| nodes(self.action.arguments()))
+    }
+}
+
+/// The one that acts, whatever it is, then every other agent.
+fn each(chain: &Chain) -> Vec<Agent<'_>> {
+    let actor = chain.actor().map_or("", |link| link.principal.name.as_str());
+    let mut all = Vec::with_capacity(chain.links.len().max(1));
+    all.push(Agent::named(actor));
+    let others = agents(chain).filter(|name| *name != actor);
+    all.extend(others.map(Agent::named));
+    all
+}
+
+impl<'a> Seen<'_, 'a> {
+    pub(super) fn facts(&self) -> &Facts<'a> {
+        self.facts
+    }
+
+    /// What one evaluation reads. Cheap: values stay where they are.
     pub(super) fn variables(&self) -> cel::Context<'_, '_> {
         let mut variables = cel::Context::with_env(Arc::clone(&ENVIRONMENT));
         variables.set_variable_resolver(self);
@@ -106,8 +163,13 @@ impl<'a> Facts<'a> {
 
     /// The same facts as a module sees them.
     pub(crate) fn module_input(&self) -> &regorus::Value {
-        self.module_input.get_or_init(|| {
-            let (action, context) = (self.action, self.context);
+        self.agent.module_input.get_or_init(|| {
+            let Facts {
+                action,
+                chain,
+                context,
+                ..
+            } = self.facts;
             regorus::Value::from(json!({
                 "action": {
                     "verb": action.verb().as_str(),
@@ -118,8 +180,9 @@ impl<'a> Facts<'a> {
                     "arguments": action.arguments(),
                     "brings": action.brings(),
                 },
-                "agent": self.chain.actor().map_or("", |link| link.principal.name.as_str()),
-                "cause": self.chain.cause.to_string(),
+                "agent": self.agent.name.inner(),
+                "agents": agents(chain).collect::<Vec<_>>(),
+                "cause": chain.cause.to_string(),
                 "session": { "id": context.session.id, "actions": context.session.actions },
                 "trust": context.trust,
                 "taint": context.taint,
@@ -127,35 +190,34 @@ impl<'a> Facts<'a> {
             }))
         })
     }
-
-    /// How many values the arguments hold, at any depth.
-    pub(super) fn argument_nodes(&self) -> usize {
-        *self.argument_nodes.get_or_init(|| nodes(self.action.arguments()))
-    }
 }
 
-impl VariableResolver for Facts<'_> {
+impl VariableResolver for Seen<'_, '_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let facts = self.facts;
         let value: &'b (dyn Val + 'b) = match variable {
-            "@verb" => &self.verb,
-            "@resource" => &self.resource,
-            "@effect" => &self.effect,
-            "@environment" => &self.environment,
-            "@production" => &self.production,
-            "@arguments" => &**self.arguments.get_or_init(|| converted(self.action.arguments())),
-            "@session_id" => &self.session_id,
-            "@session_actions" => &self.session_actions,
-            "agent" => &self.agent,
-            "cause" => &self.cause,
-            "trust" => &self.trust,
-            "taint" => &self.taint,
-            "@taint_untrusted" => self.tainted.first()?,
-            "@taint_secrets" => self.tainted.get(1)?,
-            "@taint_customer_data" => self.tainted.get(2)?,
-            "@taints" => self.taints.get_or_init(|| labels(self.context.taint)),
-            "@brings" => self.brings.get_or_init(|| labels(self.action.brings())),
-            "now" => &self.now,
-            _ => self.constants.named(variable)?,
+            "@verb" => &facts.verb,
+            "@resource" => &facts.resource,
+            "@effect" => &facts.effect,
+            "@environment" => &facts.environment,
+            "@production" => &facts.production,
+            "@arguments" => &**facts
+                .arguments
+                .get_or_init(|| converted(facts.action.arguments())),
+            "@session_id" => &facts.session_id,
+            "@session_actions" => &facts.session_actions,
+            "agent" => &self.agent.name,
+            "agents" => facts.chained.get_or_init(|| texts(agents(facts.chain))),
+            "cause" => &facts.cause,
+            "trust" => &facts.trust,
+            "taint" => &facts.taint,
+            "@taint_untrusted" => facts.tainted.first()?,
+            "@taint_secrets" => facts.tainted.get(1)?,
+            "@taint_customer_data" => facts.tainted.get(2)?,
+            "@taints" => facts.taints.get_or_init(|| labels(facts.context.taint)),
+            "@brings" => facts.brings.get_or_init(|| labels(facts.action.brings())),
+            "now" => &facts.now,
+            _ => facts.constants.named(variable)?,
         };
         Some(CowVal::Borrowed(value))
     }
@@ -163,8 +225,12 @@ impl VariableResolver for Facts<'_> {
 
 /// Labels as a list of texts.
 fn labels<'a>(taints: Taints) -> CelList<'a> {
-    let label = |label: Taint| -> Box<dyn Val + 'a> { Box::new(CelString::from(label.as_str())) };
-    CelList::from(taints.labels().map(label).collect::<Vec<_>>())
+    texts(taints.labels().map(Taint::as_str))
+}
+
+fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> CelList<'a> {
+    let text = |text: &'a str| -> Box<dyn Val + 'a> { Box::new(CelString::from(text)) };
+    CelList::from(texts.map(text).collect::<Vec<_>>())
 }
 
 /// JSON as CEL sees it. Depth is bounded, since an action exists only with a canonical form.

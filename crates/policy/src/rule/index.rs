@@ -245,12 +245,13 @@ impl Rule {
         })
     }
 
-    /// Whether the condition holds; an error when it cannot be evaluated. The text holds nothing of
-    /// the arguments.
+    /// Whether the condition holds: of a rule that permits for every agent of the chain, of one that
+    /// forbids or asks for any. An error when it cannot be evaluated. The text holds nothing of the arguments.
     pub(crate) fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
+        let of_all = self.outcome == RuleOutcome::Permit;
         self.condition
             .as_ref()
-            .map_or(Ok(true), |condition| condition.holds(facts))
+            .map_or(Ok(true), |condition| condition.holds(facts, of_all))
     }
 
     /// Why the selectors do not cover the action, in words.

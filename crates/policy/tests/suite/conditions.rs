@@ -114,7 +114,7 @@ fn what_is_not_listed_is_refused_at_load() {
     let many = |text: &str, times: usize| vec![text; times].join(" && ");
     let functions =
         "use operators, has, all, exists, exists_one, matches, size, startsWith, endsWith, contains";
-    let variables = "use one of action, agent, cause, session, trust, taint, now";
+    let variables = "use one of action, agent, agents, cause, session, trust, taint, now";
     #[rustfmt::skip]
     let table = [
         ("".to_owned(), "refused: condition is empty".to_owned()),
@@ -198,7 +198,7 @@ fn the_dialect_means_what_the_source_documents_say() {
         ("action == 'de\\ploy'", "refused: condition: unknown escape in a text at column 11"),
         ("action == 'deploy' environment == 'x'", "refused: condition: unexpected `environment` at column 20: expected the end"),
         ("action == 'deploy' and", "refused: condition ends where a name or a value is expected"),
-        ("user == 'x'", "refused: condition: unexpected `user` at column 1: expected one of action, resource, effect, environment, arguments, agent, cause, trust, taint, session"),
+        ("user == 'x'", "refused: condition: unexpected `user` at column 1: expected one of action, resource, effect, environment, arguments, agent, agents, cause, trust, taint, session"),
         ("environment.name == 'x'", "refused: condition: unexpected `.` at column 12: expected the end"),
         ("1 < trust < 900", "refused: condition: unexpected `<` at column 11: expected `and`, `or` or the end"),
         ("trust > 1.2.3", "refused: condition: malformed number at column 9"),
@@ -208,7 +208,7 @@ fn the_dialect_means_what_the_source_documents_say() {
         ("agent in ['a' 'b']", "refused: condition: unexpected text `b` at column 15: expected `,`"),
         ("agent not 'a'", "refused: condition: unexpected text `a` at column 11: expected `in`"),
         ("agent.startsWith('a')", "refused: condition: unexpected `.` at column 6: expected the end"),
-        ("size(agent) == 1", "refused: condition: unexpected `size` at column 1: expected one of action, resource, effect, environment, arguments, agent, cause, trust, taint, session"),
+        ("size(agent) == 1", "refused: condition: unexpected `size` at column 1: expected one of action, resource, effect, environment, arguments, agent, agents, cause, trust, taint, session"),
         ("session == 'x'", "refused: use `session` with one of id, actions"),
         ("é == 1", "refused: condition: unexpected `\\u{e9}` at column 1"),
     ];

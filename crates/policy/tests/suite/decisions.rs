@@ -394,3 +394,124 @@ fn a_broken_rule_is_named_in_the_explanation_and_tells_no_argument() {
     );
     assert!(!all.contains("hunter2"), "{all}");
 }
+
+/// The outcome of a write by `worker`, whom `lead` and above it `root` delegated to, under a rule that permits
+/// and one of this shape.
+fn of_a_chain(names: &[&str], policy: Value) -> String {
+    let mut chain = chain(Level::L4, &[]);
+    let agent = |name: &&str| link(Principal::agent(name), Level::L4, &["*:*"]);
+    chain.links = vec![link(Principal::person("alice"), Level::L4, &["*:*"])];
+    chain.links.extend(names.iter().map(agent));
+    let document: policy::PolicyDocument = serde_json::from_value(policy).unwrap();
+    let rules = PolicySet::load(&[("p".to_owned(), document)]).unwrap();
+    let merge = action("git.merge", "a", json!({}), "staging", Effect::Write);
+    let explained = explain(&chain, &merge, &context(), &rules);
+    let told = told(&decide(&chain, merge, &context(), &rules));
+    assert_eq!(
+        explained.outcome,
+        told.replace("ask", "require_approval").split(' ').next().unwrap()
+    );
+    told
+}
+
+#[test]
+fn what_a_condition_says_of_an_agent_it_says_of_the_whole_chain() {
+    const NO_RULE: &str = "deny no_rule: no rule permits it: without one only reads are permitted";
+    const DENIED: &str = "deny forbidden: rule `policy/p#r` forbids it";
+    const BROKEN: &str = "deny unevaluable: rule `policy/p#r` cannot be evaluated: there is no such member";
+    let (alone, chained): (&[&str], &[&str]) = (&["worker"], &["root", "lead", "worker"]);
+    #[rustfmt::skip]
+    let table = [
+        // agents    outcome             condition                                               expected
+        (alone,   "deny",             "agent == 'worker'",                                       DENIED),
+        (alone,   "deny",             "agent == 'lead'",                                         "permit by policy/p#all"),
+        (chained, "deny",             "agent == 'worker'",                                       DENIED),
+        (chained, "deny",             "agent == 'lead'",                                         DENIED),
+        (chained, "deny",             "agent == 'root'",                                         DENIED),
+        (chained, "deny",             "agent == 'alice'",                                        "permit by policy/p#all"),
+        (chained, "deny",             "agent == 'other'",                                        "permit by policy/p#all"),
+        (chained, "deny",             "agent.startsWith('l') && action.effect == 'write'",       DENIED),
+        (chained, "deny",             "action.effect == 'read' && agent == 'lead'",              "permit by policy/p#all"),
+        (chained, "deny",             "'lead' in agents",                                        DENIED),
+        (chained, "deny",             "agents.exists(a, a.startsWith('ro'))",                    DENIED),
+        (chained, "deny",             "agents[0] == 'root' && agents[2] == 'worker' && size(agents) == 3", DENIED),
+        (chained, "deny",             "'alice' in agents",                                       "permit by policy/p#all"),
+        (chained, "deny",             "agent == 'lead' && agents[7] == 'x'",                     BROKEN),
+        (chained, "require_approval", "agent == 'root'",                                         "ask by policy/p#r"),
+        (chained, "require_approval", "agent == 'other'",                                        "permit by policy/p#all"),
+    ];
+    for (names, outcome, condition, expected) in table {
+        let mut rules = vec![json!({"name": "all", "outcome": "permit"})];
+        rules.push(json!({"name": "r", "outcome": outcome, "when": condition}));
+        let told = of_a_chain(names, json!({ "rules": rules }));
+        assert_eq!(told, expected, "{names:?} {outcome} {condition}");
+        if !condition.contains("&&") && !condition.contains('(') {
+            let rule = json!({"name": "r", "outcome": outcome, "condition": condition});
+            let rules = json!({"rules": [{"name": "all", "outcome": "permit"}, rule]});
+            assert_eq!(of_a_chain(names, rules), expected, "the dialect: {condition}");
+        }
+        if outcome == "deny" && condition.starts_with("agent == '") && !condition.contains("&&") {
+            let body = condition.replace("agent", "input.agent").replace('\'', "\"");
+            let rego = format!("package p\ndeny contains \"no\" if {body}\n");
+            let told = of_a_chain(
+                names,
+                json!({"rules": [{"name": "all", "outcome": "permit"}], "rego": rego}),
+            );
+            assert_eq!(told.split(' ').next(), expected.split(' ').next(), "{rego}");
+        }
+    }
+    #[rustfmt::skip]
+    let permits = [
+        (alone,   "agent == 'worker'",                 "permit by policy/p#r"),
+        (chained, "agent == 'worker'",                 NO_RULE),
+        (chained, "agent != 'other'",                  "permit by policy/p#r"),
+        (chained, "agent != 'root'",                   NO_RULE),
+        (chained, "'worker' in agents",                "permit by policy/p#r"),
+        (chained, "agent in ['root', 'lead', 'worker']", "permit by policy/p#r"),
+    ];
+    for (names, condition, expected) in permits {
+        let rule = json!({"name": "r", "outcome": "permit", "when": condition});
+        assert_eq!(
+            of_a_chain(names, json!({"rules": [rule]})),
+            expected,
+            "{names:?} {condition}"
+        );
+    }
+}
+
+#[test]
+fn what_a_module_says_of_an_agent_it_says_of_the_whole_chain() {
+    const DENIED: &str = "deny forbidden: rule `policy/p#rego` forbids it: ";
+    #[rustfmt::skip]
+    let table = [
+        ("deny contains \"no\" if input.agent == \"lead\"",                             "no"),
+        ("deny contains input.agent if input.agent != \"worker\"",                      "root; lead"),
+        ("deny contains \"no\" if input[\"agent\"] == \"lead\"",                        "no"),
+        ("deny contains \"no\" if {\n some k\n input[k] == \"lead\"\n}",                 "no"),
+        ("import input as i\ndeny contains \"no\" if i.agent == \"root\"",              "no"),
+        ("import input.agent as who\ndeny contains \"no\" if who == \"root\"",          "no"),
+        ("deny contains \"no\" if \"lead\" in input.agents",                            "no"),
+        ("deny contains \"no\" if input.agents == [\"root\", \"lead\", \"worker\"]",    "no"),
+    ];
+    for (body, expected) in table {
+        let rego = format!("package p\n{body}\n");
+        let told = of_a_chain(
+            &["root", "lead", "worker"],
+            json!({"rules": [{"name": "all", "outcome": "permit"}], "rego": rego}),
+        );
+        let mut reasons: Vec<&str> = told.strip_prefix(DENIED).unwrap_or(&told).split("; ").collect();
+        let mut expected: Vec<&str> = expected.split("; ").collect();
+        reasons.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(reasons, expected, "{body}");
+    }
+    for (body, expected) in [
+        ("permit if input.agent == \"worker\"", "deny"),
+        ("permit if input.agent != \"other\"", "permit"),
+        ("permit if \"worker\" in input.agents", "permit"),
+    ] {
+        let rego = format!("package p\n{body}\n");
+        let told = of_a_chain(&["root", "worker"], json!({ "rego": rego }));
+        assert_eq!(told.split(' ').next(), Some(expected), "{body}");
+    }
+}

@@ -15,7 +15,7 @@ fn what_cannot_be_honoured_is_refused_at_load_by_name() {
         (json!([{"outcome": "permit", "when": "true", "condition": "true"}]),
          "rule `policy/p#rule-1`: has both `when` and `condition`: use one"),
         (json!([{"outcome": "permit"}, {"outcome": "deny", "when": "oops"}]),
-         "rule `policy/p#rule-2`: `oops` is not known: use one of action, agent, cause, session, trust, taint, now"),
+         "rule `policy/p#rule-2`: `oops` is not known: use one of action, agent, agents, cause, session, trust, taint, now"),
         (json!([{"name": "a", "outcome": "permit"}, {"name": "a", "outcome": "deny"}]),
          "rule `policy/p#a`: another rule of this policy has the same name"),
         (json!([{"name": "rule-2", "outcome": "permit"}, {"outcome": "deny"}]),
