@@ -145,6 +145,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
             actions_per_minute: u32::MAX,
             ..Bounds::default()
         },
+        deny: Vec::new(),
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
         trust: gate::TrustTerms::default(),

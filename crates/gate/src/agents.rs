@@ -8,7 +8,7 @@ pub(crate) use projection::{Agents, PersonRow};
 
 use crate::record::short;
 use crate::rows::decode;
-use crate::{AgentAuthority, Gate};
+use crate::{AgentAuthority, Authority, Gate, InstallError};
 use journal::kind;
 use key::{AgentKey, unwritten, written};
 use policy::{AgentEvent, AgentStatus, IllegalAgentEvent, Place, Principal, Timestamp, did_key, key_id};
@@ -23,6 +23,13 @@ pub(crate) const AGENTS: &str = "agents";
 pub(crate) const KEYS_KEPT: usize = 5;
 /// How long a key that was replaced still verifies, in milliseconds (S3-I7).
 const KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+/// Names that begin so are the platform's own: no document has one, and nobody creates, holds back or
+/// ends an agent of such a name.
+pub const RESERVED_PREFIXES: [&str; 2] = ["cofferdam-", "built-in-"];
+/// What is said of an agent without a person who answers for it.
+pub const NO_SPONSOR: &str = "an agent needs a sponsor: the name of a person";
+/// Most agents above each other by which one was created.
+const PARENTS_MAX: usize = 16;
 /// Rows read at a time.
 const READ_AT_ONCE: usize = 512;
 
@@ -135,6 +142,8 @@ impl Gate {
                 new.name
             )));
         }
+        not_the_platforms(&new.name)?;
+        let authority = self.authority();
         let now = self.clock.now();
         let key = self.new_key()?;
         let by = by.clone();
@@ -153,15 +162,31 @@ impl Gate {
                 }
                 None => None,
             };
-            let inherited = parent.as_ref().map(|row| row.sponsor.clone());
-            let sponsor = new
-                .sponsor
-                .clone()
-                .or(inherited)
-                .filter(|name| !name.trim().is_empty());
-            let sponsor = sponsor.ok_or_else(|| {
-                AgentError::Misfit("an agent needs a sponsor: the name of a person".to_owned())
-            })?;
+            let own = match new.sponsor.as_deref().map(policy::sponsor) {
+                Some(None) => return Err(AgentError::Misfit(NO_SPONSOR.to_owned())),
+                Some(Some(name)) => Some(name.to_owned()),
+                None => None,
+            };
+            let inherited = match &parent {
+                Some(parent) => {
+                    let above = ancestors(|name| agent_row(tx, name), parent)?;
+                    if above.len() >= PARENTS_MAX {
+                        let what = format!("no more than {PARENTS_MAX} agents are created under each other");
+                        return Err(AgentError::Misfit(what));
+                    }
+                    Some(sponsor_of(&authority, above.last().unwrap_or(parent)).to_owned())
+                }
+                None => None,
+            };
+            if let (Some(own), Some(inherited)) = (&own, &inherited)
+                && own != inherited
+            {
+                let what = format!("it inherits its sponsor `{inherited}` and cannot have another");
+                return Err(AgentError::Misfit(what));
+            }
+            let sponsor = inherited
+                .or(own)
+                .ok_or_else(|| AgentError::Misfit(NO_SPONSOR.to_owned()))?;
             let ends = parent.as_ref().and_then(|row| row.expires);
             if let (Some(end), true) = (
                 ends,
@@ -197,11 +222,16 @@ impl Gate {
         expires: Option<Timestamp>,
     ) -> Result<AgentRow, AgentError> {
         let name = self.known_name(name);
-        self.identify_agents(std::slice::from_ref(&name)).await?;
+        not_the_platforms(&name)?;
         let now = self.clock.now();
         if event == AgentEvent::Renew && expires.is_none_or(|expires| expires <= now) {
             return Err(AgentError::Misfit(
                 "say until when it shall act; that has to be in the future".to_owned(),
+            ));
+        }
+        if event != AgentEvent::Renew && expires.is_some() {
+            return Err(AgentError::Misfit(
+                "only an agent that has expired gets another end".to_owned(),
             ));
         }
         let (by, reason) = (by.clone(), short(reason));
@@ -217,6 +247,7 @@ impl Gate {
     /// Gives an agent a new key, proved by the old one, which verifies for another 24 hours.
     pub async fn rotate_agent(&self, by: &Principal, name: &str) -> Result<AgentRow, AgentError> {
         let name = self.known_name(name);
+        not_the_platforms(&name)?;
         self.identify_agents(std::slice::from_ref(&name)).await?;
         let row = self.agent(&name)?;
         let status = row.status_at(self.clock.now());
@@ -333,6 +364,58 @@ pub(crate) fn identify(
     }
     if row.is_none_or(|row| row.status == AgentStatus::Created) {
         tx.append(driven(by, name, AgentEvent::Activate, "configured", None)?)?;
+    }
+    Ok(())
+}
+
+/// The platform's own agents have no identity that anybody could change: a stop holds them back.
+pub(crate) fn not_the_platforms(name: &str) -> Result<(), AgentError> {
+    match RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        true => Err(AgentError::Misfit(format!(
+            "`{name}` is the platform's own name; to hold such an agent back, raise a stop"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The agents that `row` was created under, the nearest first.
+pub(crate) fn ancestors(
+    read: impl Fn(&str) -> Result<Option<AgentRow>, StoreError>,
+    row: &AgentRow,
+) -> Result<Vec<AgentRow>, StoreError> {
+    let (mut above, mut next) = (Vec::new(), row.parent.clone());
+    while let Some(name) = next.filter(|_| above.len() <= PARENTS_MAX) {
+        let missing = || StoreError::Corrupt {
+            finding: format!("agent `{name}` is not there"),
+        };
+        let row = read(&name)?.ok_or_else(missing)?;
+        next = row.parent.clone();
+        above.push(row);
+    }
+    Ok(above)
+}
+
+/// Who answers for an agent that was created under no other: its document says, as long as it has one.
+pub(crate) fn sponsor_of<'a>(authority: &'a Authority, row: &'a AgentRow) -> &'a str {
+    let configured = authority.agents.get(&row.name);
+    configured.map_or(&row.sponsor, |held| &held.sponsor)
+}
+
+/// Refuses documents by which an agent would have another sponsor than it inherited.
+pub(crate) fn sponsors_inherited(tx: &Tx<'_>, authority: &Authority) -> Result<(), InstallError> {
+    for (name, held) in &authority.agents {
+        let Some(row) = agent_row(tx, name)?.filter(|row| row.parent.is_some()) else {
+            continue;
+        };
+        let above = ancestors(|name| agent_row(tx, name), &row)?;
+        let sponsor = above
+            .last()
+            .map_or(held.sponsor.as_str(), |root| sponsor_of(authority, root));
+        if sponsor != held.sponsor {
+            return Err(InstallError::Misfit(format!(
+                "agent `{name}` inherits its sponsor `{sponsor}` and cannot have another"
+            )));
+        }
     }
     Ok(())
 }

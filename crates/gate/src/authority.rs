@@ -1,7 +1,7 @@
 //! What configuration gives to agents, as one immutable snapshot that admissions read.
 
 use crate::{Gate, TrustTerms};
-use policy::{Autonomy, Grant, Place, PolicySet};
+use policy::{Autonomy, Capability, Grant, Place, PolicySet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ pub struct Bounds {
     pub actions_per_session: u32,
     /// Over all sessions of the agent, in any 60 seconds, requests for approval counted too. Default 120.
     pub actions_per_minute: u32,
-    /// How many delegations may hang below each other from it: 3 unless said otherwise, 0 for none, at
-    /// most 8.
+    /// How many delegations may hang below each other from it, wherever on a chain it is: 3 unless said
+    /// otherwise, 0 for none, at most 8.
     pub delegation_depth: u8,
 }
 
@@ -34,6 +34,8 @@ impl Default for Bounds {
 pub struct AgentAuthority {
     /// From its toolsets.
     pub grants: Vec<Grant>,
+    /// What it must never do, nor anybody it passes anything on to, whatever grants it.
+    pub deny: Vec<Capability>,
     /// From its document.
     pub autonomy: Autonomy,
     /// From its document.

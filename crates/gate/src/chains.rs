@@ -2,11 +2,12 @@
 //! down to the agent that acts. Built anew for every admission from rows that are kept while nothing
 //! about identities or configuration changes; the times in them are asked for each time.
 
-use crate::agents::{self, AgentRow, PersonRow, read_agent, read_person};
+use crate::agents::{self, AgentRow, PersonRow, read_agent, read_person, sponsor_of};
 use crate::delegations::token::{VerifiedChain, VerifiedLink};
 use crate::delegations::{DelegationRow, lineage};
 use crate::gate::lock;
 use crate::{Authority, Gate, Role};
+use policy::trust::Origin;
 use policy::{
     AgentStatus, Autonomy, Capability, Chain, Grant, Level, Link, Over, Principal, PrincipalKind, Timestamp,
     Validity,
@@ -36,8 +37,10 @@ pub(crate) struct Held {
 struct HeldAgent {
     name: String,
     row: Option<AgentRow>,
-    sponsor: String,
-    sponsor_row: Option<PersonRow>,
+    /// Those that it was created under, the nearest first.
+    parents: Vec<AgentRow>,
+    /// Who answers for it: whom its document names, and whom it inherited.
+    sponsors: Vec<(String, PersonRow)>,
 }
 
 /// What has been read, by agent, cause and delegation.
@@ -93,17 +96,7 @@ impl Gate {
             .map_or_else(|| vec![agent.clone()], |row| row.path.clone());
         let mut held = Vec::new();
         for name in path {
-            let row = read_agent(reader, &name)?;
-            let configured = authority.agents.get(&name).map(|agent| agent.sponsor.clone());
-            let sponsor = configured
-                .or(row.as_ref().map(|row| row.sponsor.clone()))
-                .unwrap_or_default();
-            held.push(HeldAgent {
-                sponsor_row: read_person(reader, &sponsor)?,
-                sponsor,
-                row,
-                name,
-            });
+            held.push(read_one(reader, authority, name)?);
         }
         let person = match cause.kind {
             PrincipalKind::Person => {
@@ -121,6 +114,30 @@ impl Gate {
             token,
         })
     }
+}
+
+fn read_one(reader: &Reader<'_>, authority: &Authority, name: String) -> Result<HeldAgent, StoreError> {
+    let row = read_agent(reader, &name)?;
+    let parents = match &row {
+        Some(row) => agents::ancestors(|name| read_agent(reader, name), row)?,
+        None => Vec::new(),
+    };
+    let mut named: Vec<&str> = row
+        .iter()
+        .chain(parents.last())
+        .map(|row| sponsor_of(authority, row))
+        .collect();
+    named.dedup();
+    let mut sponsors = Vec::new();
+    for name in named {
+        sponsors.push((name.to_owned(), read_person(reader, name)?.unwrap_or_default()));
+    }
+    Ok(HeldAgent {
+        name,
+        row,
+        parents,
+        sponsors,
+    })
 }
 
 impl Held {
@@ -161,31 +178,47 @@ impl Held {
                 Vec::new(),
             ),
         };
+        let denied = configured
+            .into_iter()
+            .flat_map(|agent| agent.deny.iter().cloned());
         Link {
             principal: Principal::agent(&agent.name),
             grants,
-            except,
+            except: denied.chain(except).collect(),
             autonomy: configured.map(|agent| agent.autonomy.clone()).unwrap_or_default(),
-            validity: self.validity(depth, agent, now),
+            validity: self.validity(authority, depth, agent, now),
         }
     }
 
-    fn validity(&self, depth: usize, agent: &HeldAgent, now: Timestamp) -> Validity {
-        // An agent that nobody ever applied, suspended or revoked has no row: the platform's own.
-        if let Some(status) = agent
-            .row
-            .as_ref()
-            .map(|row| row.status_at(now))
-            .filter(|s| *s != AgentStatus::Active)
-        {
-            return Validity::Inactive(status);
+    fn validity(&self, authority: &Authority, depth: usize, agent: &HeldAgent, now: Timestamp) -> Validity {
+        let configured = authority.agents.get(&agent.name);
+        match &agent.row {
+            Some(row) => {
+                if let Some(standing) = standing(row, &agent.parents, now) {
+                    return standing;
+                }
+            }
+            // The platform's own agents have no identity that anybody could change.
+            None if configured.is_some_and(|agent| agent.trust.origin == Origin::Platform) => {}
+            None => return Validity::Unknown,
         }
-        if agent
-            .sponsor_row
-            .as_ref()
-            .is_some_and(|sponsor| sponsor.has_left(now))
+        let Some(configured) = configured else {
+            return Validity::Unconfigured;
+        };
+        if let Some((sponsor, _)) = agent.sponsors.iter().find(|(_, person)| person.has_left(now)) {
+            return Validity::SponsorLeft(sponsor.clone());
+        }
+        let below = self.agents.len().saturating_sub(depth + 1);
+        if let Some(last) = self
+            .delegations
+            .last()
+            .filter(|_| below > usize::from(configured.bounds.delegation_depth))
         {
-            return Validity::SponsorLeft(agent.sponsor.clone());
+            let what = format!(
+                "agent `{}` may have no more than {} below it",
+                agent.name, configured.bounds.delegation_depth
+            );
+            return Validity::Unverified(last.id.clone(), what);
         }
         if let Some(row) = depth.checked_sub(1).and_then(|above| self.delegations.get(above)) {
             if row.revoked.is_some() {
@@ -229,6 +262,17 @@ impl Held {
             true => None,
             false => wrong(format!("the key of agent `{}` was rotated", agent.name)),
         }
+    }
+}
+
+/// Why an agent may not act by where it stands, or by where one stands that it was created under.
+fn standing(row: &AgentRow, parents: &[AgentRow], now: Timestamp) -> Option<Validity> {
+    match row.status_at(now) {
+        AgentStatus::Active => parents.iter().find_map(|parent| match parent.status_at(now) {
+            AgentStatus::Active => None,
+            status => Some(Validity::Parent(parent.name.clone(), status)),
+        }),
+        status => Some(Validity::Inactive(status)),
     }
 }
 

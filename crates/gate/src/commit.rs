@@ -339,6 +339,7 @@ mod tests {
             grants: vec![grant],
             autonomy: Autonomy::default(),
             bounds: Bounds::default(),
+            deny: Vec::new(),
             sponsor: "alice".to_owned(),
             place: policy::Place::default(),
             trust: crate::TrustTerms::PLATFORM,

@@ -4,10 +4,11 @@
 pub mod token;
 
 use crate::agents::key::{AgentKey, unwritten};
-use crate::agents::{self, AGENTS, AgentRow, generation_now, read_agent};
+use crate::agents::{self, AGENTS, AgentRow, generation_now, not_the_platforms, read_agent};
+use crate::gate::lock;
 use crate::record::short;
 use crate::rows::{self, decode, json};
-use crate::{AgentAuthority, AgentError, Gate, documents};
+use crate::{AgentAuthority, AgentError, Authority, Gate, documents};
 use journal::kind;
 use policy::{AgentStatus, Capability, Principal, Timestamp, key_id};
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,8 @@ impl Gate {
     pub async fn delegate(&self, by: &Principal, new: NewDelegation) -> Result<DelegationRow, DelegateError> {
         let (from, to) = (self.known_name(&new.from), self.known_name(&new.to));
         let new = NewDelegation { from, to, ..new };
+        not_the_platforms(&new.from)?;
+        not_the_platforms(&new.to)?;
         self.identify_agents(&[new.from.clone(), new.to.clone()]).await?;
         for _ in 0..MADE_MAX {
             let authority = self.authority();
@@ -144,9 +147,10 @@ impl Gate {
                 let found = authority.agents.get(name).cloned();
                 found.ok_or_else(|| DelegateError::UnknownAgent(name.clone()))
             };
-            let (holds, _) = (configured(&new.from)?, configured(&new.to)?);
+            let (holds, gets) = (configured(&new.from)?, configured(&new.to)?);
             let basis = self.store.read(|reader| basis(reader, &new))??;
-            let row = self.made(by, &new, &holds, &basis)?;
+            let row = self.made(by, &new, (&holds, &gets), &basis)?;
+            within_depths(&authority, &row.path)?;
             let (generation, identities) = (authority.generation, basis.identities);
             let written = self
                 .store
@@ -209,6 +213,11 @@ impl Gate {
         if let Some(key) = self.organization.get() {
             return Ok(key);
         }
+        // One makes the file of the first key; another would find it half written.
+        let _one = lock(&self.organization_made);
+        if let Some(key) = self.organization.get() {
+            return Ok(key);
+        }
         let seed = self
             .keyring()?
             .open_or_create(ORGANIZATION)
@@ -221,7 +230,7 @@ impl Gate {
         &self,
         by: &Principal,
         new: &NewDelegation,
-        holds: &AgentAuthority,
+        (holds, gets): (&AgentAuthority, &AgentAuthority),
         basis: &Basis,
     ) -> Result<DelegationRow, DelegateError> {
         let now = self.clock.now();
@@ -241,10 +250,12 @@ impl Gate {
             to: to.did,
             to_key: present(&basis.to)?,
             capabilities: new.capabilities.clone(),
-            except: new.except.clone(),
+            // What `from` must never do it passes on as an exception, so that it cannot be lost below.
+            except: holds.deny.iter().chain(&new.except).cloned().collect(),
             now,
             until: now.plus_ms(new.ttl_ms),
             trust: TRUST_MAX,
+            more: gets.bounds.delegation_depth,
             id: random()?,
         };
         let (above, chain) = match &basis.under {
@@ -313,12 +324,12 @@ impl Gate {
                 .take(token::CAPABILITIES_MAX)
                 .cloned()
                 .collect(),
-            except: Vec::new(),
+            except: holds.deny.clone(),
+            more: holds.bounds.delegation_depth.min(token::DEPTH_MAX),
             id: random()?,
             ..narrowing.clone()
         };
-        let more = holds.bounds.delegation_depth.min(token::DEPTH_MAX);
-        let token = token::issue(self.organization()?, self.store.origin(), &root, more)?;
+        let token = token::issue(self.organization()?, self.store.origin(), &root)?;
         let chain = self.verified(&token)?;
         Ok((token, chain))
     }
@@ -344,6 +355,22 @@ impl Gate {
             self.store.origin(),
         )?)
     }
+}
+
+/// Every agent on the way limits how many may hang below it.
+fn within_depths(authority: &Authority, path: &[String]) -> Result<(), DelegateError> {
+    for (below, name) in path.iter().rev().enumerate() {
+        let limit = authority
+            .agents
+            .get(name)
+            .map(|held| held.bounds.delegation_depth);
+        if limit.is_some_and(|limit| below > usize::from(limit)) {
+            let limit = limit.unwrap_or_default();
+            let what = format!("agent `{name}` may have no more than {limit} delegations below it");
+            return Err(DelegateError::Misfit(what));
+        }
+    }
+    Ok(())
 }
 
 fn active(row: &Option<AgentRow>, name: &str, now: Timestamp) -> Result<AgentRow, DelegateError> {

@@ -94,6 +94,9 @@ pub enum InstallError {
     /// Somebody else changed configuration meanwhile; read again and retry.
     #[error("configuration changed meanwhile")]
     Conflict,
+    /// What is documented does not fit what an agent inherited.
+    #[error("{0}")]
+    Misfit(String),
     /// Not recorded.
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -132,7 +135,7 @@ impl Gate {
         // A task of its own: once the entries are durable the authority has to follow, whether or not
         // whoever asked still waits. In between, admissions conflict and decide again.
         let task = tokio::spawn(async move {
-            let agents = authority.agents.clone();
+            let (agents, after) = (authority.agents.clone(), authority.clone());
             let write = move |tx: &mut Tx<'_>| {
                 let generation = record(tx, &by, &owner, expected, changes, &agents)?;
                 for (name, key) in keys {
@@ -140,6 +143,7 @@ impl Gate {
                         agents::identify(tx, &by, &name, held, &key)?;
                     }
                 }
+                agents::sponsors_inherited(tx, &after)?;
                 Ok(generation)
             };
             let generation = store.write::<_, InstallError, _>(write).await?.value;

@@ -33,6 +33,8 @@ pub struct Gate {
     pub(crate) reserve: Arc<tokio::sync::Mutex<Reserve>>,
     /// Signs the first links of delegations; read when it is first needed.
     pub(crate) organization: std::sync::OnceLock<AgentKey>,
+    /// Held while that key is read or made.
+    pub(crate) organization_made: Mutex<()>,
     pub(crate) chains: crate::chains::Kept,
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
 }
@@ -91,6 +93,7 @@ impl Gate {
             doubts: Arc::default(),
             reserve: Arc::new(tokio::sync::Mutex::new(reserve)),
             organization: std::sync::OnceLock::new(),
+            organization_made: Mutex::default(),
             chains: crate::chains::Kept::default(),
             stoppables: RwLock::default(),
             store,

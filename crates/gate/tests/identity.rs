@@ -15,6 +15,9 @@
 )]
 mod world;
 
+#[path = "identity/lineage.rs"]
+mod lineage;
+
 use gate::{AgentError, DelegateError, DelegationRow, NewAgent, NewDelegation, NewSession, Role};
 use journal::machine::SessionEvent;
 use policy::{AgentEvent, AgentStatus, Capability, Level, Principal};

@@ -78,6 +78,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
             actions_per_minute: 600,
             ..Bounds::default()
         },
+        deny: Vec::new(),
         sponsor: "cofferdam".to_owned(),
         place: policy::Place::default(),
         trust: gate::TrustTerms::PLATFORM,

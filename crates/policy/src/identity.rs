@@ -68,8 +68,8 @@ impl AgentStatus {
             (Status::Suspended, Event::Resume | Event::Override) => Status::Active,
             // Whoever brings it back has said that they know why it was locked.
             (Status::Locked, Event::Override) => Status::Active,
-            // One that is locked stays so: a later end must not bring it back.
-            (Status::Created | Status::Active | Status::Suspended, Event::Expire) => Status::Expired,
+            // One that is held back stays so: a later end must not bring it back.
+            (Status::Created | Status::Active, Event::Expire) => Status::Expired,
             (Status::Expired, Event::Renew) => Status::Active,
             (
                 Status::Created | Status::Active | Status::Suspended | Status::Locked | Status::Expired,
@@ -117,6 +117,12 @@ pub enum Validity {
     Holds,
     /// Its agent may not act.
     Inactive(AgentStatus),
+    /// Nothing makes its agent known: it has no identity.
+    Unknown,
+    /// No document configures its agent any more.
+    Unconfigured,
+    /// An agent that it was created under may not act; holds which, and where that one stands.
+    Parent(String, AgentStatus),
     /// The person who answers for its agent is gone: each of their tokens was revoked.
     SponsorLeft(String),
     /// What was delegated to it is over; holds the delegation and in which way.
@@ -144,6 +150,9 @@ impl Validity {
             Validity::Inactive(AgentStatus::Expired) => "agent_expired",
             Validity::Inactive(AgentStatus::Revoked) => "agent_revoked",
             Validity::Inactive(AgentStatus::Created | AgentStatus::Active) => "agent_inactive",
+            Validity::Unknown => "agent_unknown",
+            Validity::Unconfigured => "agent_unconfigured",
+            Validity::Parent(..) => "parent_inactive",
             Validity::SponsorLeft(_) => "sponsor_left",
             Validity::Over(_, Over::Revoked) => "delegation_revoked",
             Validity::Over(_, Over::Expired) => "delegation_expired",
@@ -156,6 +165,11 @@ impl Validity {
         match self {
             Validity::Holds => "may act".to_owned(),
             Validity::Inactive(status) => format!("is {}", status.as_str()),
+            Validity::Unknown => "has no identity".to_owned(),
+            Validity::Unconfigured => "is not configured any more".to_owned(),
+            Validity::Parent(parent, status) => {
+                format!("was created under agent `{parent}`, which is {}", status.as_str())
+            }
             Validity::SponsorLeft(sponsor) => {
                 format!("has lost its sponsor: every token of `{sponsor}` was revoked")
             }
@@ -184,12 +198,31 @@ impl Validity {
             }
             Validity::Inactive(AgentStatus::Expired) => "resume the agent with a later end",
             Validity::Inactive(AgentStatus::Created | AgentStatus::Active) => "configure the agent",
+            Validity::Unknown | Validity::Unconfigured => "apply the agent's document",
+            Validity::Parent(_, AgentStatus::Revoked) => {
+                "nothing brings back what hangs from a revoked agent; configure another"
+            }
+            Validity::Parent(..) => "resume the agent that it was created under",
             Validity::SponsorLeft(_) => "name a sponsor who is still there in the agent's document",
             Validity::Over(..) | Validity::Unverified(..) => {
                 "delegate again, and start a session under the new delegation"
             }
         }
     }
+}
+
+/// Longest name of a person, in bytes.
+const PERSON_BYTES_MAX: usize = 64;
+
+/// The one form of a sponsor's name, which is compared with names of people: `alice` for `alice` and
+/// `person:alice`. `None` for what is no person: another kind of principal, or no name.
+pub fn sponsor(written: &str) -> Option<&str> {
+    let name = written.strip_prefix("person:").unwrap_or(written);
+    let fits = (1..=PERSON_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._@/-".contains(&b));
+    fits.then_some(name)
 }
 
 /// Multicodec of an Ed25519 public key, as `did:key` has it.
@@ -295,7 +328,7 @@ mod tests {
 status     activate   suspend    lock       resume     override   expire     renew      revoke
 created    active     suspended  locked     -          -          expired    -          revoked
 active     -          suspended  locked     -          -          expired    -          revoked
-suspended  -          -          locked     active     active     expired    -          revoked
+suspended  -          -          locked     active     active     -          -          revoked
 locked     -          -          -          -          active     -          -          revoked
 expired    -          -          locked     -          -          -          active     revoked
 revoked    -          -          -          -          -          -          -          -
@@ -303,6 +336,30 @@ revoked    -          -          -          -          -          -          -  
         );
         let refused = AgentStatus::Locked.after(Resume).unwrap_err();
         assert_eq!(refused.to_string(), "an agent that is locked cannot resume");
+    }
+
+    #[test]
+    fn a_sponsor_is_a_person_in_one_form() {
+        let long = "a".repeat(65);
+        #[rustfmt::skip]
+        let table = [
+            ("alice",                Some("alice")),
+            ("person:alice",         Some("alice")),
+            ("alice@example.com",    Some("alice@example.com")),
+            ("person:person:alice",  None),
+            ("agent:alice",          None),
+            ("service:cofferdam",    None),
+            ("Person:alice",         None),
+            (" alice",               None),
+            ("alice ",               None),
+            ("person:",              None),
+            ("",                     None),
+            ("al\u{0456}ce",         None),
+            (long.as_str(),          None),
+        ];
+        for (written, expected) in table {
+            assert_eq!(sponsor(written), expected, "{written:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use decide::{
 pub use explain::{Explanation, Line, explain};
 pub use grant::{Capability, Grant, Pattern};
 pub use identity::{
-    AgentEvent, AgentStatus, IllegalAgentEvent, Over, Validity, did_key, key_id, public_key_of,
+    AgentEvent, AgentStatus, IllegalAgentEvent, Over, Validity, did_key, key_id, public_key_of, sponsor,
 };
 pub use level::{Autonomy, Level};
 pub use lint::{LintFinding, lint};

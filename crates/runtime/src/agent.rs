@@ -16,6 +16,9 @@ pub struct AgentSpec {
     /// Names of `Toolset` documents. Nothing else gives it rights.
     #[serde(default)]
     pub toolsets: Vec<String>,
+    /// What it must never do, nor anybody it passes anything on to, whatever grants it.
+    #[serde(default)]
+    pub deny: Vec<policy::Capability>,
     /// Read-only unless said otherwise.
     #[serde(default)]
     pub autonomy: Autonomy,

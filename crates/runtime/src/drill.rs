@@ -243,6 +243,7 @@ fn authority(by: &Principal) -> AgentAuthority {
             actions_per_minute: u32::MAX,
             ..Bounds::default()
         },
+        deny: Vec::new(),
         sponsor: by.name.clone(),
         place: Place::default(),
         trust: TrustTerms::PLATFORM,

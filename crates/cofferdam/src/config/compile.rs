@@ -3,7 +3,7 @@
 
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
-use gate::{AgentAuthority, Authority, Tools};
+use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
 
@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Names that begin so are the platform's own.
-const RESERVED_PREFIXES: [&str; 2] = ["cofferdam-", "built-in-"];
+/// Most capabilities that an agent's document denies it: each is in the tokens that it passes on.
+const DENY_MAX: usize = 32;
 
 /// One generation of configuration, ready to be put in force.
 #[derive(Clone)]
@@ -215,8 +215,9 @@ fn agent(
     let mut tools = Tools::new();
     let mut grants = Vec::new();
     let before = problems.len();
-    if spec.sponsor.trim().is_empty() {
-        problems.push(document.problem("/spec/sponsor", "an agent needs a sponsor: the name of a person"));
+    let sponsor = policy::sponsor(&spec.sponsor).unwrap_or_default();
+    if sponsor.is_empty() {
+        problems.push(document.problem("/spec/sponsor", gate::NO_SPONSOR));
     }
     for name in spec
         .autonomy
@@ -230,6 +231,9 @@ fn agent(
         ));
     }
     trust(document, spec, problems);
+    if spec.deny.len() > DENY_MAX {
+        problems.push(document.problem("/spec/deny", format!("no more than {DENY_MAX} capabilities")));
+    }
     for (i, name) in spec.toolsets.iter().enumerate() {
         let at = format!("/spec/toolsets/{i}");
         let known = document_names(toolsets.keys());
@@ -250,9 +254,10 @@ fn agent(
     runbook(document, spec, complete.then_some(&tools), problems);
     let authority = AgentAuthority {
         grants,
+        deny: spec.deny.clone(),
         autonomy: spec.autonomy.clone(),
         bounds: spec.bounds,
-        sponsor: spec.sponsor.clone(),
+        sponsor: sponsor.to_owned(),
         place: document.place.clone(),
         trust: gate::TrustTerms {
             origin: policy::trust::Origin::Sponsored,
@@ -416,6 +421,16 @@ mod tests {
         assert!(compiled.channels.contains_key("log"));
     }
 
+    #[test]
+    fn a_sponsor_has_one_form() {
+        let written = STARTER.replacen("sponsor: admin", "sponsor: person:admin", 1);
+        let sponsor = |text: &str| check(text).unwrap().authority.agents["triage"].sponsor.clone();
+        assert_eq!(
+            (sponsor(&written), sponsor(STARTER)),
+            ("admin".into(), "admin".into())
+        );
+    }
+
     /// Every change of the starter, what it is refused with, and where.
     #[test]
     fn what_does_not_fit_together_is_refused_at_its_line() {
@@ -439,6 +454,8 @@ mod tests {
              "environment: Prod!", "`Prod!` is not an environment"),
             ("no sponsor", "sponsor: admin", "sponsor: ''",
              "sponsor: ''", "an agent needs a sponsor"),
+            ("a sponsor who is no person", "sponsor: admin", "sponsor: agent:triage",
+             "sponsor: agent:triage", "an agent needs a sponsor: the name of a person"),
             ("a broken condition", "      outcome: deny", "      when: action.verb ==\n      outcome: deny",
              "- name: nothing-destructive", "rule `"),
             ("a broken template", "words: \"{{ event.incident.title }}\"", "words: \"{{ event.incident.title\"",

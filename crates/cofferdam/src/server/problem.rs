@@ -272,6 +272,7 @@ impl From<InstallError> for ApiError {
     fn from(error: InstallError) -> ApiError {
         match error {
             InstallError::Owned { .. } | InstallError::Conflict => ApiError::conflict(error.to_string()),
+            InstallError::Misfit(what) => ApiError::malformed("/spec/sponsor", what),
             InstallError::Store(store) => store.into(),
         }
     }

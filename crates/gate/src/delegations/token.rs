@@ -141,17 +141,14 @@ pub struct Narrowing {
     pub until: Timestamp,
     /// No higher than the chain's.
     pub trust: u16,
+    /// At most this many links may follow; no more than the chain lets follow, whatever it says.
+    pub more: u8,
     /// 128 random bits.
     pub id: [u8; 16],
 }
 
-/// The first link: the organization says what an agent holds. `more` is how many links may follow.
-pub fn issue(
-    organization: &AgentKey,
-    audience: &str,
-    root: &Narrowing,
-    more: u8,
-) -> Result<String, TokenError> {
+/// The first link: the organization says what an agent holds.
+pub fn issue(organization: &AgentKey, audience: &str, root: &Narrowing) -> Result<String, TokenError> {
     let claims = Claims {
         iss: did_key(&organization.public()),
         sub: root.to.clone(),
@@ -164,7 +161,7 @@ pub fn issue(
         cap: root.capabilities.clone(),
         not: root.except.clone(),
         trust: root.trust,
-        more,
+        more: root.more,
         parent: None,
     };
     sign(organization, &claims)
@@ -207,7 +204,12 @@ pub fn attenuate(
         cap: narrowing.capabilities.clone(),
         not,
         trust: narrowing.trust,
-        more: above.claims.more.checked_sub(1).ok_or(TokenError::TooDeep)?,
+        more: above
+            .claims
+            .more
+            .checked_sub(1)
+            .ok_or(TokenError::TooDeep)?
+            .min(narrowing.more),
         parent: Some(token.to_owned()),
     };
     chain.narrows(&claims)?;

@@ -76,6 +76,7 @@ pub fn agent(level: Level) -> AgentAuthority {
             ..Autonomy::default()
         },
         bounds: Bounds::default(),
+        deny: Vec::new(),
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
         // Trust has tests of its own.

@@ -150,6 +150,7 @@ impl World {
             grants,
             autonomy: agent.autonomy.clone(),
             bounds: Bounds::default(),
+            deny: Vec::new(),
             sponsor: "alice".to_owned(),
             place: policy::Place::default(),
             trust: gate::TrustTerms::PLATFORM,

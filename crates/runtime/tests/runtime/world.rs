@@ -86,6 +86,7 @@ fn authority(grants: Vec<Grant>, bounds: gate::Bounds) -> Authority {
         grants,
         autonomy,
         bounds,
+        deny: Vec::new(),
         sponsor: "alice".to_owned(),
         place: policy::Place::default(),
         trust: gate::TrustTerms::PLATFORM,

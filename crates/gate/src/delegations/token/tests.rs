@@ -30,6 +30,7 @@ fn to(seed: u8, capabilities: &[&str], ttl_s: i64, trust: u16) -> Narrowing {
         now: Timestamp::from_ms(NOW),
         until: Timestamp::from_ms(NOW + ttl_s * 1000),
         trust,
+        more: 3,
         id: [seed; 16],
     }
 }
@@ -41,7 +42,7 @@ fn checked(token: &str) -> Result<VerifiedChain, TokenError> {
 /// The supervisor (key 1) holds deploying anywhere and reading data for an hour.
 fn root() -> String {
     let root = to(1, &["deploy:*", "read:data/*"], 3600, 1000);
-    issue(&organization(), HERE, &root, 3).unwrap()
+    issue(&organization(), HERE, &root).unwrap()
 }
 
 /// The same, and what it passed on to the deployer (key 2).
@@ -133,7 +134,7 @@ fn a_forged_token_is_refused_with_its_reason() {
     let (good, ours) = (token.as_str(), organization());
     let head = |alg: &str| json!({"alg": alg, "typ": TYPE, "kid": "key-0"});
     let cut = &good[..good.len() - 4];
-    let elsewhere = issue(&ours, "other/log", &to(1, &["deploy:*"], 3600, 1000), 3).unwrap();
+    let elsewhere = issue(&ours, "other/log", &to(1, &["deploy:*"], 3600, 1000)).unwrap();
     let did = |seed: u8| did_key(&key(seed).public());
     let cyclic = json!({"act": {"sub": did(1)}});
     let jwk_in_header = json!({"alg": "EdDSA", "typ": TYPE, "kid": "k", "jwk": {"kty": "OKP"}});
@@ -170,7 +171,7 @@ fn a_forged_token_is_refused_with_its_reason() {
         ("a key in its own header",      under(good, &jwk_in_header, |text| signed(&key(1), text)),     "not a delegation token: the header is not ours"),
         ("signed by a stranger",         forged(&key(9), &claims(good)),                                "link 1 is not signed by the holder of the link above"),
         ("signed by its own holder",     forged(&key(2), &claims(good)),                                "link 1 is not signed by the holder of the link above"),
-        ("a root of another platform",   issue(&key(9), HERE, &to(1, &["deploy:*"], 60, 1), 3).unwrap(), "the first link is not signed by this organization"),
+        ("a root of another platform",   issue(&key(9), HERE, &to(1, &["deploy:*"], 60, 1)).unwrap(), "the first link is not signed by this organization"),
         ("a root that says it is ours",  forged(&key(9), &claims(&root())),                             "the first link is not signed by this organization"),
         ("for another platform",         elsewhere,                                                     "the token is for `other/log`"),
         ("its audience swapped",         changed(good, 1, json!({"aud": "other/log"})),                 "the token is for `other/log`"),
@@ -324,7 +325,7 @@ proptest! {
         held in prop::collection::vec(prop::sample::select(&CAPABILITIES[..]), 1..4),
         tries in tries(),
     ) {
-        let first = issue(&organization(), HERE, &to(1, &held, 100, 500), 3).unwrap();
+        let first = issue(&organization(), HERE, &to(1, &held, 100, 500)).unwrap();
         let mut tree = vec![(first, 1u8)];
         for (at, one) in tries.iter().enumerate() {
             let (token, holder) = tree[one.from % tree.len()].clone();
