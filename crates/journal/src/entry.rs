@@ -120,46 +120,54 @@ pub enum EntryError {
 impl Entry {
     /// The leaf's bytes.
     pub fn to_leaf(&self) -> Result<Vec<u8>, EntryError> {
-        let timestamp = self.timestamp.to_string();
-        leaf::check_fields(self, &timestamp)?;
+        let mut leaf = Vec::with_capacity(1024);
+        self.write_leaf(&mut leaf, &self.timestamp.to_string())?;
+        Ok(leaf)
+    }
+    /// Writes the leaf's bytes into `leaf`, over what was there. `timestamp` is what this entry's prints
+    /// as: many entries of a commit share it, and the buffer. After an error `leaf` holds nothing of use.
+    pub fn write_leaf(&self, leaf: &mut Vec<u8>, timestamp: &str) -> Result<(), EntryError> {
+        debug_assert_eq!(timestamp, self.timestamp.to_string());
+        leaf.clear();
+        leaf::check_fields(self, timestamp)?;
         // Keys in canonical order, written straight down: entries are made by the ten thousand.
-        let mut out = Vec::with_capacity(1024);
-        write_text(&mut out, "{\"actor\":", &self.actor)?;
-        out.extend_from_slice(b",\"body\":");
-        policy::canonical::append(&mut out, &self.body, 1).map_err(malformed)?;
+        write_text(leaf, "{\"actor\":", &self.actor);
+        leaf.extend_from_slice(b",\"body\":");
+        policy::canonical::append(leaf, &self.body, 1).map_err(malformed)?;
         if let Some(cause) = &self.cause {
-            write_text(&mut out, ",\"cause\":", cause)?;
+            write_text(leaf, ",\"cause\":", cause);
         }
         if !self.commitments.is_empty() {
             let mut opening = ",\"commitments\":[{\"hmac_sha256\":";
             for commitment in &self.commitments {
-                write_text(&mut out, opening, &commitment.hmac_sha256)?;
-                write_text(&mut out, ",\"name\":", &commitment.name)?;
+                write_text(leaf, opening, &commitment.hmac_sha256);
+                write_text(leaf, ",\"name\":", &commitment.name);
                 opening = "},{\"hmac_sha256\":";
             }
-            out.extend_from_slice(b"}]");
+            leaf.extend_from_slice(b"}]");
         }
         if let Some(correlation) = &self.correlation {
-            write_text(&mut out, ",\"correlation\":", correlation)?;
+            write_text(leaf, ",\"correlation\":", correlation);
         }
-        write_text(&mut out, ",\"kind\":", &self.kind)?;
-        write_text(&mut out, ",\"log\":", &self.log)?;
+        write_text(leaf, ",\"kind\":", &self.kind);
+        write_text(leaf, ",\"log\":", &self.log);
         if !self.projections.is_empty() {
             // Few, and a map: the canonical order of its keys is not always the map's.
             let projections = serde_json::to_value(&self.projections).map_err(malformed)?;
-            out.extend_from_slice(b",\"projections\":");
-            policy::canonical::append(&mut out, &projections, 1).map_err(malformed)?;
+            leaf.extend_from_slice(b",\"projections\":");
+            policy::canonical::append(leaf, &projections, 1).map_err(malformed)?;
         }
-        write!(out, ",\"sequence\":{}", self.sequence).map_err(malformed)?;
+        write!(leaf, ",\"sequence\":{}", self.sequence).map_err(malformed)?;
         if let Some(session) = &self.session {
-            write_text(&mut out, ",\"session\":", session)?;
+            write_text(leaf, ",\"session\":", session);
         }
-        write!(out, ",\"timestamp\":\"{timestamp}\",\"v\":1}}").map_err(malformed)?;
-        if out.len() > crate::LEAF_BYTES_MAX {
-            return Err(EntryError::TooLarge { bytes: out.len() });
+        write_text(leaf, ",\"timestamp\":", timestamp);
+        leaf.extend_from_slice(b",\"v\":1}");
+        if leaf.len() > crate::LEAF_BYTES_MAX {
+            return Err(EntryError::TooLarge { bytes: leaf.len() });
         }
-        debug_assert_eq!(leaf::check(&out).err(), None, "what is written can be read");
-        Ok(out)
+        debug_assert_eq!(leaf::check(leaf).err(), None, "what is written can be read");
+        Ok(())
     }
     /// Reads a leaf; refuses bytes that are not the canonical form of what they say.
     pub fn from_leaf(leaf: &[u8]) -> Result<Entry, EntryError> {
@@ -207,11 +215,10 @@ pub fn commit(salt: &[u8; 32], payload: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// `key` as it stands, then `text` as a JSON string. What serde_json escapes in a string, and how, is
-/// what RFC 8785 §3.2.2.2 asks for.
-fn write_text(out: &mut Vec<u8>, key: &str, text: &str) -> Result<(), EntryError> {
-    out.extend_from_slice(key.as_bytes());
-    serde_json::to_writer(out, text).map_err(malformed)
+/// `key` as it stands, then `text` as a JSON string.
+fn write_text(leaf: &mut Vec<u8>, key: &str, text: &str) {
+    leaf.extend_from_slice(key.as_bytes());
+    policy::canonical::append_text(leaf, text);
 }
 
 /// The text of a JSON string, from what stands between its quotes.

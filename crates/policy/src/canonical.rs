@@ -70,6 +70,11 @@ pub fn append(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Cano
     write_value(out, value, depth)
 }
 
+/// Appends `text` as the JSON string that RFC 8785 asks for (section 3.2.2.2).
+pub fn append_text(out: &mut Vec<u8>, text: &str) {
+    write_string(out, text);
+}
+
 /// SHA-256 of [`to_bytes`].
 pub fn digest(value: &Value) -> Result<[u8; 32], CanonicalError> {
     Ok(Sha256::digest(to_bytes(value)?).into())

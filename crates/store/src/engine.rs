@@ -5,10 +5,10 @@ use crate::head::{self, Head};
 use crate::refold::refold;
 use crate::shared::Shared;
 use crate::tail::Decisive;
+use crate::write::LeafBuffer;
 use crate::{NewEntry, Projection, StoreError, Tx, replace, schema, signing, tail};
 use journal::verify::Finding;
 use journal::{Entry, kind};
-use policy::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +53,7 @@ pub(crate) struct Batch<'e> {
     head: Head,
     sums: Sums,
     changed: Vec<bool>,
-    now: Timestamp,
+    leaves: LeafBuffer,
     /// Bytes written so far.
     pub(crate) bytes: usize,
     erased: bool,
@@ -219,7 +219,7 @@ impl Engine {
             head,
             sums,
             changed,
-            now,
+            leaves: LeafBuffer::new(now),
             bytes: 0,
             erased: false,
             spent: Vec::new(),
@@ -249,15 +249,29 @@ impl Batch<'_> {
         self.erased = true;
     }
 
-    /// Runs a closure in a savepoint. `Err` means that the whole commit is lost.
+    /// Runs a closure, to be undone alone when it refuses. `Err` means that the whole commit is lost.
     pub(crate) fn run(
         &mut self,
         closure: &mut dyn FnMut(&mut Tx<'_>) -> bool,
     ) -> Result<Outcome, StoreError> {
+        // What writes anything appends an entry.
+        let undo = match self.head == self.engine.head {
+            true => Undo::Transaction,
+            false => Undo::Savepoint,
+        };
+        self.run_to_undo(undo, closure)
+    }
+
+    fn run_to_undo(
+        &mut self,
+        undo: Undo,
+        closure: &mut dyn FnMut(&mut Tx<'_>) -> bool,
+    ) -> Result<Outcome, StoreError> {
         let (head, sums) = (self.head.clone(), self.sums.clone());
         let connection = &self.engine.connection;
-        connection.prepare_cached("SAVEPOINT closure")?.execute([])?;
-        let mut tx = Tx::new(connection, self.shared, &mut self.head, &mut self.sums, self.now);
+        undo.begin(connection)?;
+        let (head_now, sums_now) = (&mut self.head, &mut self.sums);
+        let mut tx = Tx::new(connection, self.shared, head_now, sums_now, &mut self.leaves);
         let returned = catch_unwind(AssertUnwindSafe(|| closure(&mut tx)));
         let finished = match returned {
             Ok(true) => tx.finish().map(|()| true),
@@ -271,7 +285,7 @@ impl Batch<'_> {
             return Err(error);
         }
         if failure.is_none() && finished == Ok(true) {
-            connection.prepare_cached("RELEASE closure")?.execute([])?;
+            undo.release(connection)?;
             self.changed
                 .iter_mut()
                 .zip(changed)
@@ -281,8 +295,7 @@ impl Batch<'_> {
             self.spent.append(&mut spent);
             return Ok(Outcome::Kept(first));
         }
-        connection.prepare_cached("ROLLBACK TO closure")?.execute([])?;
-        connection.prepare_cached("RELEASE closure")?.execute([])?;
+        undo.undo(connection)?;
         (self.head, self.sums) = (head, sums);
         Ok(failure.map_or(Outcome::Refused, Outcome::Undone))
     }
@@ -330,7 +343,7 @@ impl Batch<'_> {
     pub(crate) fn append_own(&mut self, entry: NewEntry) -> Result<(), StoreError> {
         let mut entry = Some(entry);
         let already = self.changed.clone();
-        let outcome = self.run(&mut |tx| {
+        let outcome = self.run_to_undo(Undo::Savepoint, &mut |tx| {
             tx.changed.clone_from(&already);
             entry.take().is_some_and(|entry| tx.append(entry).is_ok())
         })?;
@@ -368,6 +381,41 @@ impl Batch<'_> {
             *sum = made.next().unwrap_or_default();
             *changed = true;
         }
+        Ok(())
+    }
+}
+
+/// How what a closure wrote can be undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// With the transaction, in which nothing else was written: SQLite keeps no copies of pages for it.
+    Transaction,
+    /// Alone, in a transaction that goes on.
+    Savepoint,
+}
+
+impl Undo {
+    fn begin(self, connection: &Connection) -> Result<(), StoreError> {
+        if self == Undo::Savepoint {
+            connection.prepare_cached("SAVEPOINT closure")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    fn release(self, connection: &Connection) -> Result<(), StoreError> {
+        if self == Undo::Savepoint {
+            connection.prepare_cached("RELEASE closure")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    fn undo(self, connection: &Connection) -> Result<(), StoreError> {
+        let (back, again) = match self {
+            Undo::Transaction => ("ROLLBACK", "BEGIN IMMEDIATE"),
+            Undo::Savepoint => ("ROLLBACK TO closure", "RELEASE closure"),
+        };
+        connection.prepare_cached(back)?.execute([])?;
+        connection.prepare_cached(again)?.execute([])?;
         Ok(())
     }
 }

@@ -100,6 +100,23 @@ pub struct Written<T> {
     pub first: Option<u64>,
 }
 
+/// What all leaves of a commit share: their time, also as they print it, and the memory they are made in.
+pub(crate) struct LeafBuffer {
+    pub(crate) now: Timestamp,
+    printed: String,
+    leaf: Vec<u8>,
+}
+
+impl LeafBuffer {
+    pub(crate) fn new(now: Timestamp) -> LeafBuffer {
+        LeafBuffer {
+            now,
+            printed: now.to_string(),
+            leaf: Vec::with_capacity(1024),
+        }
+    }
+}
+
 /// The transaction that a closure writes in. It sees what earlier closures of the same commit wrote.
 ///
 /// An error of [`Tx::append`] or [`Tx::erase`] undoes the whole closure, even if it goes on.
@@ -108,7 +125,7 @@ pub struct Tx<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) head: &'a mut Head,
     pub(crate) sums: &'a mut Sums,
-    pub(crate) now: Timestamp,
+    pub(crate) leaves: &'a mut LeafBuffer,
     /// Projections that this closure changed.
     pub(crate) changed: Vec<bool>,
     /// The last appended entry: its leaf is finished when it is known not to be the closure's last.
@@ -127,7 +144,7 @@ impl<'a> Tx<'a> {
         shared: &'a Shared,
         head: &'a mut Head,
         sums: &'a mut Sums,
-        now: Timestamp,
+        leaves: &'a mut LeafBuffer,
     ) -> Tx<'a> {
         let changed = vec![false; shared.projections.len()];
         Tx {
@@ -135,7 +152,7 @@ impl<'a> Tx<'a> {
             shared,
             head,
             sums,
-            now,
+            leaves,
             changed,
             pending: None,
             first: None,
@@ -150,7 +167,7 @@ impl<'a> Tx<'a> {
 impl Tx<'_> {
     /// The time of this transaction, the same for all its entries.
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.leaves.now
     }
     /// The sequence that the next appended entry gets. Ids of new things are made from it: `ses-42`.
     pub fn next_sequence(&self) -> u64 {
@@ -249,7 +266,7 @@ impl Tx<'_> {
             v: 1,
             log: self.shared.origin.clone(),
             sequence,
-            timestamp: self.now,
+            timestamp: self.leaves.now,
             kind: kind.to_owned(),
             session,
             actor,
@@ -306,18 +323,19 @@ impl Tx<'_> {
     }
 
     fn write_leaf(&mut self, entry: Entry) -> Result<(), StoreError> {
-        let leaf = entry
-            .to_leaf()
+        let LeafBuffer { printed, leaf, .. } = &mut *self.leaves;
+        entry
+            .write_leaf(leaf, printed)
             .map_err(|e| StoreError::Refused(format!("`{}` cannot be recorded: {e}", entry.kind)))?;
-        let hash = journal::merkle::leaf_hash(&leaf);
+        let hash = journal::merkle::leaf_hash(leaf);
         self.connection
             .prepare_cached(
                 "INSERT INTO entries(seq, leaf, hash, session, kind) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute((entry.sequence, &leaf, hash, &entry.session, &entry.kind))?;
+            .execute((entry.sequence, &*leaf, hash, &entry.session, &entry.kind))?;
+        self.bytes = self.bytes.saturating_add(leaf.len());
         self.head.append(self.connection, hash)?;
         self.head.last = Some(entry.timestamp);
-        self.bytes = self.bytes.saturating_add(leaf.len());
         self.spent.push(entry);
         Ok(())
     }
