@@ -163,6 +163,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
         title: "bench".to_owned(),
         idempotency_key: None,
         urgent: false,
+        taint: policy::Taints::NONE,
     };
     let session = gate.create_session(new).await.expect("a session").0.id;
     let by = Principal::service("cofferdam");

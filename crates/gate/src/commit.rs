@@ -358,6 +358,7 @@ mod tests {
             title: String::new(),
             idempotency_key: None,
             urgent: false,
+            taint: policy::Taints::NONE,
         };
         let session = gate.create_session(new).await.unwrap().0.id;
         let by = Principal::service("cofferdam");

@@ -37,6 +37,8 @@ pub struct NewSession {
     pub idempotency_key: Option<String>,
     /// Whether it runs before whatever is not, also after a restart.
     pub urgent: bool,
+    /// What enters it with its input and its title.
+    pub taint: policy::Taints,
 }
 
 /// A session as shown.
@@ -286,6 +288,7 @@ fn delegated(tx: &Tx<'_>, id: &str, agent: &str, now: Timestamp) -> Result<(), S
 fn created(id: &str, new: &NewSession, delegation: Option<&str>) -> NewEntry {
     let mut body = json!({
         "event": "create", "agent": new.agent, "title": assay::redact::line(&new.title, TITLE_MAX),
+        "taint": new.taint,
     });
     if let (Some(delegation), Some(body)) = (delegation, body.as_object_mut()) {
         body.insert("delegation".to_owned(), Value::String(delegation.to_owned()));

@@ -218,6 +218,7 @@ impl Postman {
             ),
             idempotency_key: Some(format!("delivery/{}", delivery.id)),
             urgent: false,
+            taint: policy::Taints::NONE,
         };
         let (session, _) = self.gate.create_session(new).await?;
         let event = match session.state {

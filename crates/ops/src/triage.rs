@@ -17,7 +17,7 @@ use crate::record::{self, Counts, Intake, Taken};
 use crate::search::Search;
 use assay::alertmanager::{Limits, Notification, normalise};
 use gate::{Caller, Gate, NewSession, SessionError};
-use policy::Principal;
+use policy::{Principal, Taints};
 use runtime::{Finished, Runtime, Watcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -375,6 +375,8 @@ impl Triage {
             title: assay::redact::line(&format!("triage {incident}: {}", record.view.title), 200),
             idempotency_key: Some(board::investigation_key(incident)),
             urgent: record.view.severity == Severity::Critical,
+            // The text of alerts is whatever somebody outside wrote.
+            taint: Taints::UNTRUSTED,
         };
         let (session, new) = self.gate.create_session(new).await?;
         if new && record.view.severity == Severity::Critical {

@@ -49,7 +49,15 @@ fn foreign(incident: &str, key: Option<&str>) -> gate::NewSession {
         title: "not an investigation".to_owned(),
         idempotency_key: key.map(str::to_owned),
         urgent: false,
+        taint: policy::Taints::NONE,
     }
+}
+
+/// What entered a session with its input.
+fn entered(world: &World, session: &str) -> Value {
+    let sequence = session.strip_prefix("ses-").unwrap().parse().unwrap();
+    let entry = world.gate.store().read(|reader| reader.entry(sequence));
+    entry.unwrap().unwrap().entry.body["taint"].clone()
 }
 
 fn summary(value: &Value) -> Summary {
@@ -72,6 +80,7 @@ async fn an_alert_is_investigated_summarised_and_delivered() {
         .await;
     assert_eq!(incident.sessions, [received.session.unwrap()]);
     assert!(world.gate.session(&incident.sessions[0]).unwrap().urgent);
+    assert_eq!(entered(&world, &incident.sessions[0]), json!(["untrusted"]));
     let said = summary(&incident.summary);
     assert_eq!(said.summary, "HighErrors on patient:8080: 5xx above 5 %");
     let seen: Vec<&str> = said.observations.iter().map(|seen| seen.text.as_str()).collect();

@@ -224,6 +224,7 @@ fn new_session() -> NewSession {
         title: "a drill of the kill switch".to_owned(),
         idempotency_key: None,
         urgent: false,
+        taint: policy::Taints::NONE,
     }
 }
 

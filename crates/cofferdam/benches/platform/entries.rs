@@ -58,7 +58,7 @@ fn session(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     let event = |event: SessionEvent| json!({"event": event, "agent": "bench", "title": "Bench"});
     tx.append(entry(
         kind::SESSION_CREATED,
-        json!({"event": "create", "agent": "bench", "title": "Bench"}),
+        json!({"event": "create", "agent": "bench", "title": "Bench", "taint": []}),
     ))?;
     tx.append(entry(kind::SESSION_QUEUED, event(SessionEvent::Queue)))?;
     tx.append(entry(kind::SESSION_STARTED, event(SessionEvent::Start)))?;

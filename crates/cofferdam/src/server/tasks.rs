@@ -8,6 +8,7 @@ use super::problem::ApiError;
 use gate::{NewSession, SessionView};
 use http::StatusCode;
 use journal::machine::Session;
+use policy::{Principal, PrincipalKind, Taints};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -29,6 +30,9 @@ struct NewTask {
     title: String,
     /// The delegation to `agent` that it runs under.
     delegation: Option<String>,
+    /// The person who sends it says that they wrote all of its text themselves.
+    #[serde(default)]
+    own_words: bool,
 }
 
 /// `POST /api/v1/tasks`: takes a task; 201 when it is new, 200 when this id was sent before.
@@ -56,6 +60,7 @@ pub async fn submit(call: Call) -> Answer {
         title: title(&task),
         idempotency_key: key,
         urgent: false,
+        taint: brought(&task, call.caller.principal()),
     };
     let delegation = task.delegation.clone();
     let (session, is_new) = call.app.gate.create_session_under(new, delegation).await?;
@@ -135,6 +140,16 @@ fn checked_id(id: &str) -> Result<&str, ApiError> {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// What the input brings into the session. Who sends a task is known, and who made its text is not: people
+/// and programs pass on what they were sent. So it is untrusted, unless a person says that the words are
+/// theirs. The journal holds that they did, in `taint` of `session.created`.
+fn brought(task: &NewTask, by: &Principal) -> Taints {
+    match by.kind {
+        PrincipalKind::Person if task.own_words => Taints::NONE,
+        PrincipalKind::Person | PrincipalKind::Agent | PrincipalKind::Service => Taints::UNTRUSTED,
+    }
 }
 
 /// Titles stand in lists, so they are short and redacted.

@@ -41,6 +41,29 @@ async fn a_task_is_done_once_however_often_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_text_of_a_task_is_untrusted_unless_a_person_vouches_for_it() {
+    let platform = Platform::start().await;
+    #[rustfmt::skip]
+    let table = [
+        // what is said of the text                                   what enters with it
+        (json!({"agent": "finder", "input": 1}),                      json!(["untrusted"])),
+        (json!({"agent": "finder", "input": 1, "own_words": false}),  json!(["untrusted"])),
+        (json!({"agent": "finder", "input": 1, "own_words": true}),   json!([])),
+    ];
+    for (body, expected) in table {
+        let made = platform.post("/api/v1/tasks", &body).await;
+        let session = made.body["session"].as_str().unwrap().to_owned();
+        let created = format!("/api/v1/audit/entries?session={session}&kind=session.created");
+        let entries = platform.get(&created).await.body;
+        assert_eq!(
+            entries["entries"][0]["body"]["taint"], expected,
+            "{body}: {entries}"
+        );
+    }
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_without_an_id_gets_one_and_a_failed_one_is_seen() {
     let platform = Platform::start().await;
     let made = platform

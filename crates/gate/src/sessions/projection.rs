@@ -28,6 +28,8 @@ struct Created {
     idempotency_key: Option<String>,
     #[serde(default)]
     urgent: bool,
+    /// Never left out: a session whose input nobody labelled is none.
+    taint: policy::Taints,
 }
 
 #[derive(Deserialize)]
@@ -129,7 +131,7 @@ fn create(entry: &Entry, id: &str) -> Result<SessionRow, Corrupt> {
             created: entry.timestamp,
             updated: entry.timestamp,
             waited_ms: 0,
-            taint: policy::Taints::NONE,
+            taint: created.taint,
             actions: 0,
             version: 0,
             urgent: created.urgent,

@@ -1,6 +1,6 @@
 //! What the gate says, and in which order it says it.
 
-use crate::world::{World, action, agent, authority, done, post, propose, read, rules};
+use crate::world::{World, action, agent, authority, done, new_session, post, propose, read, rules};
 use gate::{AgentAuthority, Bounds, Refusal};
 use journal::machine::{Call, SessionEvent};
 use policy::{Effect, Idempotence, Level, Outcome, Principal, StopScope};
@@ -412,4 +412,34 @@ async fn taint_is_seen_by_the_rules_from_the_next_step_on() {
             .await
             .contains("untrusted text")
     );
+}
+
+#[tokio::test]
+async fn what_a_session_is_given_counts_for_the_rule_of_two_from_its_first_step_on() {
+    let (name, two) = policy::rule_of_two();
+    let permits =
+        json!({ "rules": [{ "name": "post", "match": { "verbs": ["channel.post"] }, "outcome": "permit" }] });
+    let permits = ("p".to_owned(), serde_json::from_value(permits).unwrap());
+    let mut authority = authority(&json!({ "rules": [] }), &[("triage", agent(Level::L3))]);
+    authority.policies = std::sync::Arc::new(policy::PolicySet::load(&[(name, two), permits]).unwrap());
+    let world = World::with(authority).await;
+    let secrets = policy::Taints::of(&[policy::Taint::Secrets]);
+    #[rustfmt::skip]
+    let table = [
+        // what its input brings      what the action brings   verdict
+        (policy::Taints::NONE,        secrets,                 "permit"),
+        (policy::Taints::UNTRUSTED,   policy::Taints::NONE,    "permit"),
+        (policy::Taints::UNTRUSTED,   secrets,                 "untrusted input and sensitive data have entered this session"),
+    ];
+    for (taint, brings, expected) in table {
+        let new = gate::NewSession {
+            taint,
+            ..new_session("triage")
+        };
+        let (session, _) = world.gate.create_session(new).await.unwrap();
+        assert_eq!(session.taint, taint);
+        world.drive(&session.id, SessionEvent::Start).await;
+        let found = world.check(&session.id, "a", &post("x").bringing(brings)).await;
+        assert!(found.contains(expected), "{taint:?} and {brings:?}: {found}");
+    }
 }

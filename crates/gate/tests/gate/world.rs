@@ -331,6 +331,7 @@ pub fn new_session(agent: &str) -> NewSession {
         title: "HighErrorRate on shop".to_owned(),
         idempotency_key: None,
         urgent: false,
+        taint: policy::Taints::NONE,
     }
 }
 

@@ -23,6 +23,7 @@ async fn created(world: &World, name: &str, urgent: bool) -> String {
         title: name.to_owned(),
         idempotency_key: None,
         urgent,
+        taint: policy::Taints::NONE,
     };
     world.gate.create_session(new).await.unwrap().0.id
 }

@@ -193,6 +193,7 @@ impl World {
             title: "a test".to_owned(),
             idempotency_key: None,
             urgent: false,
+            taint: policy::Taints::NONE,
         };
         let (session, _) = self.gate.create_session(new).await.unwrap();
         self.runtime.wake();
@@ -400,6 +401,7 @@ impl Hands {
             title: String::new(),
             idempotency_key: None,
             urgent: false,
+            taint: policy::Taints::NONE,
         };
         let (session, _) = gate.create_session(new).await.unwrap();
         let by = Principal::service("cofferdam");
