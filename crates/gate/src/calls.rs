@@ -47,6 +47,8 @@ pub struct CallView {
     pub settled: Option<u64>,
     pub outcome: Option<Outcome>,
     pub summary: Option<String>,
+    /// What counts as entered while nobody knows how it ended.
+    pub may_bring: policy::Taints,
 }
 
 /// How a person resolves an uncertain call.
@@ -188,7 +190,7 @@ fn interrupt(tx: &mut Tx<'_>, call: &CallView) -> Result<u64, StoreError> {
     let body = json!({
         "permit": call.permit, "step": call.step, "verb": call.verb, "outcome": Outcome::Uncertain,
         "summary": "interrupted before its outcome was recorded",
-        "resources": policy::Resources::default(), "taints": false,
+        "resources": policy::Resources::default(), "taints": call.may_bring,
     });
     let entry = sessions::entry(tx, kind::ACTION_SETTLED, &call.session, &platform(), body)?;
     tx.append(entry)

@@ -45,6 +45,8 @@ pub(crate) struct Judged {
     pub chain: Vec<HeldLink>,
     pub trust: u16,
     pub taint: policy::Taints,
+    /// What counts as entered when nobody knows how the action ended.
+    pub may_bring: policy::Taints,
     /// What policies that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<policy::Observed>,
@@ -159,6 +161,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         chain: links.collect(),
         trust: seen.context.trust,
         taint: seen.session.taint,
+        may_bring: action.may_bring(),
         observed: observed(seen, action),
         security: security(action),
     }

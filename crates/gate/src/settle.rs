@@ -8,7 +8,7 @@ use crate::calls;
 use crate::record::short;
 use journal::kind;
 use journal::machine::Call;
-use policy::{Outcome, Principal, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled};
+use policy::{Outcome, Principal, Resources, Sequence, Settle, SettleFuture, Settlement, Taints, Unsettled};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -242,7 +242,20 @@ pub(crate) fn settle(
 ) -> Result<Sequence, StoreError> {
     let call = calls::row(tx, &of.session, &of.step)?.filter(|call| call.permit == Some(permit));
     match call {
-        Some(call) if call.state == Call::Permitted => tx.append(entry(of, permit, what)),
+        Some(call) if call.state == Call::Permitted => {
+            let uncertain = what.outcome == Outcome::Uncertain;
+            // INVARIANT (what may have entered counts as entered): nobody knows what such a call has told.
+            let more = if uncertain { call.may_bring } else { Taints::NONE };
+            let taints = what.taints.and(more);
+            tx.append(entry(
+                of,
+                permit,
+                &Settlement {
+                    taints,
+                    ..what.clone()
+                },
+            ))
+        }
         Some(call) if call.state == Call::Uncertain && what.outcome != Outcome::Uncertain => {
             tx.append(entry(of, permit, what))
         }

@@ -5,7 +5,7 @@
 
 use crate::incident::{Event, IncidentView, Severity, Status};
 use crate::intake::{self, Facts};
-use policy::Timestamp;
+use policy::{Taints, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -65,6 +65,8 @@ pub(crate) struct Record {
     pub concluded: Option<u64>,
     /// The incident that was opened before.
     pub before: Option<String>,
+    /// What its text is made from: alerts, and what had entered the sessions that worked on it.
+    pub taint: Taints,
 }
 
 impl Record {
@@ -115,7 +117,14 @@ pub(crate) struct Same {
     pub resolved: Vec<String>,
     /// What ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resolution: Option<String>,
+    pub resolution: Option<Resolution>,
+}
+
+/// What ended an incident, in words, and what had entered the sessions that these are of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Resolution {
+    pub text: String,
+    pub taint: Taints,
 }
 
 /// Body of [`kind::TRIAGED`]; the summary is its payload `summary`.
@@ -129,9 +138,11 @@ pub(crate) struct Triaged {
     pub uncited: u64,
     /// Where it is delivered.
     pub channels: Vec<String>,
+    /// What had entered its session, and the incident before.
+    pub taint: Taints,
     /// When the incident was resolved before: what ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resolution: Option<String>,
+    pub resolution: Option<Resolution>,
     /// Sequence of the entry by which the session ended or came to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concludes: Option<u64>,
@@ -141,6 +152,8 @@ pub(crate) struct Triaged {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Concluded {
     pub incident: String,
+    /// What had entered its session.
+    pub taint: Taints,
     /// Sequence of the entry by which the session ended or came to wait.
     pub concludes: Option<u64>,
 }
@@ -303,6 +316,8 @@ fn open(applied: &Applied<'_>, rows: &mut dyn Rows, status: Status) -> Result<()
         moved: None,
         concluded: None,
         before: before.map(|newest| newest.id),
+        // The text of alerts is whatever somebody outside wrote.
+        taint: Taints::UNTRUSTED,
     };
     write(rows, &record)?;
     rows.put(NEWEST, json!(newest))
@@ -370,7 +385,10 @@ fn resolve(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     record.told = applied.entry.sequence;
     record.view.repeats += same.repeats;
     record.view.resolved = Some(applied.entry.timestamp);
-    record.view.resolution = same.resolution;
+    if let Some(Resolution { text, taint }) = same.resolution {
+        record.view.resolution = Some(text);
+        record.taint = record.taint.and(taint);
+    }
     record.firing.clear();
     write(rows, &record)
 }
@@ -382,8 +400,10 @@ fn triage(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     record.triaged = Some(applied.entry.sequence);
     record.concluded = record.concluded.max(triaged.concludes);
     record.view.summary = applied.payload("summary").cloned().unwrap_or(Value::Null);
-    if triaged.resolution.is_some() {
-        record.view.resolution = triaged.resolution;
+    record.taint = record.taint.and(triaged.taint);
+    if let Some(Resolution { text, taint }) = triaged.resolution {
+        record.view.resolution = Some(text);
+        record.taint = record.taint.and(taint);
     }
     write(rows, &record)
 }
@@ -392,6 +412,7 @@ fn conclude(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     let concluded: Concluded = read(applied.entry.body.clone())?;
     let mut record = get(rows, &concluded.incident)?;
     record.concluded = record.concluded.max(concluded.concludes);
+    record.taint = record.taint.and(concluded.taint);
     write(rows, &record)
 }
 

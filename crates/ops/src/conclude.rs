@@ -4,7 +4,7 @@
 //! people, and again when it says something else at the end. When it says the same, that is recorded in
 //! its place, so that an incident tells whether its summary is of where its session stands now.
 
-use crate::board::{self, Concluded, Record, Triaged, kind};
+use crate::board::{self, Concluded, Record, Resolution, Triaged, kind};
 use crate::channel::NOTIFIER;
 use crate::compose::{self, Run};
 use crate::incident::Status;
@@ -13,7 +13,7 @@ use crate::summary::Summary;
 use crate::triage::{Triggers, trigger_of};
 use gate::{Gate, SessionError, SessionView};
 use journal::machine::Session;
-use policy::Principal;
+use policy::{Principal, Taints};
 use runtime::Finished;
 use serde_json::Value;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Conclusions {
     }
 
     /// What was done about an incident so far.
-    pub fn resolution(&self, record: &Record) -> Result<Option<String>, StoreError> {
+    pub fn resolution(&self, record: &Record) -> Result<Option<Resolution>, StoreError> {
         let mut calls = Vec::new();
         for session in &record.view.sessions {
             calls.extend(self.gate.calls(session)?);
@@ -77,7 +77,15 @@ impl Conclusions {
             let approval = self.gate.approval(approval).ok().flatten()?;
             approval.decided_by.map(|person| person.to_string())
         };
-        Ok(compose::resolution(&calls, approved_by))
+        let Some(text) = compose::resolution(&calls, approved_by) else {
+            return Ok(None);
+        };
+        // Read after its calls, so that what they brought in is there.
+        let mut taint = Taints::NONE;
+        for session in &record.view.sessions {
+            taint = taint.and(self.gate.session(session).map_err(store_error)?.taint);
+        }
+        Ok(Some(Resolution { text, taint }))
     }
 
     async fn summarise(
@@ -92,6 +100,8 @@ impl Conclusions {
             let result = self.gate.call_result(&call)?;
             calls.push((call, result));
         }
+        // Read after its calls, so that what they brought in is there.
+        let entered = self.gate.session(&session.id).map_err(store_error)?.taint;
         let run = Run {
             session: &session.id,
             state: session.state,
@@ -112,6 +122,7 @@ impl Conclusions {
             observations: summary.observations.len(),
             uncited: summary.uncited,
             channels,
+            taint: record.taint.and(entered),
             resolution,
             concludes: record.moved,
         };
@@ -146,6 +157,7 @@ impl Conclusions {
             if triaged.concludes > stands.concluded {
                 let body = Concluded {
                     incident: triaged.incident.clone(),
+                    taint: triaged.taint,
                     concludes: triaged.concludes,
                 };
                 tx.append(entry(kind::CONCLUDED, record::value(&body)?))?;

@@ -4,7 +4,7 @@
 //! channel, whatever happens in between.
 
 use crate::board::{self, Triaged, kind};
-use policy::Timestamp;
+use policy::{Taints, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Applied, Corrupt, Projection, Row, Rows};
 
@@ -39,6 +39,8 @@ pub(crate) struct Delivery {
     pub next: Timestamp,
     /// What the last attempt failed of.
     pub reason: Option<String>,
+    /// What the summary is made from.
+    pub taint: Taints,
 }
 
 /// Body of [`kind::DELIVERED`] and [`kind::DELIVERY_FAILED`].
@@ -105,6 +107,7 @@ fn enqueue(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
             attempts: 0,
             next: applied.entry.timestamp,
             reason: None,
+            taint: triaged.taint,
         };
         write(rows, &delivery)?;
     }

@@ -218,7 +218,8 @@ impl Postman {
             ),
             idempotency_key: Some(format!("delivery/{}", delivery.id)),
             urgent: false,
-            taint: policy::Taints::NONE,
+            // INVARIANT (labels stay with what they are of): to tell somebody is an action of its own.
+            taint: delivery.taint,
         };
         let (session, _) = self.gate.create_session(new).await?;
         let event = match session.state {
@@ -276,9 +277,9 @@ impl Postman {
         };
         let permit = match self.gate.admit(proposal).await {
             Ok(permit) => permit,
-            Err(refusal @ (Refusal::Denied(_) | Refusal::Parked { .. } | Refusal::NotApproved { .. })) => {
-                return Ok(Tried::Failed(refusal.to_string()));
-            }
+            Err(refusal @ Refusal::Denied(_)) => return Ok(Tried::Failed(refusal.to_string())),
+            // The answer holds for this message, however often it is tried.
+            Err(refusal @ Refusal::NotApproved { .. }) => return Ok(Tried::Hopeless(refusal.to_string())),
             Err(refusal) => return Err(Untried::Refused(refusal)),
         };
         let flight = permit

@@ -4,7 +4,7 @@
 //! the next entry about its incident, so that nobody can fill the disk by saying the same again. A
 //! crash loses such counts and nothing else.
 
-use crate::board::{self, Newest, Record, Same, Told, kind};
+use crate::board::{self, Newest, Record, Resolution, Same, Told, kind};
 use crate::incident;
 use crate::intake::{self, Change, Facts};
 use policy::{Principal, Timestamp};
@@ -15,7 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{NewEntry, Retention, StoreError, Tx};
 
 /// What ended an incident when nothing that was done is known.
-const NO_CHANGE: &str = "resolved without a recorded change";
+fn no_change() -> Resolution {
+    Resolution {
+        text: "resolved without a recorded change".to_owned(),
+        taint: policy::Taints::NONE,
+    }
+}
 
 /// One notification on its way into the journal.
 pub(crate) struct Intake {
@@ -26,7 +31,7 @@ pub(crate) struct Intake {
     /// The body as it came.
     pub raw: Value,
     /// What was done about incidents that this notification may end, by id.
-    pub resolutions: BTreeMap<String, String>,
+    pub resolutions: BTreeMap<String, Resolution>,
     pub counts: Arc<Counts>,
 }
 
@@ -233,12 +238,7 @@ impl Intake {
             trigger: self.trigger.clone(),
             repeats: taken.take(&incident),
             resolved,
-            resolution: Some(
-                self.resolutions
-                    .get(&incident)
-                    .map_or(NO_CHANGE, String::as_str)
-                    .to_owned(),
-            ),
+            resolution: Some(self.resolutions.get(&incident).cloned().unwrap_or_else(no_change)),
         };
         let entry = tx.append(self.entry(kind::RESOLVED, &incident, &same, first)?)?;
         Ok(Noted::of(entry, incident, "resolved"))

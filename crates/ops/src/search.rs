@@ -2,7 +2,8 @@
 
 use crate::board::{self, Record};
 use crate::incident::Status;
-use runtime::tools::IncidentSearch;
+use policy::Taints;
+use runtime::tools::{IncidentSearch, Similar};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use store::Store;
@@ -13,7 +14,7 @@ pub(crate) struct Search {
 }
 
 impl IncidentSearch for Search {
-    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Vec<Value>, String> {
+    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String> {
         // More than asked for, because what is left out and what is put first is decided here.
         let wide = limit.saturating_mul(4).saturating_add(1);
         let rows = self
@@ -29,7 +30,12 @@ impl IncidentSearch for Search {
         // Stable: within each half the best match stays first. What was resolved teaches something.
         found.sort_by_key(|record| record.view.status != Status::Resolved);
         found.truncate(limit);
-        Ok(found.iter().map(|record| show(record, words)).collect())
+        Ok(Similar {
+            incidents: found.iter().map(|record| show(record, words)).collect(),
+            taint: found
+                .iter()
+                .fold(Taints::NONE, |all, record| all.and(record.taint)),
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! crash interrupts is taken up by [`Triage::start`], and nothing is remembered in memory alone but
 //! counts of repeats.
 
-use crate::board::{self, Board, Newest, Record};
+use crate::board::{self, Board, Newest, Record, Resolution};
 use crate::channel::{ChannelSpec, Channels, Post};
 use crate::conclude::Conclusions;
 use crate::delivery::Deliveries;
@@ -17,7 +17,7 @@ use crate::record::{self, Counts, Intake, Taken};
 use crate::search::Search;
 use assay::alertmanager::{Limits, Notification, normalise};
 use gate::{Caller, Gate, NewSession, SessionError};
-use policy::{Principal, Taints};
+use policy::Principal;
 use runtime::{Finished, Runtime, Watcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -326,7 +326,7 @@ impl Triage {
     }
 
     /// What was done about the incidents that `facts` may end.
-    fn resolutions(&self, trigger: &str, facts: &Facts) -> Result<BTreeMap<String, String>, StoreError> {
+    fn resolutions(&self, trigger: &str, facts: &Facts) -> Result<BTreeMap<String, Resolution>, StoreError> {
         if facts.resolved.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -334,8 +334,8 @@ impl Triage {
         let find = |key: &str| record::records(store.read(|reader| reader.find(board::NAME, "open", key))?);
         let mut resolutions = BTreeMap::new();
         for record in intake::concerned(trigger, facts, find)?.holders {
-            if let Some(text) = self.conclusions.resolution(&record)? {
-                resolutions.insert(record.view.id, text);
+            if let Some(resolution) = self.conclusions.resolution(&record)? {
+                resolutions.insert(record.view.id, resolution);
             }
         }
         Ok(resolutions)
@@ -375,8 +375,7 @@ impl Triage {
             title: assay::redact::line(&format!("triage {incident}: {}", record.view.title), 200),
             idempotency_key: Some(board::investigation_key(incident)),
             urgent: record.view.severity == Severity::Critical,
-            // The text of alerts is whatever somebody outside wrote.
-            taint: Taints::UNTRUSTED,
+            taint: record.taint,
         };
         let (session, new) = self.gate.create_session(new).await?;
         if new && record.view.severity == Severity::Critical {

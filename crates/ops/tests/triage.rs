@@ -591,3 +591,51 @@ async fn what_is_dropped_lets_go_of_the_store() {
         "no task keeps it"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_keeps_the_labels_of_the_session_that_made_it() {
+    let channels = json!({"log": {"type": "log"}});
+    let world = World::start(reads(), json!({})).await;
+    world.configure_bringing(json!(["secrets"]), reads(), channels.clone());
+    world.notify("firing", "critical").await;
+    // Told to a channel by a session of another agent, which is asked about as if it had read all of that.
+    let asked = || world.gate.approvals(1).unwrap().pop();
+    let approval = world.eventually("asked", asked).await;
+    assert_eq!(
+        (
+            approval.agent.as_str(),
+            approval.resource.as_str(),
+            approval.reason.as_str()
+        ),
+        (
+            "cofferdam-notifier",
+            "channel/log",
+            "untrusted input and sensitive data have entered this session, and this changes something"
+        )
+    );
+    let both = policy::Taints::of(&[policy::Taint::Untrusted, policy::Taint::Secrets]);
+    assert_eq!(entered(&world, &approval.session), json!(both));
+    assert_eq!(world.kinds("incident.deliver"), Vec::<String>::new());
+    // Found by whoever looks for incidents like it.
+    let search = ops::Triage::search(world.gate.store().clone());
+    assert_eq!(search.similar("HighErrors", None, 5).unwrap().taint, both);
+    assert_eq!(
+        search.similar("nothing like it", None, 5).unwrap().taint,
+        policy::Taints::NONE
+    );
+
+    // To wait for a person is no attempt; after the answer it is sent as it was asked about.
+    let world = world.restart().await;
+    world.configure_bringing(json!(["secrets"]), reads(), channels);
+    world.run().await;
+    let alice = world.caller(Principal::person("alice"), Role::Approver).await;
+    let decided = world
+        .gate
+        .decide_approval(&alice, &approval.id, Verdict::Approve, "go on");
+    decided.await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    world.configure_bringing(json!(["secrets"]), reads(), json!({"log": {"type": "log"}}));
+    let delivered = || (!world.kinds("incident.deliver").is_empty()).then_some(());
+    world.eventually("delivered", delivered).await;
+    assert_eq!(world.kinds("incident.deliver"), ["incident.delivered"]);
+}

@@ -59,6 +59,7 @@ pub struct Action {
     /// Of the tool, not of what is done: no part of the canonical form.
     network: bool,
     brings: Taints,
+    at_most: Taints,
     canonical: Vec<u8>,
     digest: [u8; 32],
 }
@@ -187,6 +188,7 @@ impl Action {
             idempotence,
             network: true,
             brings: Taints::NONE,
+            at_most: Taints::UNTRUSTED,
             canonical,
             digest,
         })
@@ -196,6 +198,12 @@ impl Action {
     #[must_use]
     pub fn bringing(self, brings: Taints) -> Action {
         Action { brings, ..self }
+    }
+
+    /// Says, as only its tool can, what its result may hold besides. Until that is said: untrusted text.
+    #[must_use]
+    pub fn at_most(self, at_most: Taints) -> Action {
+        Action { at_most, ..self }
     }
 
     /// Says, as only its tool can, that doing it reaches no network. Until that is said it counts as if it
@@ -239,6 +247,10 @@ impl Action {
     /// What its result brings into the session, whatever it turns out to be.
     pub fn brings(&self) -> Taints {
         self.brings
+    }
+    /// What its result may bring: what entered the session when nobody knows how it ended.
+    pub fn may_bring(&self) -> Taints {
+        self.brings.and(self.at_most)
     }
     /// RFC 8785 form of `{arguments, effect, environment, idempotence, resource, verb}`.
     pub fn canonical(&self) -> &[u8] {

@@ -47,6 +47,9 @@ impl Taints {
     /// [`Taint::Untrusted`] alone.
     pub const UNTRUSTED: Taints = Taints(1);
 
+    /// Every label.
+    pub const ALL: Taints = Taints(7);
+
     /// Of these labels.
     pub fn of(labels: &[Taint]) -> Taints {
         Taints(labels.iter().fold(0, |bits, label| bits | label.bit()))

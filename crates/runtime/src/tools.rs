@@ -91,8 +91,16 @@ pub struct BindError {
 pub trait IncidentSearch: Send + Sync {
     /// Closed and open incidents like these words, best first: JSON objects with `id`, `title`,
     /// `severity`, `status`, `opened`, `resolution`, `score`.
-    fn similar(&self, words: &str, not: Option<&str>, limit: usize)
-    -> Result<Vec<serde_json::Value>, String>;
+    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String>;
+}
+
+/// Incidents that were found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Similar {
+    /// Best first.
+    pub incidents: Vec<serde_json::Value>,
+    /// What had entered the sessions that made what is in them.
+    pub taint: policy::Taints,
 }
 
 /// Makes the tools and the grants of toolset `name`. A toolset holds each type of binding once, but for

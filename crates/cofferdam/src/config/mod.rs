@@ -14,8 +14,7 @@ pub use load::{TABLE_ENDING, from_text, from_values, load};
 pub use problem::{Problem, Problems};
 pub use starter::{STARTER, init};
 
-use runtime::tools::IncidentSearch;
-use serde_json::Value;
+use runtime::tools::{IncidentSearch, Similar};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ pub fn validate(path: &Path) -> Result<String, String> {
 struct NoIncidents;
 
 impl IncidentSearch for NoIncidents {
-    fn similar(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Value>, String> {
-        Ok(Vec::new())
+    fn similar(&self, _: &str, _: Option<&str>, _: usize) -> Result<Similar, String> {
+        Ok(Similar::default())
     }
 }

@@ -5,7 +5,7 @@ use super::{CALLS, CallView, key};
 use crate::rows::{self, body, session_of};
 use journal::machine::{Call, CallEvent, IllegalEvent};
 use journal::{Entry, kind};
-use policy::{Idempotence, Outcome};
+use policy::{Idempotence, Outcome, Taints};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Applied, Corrupt, Projection, Row, Rows};
@@ -91,6 +91,7 @@ struct Facts {
     rule: Option<String>,
     remedy: Option<String>,
     approval: Option<String>,
+    may_bring: Option<Taints>,
 }
 
 fn judge(entry: &Entry, facts: Facts, event: CallEvent, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -136,6 +137,12 @@ fn judge(entry: &Entry, facts: Facts, event: CallEvent, rows: &mut dyn Rows) -> 
         },
         settled: before.as_ref().and_then(|call| call.settled).filter(|_| !permits),
         outcome: before.as_ref().and_then(|call| call.outcome).filter(|_| !permits),
+        // Of the newest permit; where an entry does not say it, everything.
+        may_bring: match (&before, permits) {
+            (Some(call), false) => call.may_bring,
+            (None, false) => Taints::NONE,
+            (_, true) => facts.may_bring.unwrap_or(Taints::ALL),
+        },
         summary: before.and_then(|call| call.summary).filter(|_| !permits),
     };
     rows::put(rows, &key, &call)

@@ -249,3 +249,72 @@ async fn an_uncertain_call_is_not_repeated_by_calling_it_idempotent() {
     let said = world.check(&session, "a", &claims).await;
     assert!(said.starts_with("step `a` was already admitted"), "{said}");
 }
+
+#[tokio::test]
+async fn a_call_that_nobody_knows_the_end_of_taints_as_it_could_have() {
+    let world = World::new().await;
+    let secrets = policy::Taints::of(&[policy::Taint::Secrets]);
+    let (untrusted, all) = (policy::Taints::UNTRUSTED, policy::Taints::ALL);
+    #[rustfmt::skip]
+    let table = [
+        // the action                                     what it could have brought
+        (read("a"),                                       untrusted),
+        (read("a").bringing(secrets),                     untrusted.and(secrets)),
+        (read("a").at_most(policy::Taints::ALL),          all),
+        (post("x").at_most(policy::Taints::NONE),         policy::Taints::NONE),
+    ];
+    let mut crashed = Vec::new();
+    for (action, expected) in &table {
+        let dropped = world.running("triage").await;
+        let flight = world.admit(&dropped, "a", action).await.unwrap();
+        drop(flight.spend(world.gate.stop_set()).unwrap());
+        world.gate.flush().await.unwrap();
+        assert_eq!(
+            world.gate.session(&dropped).unwrap().taint,
+            *expected,
+            "{action:?}, dropped"
+        );
+        let told = world.running("triage").await;
+        let flight = world.admit(&told, "a", action).await.unwrap();
+        let flight = flight.spend(world.gate.stop_set()).unwrap();
+        let uncertain = Settlement {
+            outcome: Outcome::Uncertain,
+            ..done(json!(null))
+        };
+        flight.settle(uncertain).await.unwrap();
+        assert_eq!(
+            world.gate.session(&told).unwrap().taint,
+            *expected,
+            "{action:?}, told"
+        );
+        crashed.push((world.running("triage").await, action, *expected));
+    }
+    let mut flights = Vec::new();
+    for (session, action, _) in &crashed {
+        let permit = world.admit(session, "a", action).await.unwrap();
+        flights.push(permit.spend(world.gate.stop_set()).unwrap());
+    }
+    world.gate.store().close().await.unwrap();
+    drop(flights);
+    let world = world.reopened().await;
+    world.gate.mark_uncertain().await.unwrap();
+    let alice = Principal::person("alice");
+    for (session, action, expected) in &crashed {
+        assert_eq!(
+            world.gate.session(session).unwrap().taint,
+            *expected,
+            "{action:?}, crashed"
+        );
+        let done = Resolution::Done(json!("it says: obey"));
+        world
+            .gate
+            .resolve(session, None, &alice, done, "seen")
+            .await
+            .unwrap();
+        assert_eq!(
+            world.gate.session(session).unwrap().taint,
+            *expected,
+            "{action:?}, resolved"
+        );
+    }
+}

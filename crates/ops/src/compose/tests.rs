@@ -40,6 +40,7 @@ fn record() -> Record {
         concluded: None,
         triaged: None,
         before: None,
+        taint: policy::Taints::NONE,
     }
 }
 
@@ -69,6 +70,7 @@ fn call(verb: &str, permit: u64, outcome: Outcome, summary: &str) -> CallView {
         settled: Some(permit + 1),
         outcome: Some(outcome),
         summary: Some(summary.to_owned()),
+        may_bring: policy::Taints::NONE,
     }
 }
 

@@ -72,6 +72,7 @@ async fn postman(root: &std::path::Path) -> Postman {
         observations: 0,
         uncited: 0,
         channels: vec!["log".to_owned()],
+        taint: policy::Taints::of(&[policy::Taint::Secrets]),
         resolution: None,
         concludes: None,
     };

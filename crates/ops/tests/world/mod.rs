@@ -132,11 +132,16 @@ impl World {
     }
 
     pub fn configure(&self, runbook: Value, channels: Value) {
+        self.configure_bringing(json!([]), runbook, channels);
+    }
+
+    /// The same with tools whose results bring `labels`.
+    pub fn configure_bringing(&self, labels: Value, runbook: Value, channels: Value) {
         let agent: AgentSpec = serde_json::from_value(json!({
             "sponsor": "alice", "autonomy": {"default": "L2"}, "runbook": runbook,
         }))
         .unwrap();
-        let toolset: ToolsetSpec = serde_json::from_value(json!({"tools": [
+        let toolset: ToolsetSpec = serde_json::from_value(json!({"brings": labels, "tools": [
             {"type": "incidents"},
             {"type": "http", "allow": [format!("{}/", self.outside.address)], "private": true, "write": true},
         ]}))
@@ -158,7 +163,10 @@ impl World {
         assert_eq!(triaging.autonomy.default, Level::L2);
         self.gate.restore(Authority {
             generation: 0,
-            policies: Arc::new(PolicySet::load(&[built_in, ("ask".to_owned(), ask.unwrap())]).unwrap()),
+            policies: Arc::new(
+                PolicySet::load(&[built_in, policy::rule_of_two(), ("ask".to_owned(), ask.unwrap())])
+                    .unwrap(),
+            ),
             agents: [
                 (notifier, Arc::new(notifying)),
                 ("triage".to_owned(), Arc::new(triaging)),

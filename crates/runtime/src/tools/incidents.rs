@@ -1,10 +1,10 @@
 //! `incidents.search`: what happened before that looked like this.
 
-use super::IncidentSearch;
 use super::report::{action, failure, success, text};
 use super::schema;
+use super::{IncidentSearch, Similar};
 use gate::{BoxFuture, Tool, ToolError};
-use policy::{Action, Effect, Environment, Idempotence, InFlight, Settlement, Verb};
+use policy::{Action, Effect, Environment, Idempotence, InFlight, Settlement, Taints, Verb};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -43,9 +43,12 @@ impl Search {
             .incidents
             .similar(words, text(arguments, "not"), usize::try_from(limit).unwrap_or(1))
         {
-            Ok(found) => {
-                let summary = format!("{} similar incidents", found.len());
-                success(json!({"incidents": found}), &summary, true)
+            Ok(Similar { incidents, taint }) => {
+                let summary = format!("{} similar incidents", incidents.len());
+                let found = success(json!({"incidents": incidents}), &summary, true);
+                // INVARIANT (labels stay with what they are of): a summary is as good as what it was made from.
+                let taints = found.taints.and(taint);
+                Settlement { taints, ..found }
             }
             Err(reason) => failure("search", &reason, Value::Null),
         }
@@ -81,7 +84,7 @@ impl Tool for Search {
                 effect,
                 idempotence,
             )
-            .map(Action::local)
+            .map(|action| action.local().at_most(Taints::ALL))
         })
     }
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {

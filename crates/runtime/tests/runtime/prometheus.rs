@@ -201,6 +201,9 @@ async fn incidents_are_searched() {
         settlement.result,
         json!({"incidents": [{"id": "Down", "not": "INC-1", "limit": 5}]})
     );
+    // Text from outside, and what had entered the sessions that the incidents are of.
+    let labels = [policy::Taint::Untrusted, policy::Taint::Secrets];
+    assert_eq!(settlement.taints, policy::Taints::of(&labels));
     let settlement = hands
         .act("incidents.search", json!({"words": "broken"}))
         .await

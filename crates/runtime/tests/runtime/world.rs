@@ -9,7 +9,7 @@ use policy::{
     Action, Autonomy, Capability, Effect, Environment, Failure, Grant, Idempotence, InFlight, Level, Outcome,
 };
 use policy::{PolicySet, Principal, Resources, Settlement, Verb};
-use runtime::tools::{IncidentSearch, ToolsetSpec, bind};
+use runtime::tools::{IncidentSearch, Similar, ToolsetSpec, bind};
 use runtime::{Finished, Runtime, Settings, Watcher};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -53,11 +53,14 @@ impl Told {
 struct NoIncidents;
 
 impl IncidentSearch for NoIncidents {
-    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Vec<Value>, String> {
+    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String> {
         if words == "broken" {
             Err("no index".to_owned())
         } else {
-            Ok(vec![json!({"id": words, "not": not, "limit": limit})])
+            Ok(Similar {
+                incidents: vec![json!({"id": words, "not": not, "limit": limit})],
+                taint: policy::Taints::of(&[policy::Taint::Secrets]),
+            })
         }
     }
 }
