@@ -187,6 +187,7 @@ impl Held {
             except: denied.chain(except).collect(),
             autonomy: configured.map(|agent| agent.autonomy.clone()).unwrap_or_default(),
             validity: self.validity(authority, depth, agent, now),
+            place: configured.map(|agent| agent.place.clone()),
         }
     }
 

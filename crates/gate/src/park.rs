@@ -4,7 +4,7 @@
 use crate::approvals::ApprovalView;
 use crate::commit::{Judged, PER_SESSION, Uncommitted};
 use crate::denials::Refused;
-use crate::record::{Grounds, Requested, entry_with, short};
+use crate::record::{Grounds, Requested, entry_with, links, place, short};
 use crate::rows::json;
 use crate::seen::{Seen, alike};
 use crate::{Gate, Refusal, approvals, calls};
@@ -173,6 +173,7 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         idempotence: action.idempotence(),
         reason: short(&reason(seen, request)),
         rule: request.rule.as_ref().map(|rule| rule.0.clone()),
+        place: place(seen, request.rule.as_ref().map(|rule| rule.0.as_str())),
         level: request.level,
         approvers: request.approvers.clone(),
         each_of: request.each_of.clone(),
@@ -183,7 +184,11 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
             .iter()
             .map(|link| link.principal.to_string())
             .collect(),
+        chain: links(seen, action),
         trust: Some(seen.context.trust),
+        taint: seen.context.taint,
+        actions: seen.context.session.actions,
+        brings: action.brings(),
         expires: now.plus_ms(request.expires_after_ms),
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,

@@ -4,7 +4,7 @@
 //! payloads. Texts are redacted and short.
 
 use crate::seen::Seen;
-use policy::{Action, Effect, Idempotence, Level};
+use policy::{Action, Branch, Effect, Idempotence, Level, PrincipalKind, RuleId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{NewEntry, Retention, StoreError};
@@ -30,6 +30,9 @@ pub(crate) struct Judged {
     pub code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// Where the policy of that rule is for; absent when it is for everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Branch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
     pub level: Level,
@@ -47,6 +50,12 @@ pub(crate) struct Judged {
     pub taint: policy::Taints,
     /// What counts as entered when nobody knows how the action ended.
     pub may_bring: policy::Taints,
+    /// Actions that were admitted in the session before.
+    #[serde(default)]
+    pub actions: u64,
+    /// What the result brings into the session whatever it is.
+    #[serde(default, skip_serializing_if = "policy::Taints::is_none")]
+    pub brings: policy::Taints,
     /// What policies that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<policy::Observed>,
@@ -63,6 +72,9 @@ pub(crate) struct HeldLink {
     /// Who gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Where an agent belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<policy::Place>,
 }
 
 /// S0-A7.
@@ -95,6 +107,9 @@ pub(crate) struct Requested {
     pub reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// Where the policy of that rule is for; absent when it is for everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Branch>,
     pub level: Level,
     pub approvers: Vec<policy::Approver>,
     /// When one list of names is not all that the rules ask for.
@@ -106,9 +121,21 @@ pub(crate) struct Requested {
     /// Everybody on whose behalf it acts, and itself, by how rights were passed on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub behalf: Vec<String>,
+    /// The same with what each held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<HeldLink>,
     /// The least trust of them all, when it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<u16>,
+    /// What had entered the session.
+    #[serde(default)]
+    pub taint: policy::Taints,
+    /// Actions that were admitted in the session before.
+    #[serde(default)]
+    pub actions: u64,
+    /// What the result brings into the session whatever it is.
+    #[serde(default, skip_serializing_if = "policy::Taints::is_none")]
+    pub brings: policy::Taints,
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,
@@ -130,17 +157,6 @@ pub(crate) struct Grounds {
 
 /// The body for `action` as `seen`.
 pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grounds) -> Judged {
-    let links = seen.chain.links.iter().map(|link| {
-        let holds = |grant: &&policy::Grant| {
-            grant.until.is_none_or(|until| seen.context.now < until) && grant.capability.covers(action)
-        };
-        let grant = link.grants.iter().find(holds);
-        HeldLink {
-            principal: link.principal.to_string(),
-            grant: grant.map(|grant| grant.capability.to_string()),
-            from: grant.map(|grant| grant.from.clone()),
-        }
-    });
     Judged {
         step: seen.step.clone(),
         verb: action.verb().as_str().to_owned(),
@@ -151,6 +167,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         decision: decision.to_owned(),
         reason: short(&grounds.reason),
         code: grounds.code,
+        place: place(seen, grounds.rule.as_deref()),
         rule: grounds.rule,
         remedy: grounds.remedy.as_deref().map(short),
         level: policy::level_in_force(&seen.chain, action, &seen.context).unwrap_or_default(),
@@ -158,13 +175,38 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         waiver: grounds.waiver,
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,
-        chain: links.collect(),
+        chain: links(seen, action),
         trust: seen.context.trust,
         taint: seen.session.taint,
         may_bring: action.may_bring(),
+        actions: seen.context.session.actions,
+        brings: action.brings(),
         observed: observed(seen, action),
         security: security(action),
     }
+}
+
+/// The chain, with the grant of each link that covers `action`.
+pub(crate) fn links(seen: &Seen, action: &Action) -> Vec<HeldLink> {
+    let held = |link: &policy::Link| {
+        let grant = link.covering(action, seen.context.now);
+        HeldLink {
+            principal: link.principal.to_string(),
+            grant: grant.map(|grant| grant.capability.to_string()),
+            from: grant.map(|grant| grant.from.clone()),
+            place: link
+                .place
+                .clone()
+                .filter(|_| link.principal.kind == PrincipalKind::Agent),
+        }
+    };
+    seen.chain.links.iter().map(held).collect()
+}
+
+/// Where the policy of `rule` is for, unless for everywhere.
+pub(crate) fn place(seen: &Seen, rule: Option<&str>) -> Option<Branch> {
+    let place = seen.authority.policies.place_of(&RuleId(rule?.to_owned()))?;
+    (!place.is_everywhere()).then(|| place.clone())
 }
 
 /// What policies that are only observed would have said of `action`; their words redacted and cut.

@@ -3,22 +3,25 @@
 //! [`decide`] is the only function that makes a [`Ruling`]. It is pure: the same arguments give the
 //! same decision, whatever order rules and documents came in.
 
+use crate::rego::Module;
 use crate::rule::Asking;
 use crate::{
-    Action, Approver, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Stages, Taints,
-    Timestamp, Validity, WaiverScope,
+    Action, Approver, Branch, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Stages,
+    Taints, Timestamp, Validity, WaiverScope,
 };
 
 mod denial;
 mod level;
 mod observe;
+mod places;
 
 pub use level::level_in_force;
 pub(crate) use level::{Levels, asks};
 pub use observe::{Observed, Said, observe};
 
 /// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; approval and
-/// permit rules; reads fall back to the toolset's grant; nothing else is permitted.
+/// permit rules; reads fall back to the toolset's grant; nothing else is permitted. Of what is permitted,
+/// every place on the path leaves what its own policies permit or ask about, unless they permit nothing.
 ///
 /// An approval in `context` answers a request and nothing else: what is forbidden, not granted or
 /// read-only stays so.
@@ -105,6 +108,9 @@ fn weigh(
     let matching = Matching::of(chain, action, context, policies, counts)?;
     let levels = Levels::of(chain, action, context).ok_or(Denial::NoAuthority)?;
     levels.allow(action.effect())?;
+    if let Some(place) = matching.withheld {
+        return Err(Denial::Withheld(place));
+    }
     let level = levels.in_force;
     // INVARIANT (an approval is weighed like a rule): who gave it has to be who would be asked now.
     let lists = lists(&matching.approval);
@@ -173,6 +179,12 @@ fn granted(chain: &Chain, action: &Action, context: &Context) -> Result<(Princip
 struct Matching {
     permit: Option<RuleId>,
     approval: Vec<Asking>,
+    /// Whether one of them opts in.
+    asked_in_favour: bool,
+    /// The numbers of the places that are in favour.
+    favours: Vec<usize>,
+    /// The widest place that permits other things, and not this.
+    withheld: Option<Branch>,
 }
 
 impl Matching {
@@ -196,40 +208,70 @@ impl Matching {
                     RuleOutcome::Deny => {
                         forbidden = forbidden.or_else(|| Some((rule.id.clone(), rule.reason.clone())));
                     }
-                    RuleOutcome::RequireApproval => matching.approval.push(rule.asking()),
-                    RuleOutcome::Permit => {
-                        matching.permit = matching.permit.or_else(|| Some(rule.id.clone()));
+                    RuleOutcome::RequireApproval => {
+                        matching.ask(rule.asking(), rule.place, policies.is_of_actor(rule.place, chain));
                     }
+                    RuleOutcome::Permit => matching.permit(&rule.id, rule.place),
                 },
             }
         }
-        for (_, module) in policies.modules().iter().filter(|(mode, _)| counts(*mode)) {
+        let reaching =
+            |(mode, module): &&(Mode, Module)| counts(*mode) && policies.is_of_any(module.place, chain);
+        for (_, module) in policies.modules().iter().filter(reaching) {
             let found = module
                 .findings(&facts)
                 .map_err(|what| Denial::Unevaluable(module.id.clone(), what))?;
             if !found.deny.is_empty() {
                 forbidden = forbidden.or_else(|| Some((module.id.clone(), found.deny.join("; "))));
             }
-            matching.approval.extend(found.asks);
-            if found.permit {
-                matching.permit = matching.permit.or_else(|| Some(module.id.clone()));
+            let of_actor = policies.is_of_actor(module.place, chain);
+            for asking in found.asks {
+                matching.ask(asking, module.place, of_actor);
+            }
+            if found.permit && of_actor {
+                matching.permit(&module.id, module.place);
             }
         }
         match forbidden {
             Some((rule, reason)) => Err(Denial::Forbidden(rule, reason)),
-            None => Ok(matching.opted_in(action.effect())),
+            None if action.effect() == Effect::Read => Ok(matching),
+            None => {
+                let favours = &matching.favours;
+                let withheld = places::withholding(chain, action, context, policies, counts, favours)?;
+                // That nobody at all is in favour is told as such.
+                matching.withheld = withheld.cloned().filter(|_| matching.is_favoured());
+                Ok(matching.opted_in())
+            }
         }
     }
 }
 
 impl Matching {
     /// Rules that only restrict have nobody asked about what nothing opts in to.
-    fn opted_in(mut self, effect: Effect) -> Matching {
-        let in_favour = self.permit.is_some() || self.approval.iter().any(|asking| asking.opts_in);
-        if !in_favour && effect != Effect::Read {
+    fn opted_in(mut self) -> Matching {
+        if !self.is_favoured() {
             self.approval.clear();
         }
         self
+    }
+
+    /// Whether anything opts in for the agent that acts.
+    fn is_favoured(&self) -> bool {
+        self.permit.is_some() || self.asked_in_favour
+    }
+
+    fn permit(&mut self, rule: &RuleId, place: usize) {
+        self.favours.push(place);
+        self.permit.get_or_insert_with(|| rule.clone());
+    }
+
+    /// One that asks on account of an agent that does not act opts in to nothing by itself.
+    fn ask(&mut self, asking: Asking, place: usize, of_actor: bool) {
+        if asking.opts_in {
+            self.favours.push(place);
+            self.asked_in_favour |= of_actor;
+        }
+        self.approval.push(asking);
     }
 }
 
@@ -493,6 +535,8 @@ pub enum Denial {
     Untrusted(u16, Level),
     /// No rule opts in to it.
     NoRule,
+    /// A rule opts in, and the policies of this place leave the agent other things only.
+    Withheld(Branch),
     /// The rule failed to evaluate. We never guess in the agent's favour.
     Unevaluable(RuleId, String),
 }

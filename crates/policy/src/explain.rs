@@ -5,8 +5,8 @@ use crate::decide::{Levels, asks};
 use crate::rego::Module;
 use crate::rule::{Facts, Rule};
 use crate::{
-    Action, Basis, Chain, Context, Decision, Effect, Level, Link, Mode, PolicySet, Request, Ruling, Stages,
-    Validity, decide,
+    Action, Basis, Branch, Chain, Context, Decision, Effect, Level, Link, Mode, PolicySet, Request, Ruling,
+    Stages, Validity, decide,
 };
 use serde::Serialize;
 
@@ -54,13 +54,13 @@ pub fn explain(chain: &Chain, action: &Action, context: &Context, policies: &Pol
         policies
             .rules()
             .iter()
-            .map(|rule| rule_line(rule, chain, action, &facts)),
+            .map(|rule| rule_line(rule, policies, chain, action, &facts)),
     );
     lines.extend(
         policies
             .modules()
             .iter()
-            .map(|(mode, module)| module_line(*mode, module, &facts)),
+            .map(|(mode, module)| module_line(*mode, module, policies, chain, &facts)),
     );
     Explanation {
         outcome,
@@ -151,8 +151,12 @@ fn level_line(levels: &Levels, effect: Effect) -> Line {
     }
 }
 
-fn rule_line(rule: &Rule, chain: &Chain, action: &Action, facts: &Facts<'_>) -> Line {
+/// Why a policy of another place has nothing to say.
+const IS_ELSEWHERE: &str = "is for agents of another place";
+
+fn rule_line(rule: &Rule, policies: &PolicySet, chain: &Chain, action: &Action, facts: &Facts<'_>) -> Line {
     let (matched, finding) = match rule.mismatch(chain, action) {
+        _ if !policies.is_for(rule, chain) => (false, IS_ELSEWHERE.to_owned()),
         Some(mismatch) => (false, mismatch),
         None => match rule.holds(facts) {
             Ok(true) => (true, rule.reason_or(rule.outcome.as_str())),
@@ -168,12 +172,14 @@ fn rule_line(rule: &Rule, chain: &Chain, action: &Action, facts: &Facts<'_>) -> 
         step: "rule",
         subject: rule.id.0.clone(),
         matched,
-        finding: moded(rule.mode, finding),
+        finding: at(policies.place_of(&rule.id), moded(rule.mode, finding)),
     }
 }
 
-fn module_line(mode: Mode, module: &Module, facts: &Facts<'_>) -> Line {
+fn module_line(mode: Mode, module: &Module, policies: &PolicySet, chain: &Chain, facts: &Facts<'_>) -> Line {
+    let is_for = policies.is_of_any(module.place, chain);
     let (matched, finding) = match module.findings(facts) {
+        _ if !is_for => (false, IS_ELSEWHERE.to_owned()),
         Err(what) => (true, format!("cannot be evaluated, which denies: {what}")),
         Ok(found) => {
             let denies = found.deny.iter().map(|reason| format!("deny: {reason}"));
@@ -193,7 +199,15 @@ fn module_line(mode: Mode, module: &Module, facts: &Facts<'_>) -> Line {
         step: "rule",
         subject: module.id.0.clone(),
         matched,
-        finding: moded(mode, finding),
+        finding: at(policies.place_of(&module.id), moded(mode, finding)),
+    }
+}
+
+/// A finding of a policy that is not for everywhere says where it is for.
+fn at(place: Option<&Branch>, finding: String) -> String {
+    match place {
+        Some(place) if !place.is_everywhere() => format!("{place}: {finding}"),
+        _ => finding,
     }
 }
 

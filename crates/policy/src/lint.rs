@@ -1,7 +1,7 @@
 //! What is probably not meant, in policies that load: rules that can never decide, permits without bounds,
 //! requests that nobody can answer, names that are never there. It changes no decision.
 
-use crate::{Approver, Match, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stage, Stages};
+use crate::{Approver, Branch, Match, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stage, Stages};
 use regex::Regex;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -72,6 +72,7 @@ pub fn lint(
 
 struct Known<'a> {
     id: RuleId,
+    place: &'a Branch,
     mode: Mode,
     spec: &'a RuleSpec,
 }
@@ -81,6 +82,7 @@ fn known((policy, document): &(String, PolicyDocument)) -> impl Iterator<Item = 
         let name = spec.name.clone().unwrap_or_else(|| format!("rule-{}", index + 1));
         Known {
             id: RuleId(format!("policy/{policy}#{name}")),
+            place: &document.place,
             mode: document.mode,
             spec,
         }
@@ -95,9 +97,13 @@ impl Known<'_> {
         let stronger = match (self.spec.outcome, other.spec.outcome) {
             (RuleOutcome::Deny, RuleOutcome::Deny) => earlier || !same(self.spec, other.spec),
             (RuleOutcome::Deny, _) => true,
-            (RuleOutcome::Permit, RuleOutcome::Permit) => earlier || !same(self.spec, other.spec),
+            // Every place that permits anything has to permit it itself.
+            (RuleOutcome::Permit, RuleOutcome::Permit) => {
+                self.place == other.place && (earlier || !same(self.spec, other.spec))
+            }
             _ => false,
         };
+        let stronger = stronger && self.place.contains_branch(other.place);
         let enforced = self.mode == Mode::Enforce && other.mode == Mode::Enforce;
         enforced && always && stronger && covers(&self.spec.matching, &other.spec.matching)
     }

@@ -1,5 +1,9 @@
 //! Where an agent belongs in the tree of tenancy: `organization/team/project`. Nothing is looked up here.
 
+mod branch;
+
+pub use branch::Branch;
+
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Formatter};
 

@@ -1,6 +1,6 @@
 //! Who acts, and on whose behalf. Nobody is authenticated here: whoever makes a chain vouches for it.
 
-use crate::{Action, Autonomy, Capability, Grant, Timestamp, Validity};
+use crate::{Action, Autonomy, Capability, Grant, Place, Timestamp, Validity};
 use serde::{Deserialize, Serialize};
 
 /// What a principal is.
@@ -37,6 +37,9 @@ pub struct Link {
     pub autonomy: Autonomy,
     /// Whether it may act at all.
     pub validity: Validity,
+    /// Where an agent belongs. `None` when nobody knows: then what any place forbids reaches it, and what
+    /// a place permits does not.
+    pub place: Option<Place>,
 }
 
 /// The cause and every link down to the one that acts. Rights are the intersection of all links.
@@ -112,7 +115,7 @@ impl<'de> Deserialize<'de> for Principal {
 }
 
 impl Link {
-    /// A link that stands and makes no exceptions.
+    /// A link that stands, makes no exceptions and is at the default place.
     pub fn new(principal: Principal, grants: Vec<Grant>, autonomy: Autonomy) -> Link {
         Link {
             principal,
@@ -120,6 +123,7 @@ impl Link {
             except: Vec::new(),
             autonomy,
             validity: Validity::Holds,
+            place: Some(Place::default()),
         }
     }
     /// The first unexpired grant that covers `action`; `None` also when it is excepted.

@@ -31,6 +31,8 @@ const INSTRUCTIONS_MAX: usize = 25_000;
 pub(crate) struct Module {
     /// `policy/NAME#rego`.
     pub(crate) id: RuleId,
+    /// Which of the places of its set it is for.
+    pub(crate) place: usize,
     program: Arc<Program>,
     /// In the order of their entry points.
     answers: Vec<Answer>,
@@ -87,10 +89,16 @@ impl Module {
         let (program, answers) = load::compiled(source).map_err(refuse)?;
         Ok(Module {
             id,
+            place: 0,
             program,
             answers,
             of_agent: load::may_read_agent(source),
         })
+    }
+
+    /// Whether it has a `permit`.
+    pub(crate) fn permits(&self) -> bool {
+        self.answers.contains(&Answer::Permit)
     }
 
     /// What it says; an error when it cannot be evaluated or does not keep to the contract. The text

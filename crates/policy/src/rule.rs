@@ -18,6 +18,7 @@ mod constants;
 mod dialect;
 mod facts;
 mod index;
+mod places;
 mod select;
 mod source;
 mod stages;
@@ -32,6 +33,7 @@ pub use waive::WaiverScope;
 pub(crate) use facts::Facts;
 pub(crate) use index::{EXPIRES_AFTER_MS, EXPIRES_AFTER_SECONDS_MAX, Rule};
 
+use crate::Branch;
 use serde::{Deserialize, Serialize};
 
 /// `policy/NAME#RULE`.
@@ -153,7 +155,11 @@ pub struct PolicyDocument {
     /// Whether what it says counts.
     #[serde(default, skip_serializing_if = "Mode::is_enforce")]
     pub mode: Mode,
-    /// Who may lift stops. Of several policies the strictest counts.
+    /// Which agents it is for: those of this place. Taken from the metadata of a document, not from its
+    /// `spec`.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Branch::is_everywhere")]
+    pub place: Branch,
+    /// Who may lift stops. Of several policies the strictest counts, whatever their places.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lift: Option<LiftSpec>,
 }

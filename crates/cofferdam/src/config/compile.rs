@@ -8,7 +8,7 @@ use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
 
 use policy::trust::SCORE_MAX;
-use policy::{Environment, Grant, PolicyDocument, PolicySet};
+use policy::{Branch, Environment, Grant, PolicyDocument, PolicySet};
 use runtime::agent::AgentSpec;
 use runtime::runbook::Step;
 use runtime::tools::{Binding, IncidentSearch, ToolsetSpec, bind};
@@ -140,6 +140,9 @@ fn policies(
     }
     for document in documents {
         if let Spec::Policy(spec) = &document.spec {
+            if let Some(problem) = nobody(document, &spec.place, documents) {
+                problems.push(problem);
+            }
             let one = [(document.name.clone(), spec.clone())];
             if let Err(error) = PolicySet::load(&one) {
                 problems.push(document.problem(&error.pointer(), error.to_string()));
@@ -154,6 +157,14 @@ fn policies(
     PolicySet::load(&all)
         .map_err(|error| problems.push(Problem::plain(error.to_string())))
         .ok()
+}
+
+/// A policy for one agent needs that agent: a name that is written wrong would forbid nothing.
+fn nobody(document: &Document, place: &Branch, documents: &[Document]) -> Option<Problem> {
+    let is_there = |other: &Document| other.kind == Kind::Agent && place.contains(&other.place, &other.name);
+    let is_of_one = place.depth() == Branch::DEPTH_MAX;
+    (is_of_one && !documents.iter().any(is_there))
+        .then(|| document.problem("/metadata/agent", format!("there is no Agent `{place}`")))
 }
 
 fn toolsets(

@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::source::{Origin, Parsed, escape};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
-use policy::{Place, PolicyDocument};
+use policy::{Branch, Place, PolicyDocument};
 use runtime::agent::AgentSpec;
 use runtime::tools::ToolsetSpec;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,8 @@ use std::fmt::{Display, Formatter};
 
 /// `apiVersion` of every document.
 pub const API_VERSION: &str = "cofferdam.dev/v1";
+/// What stands for a part of a place that is left out between others.
+const DEFAULT: &str = "default";
 
 /// The kinds that this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +86,7 @@ pub struct Document {
     pub kind: Kind,
     /// `metadata.name`.
     pub name: String,
-    /// Where an agent belongs; `default/default/default` for every other kind.
+    /// Where an agent belongs; the default place for every other kind. A policy's is in its spec.
     pub place: Place,
     /// The typed `spec`.
     pub spec: Spec,
@@ -139,16 +141,23 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
             format!("unknown field `{key}`; a document has apiVersion, kind, metadata, spec"),
         ));
     }
-    let (name, place) = metadata(map, kind, &origin)?;
+    let (name, place, branch) = metadata(map, kind, &origin)?;
     let spec = map
         .get("spec")
         .ok_or_else(|| origin.problem("", "missing field `spec`"))?;
     let spec = match kind {
         Kind::Agent => Spec::Agent(Box::new(typed(spec, &origin)?)),
         Kind::Toolset => Spec::Toolset(typed(spec, &origin)?),
-        Kind::Policy => Spec::Policy(typed(spec, &origin)?),
+        Kind::Policy => Spec::Policy(PolicyDocument {
+            place: branch,
+            ..typed(spec, &origin)?
+        }),
         Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
         Kind::Channel => Spec::Channel(typed(spec, &origin)?),
+    };
+    let place = match kind {
+        Kind::Agent => place,
+        _ => Place::default(),
     };
     Ok(Document {
         kind,
@@ -175,13 +184,19 @@ struct Metadata {
     /// For people and tools that sort documents; nothing here reads them.
     #[serde(default)]
     labels: std::collections::BTreeMap<String, String>,
-    /// Of agents only, as are `team` and `project`.
+    /// Of agents and policies only, as are `team` and `project`.
     organization: Option<String>,
     team: Option<String>,
     project: Option<String>,
+    /// Of policies only.
+    agent: Option<String>,
 }
 
-fn metadata(map: &Map<String, Value>, kind: Kind, origin: &Origin) -> Result<(String, Place), Problem> {
+fn metadata(
+    map: &Map<String, Value>,
+    kind: Kind,
+    origin: &Origin,
+) -> Result<(String, Place, Branch), Problem> {
     let value = map
         .get("metadata")
         .ok_or_else(|| origin.problem("", "missing field `metadata`"))?;
@@ -196,30 +211,36 @@ fn metadata(map: &Map<String, Value>, kind: Kind, origin: &Origin) -> Result<(St
     if metadata.labels.len() > 64 {
         return Err(origin.problem("/metadata/labels", "more than 64 labels"));
     }
-    let mut place = Place::default();
-    let parts = [
-        ("organization", metadata.organization, &mut place.organization),
-        ("team", metadata.team, &mut place.team),
-        ("project", metadata.project, &mut place.project),
+    let given = [
+        ("organization", metadata.organization),
+        ("team", metadata.team),
+        ("project", metadata.project),
+        ("agent", metadata.agent),
     ];
-    for (field, given, part) in parts {
-        let Some(given) = given else { continue };
-        let at = format!("/metadata/{field}");
-        if kind != Kind::Agent {
-            return Err(origin.problem(
-                &at,
-                format!("only an Agent has a place; a {kind} has no `{field}`"),
-            ));
+    let (mut path, mut depth) = (Vec::new(), 0);
+    for (field, given) in given {
+        if let Some(name) = &given {
+            let at = format!("/metadata/{field}");
+            if kind != Kind::Policy && (kind != Kind::Agent || field == "agent") {
+                let what = format!("only agents and policies have a place: `{field}` is not for kind {kind}");
+                return Err(origin.problem(&at, what));
+            }
+            if !Place::is_name(name) {
+                let what = format!("`{name}` is not a name: use 1 to 63 of a-z, 0-9 and `-`");
+                return Err(origin.problem(&at, what));
+            }
+            depth = path.len() + 1;
         }
-        if !Place::is_name(&given) {
-            return Err(origin.problem(
-                &at,
-                format!("`{given}` is not a name: use 1 to 63 of a-z, 0-9 and `-`"),
-            ));
-        }
-        *part = given;
+        path.push(given.unwrap_or_else(|| DEFAULT.to_owned()));
     }
-    Ok((metadata.name, place))
+    // The names were looked at above.
+    let place = match path.as_slice() {
+        [organization, team, project, ..] => Place::new(organization, team, project),
+        _ => None,
+    };
+    path.truncate(depth);
+    let branch = Branch::new(&path).unwrap_or_default();
+    Ok((metadata.name, place.unwrap_or_default(), branch))
 }
 
 fn typed<T: DeserializeOwned>(spec: &Value, origin: &Origin) -> Result<T, Problem> {
@@ -256,6 +277,12 @@ mod tests {
         .unwrap()
         .remove(0);
         match read(parsed) {
+            Ok(Document {
+                kind,
+                name,
+                spec: Spec::Policy(spec),
+                ..
+            }) => format!("{kind} {name} {}", spec.place),
             Ok(document) if document.place == Place::default() => {
                 format!("{} {}", document.kind, document.name)
             }
@@ -326,7 +353,27 @@ mod tests {
                 format!(
                     "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: am, team: sre}}\n{spec}"
                 ),
-                "c.yaml:3:28: only an Agent has a place; a Trigger has no `team`",
+                "c.yaml:3:28: only agents and policies have a place: `team` is not for kind Trigger",
+            ),
+            (
+                "a policy's place",
+                "apiVersion: cofferdam.dev/v1\nkind: Policy\nmetadata: {name: calm, team: sre}\nspec: {}\n".into(),
+                "Policy calm default/sre",
+            ),
+            (
+                "a policy of one agent",
+                "apiVersion: cofferdam.dev/v1\nkind: Policy\nmetadata: {name: calm, organization: acme, team: sre, project: ops, agent: triage}\nspec: {}\n".into(),
+                "Policy calm acme/sre/ops/triage",
+            ),
+            (
+                "a place in a spec",
+                "apiVersion: cofferdam.dev/v1\nkind: Policy\nmetadata: {name: calm}\nspec: {place: acme}\n".into(),
+                "c.yaml:4:15: unknown field `place`",
+            ),
+            (
+                "an agent of an agent",
+                format!("apiVersion: cofferdam.dev/v1\nkind: Agent\nmetadata: {{name: deploy, agent: a}}\n{agent}"),
+                "c.yaml:3:33: only agents and policies have a place: `agent` is not for kind Agent",
             ),
             ("a long name", long, "c.yaml:3:18: `aaaa"),
         ];

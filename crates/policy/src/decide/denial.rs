@@ -15,6 +15,7 @@ impl Denial {
             Denial::ReadOnly(_) => "read_only",
             Denial::Untrusted(..) => "untrusted",
             Denial::NoRule => "no_rule",
+            Denial::Withheld(_) => "withheld",
             Denial::Unevaluable(..) => "unevaluable",
         }
     }
@@ -33,6 +34,9 @@ impl Denial {
                 format!("trust {trust} is {tier}, which holds level {level:?} at {held:?}: read-only")
             }
             Denial::NoRule => "no rule permits it: without one only reads are permitted".to_owned(),
+            Denial::Withheld(place) => {
+                format!("the policies of {place} permit other things and leave this to nobody below")
+            }
             Denial::Unevaluable(rule, what) => format!("rule `{rule}` cannot be evaluated: {what}"),
         }
     }
@@ -46,7 +50,8 @@ impl Denial {
             | Denial::NotGranted(_)
             | Denial::ReadOnly(_)
             | Denial::Untrusted(..)
-            | Denial::NoRule => None,
+            | Denial::NoRule
+            | Denial::Withheld(_) => None,
         }
     }
 
@@ -71,6 +76,9 @@ impl Denial {
                 Tier::Standard,
                 Tier::Standard.first()
             ),
+            Denial::Withheld(place) => {
+                format!("add a rule for it to a policy of {place}: every place that permits anything has to permit it")
+            }
             Denial::NoRule => "add a rule that permits the action or requires approval for it".to_owned(),
             Denial::Unevaluable(rule, _) => {
                 format!("mend the condition of rule `{rule}`: use `has` for what may be missing")

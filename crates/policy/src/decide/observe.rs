@@ -69,7 +69,7 @@ fn said(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet)
     for (_, module) in policies
         .modules()
         .iter()
-        .filter(|(mode, _)| *mode == Mode::Observe)
+        .filter(|(mode, module)| *mode == Mode::Observe && policies.is_of_any(module.place, chain))
     {
         match module.findings(&facts) {
             Ok(found) => {

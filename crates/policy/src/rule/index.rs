@@ -3,10 +3,11 @@
 use super::condition::Condition;
 use super::constants::Constants;
 use super::facts::Facts;
+use super::places::{Places, Speaking};
 use super::select::Selectors;
 use super::{Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stages, WaiverScope};
 use crate::rego::{MODULE_NAME, Module};
-use crate::{Action, Chain, Context, Pattern, canonical};
+use crate::{Action, Branch, Chain, Context, Pattern, canonical};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,6 +30,8 @@ pub struct PolicySet {
     /// In order of id, and whether each is enforced.
     modules: Vec<(Mode, Module)>,
     constants: Constants,
+    places: Places,
+    speaking: Vec<Speaking>,
     /// The policy, if any, by which another person lifts a stop than raised it.
     lifted_by_another: Option<String>,
     by_verb: HashMap<String, Vec<usize>>,
@@ -40,6 +43,8 @@ pub struct PolicySet {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) id: RuleId,
+    /// Which of the places of its set it is for.
+    pub(crate) place: usize,
     pub(crate) mode: Mode,
     pub(crate) outcome: RuleOutcome,
     pub(crate) reason: String,
@@ -56,6 +61,7 @@ impl PolicySet {
     pub fn load(documents: &[(String, PolicyDocument)]) -> Result<PolicySet, LoadError> {
         let (mut rules, mut constants) = (Vec::new(), Constants::default());
         let mut modules = Vec::new();
+        let places = Places::of(documents);
         let mut names = BTreeSet::new();
         for (policy, document) in documents {
             if !names.insert(policy) || policy.is_empty() || policy.len() > NAME_BYTES_MAX {
@@ -67,7 +73,9 @@ impl PolicySet {
                 });
             }
             if let Some(source) = &document.rego {
-                modules.push((document.mode, Module::load(policy, source)?));
+                let mut module = Module::load(policy, source)?;
+                module.place = places.number(policy);
+                modules.push((document.mode, module));
             }
             let mut ids = BTreeSet::new();
             for (index, spec) in document.rules.iter().enumerate() {
@@ -94,12 +102,19 @@ impl PolicySet {
                     return Err(refuse("another rule of this policy has the same name".to_owned()));
                 }
                 let rule = Rule::compile(id.clone(), document.mode, spec, &mut constants);
-                rules.push(rule.map_err(refuse)?);
+                let place = places.number(policy);
+                rules.push(Rule {
+                    place,
+                    ..rule.map_err(refuse)?
+                });
             }
         }
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         modules.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        let speaking = places.speaking(&rules, &modules);
         Ok(PolicySet {
+            speaking,
+            places,
             modules,
             lifted_by_another: lifted_by_another(documents),
             ..PolicySet::indexed(rules, constants, digest(documents)?)
@@ -116,7 +131,7 @@ impl PolicySet {
         &self.digest
     }
 
-    /// The rules whose selectors cover the action of `chain`, in order of id.
+    /// The rules that are for the agents of `chain` and whose selectors cover the action, in order of id.
     pub(crate) fn reaching<'a, 'b>(
         &'a self,
         chain: &'b Chain,
@@ -136,7 +151,40 @@ impl PolicySet {
         found
             .into_iter()
             .filter_map(|at| self.rules.get(at))
-            .filter(move |rule| rule.selectors.cover(chain, action))
+            .filter(move |rule| self.is_for(rule, chain) && rule.selectors.cover(chain, action))
+    }
+
+    /// Whether the place of `rule` holds the agent that acts; one that forbids or asks is for every agent of
+    /// the chain.
+    pub(crate) fn is_for(&self, rule: &Rule, chain: &Chain) -> bool {
+        match rule.outcome {
+            RuleOutcome::Permit => self.is_of_actor(rule.place, chain),
+            RuleOutcome::Deny | RuleOutcome::RequireApproval => self.is_of_any(rule.place, chain),
+        }
+    }
+
+    /// Whether the agent that acts is in the place of that number.
+    pub(crate) fn is_of_actor(&self, place: usize, chain: &Chain) -> bool {
+        self.places.get(place).is_none_or(|place| {
+            place.is_everywhere() || chain.actor().is_some_and(|link| place.holds(link, false))
+        })
+    }
+
+    /// Whether any agent of `chain` is in the place of that number, or may be.
+    pub(crate) fn is_of_any(&self, place: usize, chain: &Chain) -> bool {
+        self.places.get(place).is_none_or(|place| {
+            place.is_everywhere() || chain.links.iter().any(|link| place.holds(link, true))
+        })
+    }
+
+    /// Where the policy that `rule` stands in is for; `None` when it is none of these.
+    pub fn place_of(&self, rule: &RuleId) -> Option<&Branch> {
+        self.places.of_rule(rule)
+    }
+
+    /// The places that permit something, widest first.
+    pub(crate) fn speaking(&self) -> &[Speaking] {
+        &self.speaking
     }
 
     /// The modules, and whether each is enforced, in order of id.
@@ -188,6 +236,8 @@ impl PolicySet {
             }
         }
         PolicySet {
+            places: Places::of(&[]),
+            speaking: Vec::new(),
             lifted_by_another: None,
             digest,
             constants,
@@ -233,6 +283,7 @@ impl Rule {
         }
         Ok(Rule {
             id,
+            place: 0,
             mode,
             outcome: spec.outcome,
             reason: spec.reason.clone(),
@@ -259,6 +310,11 @@ impl Rule {
         self.selectors
             .mismatch(chain, action)
             .map(|mismatch| mismatch.to_string())
+    }
+
+    /// The patterns of agents that it names, if it names any.
+    pub(crate) fn agents(&self) -> Option<&[Pattern]> {
+        self.selectors.agents.as_deref()
     }
 
     /// What it asks for, when it requires approval.

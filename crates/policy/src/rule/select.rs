@@ -14,7 +14,7 @@ pub(super) struct Selectors {
     resources: Option<Vec<Pattern>>,
     effects: Option<Vec<Effect>>,
     environments: Option<Vec<String>>,
-    agents: Option<Vec<Pattern>>,
+    pub(super) agents: Option<Vec<Pattern>>,
     /// Forbids or asks, and so reaches further than it says: `agents` looks at every link of the chain
     /// and not only at the one that acts, and `production` is every environment that counts as one.
     restricts: bool,

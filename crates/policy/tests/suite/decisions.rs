@@ -310,6 +310,9 @@ fn every_denial_says_what_would_change_it() {
          "trust 450 is probationary, which holds level L3 at L1: read-only",
          "it takes tier standard, which begins at 500: `cofferdam trust show` says what is lacking; a tier that was lost \
           is given back by a person"),
+        (Denial::Withheld(policy::Branch::parse("acme/sre").unwrap()), "withheld", None,
+         "the policies of acme/sre permit other things and leave this to nobody below",
+         "add a rule for it to a policy of acme/sre: every place that permits anything has to permit it"),
         (Denial::NoRule, "no_rule", None,
          "no rule permits it: without one only reads are permitted",
          "add a rule that permits the action or requires approval for it"),

@@ -12,6 +12,7 @@ mod documents;
 mod lint;
 mod matrix;
 mod modules;
+mod places;
 mod properties;
 mod stages;
 mod two;

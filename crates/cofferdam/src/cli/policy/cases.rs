@@ -6,7 +6,7 @@
 use crate::config::{Document, Spec, TABLE_ENDING};
 use policy::{
     Action, Autonomy, Basis, Capability, Chain, Context, Decision, Effect, Environment, Grant, Idempotence,
-    Level, Link, PolicySet, Principal, SessionFacts, Taints, Timestamp, Verb, decide,
+    Level, Link, Place, PolicySet, Principal, SessionFacts, Taints, Timestamp, Verb, decide,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,6 +29,8 @@ struct Case {
     /// The agent; its document, if there is one, says its autonomy.
     #[serde(default = "somebody")]
     principal: String,
+    /// Where it belongs, instead of where its document says: `acme/sre/ops`.
+    place: Option<Place>,
     /// Its level everywhere, instead of its document's.
     level: Option<Level>,
     /// Who caused the session: `person:alice`.
@@ -215,16 +217,20 @@ fn chain(case: &Case, documents: &[Document]) -> Result<Chain, String> {
         until: None,
     };
     let document = documents.iter().find_map(|document| match &document.spec {
-        Spec::Agent(spec) if document.name == case.principal => Some(spec.autonomy.clone()),
+        Spec::Agent(spec) if document.name == case.principal => {
+            Some((spec.autonomy.clone(), document.place.clone()))
+        }
         _ => None,
     });
+    let (document, place) = document.unzip();
     let autonomy = match (case.level, document) {
         (Some(level), _) => everywhere(level),
         (None, Some(autonomy)) => autonomy,
         (None, None) => everywhere(Level::L3),
     };
     let cause = case.cause.as_deref().unwrap_or("person:somebody");
-    let link = Link::new(Principal::agent(&case.principal), vec![everything], autonomy);
+    let mut link = Link::new(Principal::agent(&case.principal), vec![everything], autonomy);
+    link.place = case.place.clone().or(place).or(link.place);
     Ok(Chain {
         cause: Principal::parse(cause).ok_or_else(|| format!("`{cause}` is nobody; write person:NAME"))?,
         links: vec![link],

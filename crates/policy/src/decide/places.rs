@@ -1,0 +1,90 @@
+//! What places leave of what others permit: rights are the intersection down the path.
+//!
+//! A place *speaks* of an agent when a policy of it permits that agent anything: by a rule with outcome
+//! `permit` whose `agents` name it, or by a module with a `permit`. A place that speaks leaves the agent what
+//! it permits or asks about, and nothing else, whatever other places on the path permit. A place that does
+//! not speak leaves everything. Each agent of a chain is held to the places on its own path; where the agent
+//! that acts is in the same place, what the place says of that one counts.
+//!
+//! Reads need no rule, so no place withholds one; rules that forbid or ask count wherever they stand.
+
+use super::Denial;
+use crate::rego::Module;
+use crate::rule::{Facts, Rule};
+use crate::{Action, Branch, Chain, Context, Mode, PolicySet, RuleOutcome};
+
+/// The widest place that speaks of an agent of the chain and does not leave it the action. `favours` are the
+/// places that were found to.
+pub(super) fn withholding<'p>(
+    chain: &Chain,
+    action: &Action,
+    context: &Context,
+    policies: &'p PolicySet,
+    counts: fn(Mode) -> bool,
+    favours: &[usize],
+) -> Result<Option<&'p Branch>, Denial> {
+    let last = chain.links.len().saturating_sub(1);
+    for speaking in policies
+        .speaking()
+        .iter()
+        .filter(|speaking| counts(speaking.mode))
+    {
+        if favours.contains(&speaking.at) {
+            continue;
+        }
+        for (at, link) in chain.links.iter().enumerate() {
+            let held = speaking.place.holds(link, true) && speaking.names(&link.principal);
+            if !held {
+                continue;
+            }
+            let left = at != last && {
+                let above = Chain {
+                    cause: chain.cause.clone(),
+                    links: chain.links.iter().take(at + 1).cloned().collect(),
+                };
+                favoured(&above, action, context, policies, counts, speaking.at)?
+            };
+            if !left {
+                return Ok(Some(&speaking.place));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `rule` is in favour of what it matches.
+fn opts_in(rule: &Rule) -> bool {
+    match rule.outcome {
+        RuleOutcome::Permit => true,
+        RuleOutcome::RequireApproval => rule.opts_in,
+        RuleOutcome::Deny => false,
+    }
+}
+
+/// Whether the place at `at` leaves the action to the last agent of `chain`.
+fn favoured(
+    chain: &Chain,
+    action: &Action,
+    context: &Context,
+    policies: &PolicySet,
+    counts: fn(Mode) -> bool,
+    at: usize,
+) -> Result<bool, Denial> {
+    let facts: Facts<'_> = policies.facts(chain, action, context);
+    let here = |rule: &&Rule| rule.place == at && counts(rule.mode) && opts_in(rule);
+    for rule in policies.reaching(chain, action).filter(here) {
+        let unevaluable = |what| Denial::Unevaluable(rule.id.clone(), what);
+        if rule.holds(&facts).map_err(unevaluable)? {
+            return Ok(true);
+        }
+    }
+    let here = |(mode, module): &&(Mode, Module)| module.place == at && counts(*mode);
+    for (_, module) in policies.modules().iter().filter(here) {
+        let unevaluable = |what| Denial::Unevaluable(module.id.clone(), what);
+        let found = module.findings(&facts).map_err(unevaluable)?;
+        if found.permit || found.asks.iter().any(|asking| asking.opts_in) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
