@@ -14,10 +14,12 @@ mod denial;
 mod level;
 mod observe;
 mod places;
+mod tell;
 
 pub use level::level_in_force;
 pub(crate) use level::{Levels, asks};
 pub use observe::{Observed, Said, observe};
+pub use tell::{Told, tell};
 
 /// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; approval and
 /// permit rules; reads fall back to the toolset's grant; nothing else is permitted. Of what is permitted,

@@ -31,8 +31,8 @@ pub mod trust;
 
 pub use action::{Action, ActionError, Effect, Environment, Idempotence, Verb};
 pub use decide::{
-    Approved, Basis, Context, Decision, Denial, Denied, Observed, Request, Ruling, Said, SessionFacts,
-    Waived, decide, level_in_force, observe,
+    Approved, Basis, Context, Decision, Denial, Denied, Observed, Request, Ruling, Said, SessionFacts, Told,
+    Waived, decide, level_in_force, observe, tell,
 };
 pub use explain::{Explanation, Line, explain};
 pub use grant::{Capability, Grant, Pattern};

@@ -75,6 +75,23 @@ pub(crate) fn acts_since(
     Ok(found)
 }
 
+/// The sequence after the last entry that is older than `since`.
+pub(crate) fn first_since(connection: &Connection, since: Timestamp) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT seq, leaf FROM entries ORDER BY seq DESC")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let leaf = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let sequence: u64 = row.get(0)?;
+        let written = timestamp(leaf).ok_or_else(|| StoreError::Corrupt {
+            finding: format!("entry {sequence} cannot be read"),
+        })?;
+        if written < since {
+            return Ok(sequence.saturating_add(1));
+        }
+    }
+    Ok(0)
+}
+
 /// When an entry was written, by the end of its leaf: `…"2026-11-21T04:27:00.000Z","v":1}`.
 fn timestamp(leaf: &[u8]) -> Option<Timestamp> {
     let (_, time) = leaf.strip_suffix(b"\",\"v\":1}")?.split_last_chunk::<24>()?;

@@ -57,6 +57,10 @@ impl Reader<'_> {
     ) -> Result<Vec<(Timestamp, String)>, StoreError> {
         query::acts_since(self.connection, since, kinds)
     }
+    /// The sequence after the last entry that is older than `since`; 0 when none is.
+    pub fn first_since(&self, since: Timestamp) -> Result<u64, StoreError> {
+        query::first_since(self.connection, since)
+    }
     /// Up to `limit` entries of one session from `from` on.
     pub fn session_entries(&self, session: &str, from: u64, limit: usize) -> Result<Vec<Stored>, StoreError> {
         query::session_entries(self.connection, session, from, limit)

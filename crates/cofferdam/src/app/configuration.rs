@@ -8,7 +8,7 @@ use crate::health::{Cell, Part, Status};
 use arc_swap::ArcSwapOption;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Owner};
 use ops::Triage;
-use policy::{Action, Principal};
+use policy::{Action, PolicySet, Principal};
 use runtime::Runtime;
 use runtime::tools::IncidentSearch;
 use serde::Serialize;
@@ -252,6 +252,33 @@ impl Configuration {
             dry_run,
             changes: shown,
         })
+    }
+
+    /// The policies that would be in force with `documents` applied; with `only`, no other policies than
+    /// these. Changes nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the documents.
+    pub fn policies_with(&self, documents: Vec<Document>, only: bool) -> Result<Arc<PolicySet>, ApplyError> {
+        let before = self.gate.documents()?;
+        let given = |name: &str| documents.iter().any(|d| d.kind == Kind::Policy && d.name == name);
+        let others = before
+            .iter()
+            .filter(|view| only && view.kind == Kind::Policy.as_str() && !given(&view.name));
+        let gone: Vec<Change> = others
+            .map(|view| Change::Delete {
+                kind: Kind::Policy,
+                name: view.name.clone(),
+            })
+            .collect();
+        let applied = documents
+            .into_iter()
+            .map(|document| Change::Apply(Box::new(document)));
+        let documents = after(&before, applied.chain(gone).collect())?;
+        let generation = self.gate.authority().generation;
+        Ok(compile(&documents, generation, &self.incidents)?
+            .authority
+            .policies)
     }
 
     /// What the tool of `agent` would propose for these arguments; `None` without such a tool or when

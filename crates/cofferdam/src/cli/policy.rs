@@ -1,7 +1,8 @@
 //! `cofferdam policy`: looks at policies before they are in force. `lint` and `test` need no server and
-//! change nothing; `explain` asks one.
+//! change nothing; `explain`, `simulate` and `suggest` ask one.
 
 mod cases;
+mod past;
 
 use super::client::Client;
 use super::explain::{self, Explain};
@@ -20,6 +21,8 @@ pub(super) const HELP: &str = "\
 Examples:
   cofferdam policy lint ./config/
   cofferdam policy test ./config/policies.test.yaml --policy ./config/
+  cofferdam policy simulate --since 7d -f ./config/
+  cofferdam policy suggest --since 7d --agent triage > suggested.yaml
   cofferdam policy explain git.propose:repository/shop --as triage
 
 A table of cases, which reading a directory of documents leaves out:
@@ -47,6 +50,10 @@ enum Command {
     Lint(Lint),
     /// Run a table of cases: what is expected of an action, and which rule decides; exit code 1 when one differs
     Test(Test),
+    /// Decide past actions again by changed policies; exit code 1 when one would have come out otherwise
+    Simulate(past::Simulate),
+    /// The narrowest rules that would have permitted what no rule did, as documents to read and apply
+    Suggest(past::Suggest),
     /// What the gate would say of an action, with the document, the rule and the mode behind it
     Explain(Explain),
 }
@@ -71,7 +78,7 @@ struct Test {
 impl Policy {
     /// Whether it needs no server.
     pub fn is_offline(&self) -> bool {
-        !matches!(self.command, Command::Explain(_))
+        matches!(self.command, Command::Lint(_) | Command::Test(_))
     }
 }
 
@@ -80,13 +87,17 @@ pub fn run_offline(policy: &Policy, screen: &mut Screen) -> Result<(), Failure> 
     match &policy.command {
         Command::Lint(lint) => run_lint(lint, screen),
         Command::Test(test) => run_test(test, screen),
-        Command::Explain(_) => Err(Failure::Misuse("this command talks to a server".into())),
+        Command::Explain(_) | Command::Simulate(_) | Command::Suggest(_) => {
+            Err(Failure::Misuse("this command talks to a server".into()))
+        }
     }
 }
 
 /// Runs what asks a server.
 pub async fn run(policy: &Policy, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     match &policy.command {
+        Command::Simulate(asked) => past::simulate(asked, client, screen).await,
+        Command::Suggest(asked) => past::suggest(asked, client, screen).await,
         Command::Explain(question) => explain::run(question, client, screen).await,
         Command::Lint(_) | Command::Test(_) => run_offline(policy, screen),
     }

@@ -16,6 +16,7 @@ mod hooks;
 mod incidents;
 mod listen;
 pub mod metrics;
+mod policies;
 pub mod problem;
 mod redacted;
 pub mod routes;

@@ -3,8 +3,8 @@
 
 use super::call::{Answer, Call};
 use super::{
-    agents, approvals, audit, documents, explain, hooks, incidents, sessions, status, stops, tasks, tokens,
-    trust,
+    agents, approvals, audit, documents, explain, hooks, incidents, policies, sessions, status, stops, tasks,
+    tokens, trust,
 };
 use crate::app::App;
 use axum::response::Response;
@@ -129,6 +129,9 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, trust::promote),
 
     route!("POST", "/api/v1/explain", CONFIG, explain::explain),
+
+    route!("POST", "/api/v1/policies/simulate", CONFIG, policies::simulate),
+    route!("GET", "/api/v1/policies/suggestions", CONFIG, policies::suggestions),
 
     route!("GET", "/api/v1/whoami", READ, agents::whoami),
     route!("GET", "/api/v1/agents", READ, agents::list),

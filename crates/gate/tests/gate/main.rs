@@ -20,6 +20,7 @@ mod model;
 mod observed;
 mod races;
 mod records;
+mod replay;
 mod sources;
 mod stops;
 mod tokens;

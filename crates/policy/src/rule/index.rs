@@ -7,7 +7,7 @@ use super::places::{Places, Speaking};
 use super::select::Selectors;
 use super::{Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stages, WaiverScope};
 use crate::rego::{MODULE_NAME, Module};
-use crate::{Action, Branch, Chain, Context, Pattern, canonical};
+use crate::{Action, Branch, Chain, Context, Pattern, Place, Principal, canonical};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -180,6 +180,19 @@ impl PolicySet {
     /// Where the policy that `rule` stands in is for; `None` when it is none of these.
     pub fn place_of(&self, rule: &RuleId) -> Option<&Branch> {
         self.places.of_rule(rule)
+    }
+
+    /// The places on the path of an agent at `place` whose enforced policies permit it anything: each of them
+    /// has to permit what it is to do. Widest first.
+    pub fn speaking_of(&self, agent: &Principal, place: Option<&Place>) -> Vec<Branch> {
+        let holds = |branch: &Branch| {
+            branch.is_everywhere() || place.is_some_and(|place| branch.contains(place, &agent.name))
+        };
+        let speaks = |speaking: &&Speaking| {
+            speaking.mode.is_enforced() && speaking.names(agent) && holds(&speaking.place)
+        };
+        let found = self.speaking.iter().filter(speaks);
+        found.map(|speaking| speaking.place.clone()).collect()
     }
 
     /// The places that permit something, widest first.
