@@ -1,5 +1,6 @@
 //! Approvals: durable, bound to the exact action, single-use, expiring to denial.
 
+mod escalate;
 mod projection;
 mod votes;
 
@@ -49,6 +50,9 @@ pub struct ApprovalView {
     /// Those who said yes, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
+    /// The stages whose time was over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalated: Vec<Counted>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotence: Option<policy::Idempotence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +64,8 @@ pub struct ApprovalView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<u16>,
     pub requested: Timestamp,
+    /// The same by the time that never goes back, from which the times of stages count.
+    pub since: Timestamp,
     pub expires: Timestamp,
     pub decided_by: Option<Principal>,
     pub decided_at: Option<Timestamp>,
@@ -185,6 +191,7 @@ impl Gate {
         let deadlines = Arc::clone(&self.deadlines);
         let write = move |tx: &mut Tx<'_>| {
             let view = row(tx, &id)?.ok_or_else(|| ApproveError::Unknown(id.clone()))?;
+            let view = escalate::overdue(tx, view, deadlines.now())?;
             votes::may_decide(&caller, &view)?;
             if view.is_over(deadlines.now()) {
                 // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
@@ -206,7 +213,8 @@ impl Gate {
         Ok(written.value?)
     }
 
-    /// Turns every open approval past its time into a denial; returns them. Called by a timer. Also
+    /// Turns every open approval past its time into a denial; returns them. Called by a timer. Also passes
+    /// over stages whose time is over,
     /// records counts of repeated denials whose minute is over, and permits of unacknowledged commits.
     pub async fn expire_approvals(&self) -> Result<Vec<ApprovalView>, StoreError> {
         self.settle_doubts().await?;
@@ -214,6 +222,7 @@ impl Gate {
         self.record_repeats(self.denials.take_ended(self.clock.monotonic()))
             .await?;
         let now = self.deadlines.now();
+        self.escalate_approvals(now).await?;
         let over = self.store.read(|reader| {
             let mut over = Vec::new();
             for state in ["pending", "approved"] {

@@ -37,6 +37,8 @@ pub struct Gate {
     pub(crate) organization_made: Mutex<()>,
     pub(crate) chains: crate::chains::Kept,
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
+    /// By agent: the channels that are told what needs a person.
+    pub(crate) channels: RwLock<BTreeMap<String, Vec<String>>>,
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
@@ -96,6 +98,7 @@ impl Gate {
             organization_made: Mutex::default(),
             chains: crate::chains::Kept::default(),
             stoppables: RwLock::default(),
+            channels: RwLock::default(),
             store,
             clock,
             stops,
@@ -112,6 +115,17 @@ impl Gate {
             generation,
             ..authority
         }));
+    }
+
+    /// Names, by agent, of the channels that are told of its approvals and of odd behaviour, from now on.
+    /// Entries name them; who delivers reads them there.
+    pub fn tell_through(&self, channels: BTreeMap<String, Vec<String>>) {
+        *self.channels.write().unwrap_or_else(PoisonError::into_inner) = channels;
+    }
+
+    pub(crate) fn channels_of(&self, agent: &str) -> Vec<String> {
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        channels.get(agent).cloned().unwrap_or_default()
     }
 
     /// The stops in memory.

@@ -51,6 +51,7 @@ impl Gate {
         let place = self.place(seen)?;
         let limit = seen.agent.bounds.actions_per_session;
         let deadlines = Arc::clone(&self.deadlines);
+        let channels = self.channels_of(&seen.session.agent);
         let seen = seen.clone();
         let write = move |tx: &mut Tx<'_>| {
             let session = judged.still_holds(tx)?;
@@ -81,7 +82,10 @@ impl Gate {
                 }
             }
             let id = format!("apr-{}", tx.next_sequence());
-            let asked = requested(&seen, &request, id, deadlines.now());
+            let asked = Requested {
+                channels,
+                ..requested(&seen, &request, id, deadlines.now())
+            };
             tx.append(entry_with(
                 kind::APPROVAL_REQUESTED,
                 &seen,
@@ -189,6 +193,8 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         taint: seen.context.taint,
         actions: seen.context.session.actions,
         brings: action.brings(),
+        channels: Vec::new(),
+        since: now,
         expires: now.plus_ms(request.expires_after_ms),
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,

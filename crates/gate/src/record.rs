@@ -136,6 +136,11 @@ pub(crate) struct Requested {
     /// What the result brings into the session whatever it is.
     #[serde(default, skip_serializing_if = "policy::Taints::is_none")]
     pub brings: policy::Taints,
+    /// Who is told of it, and of what becomes of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+    /// When it was asked, by the time that never goes back: the times of stages count from here.
+    pub since: policy::Timestamp,
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,

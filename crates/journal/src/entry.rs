@@ -23,6 +23,7 @@ pub mod kind {
     pub const ACTION_RESOLVED: &str = "action.resolved";
     pub const APPROVAL_REQUESTED: &str = "approval.requested";
     pub const APPROVAL_VOTED: &str = "approval.voted";
+    pub const APPROVAL_ESCALATED: &str = "approval.escalated";
     pub const APPROVAL_APPROVED: &str = "approval.approved";
     pub const APPROVAL_DENIED: &str = "approval.denied";
     pub const APPROVAL_EXPIRED: &str = "approval.expired";

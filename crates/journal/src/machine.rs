@@ -96,6 +96,8 @@ pub enum Approval {
 pub enum ApprovalEvent {
     /// A yes, and more are needed.
     Vote,
+    /// The time of a stage is over: the next one decides in its place.
+    Escalate,
     /// The last yes that was needed.
     Approve,
     Deny,
@@ -165,7 +167,7 @@ impl Approval {
     pub fn after(self, event: ApprovalEvent) -> Result<Approval, IllegalEvent> {
         use {Approval as A, ApprovalEvent as E};
         Ok(match (self, event) {
-            (A::Pending, E::Vote) => A::Pending,
+            (A::Pending, E::Vote | E::Escalate) => A::Pending,
             (A::Pending, E::Approve) => A::Approved,
             (A::Approved, E::Spend) => A::Spent,
             // Until it is spent, an approval can be withdrawn.
@@ -226,8 +228,9 @@ mod tests {
         Approval::Spent,
         Approval::Cancelled,
     ];
-    const APPROVAL_EVENTS: [ApprovalEvent; 6] = [
+    const APPROVAL_EVENTS: [ApprovalEvent; 7] = [
         ApprovalEvent::Vote,
+        ApprovalEvent::Escalate,
         ApprovalEvent::Approve,
         ApprovalEvent::Deny,
         ApprovalEvent::Expire,
@@ -290,13 +293,13 @@ Uncertain  -          -          -          Settled    -          Proposed
         assert_eq!(
             matrix(&APPROVALS, &APPROVAL_EVENTS, Approval::after),
             "\
-state      Vote       Approve    Deny       Expire     Spend      Cancel
-Pending    Pending    Approved   Denied     Expired    -          Cancelled
-Approved   -          -          Denied     Expired    Spent      Cancelled
-Denied     -          -          -          -          -          -
-Expired    -          -          -          -          -          -
-Spent      -          -          -          -          -          -
-Cancelled  -          -          -          -          -          -
+state      Vote       Escalate   Approve    Deny       Expire     Spend      Cancel
+Pending    Pending    Pending    Approved   Denied     Expired    -          Cancelled
+Approved   -          -          -          Denied     Expired    Spent      Cancelled
+Denied     -          -          -          -          -          -          -
+Expired    -          -          -          -          -          -          -
+Spent      -          -          -          -          -          -          -
+Cancelled  -          -          -          -          -          -          -
 "
         );
     }

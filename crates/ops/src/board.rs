@@ -29,6 +29,9 @@ pub(crate) mod kind {
     pub const CONCLUDED: &str = "incident.concluded";
     pub const DELIVERED: &str = "incident.delivered";
     pub const DELIVERY_FAILED: &str = "incident.delivery_failed";
+    /// A channel took what tells of an approval or of odd behaviour.
+    pub const TOLD: &str = "channel.told";
+    pub const NOT_TOLD: &str = "channel.not_told";
 }
 
 /// Most fingerprints of an incident that are shown: the newest.

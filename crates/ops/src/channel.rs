@@ -95,7 +95,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         when: None,
         condition: None,
         outcome: RuleOutcome::Permit,
-        reason: "the platform delivers summaries to the channels of a trigger".to_owned(),
+        reason: "the platform delivers what documents have a channel told of".to_owned(),
         approvers: policy::Stages::default(),
         waivable: Vec::new(),
         expires_after_seconds: None,
@@ -195,15 +195,13 @@ impl Post {
         };
         match spec {
             ChannelSpec::Log {} => {
-                let said = message
-                    .pointer("/summary/summary")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let incident = message
-                    .pointer("/incident/id")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                tracing::info!(target: "cofferdam::channel", incident, delivery, "{said}");
+                let first = |places: [&str; 2]| {
+                    let mut found = places.into_iter().filter_map(|place| message.pointer(place));
+                    found.find_map(Value::as_str).unwrap_or_default().to_owned()
+                };
+                let said = first(["/summary/summary", "/text"]);
+                let about = first(["/incident/id", "/about"]);
+                tracing::info!(target: "cofferdam::channel", about, delivery, "{said}");
                 settled(Outcome::Success, "", "logged")
             }
             ChannelSpec::Webhook {

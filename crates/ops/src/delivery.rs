@@ -1,15 +1,19 @@
-//! The projection `deliveries`: which summary goes to which channel, and how far that got.
+//! The projection `deliveries`: what goes to which channel, and how far that got.
 //!
-//! A delivery is made by the entry that records a summary, so there is exactly one per summary and
-//! channel, whatever happens in between.
+//! A delivery is made by the entry that it tells of (a summary, what became of an approval, odd
+//! behaviour), so there is exactly one per entry and channel, whatever happens in between.
 
 use crate::board::{self, Triaged, kind};
+use journal::kind as core;
 use policy::{Taints, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Applied, Corrupt, Projection, Row, Rows};
 
 /// Name of the projection.
 pub(crate) const NAME: &str = "deliveries";
+
+/// Of the gate: odd behaviour was recorded.
+pub(crate) const ANOMALY: &str = "anomaly.detected";
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +30,15 @@ pub(crate) enum State {
 /// A row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    /// `INC-2026-1121-001/57/pager`: incident, entry of the summary, channel. The same on every retry.
+    /// `INC-2026-1121-001/57/pager`: what it is about, the entry, the channel. The same on every retry.
     pub id: String,
-    pub incident: String,
+    /// An incident, an approval, or an agent (`agent:deploy`).
+    pub about: String,
     pub channel: String,
-    /// The entry whose payload is the summary.
+    /// The entry that it tells of, whose payload is the summary if it is one.
     pub entry: u64,
+    /// Kind of that entry.
+    pub kind: String,
     pub state: State,
     /// Failed attempts so far.
     pub attempts: u32,
@@ -39,15 +46,33 @@ pub(crate) struct Delivery {
     pub next: Timestamp,
     /// What the last attempt failed of.
     pub reason: Option<String>,
-    /// What the summary is made from.
+    /// What a summary is made from. What else is told is made of leaves, which hold no results.
     pub taint: Taints,
 }
 
-/// Body of [`kind::DELIVERED`] and [`kind::DELIVERY_FAILED`].
+impl Delivery {
+    /// Of what records the tries: a summary's are the incident's.
+    pub fn recorded_as(&self, delivered: bool) -> &'static str {
+        match (self.kind == kind::TRIAGED, delivered) {
+            (true, true) => kind::DELIVERED,
+            (true, false) => kind::DELIVERY_FAILED,
+            (false, true) => kind::TOLD,
+            (false, false) => kind::NOT_TOLD,
+        }
+    }
+}
+
+/// The row of an open approval: who is told of what becomes of it.
+#[derive(Serialize, Deserialize)]
+struct Listening {
+    channels: Vec<String>,
+}
+
+/// Body of what records a try.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Attempted {
     pub delivery: String,
-    pub incident: String,
+    pub about: String,
     pub channel: String,
     /// From 1.
     pub attempt: u32,
@@ -66,21 +91,42 @@ impl Projection for Deliveries {
         NAME
     }
     fn kinds(&self) -> &'static [&'static str] {
-        &[kind::TRIAGED, kind::DELIVERED, kind::DELIVERY_FAILED]
+        &[
+            kind::TRIAGED,
+            kind::DELIVERED,
+            kind::DELIVERY_FAILED,
+            kind::TOLD,
+            kind::NOT_TOLD,
+            "approval.",
+            ANOMALY,
+        ]
     }
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         match applied.entry.kind.as_str() {
-            kind::TRIAGED => enqueue(applied, rows),
-            kind::DELIVERED => attempted(applied, rows, true),
-            kind::DELIVERY_FAILED => attempted(applied, rows, false),
-            _ => Ok(()),
+            kind::TRIAGED => {
+                let triaged: Triaged = board::read(applied.entry.body.clone())?;
+                enqueue(applied, rows, &triaged.incident, triaged.channels, triaged.taint)
+            }
+            kind::DELIVERED | kind::TOLD => attempted(applied, rows, true),
+            kind::DELIVERY_FAILED | kind::NOT_TOLD => attempted(applied, rows, false),
+            ANOMALY => {
+                let odd: Odd = board::read(applied.entry.body.clone())?;
+                enqueue(
+                    applied,
+                    rows,
+                    &format!("agent:{}", odd.agent),
+                    odd.channels,
+                    Taints::NONE,
+                )
+            }
+            _ => approval(applied, rows),
         }
     }
     fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
         let Ok(delivery) = board::read::<Delivery>(row.value.clone()) else {
             return Vec::new();
         };
-        let mut index = vec![("incident", delivery.incident)];
+        let mut index = vec![("about", delivery.about)];
         if delivery.state == State::Pending {
             index.push(("state", "pending".to_owned()));
         }
@@ -93,21 +139,61 @@ fn write(rows: &mut dyn Rows, delivery: &Delivery) -> Result<(), Corrupt> {
     rows.put(&delivery.id, value)
 }
 
-fn enqueue(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let triaged: Triaged = board::read(applied.entry.body.clone())?;
+#[derive(Deserialize)]
+struct Odd {
+    agent: String,
+    #[serde(default)]
+    channels: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct OfApproval {
+    approval: String,
+    #[serde(default)]
+    channels: Vec<String>,
+}
+
+/// Whoever was told that it was requested is told what becomes of it, whatever configuration says by then.
+fn approval(applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let OfApproval { approval, channels } = board::read(applied.entry.body.clone())?;
+    let channels = match applied.entry.kind.as_str() {
+        core::APPROVAL_REQUESTED if channels.is_empty() => return Ok(()),
+        core::APPROVAL_REQUESTED => {
+            let listening = Listening {
+                channels: channels.clone(),
+            };
+            let value = serde_json::to_value(&listening).map_err(|error| Corrupt(error.to_string()))?;
+            rows.put(&approval, value)?;
+            channels
+        }
+        _ => match rows.get(&approval)? {
+            Some(row) => board::read::<Listening>(row)?.channels,
+            None => return Ok(()),
+        },
+    };
+    enqueue(applied, rows, &approval, channels, Taints::NONE)
+}
+
+fn enqueue(
+    applied: &Applied<'_>,
+    rows: &mut dyn Rows,
+    about: &str,
+    channels: Vec<String>,
+    taint: Taints,
+) -> Result<(), Corrupt> {
     let entry = applied.entry.sequence;
-    for channel in triaged.channels {
-        let id = format!("{}/{entry}/{channel}", triaged.incident);
+    for channel in channels {
         let delivery = Delivery {
-            id,
-            incident: triaged.incident.clone(),
+            id: format!("{about}/{entry}/{channel}"),
+            about: about.to_owned(),
             channel,
             entry,
+            kind: applied.entry.kind.clone(),
             state: State::Pending,
             attempts: 0,
             next: applied.entry.timestamp,
             reason: None,
-            taint: triaged.taint,
+            taint,
         };
         write(rows, &delivery)?;
     }

@@ -18,6 +18,7 @@ mod post;
 mod record;
 mod search;
 pub mod summary;
+mod tell;
 pub mod triage;
 mod webhook;
 

@@ -1,4 +1,4 @@
-//! Delivers summaries: whatever the projection `deliveries` says is pending, each channel on its own.
+//! Delivers summaries and what approvers are told: whatever the projection `deliveries` says is pending, each channel on its own.
 //!
 //! Invariants:
 //! - **A dead channel holds up nothing** but its own messages: every channel has a task of its own.
@@ -10,6 +10,7 @@ use crate::channel::{NOTIFIER, Post};
 use crate::delivery::{self, Attempted, Delivery};
 use crate::record;
 use crate::summary::Summary;
+use crate::tell;
 use crate::triage::chain;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use gate::{CallView, Gate, NewSession, Proposal, Refusal, SessionError, SessionView, Tool, ToolError};
@@ -30,7 +31,7 @@ const ATTEMPTS_MAX: u32 = 10;
 const PAUSE_MIN: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// The longest time between two looks at what is pending.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(2);
 /// How long a message rests that could not even be tried: a stop is in force, the journal is full.
 const REST_MS: i64 = 15_000;
 
@@ -195,12 +196,12 @@ impl Postman {
         let session = self.session(delivery).await?;
         let calls = self.gate.calls(&session.id)?;
         let taken = calls.iter().any(|call| call.outcome == Some(Outcome::Success));
-        let tried = match self.summary(delivery)? {
+        let tried = match self.message(delivery)? {
             // Taken before a crash that lost the record of it.
             _ if taken => Tried::Delivered,
             _ if session.state.is_final() => Tried::Hopeless(format!("session {} has ended", session.id)),
             None => Tried::Hopeless("the summary was erased".to_owned()),
-            Some(summary) => self.attempt(delivery, &session, &calls, &summary).await?,
+            Some(message) => self.attempt(delivery, &session, &calls, message).await?,
         };
         self.record(delivery, &session, tried).await
     }
@@ -210,10 +211,10 @@ impl Postman {
         let new = NewSession {
             agent: NOTIFIER.to_owned(),
             cause: platform(),
-            correlation: Some(delivery.incident.clone()),
+            correlation: Some(delivery.about.clone()),
             input: json!({"delivery": delivery.id, "channel": delivery.channel}),
             title: assay::redact::line(
-                &format!("deliver {} to {}", delivery.incident, delivery.channel),
+                &format!("deliver {} to {}", delivery.about, delivery.channel),
                 200,
             ),
             idempotency_key: Some(format!("delivery/{}", delivery.id)),
@@ -235,6 +236,14 @@ impl Postman {
             .await?)
     }
 
+    /// What the channel gets; `None` when it was erased.
+    fn message(&self, delivery: &Delivery) -> Result<Option<Value>, StoreError> {
+        if delivery.kind != kind::TRIAGED {
+            return self.gate.store().read(|reader| tell::message(reader, delivery));
+        }
+        Ok(self.summary(delivery)?.map(|summary| message(delivery, &summary)))
+    }
+
     fn summary(&self, delivery: &Delivery) -> Result<Option<Summary>, StoreError> {
         match self
             .gate
@@ -252,14 +261,14 @@ impl Postman {
         delivery: &Delivery,
         session: &SessionView,
         calls: &[CallView],
-        summary: &Summary,
+        message: Value,
     ) -> Result<Tried, Untried> {
         let post = match &self.post {
             Ok(post) => post,
             Err(error) => return Ok(Tried::Hopeless(error.to_string())),
         };
         let arguments = json!({
-            "channel": delivery.channel, "delivery": delivery.id, "message": message(delivery, summary),
+            "channel": delivery.channel, "delivery": delivery.id, "message": message,
         });
         let action = match post.propose(&arguments).await {
             Ok(action) => action,
@@ -294,15 +303,16 @@ impl Postman {
     async fn record(&self, delivery: &Delivery, session: &SessionView, tried: Tried) -> Result<(), Untried> {
         let attempt = delivery.attempts.saturating_add(1);
         let now = self.gate.store().clock().now();
-        let (kind, reason, next) = match tried {
-            Tried::Delivered => (kind::DELIVERED, None, None),
-            Tried::Hopeless(reason) => (kind::DELIVERY_FAILED, Some(reason), None),
-            Tried::Failed(reason) => (kind::DELIVERY_FAILED, Some(reason), again(attempt, now)),
+        let (reason, next) = match tried {
+            Tried::Delivered => (None, None),
+            Tried::Hopeless(reason) => (Some(reason), None),
+            Tried::Failed(reason) => (Some(reason), again(attempt, now)),
         };
+        let kind = delivery.recorded_as(reason.is_none());
         let ends = next.is_none();
         let attempted = Attempted {
             delivery: delivery.id.clone(),
-            incident: delivery.incident.clone(),
+            about: delivery.about.clone(),
             channel: delivery.channel.clone(),
             attempt,
             reason: reason.as_deref().map(|reason| assay::redact::line(reason, 200)),
@@ -324,7 +334,7 @@ impl Postman {
         let entry = NewEntry::new(kind, platform(), record::value(&attempted)?)
             .session(&session.id)
             .cause(platform())
-            .correlation(&delivery.incident);
+            .correlation(&delivery.about);
         self.gate
             .store()
             .write::<_, StoreError, _>(move |tx| tx.append(entry))

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod told;
 mod world;
 
 use gate::{Role, Verdict};

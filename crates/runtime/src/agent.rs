@@ -28,6 +28,9 @@ pub struct AgentSpec {
     /// How far its record of trust counts, and what odd behaviour leads to.
     #[serde(default)]
     pub trust: gate::TrustTerms,
+    /// Names of `Channel` documents that are told what of it needs a person: its approvals, odd behaviour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
     /// What it does. The only way to run in this version.
     pub runbook: Runbook,
 }

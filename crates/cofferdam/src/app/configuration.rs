@@ -322,6 +322,9 @@ impl Configuration {
     }
 
     fn put_in_force(&self, compiled: Compiled) {
+        let told = compiled.agents.iter();
+        let told = told.map(|(name, (spec, _))| (name.clone(), spec.channels.clone()));
+        self.gate.tell_through(told.collect());
         self.runtime.install(compiled.agents.clone());
         self.triage
             .install(compiled.triggers.clone(), compiled.channels.clone());

@@ -63,6 +63,7 @@ pub fn compile(
         match &document.spec {
             Spec::Agent(spec) => {
                 let (tools, authority) = agent(document, spec, &toolsets, &mut problems);
+                channels_exist(document, &spec.channels, &index, &mut problems);
                 agents.insert(
                     document.name.clone(),
                     (Arc::new((**spec).clone()), Arc::new(tools)),
@@ -354,7 +355,11 @@ fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems:
     if !index.contains_key(&(Kind::Agent, spec.agent.as_str())) {
         problems.push(document.problem("/spec/agent", format!("there is no Agent `{}`", spec.agent)));
     }
-    for (i, name) in spec.channels.iter().enumerate() {
+    channels_exist(document, &spec.channels, index, problems);
+}
+
+fn channels_exist(document: &Document, channels: &[String], index: &Index<'_>, problems: &mut Vec<Problem>) {
+    for (i, name) in channels.iter().enumerate() {
         if !index.contains_key(&(Kind::Channel, name.as_str())) {
             problems.push(document.problem(
                 &format!("/spec/channels/{i}"),

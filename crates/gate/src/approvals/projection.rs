@@ -18,6 +18,8 @@ struct Decided {
     #[serde(default)]
     counts: Vec<Counted>,
     scope: Option<WaiverScope>,
+    #[serde(default)]
+    escalated: Vec<Counted>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,7 @@ impl Projection for Approvals {
         match entry.kind.as_str() {
             kind::APPROVAL_REQUESTED => request(entry, rows),
             kind::APPROVAL_VOTED => decide(entry, ApprovalEvent::Vote, rows),
+            kind::APPROVAL_ESCALATED => decide(entry, ApprovalEvent::Escalate, rows),
             kind::APPROVAL_APPROVED => decide(entry, ApprovalEvent::Approve, rows),
             kind::APPROVAL_DENIED => decide(entry, ApprovalEvent::Deny, rows),
             kind::APPROVAL_EXPIRED => decide(entry, ApprovalEvent::Expire, rows),
@@ -96,6 +99,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         approvers,
         each_of,
         waivable,
+        since,
         expires,
         ..
     } = body(entry)?;
@@ -130,11 +134,13 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         each_of,
         waivable,
         votes: Vec::new(),
+        escalated: Vec::new(),
         idempotence: Some(idempotence),
         level: Some(level),
         behalf,
         trust,
         requested: entry.timestamp,
+        since,
         expires,
         decided_by: None,
         decided_at: None,
@@ -160,7 +166,8 @@ fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<()
             entry: entry.sequence,
         });
     }
-    if event == ApprovalEvent::Vote {
+    view.escalated.extend(decided.escalated);
+    if matches!(event, ApprovalEvent::Vote | ApprovalEvent::Escalate) {
         return rows::put(rows, &view.id, &view);
     }
     view.decision_reason = decided.reason;

@@ -54,16 +54,17 @@ impl ApprovalView {
     }
 
     /// The stage that each list has come to, `more` counted too; `None` for one that is answered.
-    fn standing(&self, lists: &[Stages], more: &[Counted]) -> Vec<Option<usize>> {
+    pub(super) fn standing(&self, lists: &[Stages], more: &[Counted]) -> Vec<Option<usize>> {
         let counted = |at: Counted| {
             let votes = self.votes.iter().flat_map(|vote| &vote.counts).chain(more);
             u32::try_from(votes.filter(|counted| **counted == at).count()).unwrap_or(u32::MAX)
         };
         let open = |list: usize, stages: &Stages| {
-            let mut stages = stages.as_slice().iter().enumerate();
+            let stages = stages.as_slice().iter().enumerate();
             stages
-                .find(|(stage, asked)| counted(Counted { list, stage: *stage }) < asked.count)
-                .map(|(stage, _)| stage)
+                .map(|(stage, asked)| (Counted { list, stage }, asked))
+                .find(|(at, asked)| counted(*at) < asked.count && !self.escalated.contains(at))
+                .map(|(at, _)| at.stage)
         };
         lists
             .iter()

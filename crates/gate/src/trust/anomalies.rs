@@ -36,6 +36,8 @@ impl Gate {
         let mut found = Vec::new();
         for agent in odd {
             let name = agent.clone();
+            let channels = self.channels_of(&agent);
+            let suspends = self.suspends(&agent);
             let write = move |tx: &mut Tx<'_>| {
                 let row = tx.row(ACTIVITY, &name)?.map(decode::<ActivityRow>).transpose()?;
                 let anomalies = row.map(|row| row.lately.anomalies(now)).unwrap_or_default();
@@ -45,8 +47,10 @@ impl Gate {
                         severity,
                         finding,
                     } = anomaly;
-                    let body =
-                        json!({ "agent": name, "rule": rule, "severity": severity, "finding": finding });
+                    let body = json!({
+                        "agent": name, "rule": rule, "severity": severity, "finding": finding,
+                        "suspends": suspends, "channels": channels,
+                    });
                     tx.append(NewEntry::new(ANOMALY, platform(), body))?;
                 }
                 Ok(anomalies)
@@ -62,14 +66,16 @@ impl Gate {
         Ok(found)
     }
 
+    /// Whether its document asks for a stop.
+    fn suspends(&self, agent: &str) -> bool {
+        let authority = self.authority.load();
+        let held = authority.agents.get(agent);
+        held.is_some_and(|held| held.trust.suspend_on_anomaly)
+    }
+
     async fn suspend(&self, agent: &str, anomalies: &[Anomaly]) -> bool {
-        let authority = self.authority.load_full();
-        let asked = authority
-            .agents
-            .get(agent)
-            .is_some_and(|held| held.trust.suspend_on_anomaly);
         let scope = StopScope::Agent(agent.to_owned());
-        let (true, Some(first)) = (asked, anomalies.first()) else {
+        let (true, Some(first)) = (self.suspends(agent), anomalies.first()) else {
             return false;
         };
         if !self.stops.list().iter().any(|stop| stop.scope == scope) {

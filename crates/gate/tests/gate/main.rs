@@ -13,6 +13,7 @@ mod admit;
 mod approvals;
 mod approvers;
 mod calls;
+mod escalations;
 mod explain;
 mod faults;
 mod kills;

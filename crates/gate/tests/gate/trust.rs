@@ -357,6 +357,9 @@ async fn odd_behaviour_is_recorded_once_and_may_suspend() {
         let mut held = sponsored(Level::L3);
         held.trust.suspend_on_anomaly = suspend;
         let world = world_of(&rules(), held).await;
+        world
+            .gate
+            .tell_through([("triage".to_owned(), vec!["pager".to_owned()])].into());
         let session = world.running("triage").await;
         assert_eq!(world.gate.detect_anomalies().await.unwrap(), []);
         world.check(&session, "a", &read("secret/db")).await;
@@ -369,7 +372,11 @@ async fn odd_behaviour_is_recorded_once_and_may_suspend() {
         assert_eq!(world.gate.detect_anomalies().await.unwrap(), []);
         assert_eq!(world.gate.stops().len(), usize::from(suspend));
         assert_eq!(score(&world), if suspend { 300 } else { 534 });
-        assert_eq!(world.bodies("anomaly.detected").len(), 1);
+        let [body] = world.bodies("anomaly.detected").try_into().unwrap();
+        assert_eq!(
+            (&body["suspends"], &body["channels"]),
+            (&json!(suspend), &json!(["pager"]))
+        );
         let read = world.check(&session, "b", &read("a")).await;
         assert_eq!(read == "permit", !suspend, "{read}");
     }

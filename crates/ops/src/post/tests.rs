@@ -103,8 +103,8 @@ async fn what_was_taken_before_its_record_was_lost_is_not_sent_again() {
     let postman = postman(root.path()).await;
     let delivery = postman.pending().unwrap().remove(0);
     let session = postman.session(&delivery).await.unwrap();
-    let summary = postman.summary(&delivery).unwrap().unwrap();
-    let tried = postman.attempt(&delivery, &session, &[], &summary).await.unwrap();
+    let message = postman.message(&delivery).unwrap().unwrap();
+    let tried = postman.attempt(&delivery, &session, &[], message).await.unwrap();
     assert!(matches!(tried, Tried::Delivered));
     // Here the process died. The next look finds the call and sends nothing.
     postman.deliver(&delivery).await.unwrap();
@@ -164,7 +164,7 @@ async fn an_erased_summary_is_given_up() {
     let row = postman
         .gate
         .store()
-        .read(|reader| reader.row(board::NAME, &delivery.incident))
+        .read(|reader| reader.row(board::NAME, &delivery.about))
         .unwrap()
         .unwrap();
     assert_eq!(row["summary"], Value::Null, "the board forgets it too");

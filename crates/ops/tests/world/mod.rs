@@ -137,6 +137,17 @@ impl World {
 
     /// The same with tools whose results bring `labels`.
     pub fn configure_bringing(&self, labels: Value, runbook: Value, channels: Value) {
+        let names: Vec<String> = channels.as_object().unwrap().keys().cloned().collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.configured(labels, runbook, channels, &names);
+    }
+
+    /// With a trigger that sends summaries to `summaries` only.
+    pub fn configure_to(&self, runbook: Value, channels: Value, summaries: &[&str]) {
+        self.configured(json!([]), runbook, channels, summaries);
+    }
+
+    fn configured(&self, labels: Value, runbook: Value, channels: Value, summaries: &[&str]) {
         let agent: AgentSpec = serde_json::from_value(json!({
             "sponsor": "alice", "autonomy": {"default": "L2"}, "runbook": runbook,
         }))
@@ -177,7 +188,7 @@ impl World {
             .install([("triage".to_owned(), (Arc::new(agent), Arc::new(tools)))].into());
         let channels: BTreeMap<String, ChannelSpec> = serde_json::from_value(channels).unwrap();
         let trigger: TriggerSpec = serde_json::from_value(json!({
-            "source": "alertmanager", "agent": "triage", "channels": channels.keys().collect::<Vec<_>>(),
+            "source": "alertmanager", "agent": "triage", "channels": summaries,
         }))
         .unwrap();
         self.triage

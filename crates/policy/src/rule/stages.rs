@@ -3,6 +3,9 @@
 //! Written as a list. Names alone are one stage, which any one of them answers. With an object in it
 //! every item is a stage of its own, in order: `[sre-oncall, {team: security, count: 2}]`. Who belongs
 //! to a team or has a role is not known here: whoever counts votes says it.
+//!
+//! A stage may be passed over: with `escalate_after_seconds`, counted from the end of the time of the stage
+//! before it (of the first, from the request), the next one decides in its place.
 
 use super::Approver;
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,8 @@ const STAGES_MAX: usize = 8;
 const COUNT_MAX: u32 = 16;
 /// Most approvers that one stage names.
 const APPROVERS_MAX: usize = 64;
+/// Longest time of one stage, in seconds: a week.
+const ESCALATE_AFTER_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 /// Longest name of an approver, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -24,6 +29,9 @@ pub struct Stage {
     pub any: Vec<Approver>,
     /// How many different people have to.
     pub count: u32,
+    /// After so many seconds without them the next stage decides instead. Only where each stage before it
+    /// has such a time too, so that its own begins when theirs are over.
+    pub escalate_after_seconds: Option<u32>,
 }
 
 /// The stages that one rule asks for, in order; empty when it asks nobody in particular.
@@ -48,6 +56,8 @@ struct Spec {
     any: Option<Vec<Approver>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    escalate_after_seconds: Option<u32>,
 }
 
 impl Stage {
@@ -56,6 +66,7 @@ impl Stage {
         Stage {
             any: approvers.to_vec(),
             count: 1,
+            escalate_after_seconds: None,
         }
     }
 
@@ -92,6 +103,19 @@ impl Stages {
         self.0.is_empty()
     }
 
+    /// How long after the request the time of the stage at `at` is over, in milliseconds; `None` when it
+    /// waits for as long as the approval does.
+    pub fn escalates_after_ms(&self, at: usize) -> Option<i64> {
+        self.0.get(at)?;
+        let mut seconds = self
+            .0
+            .iter()
+            .take(at + 1)
+            .map(|stage| stage.escalate_after_seconds);
+        let sum = seconds.try_fold(0_i64, |sum, stage| Some(sum + i64::from(stage?)))?;
+        Some(sum * 1000)
+    }
+
     /// Whether one person of a plain list of names is all that it asks for.
     pub fn is_plain(&self) -> bool {
         matches!(self.0.as_slice(), [] | [Stage { count: 1, .. }])
@@ -120,17 +144,27 @@ impl Stages {
         at >= self.0.len()
     }
 
-    /// Whether some stage names nobody but `except`, so that it cannot be answered.
+    /// Whether some stage names nobody but `except`, so that it cannot be answered, and is not passed over.
     pub fn only(&self, except: &str) -> bool {
         let others = |stage: &Stage| stage.any.iter().any(|approver| !approver.is_person(except));
-        self.0.iter().any(|stage| !stage.any.is_empty() && !others(stage))
+        let mut waits = self
+            .0
+            .iter()
+            .filter(|stage| stage.escalate_after_seconds.is_none());
+        waits.any(|stage| !stage.any.is_empty() && !others(stage))
     }
 
-    /// `sre-oncall, then 2 of team:security`.
+    /// `sre-oncall, then 2 of team:security`; `sre-oncall for 600 s, then team:managers`.
     pub fn told(&self) -> String {
         match self.0.as_slice() {
             [] => Stage::one_of(&[]).told(),
-            stages => stages.iter().map(Stage::told).collect::<Vec<_>>().join(", then "),
+            stages => {
+                let told = |stage: &Stage| match stage.escalate_after_seconds {
+                    Some(seconds) => format!("{} for {seconds} s", stage.told()),
+                    None => stage.told(),
+                };
+                stages.iter().map(told).collect::<Vec<_>>().join(", then ")
+            }
         }
     }
 }
@@ -155,6 +189,7 @@ impl TryFrom<Vec<Item>> for Stages {
             return Err(format!("`approvers` has more than {STAGES_MAX} stages"));
         }
         stages.iter().try_for_each(check)?;
+        check_escalation(&stages)?;
         Ok(Stages(stages))
     }
 }
@@ -170,7 +205,33 @@ fn stage(item: Item) -> Result<Stage, String> {
         (None, any) => any.unwrap_or_default(),
     };
     let count = spec.count.unwrap_or(1);
-    Ok(Stage { any, count })
+    Ok(Stage {
+        any,
+        count,
+        escalate_after_seconds: spec.escalate_after_seconds,
+    })
+}
+
+fn check_escalation(stages: &[Stage]) -> Result<(), String> {
+    let times = || stages.iter().map(|stage| stage.escalate_after_seconds);
+    if times()
+        .flatten()
+        .any(|seconds| !(1..=ESCALATE_AFTER_SECONDS_MAX).contains(&seconds))
+    {
+        return Err(format!(
+            "`escalate_after_seconds` of a stage is not from 1 to {ESCALATE_AFTER_SECONDS_MAX}"
+        ));
+    }
+    if times().next_back().flatten().is_some() {
+        return Err("the last stage has `escalate_after_seconds`, and there is none after it".to_owned());
+    }
+    match times().skip_while(Option::is_some).any(|time| time.is_some()) {
+        true => Err(
+            "a stage has `escalate_after_seconds` and one before it has not: its time never begins"
+                .to_owned(),
+        ),
+        false => Ok(()),
+    }
 }
 
 fn check(stage: &Stage) -> Result<(), String> {
@@ -210,16 +271,22 @@ fn check(stage: &Stage) -> Result<(), String> {
 impl From<Stages> for Vec<Item> {
     fn from(Stages(stages): Stages) -> Vec<Item> {
         match stages.as_slice() {
-            [Stage { any, count: 1 }] if !any.is_empty() => any.iter().cloned().map(Item::Name).collect(),
+            [Stage { any, count: 1, .. }] if !any.is_empty() => any.iter().cloned().map(Item::Name).collect(),
             _ => stages.into_iter().map(written).collect(),
         }
     }
 }
 
-fn written(Stage { any, count }: Stage) -> Item {
+fn written(stage: Stage) -> Item {
+    let Stage {
+        any,
+        count,
+        escalate_after_seconds,
+    } = stage;
     Item::Stage(Spec {
         team: None,
         any: Some(any).filter(|any| !any.is_empty()),
         count: Some(count).filter(|count| *count != 1),
+        escalate_after_seconds,
     })
 }

@@ -15,7 +15,12 @@ fn stages_are_read_as_they_are_written() {
         (json!([{"team": "security"}]),                          "team:security"),
         (json!(["sre-oncall", {"team": "security", "count": 2}]), "sre-oncall, then 2 of team:security"),
         (json!([{"any": ["alice", "team:ops"]}, "bob", "carol"]), "alice or team:ops, then bob, then carol"),
+        (json!([{"any": ["oncall"], "escalate_after_seconds": 600}, "boss"]), "oncall for 600 s, then boss"),
         // What is refused.
+        (json!([{"team": "a", "escalate_after_seconds": 0}, "b"]), "`escalate_after_seconds` of a stage is not from 1 to 604800"),
+        (json!([{"team": "a", "escalate_after_seconds": 604_801}, "b"]), "`escalate_after_seconds` of a stage is not from 1 to 604800"),
+        (json!([{"team": "a", "escalate_after_seconds": 9}]),    "the last stage has `escalate_after_seconds`, and there is none after it"),
+        (json!(["a", {"team": "b", "escalate_after_seconds": 9}, "c"]), "a stage has `escalate_after_seconds` and one before it has not: its time never begins"),
         (json!("alice"),                                         "invalid type: string \"alice\", expected a sequence"),
         (json!([{"team": "a", "any": ["b"]}]),                   "a stage has both `team` and `any`: use one"),
         (json!([{"team": "a", "count": 0}]),                     "`count` 0 of a stage is not from 1 to 16"),
@@ -57,6 +62,7 @@ fn a_stage_that_only_one_person_may_answer_is_seen() {
         (json!(["bob", "admin"]),                 "bob",       false),
         (json!([{"team": "ops"}, "bob"]),         "bob",       true),
         (json!([{"count": 2}]),                   "bob",       false),
+        (json!([{"any": ["bob"], "escalate_after_seconds": 9}, "carol"]), "bob", false),
     ];
     for (written, except, expected) in table {
         let stages: Stages = serde_json::from_value(written.clone()).unwrap();

@@ -1,0 +1,150 @@
+//! Stages whose time is over: who decides then, across restarts and clocks that go back.
+
+use crate::world::{World, agent, authority, propose};
+use gate::{Refusal, Role, Verdict};
+use policy::Level;
+use serde_json::{Value, json};
+use store::clock::Clock as _;
+
+/// Asked of oncall for ten minutes, then of two leads for ten more, then of the boss; an hour in all.
+async fn asked() -> (World, String, String) {
+    let rule = json!({
+        "name": "r", "match": {"verbs": ["git.propose"]}, "outcome": "require_approval",
+        "reason": "r asks", "expires_after_seconds": 3600,
+        "approvers": [
+            {"team": "oncall", "escalate_after_seconds": 600},
+            {"team": "leads", "count": 2, "escalate_after_seconds": 600}, "boss",
+        ],
+    });
+    let rules = json!({ "rules": [rule] });
+    let world = World::with(authority(&rules, &[("triage", agent(Level::L3))])).await;
+    world
+        .gate
+        .tell_through([("triage".to_owned(), vec!["pager".to_owned()])].into());
+    let session = world.running("triage").await;
+    match world.admit(&session, "a", &propose("x")).await {
+        Err(Refusal::Parked { approval, .. }) => (world, session, approval),
+        other => panic!("not parked: {other:?}"),
+    }
+}
+
+async fn says(world: &World, id: &str, name: &str, team: &str) -> String {
+    let caller = world.member(name, &[Role::Approver], &[team]).await;
+    let said = world
+        .gate
+        .decide_approval(&caller, id, Verdict::Approve, "")
+        .await;
+    said.map_or_else(|error| error.to_string(), |view| format!("{:?}", view.state))
+}
+
+fn escalated(world: &World) -> Vec<Value> {
+    world
+        .bodies("approval.escalated")
+        .into_iter()
+        .map(|body| body["escalated"].clone())
+        .collect()
+}
+
+const FIRST: &str = r#"[{"list":0,"stage":0}]"#;
+const SECOND: &str = r#"[{"list":0,"stage":1}]"#;
+
+/// Each line: when, in seconds after the request; who says yes then; what comes of it; the stages that were
+/// passed over by then, and whom it waits for.
+#[tokio::test]
+async fn the_next_stage_decides_when_the_time_of_one_is_over() {
+    let not_yet = "person:bob decides later; first it waits for team:oncall";
+    #[rustfmt::skip]
+    let table: &[(u64, &str, &str, &str, &[&str])] = &[
+        (599,  "ann oncall", "Pending",  "first of all",          &[]),
+        (599,  "bob leads",  not_yet,    "too early",             &[]),
+        (600,  "bob leads",  "Pending",  "the next stage",        &[FIRST]),
+        (600,  "ann oncall", "person:ann decides later; first it waits for 2 of team:leads", "too late", &[FIRST]),
+        (1200, "boss none",  "Approved", "both are over",         &[FIRST, SECOND]),
+        (3599, "boss none",  "Approved", "nobody looked for long", &[FIRST, SECOND]),
+        (3600, "boss none",  "`approve` cannot happen to an approval that is `expired`", "the end denies", &[]),
+    ];
+    for (seconds, who, expected, why, passed) in table {
+        // Found out by the vote itself, and by the timer before it.
+        for ticks in [false, true] {
+            let (world, _, id) = asked().await;
+            world.advance(seconds * 1000);
+            if ticks {
+                world.gate.expire_approvals().await.unwrap();
+            }
+            let (name, team) = who.split_once(' ').unwrap();
+            let said = says(&world, &id, name, team).await;
+            assert_eq!(&said, expected, "{why}, ticks: {ticks}");
+            let recorded: Vec<String> = escalated(&world).iter().map(Value::to_string).collect();
+            // A refused vote takes with it what it found out; the timer records it.
+            let kept = ticks || !said.starts_with("person:");
+            assert_eq!(
+                recorded,
+                if kept { passed.to_vec() } else { vec![] },
+                "{why}, ticks: {ticks}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_was_answered_in_time_is_not_passed_over() {
+    let (world, session, id) = asked().await;
+    assert_eq!(says(&world, &id, "ann", "oncall").await, "Pending");
+    world.advance(700_000);
+    world.gate.expire_approvals().await.unwrap();
+    assert_eq!(
+        escalated(&world),
+        Vec::<Value>::new(),
+        "its time is twenty minutes after the request"
+    );
+    assert_eq!(says(&world, &id, "bob", "leads").await, "Pending");
+    assert_eq!(says(&world, &id, "cyd", "leads").await, "Pending");
+    assert_eq!(says(&world, &id, "boss", "none").await, "Approved");
+    assert_eq!(world.check(&session, "a", &propose("x")).await, "permit");
+}
+
+#[tokio::test]
+async fn what_was_escalated_is_used_once_and_the_end_of_time_denies() {
+    let (world, session, id) = asked().await;
+    world.advance(1_200_000);
+    world.gate.expire_approvals().await.unwrap();
+    let told: Vec<Value> = world
+        .bodies("approval.escalated")
+        .into_iter()
+        .map(|body| body["waits_for"].clone())
+        .collect();
+    assert_eq!(told, [json!("2 of team:leads"), json!("boss")]);
+    assert_eq!(says(&world, &id, "boss", "none").await, "Approved");
+    assert_eq!(world.check(&session, "a", &propose("x")).await, "permit");
+
+    let (world, session, id) = asked().await;
+    world.advance(3_600_000);
+    world.gate.expire_approvals().await.unwrap();
+    let denied = format!("approval `{id}` was expired: nobody decided in time");
+    assert_eq!(world.check(&session, "a", &propose("x")).await, denied);
+}
+
+#[tokio::test]
+async fn times_of_stages_survive_restarts_and_a_clock_that_goes_back() {
+    let (world, _, id) = asked().await;
+    world.advance(300_000);
+    world.caller("xia", &[Role::Viewer]).await;
+    world.clock.set(world.clock.now().plus_ms(-86_400_000));
+    world.caller("zoe", &[Role::Viewer]).await;
+    world.advance(299_000);
+    world.gate.expire_approvals().await.unwrap();
+    assert_eq!(escalated(&world), Vec::<Value>::new(), "a second before");
+    // What passed is known up to the last entry.
+    world.caller("yan", &[Role::Viewer]).await;
+    let world = world.reopened().await;
+    world.gate.expire_approvals().await.unwrap();
+    assert_eq!(escalated(&world), Vec::<Value>::new(), "a second before");
+    world.advance(1_000);
+    world.gate.expire_approvals().await.unwrap();
+    world.gate.expire_approvals().await.unwrap();
+    assert_eq!(escalated(&world).len(), 1, "once");
+    let world = world.reopened().await;
+    assert_eq!(world.gate.approval(&id).unwrap().unwrap().escalated.len(), 1);
+    assert_eq!(says(&world, &id, "bob", "leads").await, "Pending");
+    assert_eq!(world.gate.store().rebuild().unwrap(), Vec::<String>::new());
+}

@@ -1,0 +1,170 @@
+//! What a channel is told of an approval, or of odd behaviour: made of the leaf of the entry alone, so it
+//! is the same on every try and holds no arguments of actions.
+//!
+//! Every text in it is redacted and on one line, as views show it. It decides nothing: it says which
+//! command does.
+
+use crate::delivery::{ANOMALY, Delivery};
+use assay::redact::line;
+use journal::{Entry, kind};
+use policy::{Approver, Stages};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Reader, StoreError};
+
+/// Longest text, in characters.
+const TEXT_MAX: usize = 300;
+
+/// Of an entry `approval.requested`.
+#[derive(Deserialize)]
+struct Requested {
+    approval: String,
+    verb: String,
+    resource: String,
+    environment: String,
+    effect: policy::Effect,
+    reason: String,
+    rule: Option<String>,
+    #[serde(default)]
+    approvers: Vec<Approver>,
+    #[serde(default)]
+    each_of: Vec<Stages>,
+    #[serde(default)]
+    behalf: Vec<String>,
+    expires: policy::Timestamp,
+}
+
+/// Of any entry about it after that.
+#[derive(Deserialize)]
+struct Came {
+    reason: Option<String>,
+    waits_for: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Odd {
+    agent: String,
+    rule: String,
+    finding: String,
+    #[serde(default)]
+    suspends: bool,
+}
+
+/// The message of `delivery`; `None` when its entry is not there.
+pub(crate) fn message(reader: &Reader<'_>, delivery: &Delivery) -> Result<Option<Value>, StoreError> {
+    let Some(told) = reader.entry(delivery.entry)? else {
+        return Ok(None);
+    };
+    let what = match delivery.kind.as_str() {
+        ANOMALY => anomaly(&told.entry)?,
+        _ => {
+            let asked = delivery.about.strip_prefix("apr-").and_then(|id| id.parse().ok());
+            let Some(asked) = asked.map(|at| reader.entry(at)).transpose()?.flatten() else {
+                return Ok(None);
+            };
+            approval(&asked.entry, &told.entry)?
+        }
+    };
+    let mut message = json!({
+        "version": 1, "event": delivery.kind, "delivery": delivery.id, "about": delivery.about,
+        "at": told.entry.timestamp,
+    });
+    if let (Some(all), Some(more)) = (message.as_object_mut(), what.as_object()) {
+        all.extend(more.clone());
+    }
+    Ok(Some(message))
+}
+
+fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
+    let Requested {
+        approval,
+        verb,
+        resource,
+        environment,
+        effect,
+        reason,
+        rule,
+        approvers,
+        each_of,
+        behalf,
+        expires,
+    } = read(asked)?;
+    let came: Came = read(told)?;
+    let cause = asked.cause.clone().unwrap_or_default();
+    let waits_for = came.waits_for.unwrap_or_else(|| match each_of.is_empty() {
+        true => Stages::any_of(&approvers).told(),
+        false => each_of
+            .iter()
+            .map(Stages::told)
+            .collect::<Vec<_>>()
+            .join("; and "),
+    });
+    let action = short(&format!("{verb}:{resource}"));
+    let by = told.actor.as_str();
+    let because = came.reason.filter(|reason| !reason.is_empty());
+    let because = because.map(|reason| short(&reason));
+    let tail = because
+        .as_deref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    let text = match told.kind.as_str() {
+        kind::APPROVAL_REQUESTED => format!(
+            "{approval}: {} asks to do {action} in {environment} for {cause} until {expires}; it waits for {waits_for}{tail}",
+            asked.actor
+        ),
+        kind::APPROVAL_ESCALATED => format!("{approval}: {action} waits for {waits_for} now{tail}"),
+        kind::APPROVAL_VOTED => format!("{approval}: {by} approved {action}, and more have to{tail}"),
+        kind::APPROVAL_APPROVED => format!("{approval}: {by} approved {action}{tail}"),
+        kind::APPROVAL_DENIED => format!("{approval}: {by} denied {action}{tail}"),
+        kind::APPROVAL_EXPIRED => format!("{approval}: {action} is denied, its time is over{tail}"),
+        _ => format!("{approval}: {action} is no longer asked for{tail}"),
+    };
+    let open = matches!(
+        told.kind.as_str(),
+        kind::APPROVAL_REQUESTED | kind::APPROVAL_VOTED | kind::APPROVAL_ESCALATED
+    );
+    Ok(json!({
+        "text": line(&text, 2 * TEXT_MAX),
+        "approval": {
+            "id": approval, "agent": asked.actor, "cause": cause, "on_behalf_of": behalf, "action": action,
+            "verb": verb, "resource": short(&resource), "environment": environment, "effect": effect,
+            "reason": short(&reason), "rule": rule, "expires": expires,
+            "waits_for": open.then(|| short(&waits_for)),
+            "commands": open.then(|| json!({
+                "look": format!("cofferdam approvals show {approval}"),
+                "approve": format!("cofferdam approvals approve {approval} --reason WHY"),
+                "deny": format!("cofferdam approvals deny {approval} --reason WHY"),
+            })),
+        },
+        "came": (told.kind != kind::APPROVAL_REQUESTED).then(|| json!({ "by": by, "reason": because })),
+    }))
+}
+
+fn anomaly(told: &Entry) -> Result<Value, StoreError> {
+    let Odd {
+        agent,
+        rule,
+        finding,
+        suspends,
+    } = read(told)?;
+    let finding = short(&finding);
+    let then = if suspends {
+        format!("it is stopped: `cofferdam kill lift --agent {agent} --reason WHY` ends that")
+    } else {
+        format!("`cofferdam trust show {agent}` tells more")
+    };
+    Ok(json!({
+        "text": format!("agent {agent} behaves oddly ({rule}): {finding}; {then}"),
+        "anomaly": { "agent": agent, "rule": rule, "finding": finding, "suspends": suspends },
+    }))
+}
+
+fn short(text: &str) -> String {
+    line(text, TEXT_MAX)
+}
+
+fn read<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, StoreError> {
+    serde_json::from_value(entry.body.clone()).map_err(|error| StoreError::Corrupt {
+        finding: format!("entry {}: {error}", entry.sequence),
+    })
+}

@@ -1,0 +1,167 @@
+//! Who is told of approvals and of odd behaviour, through real channels.
+
+use crate::world::{World, webhook};
+use crate::{reads, writes};
+use gate::{Role, Verdict};
+use ops::incident::Status;
+use policy::Principal;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The bodies that came, in order.
+fn letters(world: &World) -> Vec<Value> {
+    let letters = world.outside.letters.lock().unwrap();
+    letters
+        .iter()
+        .map(|(_, body)| serde_json::from_slice(body).unwrap())
+        .collect()
+}
+
+/// A world whose agent waits for a person, and tells `channels` of it.
+async fn waiting(token: &str, channels: &[&str]) -> (World, String) {
+    let world = World::start(reads(), json!({})).await;
+    let told = channels.iter().map(|&name| name.to_owned()).collect();
+    world.gate.tell_through([("triage".to_owned(), told)].into());
+    let hook = webhook(world.root.path(), &format!("{}/letters", world.outside.address));
+    let dead = webhook(world.root.path(), "http://127.0.0.1:9/dead");
+    let switch = format!("{}/switch?token={token}", world.outside.address);
+    let log = json!({"type": "log"});
+    world.configure_to(
+        writes(&switch),
+        json!({"hook": hook, "dead": dead, "log": log}),
+        &[],
+    );
+    world.notify("firing", "critical").await;
+    let id = world
+        .eventually("asked", || {
+            Some(world.gate.approvals(1).unwrap().first()?.id.clone())
+        })
+        .await;
+    (world, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approvers_are_told_what_is_asked_and_what_became_of_it() {
+    let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+    let (world, id) = waiting(token, &["hook", "log"]).await;
+    world
+        .eventually("told", || (world.kinds("channel.told").len() == 2).then_some(()))
+        .await;
+    let bob = world.caller(Principal::person("bob"), Role::Approver).await;
+    world
+        .gate
+        .decide_approval(&bob, &id, Verdict::Deny, "not today")
+        .await
+        .unwrap();
+    world
+        .eventually("told again", || {
+            (world.kinds("channel.told").len() == 4).then_some(())
+        })
+        .await;
+    let letters = letters(&world);
+    let events: Vec<&Value> = letters.iter().map(|letter| &letter["event"]).collect();
+    assert_eq!(events, ["approval.requested", "approval.denied"]);
+    let asked = &letters[0]["approval"];
+    let number = id.strip_prefix("apr-").unwrap();
+    assert_eq!(letters[0]["delivery"], json!(format!("{id}/{number}/hook")));
+    assert_eq!(
+        [
+            &asked["id"],
+            &asked["agent"],
+            &asked["cause"],
+            &asked["environment"],
+            &asked["effect"]
+        ],
+        [
+            &json!(id),
+            &json!("agent:triage"),
+            &json!("service:trigger/alerts"),
+            &json!("production"),
+            &json!("write")
+        ]
+    );
+    assert_eq!(asked["on_behalf_of"], json!(["agent:triage"]));
+    assert_eq!(asked["waits_for"], "someone who may approve");
+    assert_eq!(
+        asked["commands"]["approve"],
+        json!(format!("cofferdam approvals approve {id} --reason WHY"))
+    );
+    for name in ["action", "reason", "rule", "expires"] {
+        assert!(asked[name].is_string(), "{name}: {asked}");
+    }
+    assert_eq!(
+        letters[1]["came"],
+        json!({"by": "person:bob", "reason": "not today"})
+    );
+    assert_eq!(letters[1]["approval"]["commands"], Value::Null);
+    let all = json!(letters).to_string();
+    assert!(!all.contains(token), "no argument's secret: {all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_channel_keeps_nobody_waiting_and_is_tried_again_after_a_restart() {
+    let (world, id) = waiting("x", &["dead"]).await;
+    let failed = |count: usize| (world.kinds("channel.not_told").len() == count).then_some(());
+    world.eventually("a failure", || failed(1)).await;
+    // The question stands and is answered while the channel is dead.
+    let bob = world.caller(Principal::person("bob"), Role::Approver).await;
+    world
+        .gate
+        .decide_approval(&bob, &id, Verdict::Approve, "go")
+        .await
+        .unwrap();
+    world.runtime.wake();
+    world
+        .until("done", |incident| incident.status == Status::Triaged)
+        .await;
+    let world = world.restart().await;
+    world.clock.advance(Duration::from_secs(3600));
+    let hook = webhook(world.root.path(), &format!("{}/letters", world.outside.address));
+    world.configure_to(reads(), json!({"dead": hook}), &[]);
+    world.run().await;
+    world
+        .eventually("told", || (world.kinds("channel.told").len() >= 2).then_some(()))
+        .await;
+    let mut told: Vec<String> = letters(&world)
+        .iter()
+        .map(|letter| letter["delivery"].to_string())
+        .collect();
+    let all = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), all, "each once: {told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_behaviour_is_told() {
+    let world = World::start(reads(), json!({})).await;
+    world
+        .gate
+        .tell_through([("triage".to_owned(), vec!["hook".to_owned()])].into());
+    let hook = webhook(world.root.path(), &format!("{}/letters", world.outside.address));
+    world.configure_to(reads(), json!({"hook": hook}), &[]);
+    let entry = store::NewEntry::new(
+        "anomaly.detected",
+        Principal::service("cofferdam"),
+        json!({"agent": "triage", "rule": "sensitive_access", "severity": 50, "finding": "read secret/db", "suspends": true,
+            "channels": ["hook"]}),
+    );
+    world
+        .gate
+        .store()
+        .write::<_, store::StoreError, _>(move |tx| tx.append(entry))
+        .await
+        .unwrap();
+    world
+        .eventually("told", || (world.kinds("channel.told").len() == 1).then_some(()))
+        .await;
+    let told = letters(&world).remove(0);
+    assert_eq!(
+        (&told["event"], &told["about"]),
+        (&json!("anomaly.detected"), &json!("agent:triage"))
+    );
+    assert_eq!(
+        told["text"],
+        "agent triage behaves oddly (sensitive_access): read secret/db; it is stopped: `cofferdam kill lift --agent triage --reason WHY` ends that"
+    );
+}
