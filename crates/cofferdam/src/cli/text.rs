@@ -54,36 +54,43 @@ fn rendered(text: &str, lines: bool, mut marks: Option<&mut usize>) -> String {
     out
 }
 
-/// What stands for a character that has no glyph of its own. The ranges are Unicode's categories Cc
-/// and Cf, the variation selectors and tag characters that can carry hidden text, and the blanks that
-/// are no spaces (Hangul fillers, Braille blank, line and paragraph separators).
+/// What stands for a character that has no glyph of its own: Unicode's categories Cc, Cf, Cn, Co, Zl and
+/// Zp, and [`LOOKS_EMPTY`].
 fn substitute(c: char) -> Option<String> {
     match c {
+        ' '..='~' => None,
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).map(String::from),
         '\u{7f}' => Some("\u{2421}".to_owned()),
-        '\u{80}'..='\u{9f}'
-        | '\u{ad}'
-        | '\u{34f}'
-        | '\u{600}'..='\u{605}'
-        | '\u{61c}'
-        | '\u{6dd}'
-        | '\u{70f}'
-        | '\u{115f}'..='\u{1160}'
-        | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{2800}'
-        | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0e}'
-        | '\u{feff}'
-        | '\u{ffa0}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}' => Some(format!("<U+{:04X}>", u32::from(c))),
+        _ if has_no_glyph(c) || LOOKS_EMPTY.iter().any(|range| range.contains(&c)) => {
+            Some(format!("<U+{:04X}>", u32::from(c)))
+        }
         _ => None,
     }
+}
+
+/// What its category does not say: variation selectors and the joiner, which can carry hidden text, and
+/// blanks that count as letters or symbols. From `Default_Ignorable_Code_Point` of Unicode's
+/// `DerivedCoreProperties.txt`, without U+FE0F, which stands after every other emoji, and with the blank of
+/// Braille.
+const LOOKS_EMPTY: [std::ops::RangeInclusive<char>; 9] = [
+    '\u{34f}'..='\u{34f}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0e}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// Whether its category is Cc, Cf, Cn, Co, Zl or Zp, by the table that Rust's core derives from
+/// `UnicodeData.txt` for `escape_debug` (`core::unicode::printable`). That table has the blanks of Zs too,
+/// which a reader sees as blanks. A letter goes before it, because alone a combining mark is escaped as well.
+fn has_no_glyph(c: char) -> bool {
+    let blank = c.is_whitespace() && !matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}');
+    let pair = format!("a{c}");
+    !blank && pair.escape_debug().nth(1) == Some('\\')
 }
 
 /// Columns that `text` takes, ANSI sequences not counted.
@@ -309,6 +316,58 @@ mod tests {
         }
         assert_eq!(block("a\n\tb\u{1b}"), "a\n    b␛");
         assert_eq!(hidden("a\n\tb\u{1b}\u{200b}"), 2);
+    }
+
+    /// Every format character of Unicode 17, from `DerivedGeneralCategory.txt`, and the corners of the other
+    /// categories that have no glyph.
+    #[test]
+    fn categories_without_a_glyph_are_marked_and_others_are_not() {
+        #[rustfmt::skip]
+        let marked = [
+            0xad..=0xad, 0x600..=0x605, 0x61c..=0x61c, 0x6dd..=0x6dd, 0x70f..=0x70f, 0x890..=0x891, 0x8e2..=0x8e2,
+            0x180e..=0x180e, 0x200b..=0x200f, 0x202a..=0x202e, 0x2060..=0x2064, 0x2066..=0x206f, 0xfeff..=0xfeff,
+            0xfff9..=0xfffb, 0x110bd..=0x110bd, 0x110cd..=0x110cd, 0x13430..=0x1343f, 0x1bca0..=0x1bca3,
+            0x1d173..=0x1d17a, 0xe0001..=0xe0001, 0xe0020..=0xe007f,
+            // Cc, Zl and Zp, Co, Cn and what is no character, variation selectors.
+            0x80..=0x9f, 0x2028..=0x2029, 0xe000..=0xf8ff, 0xf0000..=0xffffd, 0x100000..=0x10fffd, 0x378..=0x379,
+            0xfdd0..=0xfdef, 0xfffe..=0xffff, 0x40000..=0x40100, 0x10ffff..=0x10ffff, 0xe0100..=0xe01ef,
+        ];
+        for code in marked.into_iter().flatten() {
+            let c = char::from_u32(code).unwrap();
+            assert_eq!(hidden(&c.to_string()), 1, "U+{code:04X}");
+            assert_eq!(visible(&c.to_string()), format!("<U+{code:04X}>"));
+        }
+        for text in [
+            "é e\u{301} ß 日本\u{3000}語 ไทย हिन्दी العربية עברית \u{a0}— “”",
+            "👍\u{fe0f} ⏩ €",
+            "\"'\\",
+        ] {
+            assert_eq!((hidden(text), visible(text).as_str()), (0, text));
+        }
+    }
+
+    /// Texts that others hid by known tricks: nothing of them but ASCII and marks is left.
+    #[test]
+    fn smuggled_texts_of_the_corpus_are_seen() {
+        let Some(corpora) = std::env::var_os("COFFERDAM_CORPORA") else {
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                b"COFFERDAM_CORPORA is not set: skipping\n",
+            );
+            return;
+        };
+        let file = std::path::Path::new(&corpora).join("hidden-unicode/pyrit_smuggled.jsonl");
+        let mut seen = 0;
+        for line in std::fs::read_to_string(file).unwrap().lines() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            let encoded = case["encoded"].as_str().unwrap();
+            // Some hang what they hide on a face, which stays.
+            let smuggled = encoded.chars().filter(|c| !c.is_ascii() && *c != '😊').count();
+            assert_eq!(hidden(encoded), smuggled, "{}", case["encoder"]);
+            assert!(block(encoded).replace('😊', "").is_ascii(), "{}", case["encoder"]);
+            seen += 1;
+        }
+        assert!(seen > 0);
     }
 
     #[test]
