@@ -4,6 +4,7 @@ use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
 use gate::{ApprovalView, Role, Verdict};
+use http::StatusCode;
 use journal::machine::Approval;
 use policy::{Timestamp, WaiverScope};
 use serde::Deserialize;
@@ -73,6 +74,9 @@ struct Decision {
     reason: String,
     /// With a yes: not to be asked again about actions alike, in this session or for this long.
     scope: Option<WaiverScope>,
+    /// Of the action that was shown (SHA-256 over its canonical JSON, in hexadecimal): nothing is decided
+    /// about another.
+    digest: Option<String>,
 }
 
 async fn decide(call: Call, verdict: Verdict) -> Answer {
@@ -81,6 +85,9 @@ async fn decide(call: Call, verdict: Verdict) -> Answer {
     if verdict == Verdict::Deny && body.scope.is_some() {
         return Err(ApiError::malformed("/scope", "only an approval has a scope"));
     }
+    if let Some(shown) = &body.digest {
+        of_the_action(&call, shown)?;
+    }
     let approval = call
         .app
         .gate
@@ -88,6 +95,23 @@ async fn decide(call: Call, verdict: Verdict) -> Answer {
         .await?;
     call.app.runtime.wake();
     ok(&approval)
+}
+
+/// Whether `shown` is the digest of the action that would run. An approval's action never changes, so it
+/// still is when the verdict is recorded.
+fn of_the_action(call: &Call, shown: &str) -> Result<(), ApiError> {
+    let id = call.parameter("id");
+    let approval = call.app.gate.approval(id)?;
+    let approval = approval.ok_or_else(|| ApiError::not_found(format!("approval `{id}`")))?;
+    let action = approval.action.map(|action| policy::canonical::digest(&action));
+    match action {
+        Some(Ok(digest)) if policy::canonical::hex(&digest) == shown => Ok(()),
+        _ => Err(ApiError::new(
+            StatusCode::CONFLICT,
+            "another_action",
+            format!("`digest` is not that of the action of approval `{id}`; look at it again"),
+        )),
+    }
 }
 
 /// `GET /api/v1/waivers?limit=`: those that hold first, then the newest.

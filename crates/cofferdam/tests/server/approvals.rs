@@ -48,12 +48,12 @@ spec: {{source: alertmanager, agent: changer}}
     )
 }
 
-struct World {
-    platform: Platform,
+pub struct World {
+    pub platform: Platform,
     repository: std::path::PathBuf,
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     let directory = tempfile::tempdir().unwrap();
     let repository = directory.path().join("service");
     std::fs::create_dir(&repository).unwrap();
@@ -82,7 +82,7 @@ fn git(repository: &std::path::Path, arguments: &[&str]) -> String {
 
 impl World {
     /// An alert starts the agent; gives the approval that it waits for.
-    async fn parked(&self) -> Value {
+    pub async fn parked(&self) -> Value {
         let trigger = self.platform.token(json!({"trigger": "changes"})).await;
         let body = notification("Broken", "firing", "critical")
             .to_string()
@@ -308,4 +308,44 @@ async fn an_explanation_shows_the_question_and_not_what_the_tool_read() {
         .forget_permits(4);
     let busy = ask(json!(["operator"])).await;
     assert_eq!(busy.status, StatusCode::TOO_MANY_REQUESTS, "{busy:?}");
+}
+
+/// Whoever decides may name the action that was shown; about another nothing is decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_about_another_action_than_the_one_shown_is_refused() {
+    let world = world().await;
+    let approval = world.parked().await;
+    let path = format!("/api/v1/approvals/{}", approval["id"].as_str().unwrap());
+    let shown = world.platform.get(&path).await.body;
+    let right = policy::canonical::hex(&policy::canonical::digest(&shown["action"]).unwrap());
+    let token = world
+        .platform
+        .token(json!({"principal": "bob", "roles": ["approver"]}))
+        .await;
+    let (other, cut) = ("0".repeat(64), right[..63].to_owned());
+    for (verdict, digest, status, state) in [
+        ("approve", &other, StatusCode::CONFLICT, "pending"),
+        ("deny", &cut, StatusCode::CONFLICT, "pending"),
+        ("deny", &right, StatusCode::OK, "denied"),
+    ] {
+        let body = json!({"reason": "", "digest": digest}).to_string().into_bytes();
+        let answer = world
+            .platform
+            .send(
+                Method::POST,
+                &format!("{path}/{verdict}"),
+                Some(&token),
+                Some(body),
+            )
+            .await;
+        assert_eq!(answer.status, status, "{digest}: {answer:?}");
+        if status != StatusCode::OK {
+            assert_eq!(
+                answer.body["type"], "urn:cofferdam:problem:another_action",
+                "{answer:?}"
+            );
+        }
+        assert_eq!(world.platform.get(&path).await.body["state"], state, "{digest}");
+    }
+    world.platform.stop().await;
 }

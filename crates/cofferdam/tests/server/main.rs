@@ -20,3 +20,4 @@ mod routes;
 mod stream;
 mod tasks;
 mod trust;
+mod watch;

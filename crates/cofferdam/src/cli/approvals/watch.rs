@@ -1,7 +1,9 @@
 //! `cofferdam approvals watch`: what waits, one after another, decided with single keys.
 //!
-//! Nothing is decided but by a key that was pressed after the whole action was shown. The terminal is put
-//! back as it was, whatever ends the command.
+//! Nothing is decided but by a key that was pressed after the whole action was shown: what was typed before
+//! is thrown away, and several keys at once (a paste, a cursor key) mean nothing. The server is told the digest
+//! of the action that was shown, and decides about no other. The terminal is put back as it was, whatever
+//! ends the command short of SIGKILL.
 
 use super::{path, show};
 use crate::cli::client::Client;
@@ -9,15 +11,20 @@ use crate::cli::failure::Failure;
 use crate::cli::screen::Screen;
 use crate::cli::value::{list, raw, text};
 use owo_colors::OwoColorize;
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Read as _};
+use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// How often it looks for what waits, when nothing does.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often it looks for what waits, when nothing does, in tenths of a second: as long as the terminal waits
+/// for a key.
+const LOOK_AGAIN_TENTHS: u8 = 20;
+/// Keys that are read at once.
+const KEYS_MAX: usize = 64;
 /// Approvals that one look asks for.
 const AT_ONCE: &str = "200";
 
@@ -36,7 +43,25 @@ pub async fn run(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
         let how = "`approvals watch` needs a terminal; use `approvals list`, `approve` and `deny`";
         return Err(Failure::Misuse(how.to_owned()));
     }
+    // Before the terminal is changed, so that no signal ends the process in between.
+    let listen = |kind| signal(kind).map_err(Failure::from);
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
     let _raw = RawMode::enter()?;
+    tokio::select! {
+        ended = decide_one_by_one(client, screen) => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Err(ended_by("SIGTERM")),
+        _ = hangup.recv() => Err(ended_by("SIGHUP")),
+    }
+}
+
+fn ended_by(signal: &str) -> Failure {
+    Failure::Other(anyhow::anyhow!("ended by {signal}; nothing more was decided"))
+}
+
+async fn decide_one_by_one(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     let mut skipped = BTreeSet::new();
     let mut told = false;
     loop {
@@ -44,7 +69,7 @@ pub async fn run(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
             if !std::mem::replace(&mut told, true) {
                 screen.tell("nothing waits; looking again every 2 seconds, q quits");
             }
-            match key(LOOK_AGAIN).await? {
+            match key().await? {
                 Some(Key::Quit) => return Ok(()),
                 _ => continue,
             }
@@ -53,9 +78,11 @@ pub async fn run(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
         let approval = client.get(&path(&id, ""), &[]).await?;
         let columns = screen.columns;
         screen.line(&show(&approval, columns))?;
+        // What was typed until here was typed before the question.
+        tcflush(std::io::stdin(), QueueSelector::IFlush).map_err(io)?;
         screen.ask(&format!("{} a approve, d deny, s skip, q quit ", id.bold()));
         let pressed = loop {
-            if let Some(pressed) = key(LOOK_AGAIN).await? {
+            if let Some(pressed) = key().await? {
                 break pressed;
             }
         };
@@ -73,7 +100,8 @@ pub async fn run(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
             Key::Deny => "/deny",
         };
         // What the server does not let this person decide is told, and the next one comes.
-        match client.post(&path(&id, verdict), &json!({ "reason": "" })).await {
+        let body = json!({ "reason": "", "digest": digest(&approval) });
+        match client.post(&path(&id, verdict), &body).await {
             Ok(approval) => screen.tell(&text(&approval, "state")),
             Err(failure) => screen.tell_failure(&failure),
         }
@@ -102,35 +130,38 @@ fn oldest(approvals: &Value, skipped: &BTreeSet<String>) -> Option<String> {
     found
 }
 
-/// The next key, when one comes within `wait`. One that means nothing is as if it had not come.
-async fn key(wait: Duration) -> Result<Option<Key>, Failure> {
-    let tenths = u8::try_from(wait.as_millis() / 100).unwrap_or(u8::MAX);
-    let read = tokio::task::spawn_blocking(move || read_key(tenths));
+/// Of the action as it was shown.
+fn digest(approval: &Value) -> Option<String> {
+    let action = approval.get("action").filter(|action| !action.is_null())?;
+    let digest = policy::canonical::digest(action).ok()?;
+    Some(policy::canonical::hex(&digest))
+}
+
+/// The next key, when one comes soon. What means nothing is as if it had not come.
+async fn key() -> Result<Option<Key>, Failure> {
+    let read = tokio::task::spawn_blocking(read_key);
     read.await
         .map_err(|error| Failure::Other(anyhow::anyhow!("{error}")))?
 }
 
-/// Blocks for at most `tenths` of a second: the terminal itself keeps the time.
-fn read_key(tenths: u8) -> Result<Option<Key>, Failure> {
-    let input = std::io::stdin();
-    let mut modes = tcgetattr(&input).map_err(io)?;
-    modes.special_codes[SpecialCodeIndex::VMIN] = 0;
-    modes.special_codes[SpecialCodeIndex::VTIME] = tenths;
-    tcsetattr(&input, OptionalActions::Now, &modes).map_err(io)?;
-    let mut byte = [0_u8];
-    match input.lock().read(&mut byte).map_err(Failure::from)? {
-        0 => Ok(None),
-        _ => Ok(meaning(byte[0])),
+/// Blocks until a key comes, for at most [`LOOK_AGAIN_TENTHS`]: the terminal itself keeps the time. Past the
+/// buffer of the standard library, which would keep what a flush has to throw away.
+fn read_key() -> Result<Option<Key>, Failure> {
+    let mut bytes = [0_u8; KEYS_MAX];
+    match rustix::io::read(std::io::stdin(), &mut bytes) {
+        Ok(1) => Ok(meaning(bytes[0])),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(io(error)),
     }
 }
 
-/// Control-C and control-D quit too: the terminal does not send them as signals here.
+/// Control-D quits too. Control-C is a signal.
 fn meaning(byte: u8) -> Option<Key> {
     match byte {
         b'a' => Some(Key::Approve),
         b'd' => Some(Key::Deny),
         b's' => Some(Key::Skip),
-        b'q' | 3 | 4 => Some(Key::Quit),
+        b'q' | 4 => Some(Key::Quit),
         _ => None,
     }
 }
@@ -143,8 +174,13 @@ impl RawMode {
         let input = std::io::stdin();
         let before = Arc::new(tcgetattr(&input).map_err(io)?);
         let mut raw = Termios::clone(&before);
-        raw.local_modes
-            .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        // Neither suspended nor ended with a core while the terminal is not as it was.
+        for code in [SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT] {
+            raw.special_codes[code] = 0;
+        }
+        raw.special_codes[SpecialCodeIndex::VMIN] = 0;
+        raw.special_codes[SpecialCodeIndex::VTIME] = LOOK_AGAIN_TENTHS;
         let (kept, others) = (Arc::clone(&before), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
             restore(&kept);
@@ -182,7 +218,7 @@ mod tests {
             .collect();
         #[rustfmt::skip]
         assert_eq!(meant, [
-            (3, Key::Quit), (4, Key::Quit), (b'a', Key::Approve), (b'd', Key::Deny), (b'q', Key::Quit), (b's', Key::Skip),
+            (4, Key::Quit), (b'a', Key::Approve), (b'd', Key::Deny), (b'q', Key::Quit), (b's', Key::Skip),
         ]);
     }
 
