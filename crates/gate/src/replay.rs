@@ -6,7 +6,7 @@
 
 use crate::Gate;
 use crate::approvals::{APPROVALS, ApprovalView};
-use crate::record::{HeldLink, Judged, Requested};
+use crate::record::HeldLink;
 use crate::rows::decode;
 use journal::{Entry, kind};
 use policy::{
@@ -22,6 +22,8 @@ use store::{Erasable, Reader, StoreError};
 const READ_AT_ONCE: usize = 512;
 /// Most differences that are listed; all are counted.
 const LISTED_MAX: usize = 1000;
+/// What an entry of a request came to.
+const ASKED: &str = "require_approval";
 /// Codes of denials by grants, levels and rules; what else is denied no policy changes.
 const BY_POLICY: [&str; 7] = [
     "not_granted",
@@ -81,12 +83,21 @@ pub struct Verdict {
     pub reason: String,
 }
 
-/// A decision as it was recorded.
+/// A decision as it was recorded: what the bodies of all three kinds of entries say alike.
+#[derive(Deserialize)]
 pub(crate) struct Past {
+    #[serde(skip)]
     pub sequence: u64,
+    #[serde(skip, default = "beginning")]
     pub timestamp: Timestamp,
+    #[serde(skip)]
     pub agent: String,
+    #[serde(skip)]
     pub outcome: &'static str,
+    #[serde(skip)]
+    cause: Option<Principal>,
+    #[serde(skip)]
+    session: Option<String>,
     pub rule: Option<String>,
     pub place: Option<Branch>,
     pub reason: String,
@@ -97,14 +108,19 @@ pub(crate) struct Past {
     pub effect: Effect,
     pub level: Level,
     chain: Vec<HeldLink>,
-    cause: Option<Principal>,
-    session: Option<String>,
     trust: u16,
+    #[serde(default)]
     taint: Taints,
+    #[serde(default)]
     brings: Taints,
+    #[serde(default)]
     actions: u64,
     approval: Option<String>,
     waiver: Option<String>,
+}
+
+fn beginning() -> Timestamp {
+    Timestamp::from_ms(0)
 }
 
 /// Why a decision is not decided again.
@@ -196,105 +212,24 @@ pub(crate) fn each_decision(
 }
 
 fn past(entry: Entry) -> Result<Option<Past>, StoreError> {
-    let actor = Principal::parse(&entry.actor);
-    let agent = actor.map(|actor| actor.name).unwrap_or_default();
-    let cause = entry.cause.as_deref().and_then(Principal::parse);
-    let (sequence, timestamp, session) = (entry.sequence, entry.timestamp, entry.session);
-    Ok(match entry.kind.as_str() {
-        kind::ACTION_PERMITTED | kind::ACTION_DENIED => {
-            let outcome = if entry.kind == kind::ACTION_PERMITTED {
-                "permit"
-            } else {
-                "deny"
-            };
-            let Judged {
-                rule,
-                place,
-                reason,
-                code,
-                verb,
-                resource,
-                environment,
-                effect,
-                level,
-                chain,
-                trust,
-                taint,
-                brings,
-                actions,
-                approval,
-                waiver,
-                ..
-            } = decode(entry.body)?;
-            Some(Past {
-                sequence,
-                timestamp,
-                agent,
-                outcome,
-                rule,
-                place,
-                reason,
-                code,
-                verb,
-                resource,
-                environment,
-                effect,
-                level,
-                chain,
-                cause,
-                session,
-                trust,
-                taint,
-                brings,
-                actions,
-                approval,
-                waiver,
-            })
-        }
-        kind::APPROVAL_REQUESTED => {
-            let Requested {
-                rule,
-                place,
-                reason,
-                verb,
-                resource,
-                environment,
-                effect,
-                level,
-                chain,
-                trust,
-                taint,
-                brings,
-                actions,
-                ..
-            } = decode(entry.body)?;
-            Some(Past {
-                sequence,
-                timestamp,
-                agent,
-                outcome: "require_approval",
-                rule,
-                place,
-                reason,
-                code: None,
-                verb,
-                resource,
-                environment,
-                effect,
-                level,
-                chain,
-                cause,
-                session,
-                trust: trust.unwrap_or_default(),
-                taint,
-                brings,
-                actions,
-                approval: None,
-                waiver: None,
-            })
-        }
-        _ => None,
-    })
+    let outcome = match entry.kind.as_str() {
+        kind::ACTION_PERMITTED => "permit",
+        kind::ACTION_DENIED => "deny",
+        kind::APPROVAL_REQUESTED => ASKED,
+        _ => return Ok(None),
+    };
+    let recorded: Past = decode(entry.body)?;
+    Ok(Some(Past {
+        sequence: entry.sequence,
+        timestamp: entry.timestamp,
+        agent: Principal::parse(&entry.actor).map_or(entry.actor, |actor| actor.name),
+        outcome,
+        cause: entry.cause.as_deref().and_then(Principal::parse),
+        session: entry.session,
+        // A request names itself here, and rests on nothing.
+        approval: recorded.approval.filter(|_| outcome != ASKED),
+        ..recorded
+    }))
 }
 
 fn again(
@@ -309,7 +244,7 @@ fn again(
     if past.waiver.is_some() {
         return Ok(Err(Unplayable::Waived));
     }
-    let name = if past.outcome == "require_approval" {
+    let name = if past.outcome == ASKED {
         "action"
     } else {
         "arguments"
