@@ -22,7 +22,6 @@ use policy::{
     Resources, Settlement, Verb,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +31,10 @@ use testkit::faulty::Disk;
 
 /// Actions that are measured, after a tenth as many that are not.
 const ROUNDS: usize = 1_000;
+/// Checks of a chain that are measured.
+const CHECKS: usize = 20_000;
+/// Goal for checking a chain that was seen before, in microseconds.
+const CHAIN_MAX: f64 = 5.0;
 /// Goal for the median of syncs of an action.
 const SYNCS_MAX: f64 = 3.0;
 /// Goal for the median of syncs before its effect.
@@ -44,6 +47,7 @@ fn main() {
         .build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(latency());
+    runtime.block_on(chains());
     let (all, before) = runtime.block_on(syncs());
     figure("lone action, syncs, p50", all as f64, "", ..=SYNCS_MAX, "");
     figure(
@@ -52,6 +56,45 @@ fn main() {
         "",
         ..=SYNCS_BEFORE_MAX,
         "",
+    );
+}
+
+/// What it costs to check a chain of three that was seen before, as every admission under it does.
+async fn chains() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let (gate, _) = gate(directory.path(), None).await;
+    let by = Principal::person("alice");
+    let delegate = async |from: &str, to: &str, under: Option<String>| {
+        let new = gate::NewDelegation {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            capabilities: vec![Capability::parse("git.log:repository/*").expect("a capability")],
+            except: Vec::new(),
+            ttl_ms: 60 * 60 * 1000,
+            trust: None,
+            under,
+        };
+        gate.delegate(&by, new).await.expect("a delegation").id
+    };
+    let first = delegate("triage", "scout", None).await;
+    let second = delegate("scout", "intern", Some(first)).await;
+    let mut times = Vec::new();
+    for round in 0..CHECKS + CHECKS / 10 {
+        let start = Instant::now();
+        gate.check_chain("intern", &second).expect("it stands");
+        if round >= CHECKS / 10 {
+            times.push(start.elapsed());
+        }
+    }
+    let [half, most] = [50, 99].map(|percent| disk::share(&mut times, percent));
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
+    let beside = format!("by revocation epoch; p99 {:.1} µs", us(most));
+    figure(
+        "a chain of 3 seen before, p50",
+        us(half),
+        "µs",
+        ..=CHAIN_MAX,
+        &beside,
     );
 }
 
@@ -150,11 +193,16 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
         place: policy::Place::default(),
         trust: gate::TrustTerms::default(),
     };
+    let (triage, agents) = (Arc::new(triage), ["triage", "scout", "intern"].map(str::to_owned));
     gate.restore(Authority {
         generation: 0,
         policies: Arc::new(PolicySet::empty()),
-        agents: BTreeMap::from([("triage".to_owned(), Arc::new(triage))]),
+        agents: agents
+            .iter()
+            .map(|name| (name.clone(), Arc::clone(&triage)))
+            .collect(),
     });
+    gate.identify_agents(&agents).await.expect("keys");
     let new = NewSession {
         agent: "triage".to_owned(),
         cause: Principal::service("trigger/bench"),

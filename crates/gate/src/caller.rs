@@ -3,7 +3,7 @@
 use policy::Principal;
 use serde::{Deserialize, Serialize};
 
-/// What a person or service may do at the API. An agent has no role.
+/// What a caller may do at the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -19,6 +19,8 @@ pub enum Role {
     Viewer,
     /// Sends to one trigger and nothing else.
     Trigger,
+    /// An agent that redeemed a delegation: asks about itself and gives itself tasks under it.
+    Agent,
 }
 
 /// An authenticated caller.
@@ -31,6 +33,8 @@ pub struct Caller {
     pub(crate) token: String,
     /// The trigger that a [`Role::Trigger`] token is for.
     pub(crate) trigger: Option<String>,
+    /// The delegation that a [`Role::Agent`] token was given for.
+    pub(crate) delegation: Option<String>,
 }
 
 /// No such token, or one that no longer holds. Says no more than that to the outside.
@@ -54,6 +58,10 @@ impl Caller {
     /// Id of the token it came with: `tok-7`.
     pub fn token(&self) -> &str {
         &self.token
+    }
+    /// The delegation that it is worth.
+    pub fn delegation(&self) -> Option<&str> {
+        self.delegation.as_deref()
     }
     /// The trigger it may send to.
     pub fn trigger(&self) -> Option<&str> {

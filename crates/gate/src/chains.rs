@@ -84,6 +84,18 @@ impl Gate {
             Some(id) => lineage(reader, id)?,
             None => Vec::new(),
         };
+        self.held_of(reader, authority, identities, (agent, cause), delegations)
+    }
+
+    /// What the chain of `delegations`, from the first on, is made of.
+    pub(crate) fn held_of(
+        &self,
+        reader: &Reader<'_>,
+        authority: &Authority,
+        identities: u64,
+        (agent, cause): (&str, &Principal),
+        delegations: Vec<DelegationRow>,
+    ) -> Result<Held, StoreError> {
         let token = match delegations.last() {
             Some(last) => self
                 .verified(&last.token)
@@ -93,17 +105,23 @@ impl Gate {
         };
         let path = delegations
             .last()
-            .map_or_else(|| vec![agent.clone()], |row| row.path.clone());
+            .map_or_else(|| vec![agent.to_owned()], |row| row.path.clone());
         let mut held = Vec::new();
         for name in path {
             held.push(read_one(reader, authority, name)?);
         }
+        // An agent that gives itself a task does so on the account of whoever passed something on first.
         let person = match cause.kind {
-            PrincipalKind::Person => {
-                let row = read_person(reader, &cause.name)?.unwrap_or_default();
-                Some((cause.name.clone(), row))
+            PrincipalKind::Person => Some(cause),
+            PrincipalKind::Agent => delegations.first().map(|row| &row.by),
+            PrincipalKind::Service => None,
+        };
+        let person = match person.filter(|person| person.kind == PrincipalKind::Person) {
+            Some(person) => {
+                let row = read_person(reader, &person.name)?.unwrap_or_default();
+                Some((person.name.clone(), row))
             }
-            PrincipalKind::Agent | PrincipalKind::Service => None,
+            None => None,
         };
         Ok(Held {
             identities,
@@ -156,6 +174,17 @@ impl Held {
             cause: cause.clone(),
             links: person.into_iter().chain(agents).collect(),
         }
+    }
+
+    /// The first link that does not stand at `now`, and why; what they may do is not asked.
+    pub fn fault(&self, authority: &Authority, now: Timestamp) -> Option<(Principal, Validity)> {
+        let mut agents = self.agents.iter().enumerate();
+        agents.find_map(
+            |(depth, agent)| match self.validity(authority, depth, agent, now) {
+                Validity::Holds => None,
+                validity => Some((Principal::agent(&agent.name), validity)),
+            },
+        )
     }
 
     /// The lowest trust ceiling of the delegations; 1000 without any.

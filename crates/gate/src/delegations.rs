@@ -1,6 +1,7 @@
 //! Delegation: an agent passes on a part of what it holds, for less time, with less trust, a few links
 //! deep. Each is a signed token and an entry; revoking one ends all that hangs from it on the next action.
 
+pub mod proof;
 pub mod token;
 
 use crate::agents::key::{AgentKey, unwritten};
@@ -23,7 +24,7 @@ const TRUST_MAX: u16 = 1000;
 /// Name of the organization's key among those of agents.
 const ORGANIZATION: &str = "organization";
 /// How often a delegation is made again because what it rests on has changed, before it gives up.
-const MADE_MAX: u32 = 8;
+pub(crate) const MADE_MAX: u32 = 8;
 
 /// What to pass on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,7 +257,7 @@ impl Gate {
             until: now.plus_ms(new.ttl_ms),
             trust: TRUST_MAX,
             more: gets.bounds.delegation_depth,
-            id: random()?,
+            id: new_id()?,
         };
         let (above, chain) = match &basis.under {
             Some(under) => (under.token.clone(), self.verified(&under.token)?),
@@ -326,7 +327,7 @@ impl Gate {
                 .collect(),
             except: holds.deny.clone(),
             more: holds.bounds.delegation_depth.min(token::DEPTH_MAX),
-            id: random()?,
+            id: new_id()?,
             ..narrowing.clone()
         };
         let token = token::issue(self.organization()?, self.store.origin(), &root)?;
@@ -446,7 +447,8 @@ fn present(row: &Option<AgentRow>) -> Result<[u8; 32], DelegateError> {
     public.ok_or_else(|| DelegateError::Misfit("an agent without a key".to_owned()))
 }
 
-fn random() -> Result<[u8; 16], StoreError> {
+/// 128 random bits, for an identifier.
+pub fn new_id() -> Result<[u8; 16], StoreError> {
     let mut id = [0u8; 16];
     getrandom::fill(&mut id).map_err(|error| StoreError::Refused(format!("no randomness: {error}")))?;
     Ok(id)

@@ -2,7 +2,7 @@
 
 use crate::commit::{PER_MINUTE, PER_SESSION};
 use crate::{AgentAuthority, Gate, gate, stops};
-use policy::{Action, Chain, Context, Explanation, Line, SessionFacts, Stop};
+use policy::{Action, Chain, Context, Explanation, Line, Principal, SessionFacts, Stop};
 
 impl Gate {
     /// What the gate would say of `action` by `agent` in a new session, step by step; records nothing.
@@ -18,15 +18,26 @@ impl Gate {
         action: &Action,
         delegation: Option<&str>,
     ) -> Option<Explanation> {
+        self.explain_as(&gate::platform(), agent, action, delegation)
+    }
+
+    /// The same in a session that `cause` causes.
+    pub fn explain_as(
+        &self,
+        cause: &Principal,
+        agent: &str,
+        action: &Action,
+        delegation: Option<&str>,
+    ) -> Option<Explanation> {
         let authority = self.authority.load_full();
         let held = authority.agents.get(agent)?;
-        let cause = gate::platform();
-        let read = |reader: &store::Reader<'_>| self.behind(reader, &authority, agent, &cause, delegation);
+        let read = |reader: &store::Reader<'_>| self.behind(reader, &authority, agent, cause, delegation);
         // What cannot be read gives nothing and is not trusted.
         let (chain, ceiling) = match self.store.read(read) {
-            Ok(read) => (read.chain(&authority, &cause, self.clock.now()), read.ceiling()),
+            Ok(read) => (read.chain(&authority, cause, self.clock.now()), read.ceiling()),
             Err(_) => {
                 let links = Vec::new();
+                let cause = cause.clone();
                 (Chain { cause, links }, 0)
             }
         };

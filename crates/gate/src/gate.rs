@@ -36,13 +36,14 @@ pub struct Gate {
     /// Held while that key is read or made.
     pub(crate) organization_made: Mutex<()>,
     pub(crate) chains: crate::chains::Kept,
+    pub(crate) refusals: Mutex<tokens::exchange::Refusals>,
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
     /// By agent: the channels that are told what needs a person.
     pub(crate) channels: RwLock<BTreeMap<String, Vec<String>>>,
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
-/// `documents`, `tokens`, `clock`, `trust`, `activity`,
+/// `documents`, `tokens`, `redemptions`, `clock`, `trust`, `activity`,
 /// `agents`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
@@ -53,6 +54,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(stops::Stops),
         Arc::new(documents::Documents),
         Arc::new(tokens::Tokens),
+        Arc::new(tokens::exchange::Redemptions),
         Arc::new(ClockJumps),
         Arc::new(trust::Trusts),
         Arc::new(trust::Activities),
@@ -97,6 +99,7 @@ impl Gate {
             organization: std::sync::OnceLock::new(),
             organization_made: Mutex::default(),
             chains: crate::chains::Kept::default(),
+            refusals: Mutex::default(),
             stoppables: RwLock::default(),
             channels: RwLock::default(),
             store,

@@ -58,6 +58,7 @@ pub use sessions::{NewSession, SessionError, SessionView};
 pub use stoppable::Stoppable;
 pub use stops::{LiftError, StopAnswer};
 pub use suggest::{Suggested, Suggestions};
+pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};
 pub use tokens::{NewToken, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
 pub use trust::{EquationView, Factor, Found, PromoteError, Surroundings, TrustDay, TrustTerms, TrustView};

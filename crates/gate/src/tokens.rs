@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLockWriteGuard};
 use store::{Applied, Corrupt, NewEntry, Projection, Rows, Store, StoreError, Tx};
 
+pub(crate) mod exchange;
+
 /// Name of the projection.
 const TOKENS: &str = "tokens";
 /// What every secret begins with, so that scanners of secrets find a lost one.
@@ -139,9 +141,18 @@ impl Gate {
         }
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let held = tokens.get(&digest(token.as_bytes())).ok_or(Unidentified)?;
-        match held.expires {
-            Some(expires) if self.clock.now() >= expires => Err(Unidentified),
-            _ => Ok(held.caller.clone()),
+        if held.is_over(self.clock.now()) {
+            return Err(Unidentified);
+        }
+        let caller = held.caller.clone();
+        drop(tokens);
+        match &caller.delegation {
+            // INVARIANT (revoked at once): what was redeemed is worth no more than what stands now.
+            Some(delegation) => self
+                .check_chain(&caller.principal.name, delegation)
+                .map(|()| caller.clone())
+                .map_err(|_| Unidentified),
+            None => Ok(caller),
         }
     }
 
@@ -149,7 +160,7 @@ impl Gate {
     pub fn still_holds(&self, caller: &Caller) -> bool {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let held = tokens.values().find(|held| held.caller.token == caller.token);
-        held.is_some_and(|held| held.expires.is_none_or(|expires| self.clock.now() < expires))
+        held.is_some_and(|held| !held.is_over(self.clock.now()))
     }
 
     fn held(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], Held>> {
@@ -165,6 +176,10 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+
     fn of(view: &TokenView) -> Held {
         Held {
             caller: Caller {
@@ -173,6 +188,7 @@ impl Held {
                 groups: view.groups.clone(),
                 token: view.id.clone(),
                 trigger: view.trigger.clone(),
+                delegation: None,
             },
             expires: view.expires,
         }
@@ -191,6 +207,7 @@ pub(crate) fn load(store: &Store) -> Result<HashMap<[u8; 32], Held>, StoreError>
             tokens.insert(hash, Held::of(&row.view));
         }
     }
+    exchange::load(store, &mut tokens)?;
     Ok(tokens)
 }
 
@@ -233,6 +250,9 @@ fn fits(new: &NewToken) -> Result<(), String> {
         ));
     }
     groups_fit(new)?;
+    if roles.contains(&Role::Agent) {
+        return Err("the role `agent` is given by redeeming a delegation and by nobody".to_owned());
+    }
     match (principal.kind, trigger, roles.as_slice()) {
         (PrincipalKind::Agent, ..) => Err(format!("{principal} is an agent; agents hold no token")),
         (_, _, []) => Err(format!("a token for {principal} needs at least one role")),

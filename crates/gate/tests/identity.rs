@@ -15,6 +15,8 @@
 )]
 mod world;
 
+#[path = "identity/exchange.rs"]
+mod exchange;
 #[path = "identity/lineage.rs"]
 mod lineage;
 

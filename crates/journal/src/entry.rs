@@ -45,6 +45,10 @@ pub mod kind {
     pub const CONFIG_DELETED: &str = "config.deleted";
     pub const TOKEN_CREATED: &str = "token.created";
     pub const TOKEN_REVOKED: &str = "token.revoked";
+    /// A delegation was redeemed for a token of a few minutes.
+    pub const TOKEN_REDEEMED: &str = "token.redeemed";
+    /// A delegation was not redeemed.
+    pub const TOKEN_REFUSED: &str = "token.refused";
     pub const AGENT_CREATED: &str = "agent.created";
     pub const AGENT_ACTIVATED: &str = "agent.activated";
     pub const AGENT_SUSPENDED: &str = "agent.suspended";

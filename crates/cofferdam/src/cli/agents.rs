@@ -2,6 +2,7 @@
 
 use super::client::{Client, segment};
 use super::failure::Failure;
+use super::redeem::Token;
 use super::screen::Screen;
 use super::table::{Look, cell, table};
 use super::value::{field, list, raw, text, time};
@@ -17,6 +18,7 @@ Examples:
   cofferdam agents suspend ops/deploy --security --reason \"its prompt was tampered with\"
   cofferdam agents resume ops/deploy --override --reason \"found and fixed\"
   cofferdam agents tree
+  cofferdam agents token --delegation del.jwt --key deploy.key > deploy.token
 
 An agent is created by its document too; `create` makes it known before. Whatever is done to an agent
 counts from its next action on.";
@@ -66,6 +68,8 @@ enum AgentsCommand {
         /// Which one
         agent: String,
     },
+    /// Redeem a delegation: a token of five minutes for the agent that holds its key
+    Token(Token),
     /// The tree of delegation: capability, end and trust at every link
     Tree,
 }
@@ -190,6 +194,16 @@ pub struct Can {
     delegation: Option<String>,
 }
 
+impl Agents {
+    /// What is redeemed, if that is what is asked for: it needs no token.
+    pub fn redeems(&self) -> Option<&Token> {
+        match &self.command {
+            AgentsCommand::Token(token) => Some(token),
+            _ => None,
+        }
+    }
+}
+
 /// Runs `agents`.
 pub async fn run(agents: &Agents, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
     match &agents.command {
@@ -241,6 +255,7 @@ pub async fn run(agents: &Agents, client: &Client, screen: &mut Screen) -> Resul
                 )
             })
         }
+        AgentsCommand::Token(_) => Err(Failure::Misuse("a delegation is redeemed without a token".into())),
         AgentsCommand::Tree => {
             let agents = client.get("/api/v1/agents", &[]).await?;
             let delegations = client.get("/api/v1/delegations", &[]).await?;

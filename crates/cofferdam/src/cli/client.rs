@@ -131,6 +131,26 @@ impl Client {
         ))
     }
 
+    /// Where `path` is, as a proof names it.
+    pub fn url(&self, path: &str) -> String {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        url.into()
+    }
+
+    /// `POST` of a form without our token, with a proof of what the form shows.
+    pub async fn exchange(&self, path: &str, form: &[(&str, &str)], proof: &str) -> Result<Value, Failure> {
+        let mut spelled = self.base.clone();
+        spelled.query_pairs_mut().extend_pairs(form);
+        let request = self
+            .http
+            .request(Method::POST, self.url(path))
+            .header("dpop", proof)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(spelled.query().unwrap_or_default().to_owned());
+        self.answered(path, request).await
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -144,6 +164,10 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answered(path, request).await
+    }
+
+    async fn answered(&self, path: &str, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
         let answer = async {
             let response = request.send().await?;
             let status = response.status();

@@ -19,6 +19,7 @@ pub mod incidents;
 pub mod journal;
 pub mod kill;
 pub mod policy;
+mod redeem;
 pub mod screen;
 pub mod sessions;
 pub mod table;
@@ -78,6 +79,11 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
 
 /// Commands that need a server. Ctrl-C ends them like any other program.
 async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> Result<(), Failure> {
+    if let Command::Agents(agents) = &command
+        && let Some(token) = agents.redeems()
+    {
+        return redeem::run(token, global, screen).await;
+    }
     let client = &Client::from_global(global)?;
     match command {
         Command::Apply(apply) => documents::apply(&apply, client, screen).await,

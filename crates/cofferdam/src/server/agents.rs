@@ -15,9 +15,16 @@ const LIFE_MAX_SECONDS: i64 = 10 * 366 * 86_400;
 /// `GET /api/v1/whoami`: whose token this is and what it may do.
 pub async fn whoami(call: Call) -> Answer {
     let caller = &call.caller;
+    let delegation = match caller.delegation() {
+        Some(id) => {
+            let row = call.app.gate.delegation(id)?;
+            Some(shown(&row, std::slice::from_ref(&row), call.app.clock.now()))
+        }
+        None => None,
+    };
     ok(&json!({
         "principal": caller.principal(), "roles": caller.roles(), "token": caller.token(),
-        "trigger": caller.trigger(),
+        "trigger": caller.trigger(), "delegation": delegation,
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
-use policy::{Action, ActionError, Effect, Environment, Idempotence, Verb};
+use policy::{Action, ActionError, Effect, Environment, Idempotence, Principal, Verb};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -33,6 +33,14 @@ pub async fn explain(call: Call) -> Answer {
     if let Some((name, _)) = call.app.gate.authority().resolve(&question.agent) {
         question.agent = name.to_owned();
     }
+    if let Some(own) = call.caller.delegation() {
+        let asked = question.delegation.get_or_insert_with(|| own.to_owned());
+        if question.agent != call.caller.principal().name || asked.as_str() != own {
+            return Err(ApiError::forbidden(
+                "an agent asks about itself alone, under the delegation that it redeemed",
+            ));
+        }
+    }
     if let Some(id) = &question.delegation
         && call.app.gate.delegation(id)?.to != question.agent
     {
@@ -55,10 +63,16 @@ pub async fn explain(call: Call) -> Answer {
         (Some(action), false) => action.clone(),
         _ => hypothetical(&question, computed.as_ref(), arguments.clone(), &mut assumed)?,
     };
+    let platform = Principal::service("cofferdam");
+    let cause = match call.caller.delegation() {
+        Some(_) => call.caller.principal(),
+        None => &platform,
+    };
+    let delegation = question.delegation.as_deref();
     let explanation = call
         .app
         .gate
-        .explain_under(&question.agent, &action, question.delegation.as_deref());
+        .explain_as(cause, &question.agent, &action, delegation);
     let explanation = explanation
         .ok_or_else(|| ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent)))?;
     ok(&json!({

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! - **One place decides who may call**: [`authorize`], from the table in [`routes`].
-//! - **Authenticated before read**: nothing of a body is looked at before the token.
+//! - **Authenticated before read**: nothing of a body is looked at before the token, but where a body is
+//!   itself what authenticates: at [`exchange`].
 //! - **Never a 5xx for what a caller sent**, and never a crash: a panic is a 500 and is counted.
 
 mod agents;
@@ -11,6 +12,7 @@ mod approvals;
 mod audit;
 pub mod call;
 mod documents;
+mod exchange;
 mod explain;
 mod hooks;
 mod incidents;
@@ -28,6 +30,7 @@ mod tasks;
 mod tokens;
 mod trust;
 
+pub(crate) use exchange::PATH as REDEEM_PATH;
 pub(crate) use listen::serve;
 
 use crate::app::App;
@@ -120,6 +123,7 @@ async fn answer(
     let (head, body) = request.into_parts();
     let judged = check_host(&app.hosts, &head.headers).and_then(|()| match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(&app))),
+        Handler::Proved(handler) => check_journal(&app, route).map(|()| Judged::Unknown(*handler)),
         Handler::Guarded(roles, handler) => {
             let caller = authorize(&app, roles, &head.headers);
             let sound = caller.and_then(|caller| check_journal(&app, route).map(|()| caller));
@@ -129,6 +133,10 @@ async fn answer(
     let (caller, handler) = match judged {
         Ok(Judged::Admitted(caller, handler)) => (caller, handler),
         Ok(Judged::Answered(response)) => return Ok(response),
+        Ok(Judged::Unknown(handler)) => {
+            let (headers, body) = (head.headers, read(body).await?);
+            return handler(exchange::Bare { app, headers, body }).await;
+        }
         Err(refused) => {
             discard(body.into_data_stream()).await;
             return Err(refused);
@@ -155,6 +163,8 @@ async fn answer(
 enum Judged {
     /// Needs no caller and no body.
     Answered(Response),
+    /// Is judged by what its body shows.
+    Unknown(routes::Proved),
     /// May be read.
     Admitted(Caller, routes::Guarded),
 }

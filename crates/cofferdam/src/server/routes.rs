@@ -2,6 +2,7 @@
 //! golden text of rights. A route that is not here does not exist; a role that is not here is refused.
 
 use super::call::{Answer, Call};
+use super::exchange::{self, Bare};
 use super::{
     agents, approvals, audit, documents, explain, hooks, incidents, policies, sessions, status, stops, tasks,
     tokens, trust,
@@ -14,10 +15,15 @@ use std::sync::Arc;
 /// What answers an authenticated call.
 pub type Guarded = fn(Call) -> BoxFuture<'static, Answer>;
 
+/// What answers a call that proves itself.
+pub type Proved = fn(Bare) -> BoxFuture<'static, Answer>;
+
 /// How a request to a route is answered.
 pub enum Handler {
     /// Without a token. Sees no caller, no body and no query, and gives nothing away.
     Open(fn(&App) -> Response),
+    /// Without a token, by a delegation and a proof that its key is held.
+    Proved(Proved),
     /// With a token that has one of these roles.
     Guarded(&'static [Role], Guarded),
 }
@@ -57,6 +63,23 @@ const READ: &[Role] = &[
     Role::Viewer,
 ];
 const TRIGGER: &[Role] = &[Role::Trigger];
+/// Agents that redeemed a delegation, each about itself, as well.
+const EVERYBODY: &[Role] = &[
+    Role::Admin,
+    Role::Operator,
+    Role::Approver,
+    Role::Auditor,
+    Role::Viewer,
+    Role::Agent,
+];
+const EXPLAIN: &[Role] = &[
+    Role::Admin,
+    Role::Operator,
+    Role::Approver,
+    Role::Auditor,
+    Role::Agent,
+];
+const SUBMIT: &[Role] = &[Role::Admin, Role::Operator, Role::Agent];
 
 macro_rules! open {
     ($method:literal, $path:literal, $handler:path) => {
@@ -87,8 +110,8 @@ pub static ROUTES: &[Route] = &[
 
     route!("POST", "/hooks/alertmanager", TRIGGER, hooks::alertmanager),
 
-    route!("POST", "/api/v1/tasks", OPERATE, tasks::submit),
-    route!("GET", "/api/v1/tasks/{id}", READ, tasks::show),
+    route!("POST", "/api/v1/tasks", SUBMIT, tasks::submit),
+    route!("GET", "/api/v1/tasks/{id}", EVERYBODY, tasks::show),
 
     route!("GET", "/api/v1/sessions", READ, sessions::list),
     route!("GET", "/api/v1/sessions/{id}", READ, sessions::show),
@@ -128,12 +151,13 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/trust/{agent}/equation", READ, trust::equation),
     route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, trust::promote),
 
-    route!("POST", "/api/v1/explain", CONFIG, explain::explain),
+    route!("POST", "/api/v1/explain", EXPLAIN, explain::explain),
 
     route!("POST", "/api/v1/policies/simulate", CONFIG, policies::simulate),
     route!("GET", "/api/v1/policies/suggestions", CONFIG, policies::suggestions),
 
-    route!("GET", "/api/v1/whoami", READ, agents::whoami),
+    route!("GET", "/api/v1/whoami", EVERYBODY, agents::whoami),
+    Route { method: "POST", path: exchange::PATH, handler: Handler::Proved(|bare| Box::pin(exchange::redeem(bare))) },
     route!("GET", "/api/v1/agents", READ, agents::list),
     route!("POST", "/api/v1/agents", ADMIN, agents::create),
     route!("GET", "/api/v1/agents/{name}", CONFIG, agents::show),
@@ -164,6 +188,7 @@ pub fn role_name(role: Role) -> &'static str {
         Role::Auditor => "auditor",
         Role::Viewer => "viewer",
         Role::Trigger => "trigger",
+        Role::Agent => "agent",
     }
 }
 
@@ -175,6 +200,7 @@ pub fn table() -> String {
         .map(|route| {
             let who = match &route.handler {
                 Handler::Open(_) => "anyone".to_owned(),
+                Handler::Proved(_) => "whoever holds a delegation".to_owned(),
                 Handler::Guarded(roles, _) => {
                     roles.iter().map(|r| role_name(*r)).collect::<Vec<_>>().join(" ")
                 }

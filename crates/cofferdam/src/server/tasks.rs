@@ -41,6 +41,15 @@ pub async fn submit(call: Call) -> Answer {
     if let Some((name, _)) = call.app.gate.authority().resolve(&task.agent) {
         task.agent = name.to_owned();
     }
+    if let Some(delegation) = call.caller.delegation() {
+        let delegation = delegation.to_owned();
+        let own = task.delegation.get_or_insert_with(|| delegation.clone());
+        if task.agent != call.caller.principal().name || *own != delegation {
+            return Err(ApiError::forbidden(
+                "an agent gives tasks to itself alone, under the delegation that it redeemed",
+            ));
+        }
+    }
     if task.input.is_null() {
         return Err(ApiError::malformed(
             "/input",
@@ -87,7 +96,15 @@ pub async fn submit(call: Call) -> Answer {
 /// `GET /api/v1/tasks/{id}`: where it stands, and its output or why it failed.
 pub async fn show(call: Call) -> Answer {
     let id = call.parameter("id");
-    let session = find(&call, id)?.ok_or_else(|| ApiError::not_found(format!("task `{id}`")))?;
+    let own = |session: &SessionView| match call.caller.delegation() {
+        Some(delegation) => {
+            session.cause == *call.caller.principal() && session.delegation.as_deref() == Some(delegation)
+        }
+        None => true,
+    };
+    let session = find(&call, id)?
+        .filter(own)
+        .ok_or_else(|| ApiError::not_found(format!("task `{id}`")))?;
     ok(&view(&call, &session)?)
 }
 

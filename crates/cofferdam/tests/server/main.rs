@@ -13,6 +13,7 @@ mod approvals;
 mod bad_days;
 mod common;
 mod configuration;
+mod exchange;
 mod hooks;
 mod lifecycle;
 mod peers;

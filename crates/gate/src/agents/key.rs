@@ -29,10 +29,24 @@ impl AgentKey {
         Some(jsonwebtoken::EncodingKey::from_ed_der(der.as_bytes()))
     }
 
+    /// Signs `bytes`.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.0.sign(bytes).to_bytes()
+    }
+
     /// Signs that `next` takes the place of this key: `rotate:{old}:{new}`, both in base64url (S3-I7).
     pub(crate) fn rotate_to(&self, next: &[u8; 32]) -> [u8; 64] {
         self.0.sign(rotation(&self.public(), next).as_bytes()).to_bytes()
     }
+}
+
+/// Whether `signature` is of `bytes` by the holder of `public`.
+pub(crate) fn verifies(public: &[u8; 32], bytes: &[u8], signature: &[u8; 64]) -> bool {
+    let key = VerifyingKey::from_bytes(public);
+    key.is_ok_and(|key| {
+        key.verify_strict(bytes, &Signature::from_bytes(signature))
+            .is_ok()
+    })
 }
 
 /// Whether `proof` is the signature of `old` that `next` takes its place.

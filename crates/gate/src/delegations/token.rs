@@ -94,6 +94,14 @@ pub struct Jwk {
     pub x: String,
 }
 
+impl Jwk {
+    /// The key, if it is one of Ed25519.
+    pub fn public(&self) -> Option<[u8; 32]> {
+        let Jwk { kty, crv, x } = self;
+        (kty == "OKP" && crv == "Ed25519").then(|| unwritten(x)).flatten()
+    }
+}
+
 /// The header as we write it. Anything else in one is refused: no `jwk`, `jku`, `x5c`, `crit`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -453,8 +461,7 @@ fn confirmation(public: &[u8; 32]) -> Confirmation {
 }
 
 fn key_of(claims: &Claims) -> Option<[u8; 32]> {
-    let Jwk { kty, crv, x } = &claims.cnf.jwk;
-    (kty == "OKP" && crv == "Ed25519").then(|| unwritten(x)).flatten()
+    claims.cnf.jwk.public()
 }
 
 fn is_id(jti: &str) -> bool {

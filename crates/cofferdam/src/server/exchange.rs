@@ -1,0 +1,141 @@
+//! The door at which a delegation is redeemed: an exchange of tokens in the shape of RFC 8693, with a proof
+//! of possession in the shape of RFC 9449. Whoever calls is known by nothing but what they show.
+
+use super::call::{Answer, json as answer};
+use super::problem::ApiError;
+use super::routes::Shared;
+use bytes::Bytes;
+use gate::delegations::proof::Request;
+use gate::{RedeemError, Shown};
+use http::{HeaderMap, StatusCode, Uri, header};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+/// `POST` here.
+pub const PATH: &str = "/api/v1/token";
+/// RFC 8693, 2.1.
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// RFC 8693, 3.
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// RFC 8693, 3.
+const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// Longest form, in bytes: the longest token, and what stands around it.
+const FORM_BYTES_MAX: usize = 40 * 1024;
+/// Redemptions that are judged at once, since anybody may ask for one.
+static REDEEMING: Semaphore = Semaphore::const_new(4);
+
+/// A request that nobody vouches for.
+pub struct Bare {
+    /// The platform.
+    pub app: Shared,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body, at most as long as any.
+    pub body: Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    grant_type: String,
+    subject_token: String,
+    subject_token_type: String,
+    requested_token_type: Option<String>,
+}
+
+/// `POST /api/v1/token`: 200 with a token of a few minutes, or 400 with the reason, as RFC 6749, 5.2 and RFC 9457 have it.
+pub async fn redeem(bare: Bare) -> Answer {
+    let Ok(_slot) = REDEEMING.try_acquire() else {
+        return Err(ApiError::overloaded(
+            "others are redeeming; try again when they have",
+        ));
+    };
+    let form = match form(&bare) {
+        Ok(form) => form,
+        Err(what) => return refused("invalid_request", what),
+    };
+    if form.grant_type != GRANT {
+        return refused(
+            "unsupported_grant_type",
+            &format!("grant_type has to be `{GRANT}`"),
+        );
+    }
+    let asks = form.requested_token_type.as_deref().unwrap_or(ACCESS);
+    if form.subject_token_type != JWT || asks != ACCESS {
+        let what =
+            format!("subject_token_type has to be `{JWT}`, and requested_token_type `{ACCESS}` or absent");
+        return refused("invalid_request", &what);
+    }
+    let one = |name: header::HeaderName| {
+        let mut values = bare.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    };
+    let (host, proof) = (one(header::HOST), one(header::HeaderName::from_static("dpop")));
+    let (Some(host), Some(proof)) = (host, proof) else {
+        return refused("invalid_dpop_proof", "send one proof in the header `DPoP`");
+    };
+    let request = Request {
+        method: "POST",
+        host,
+        path: PATH,
+    };
+    let shown = Shown {
+        chain: &form.subject_token,
+        proof,
+        request,
+    };
+    match bare.app.gate.redeem(shown).await {
+        Ok((redeemed, secret)) => {
+            let text = std::str::from_utf8(secret.expose()).map_err(|error| ApiError::internal(&error))?;
+            let left = redeemed.until.since_ms(bare.app.clock.now()).div_euclid(1000);
+            answer(
+                StatusCode::OK,
+                &json!({
+                    "access_token": text, "issued_token_type": ACCESS, "token_type": "Bearer", "expires_in": left,
+                    "token": redeemed.token, "agent": redeemed.agent, "delegation": redeemed.delegation,
+                }),
+            )
+        }
+        Err(RedeemError::Store(error)) => Err(error.into()),
+        Err(error @ RedeemError::Changing) => Err(ApiError::conflict(error.to_string())),
+        Err(error @ (RedeemError::Proof(_) | RedeemError::NotHolder)) => {
+            refused("invalid_dpop_proof", &error.to_string())
+        }
+        Err(error) => refused("invalid_grant", &error.to_string()),
+    }
+}
+
+/// The body as a form. A form is spelled as a query is.
+fn form(bare: &Bare) -> Result<Form, &'static str> {
+    let kind = bare
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if kind.and_then(|kind| kind.split(';').next()) != Some("application/x-www-form-urlencoded") {
+        return Err("send a form: application/x-www-form-urlencoded");
+    }
+    if bare.body.len() > FORM_BYTES_MAX {
+        return Err("the form is too long");
+    }
+    let text = std::str::from_utf8(&bare.body).map_err(|_| "the form is not UTF-8")?;
+    let uri: Uri = format!("/?{text}")
+        .parse()
+        .map_err(|_| "the form is not url-encoded")?;
+    let wanted = "the form has to have grant_type, subject_token and subject_token_type, and nothing else";
+    let form = axum::extract::Query::<Form>::try_from_uri(&uri).map_err(|_| wanted)?;
+    Ok(form.0)
+}
+
+fn refused(error: &str, description: &str) -> Answer {
+    answer(
+        StatusCode::BAD_REQUEST,
+        &json!({
+            "error": error, "error_description": description,
+            "title": "Bad request", "status": 400, "code": error, "detail": description,
+        }),
+    )
+}
