@@ -196,6 +196,7 @@ pub struct Can {
 
 impl Agents {
     /// What is redeemed, if that is what is asked for: it needs no token.
+    #[must_use]
     pub fn redeems(&self) -> Option<&Token> {
         match &self.command {
             AgentsCommand::Token(token) => Some(token),

@@ -132,6 +132,7 @@ impl Client {
     }
 
     /// Where `path` is, as a proof names it.
+    #[must_use]
     pub fn url(&self, path: &str) -> String {
         let mut url = self.base.clone();
         url.set_path(path);

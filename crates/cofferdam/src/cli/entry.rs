@@ -71,6 +71,8 @@ pub fn what(entry: &Value) -> String {
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
         "token.created" => vec![text(body, "principal"), text(body, "roles")],
+        "token.redeemed" => vec![text(body, "agent"), text(body, "delegation")],
+        "token.refused" => vec![text(body, "code"), text(body, "reason")],
         "token.revoked" => vec![first(body, &["token", "id"]), text(body, "principal")],
         _ if kind.starts_with("session.") => vec![text(entry, "session"), text(body, "reason")],
         _ if kind.starts_with("incident.") => vec![
