@@ -116,7 +116,8 @@ impl Gate {
 /// L4 is never held in production, and a name with a star in it would be a pattern.
 fn is_suggestible(past: &Past) -> bool {
     let production = policy::Environment::new(&past.environment).is_ok_and(|place| place.is_production());
-    !(production && past.level == Level::L4) && !past.resource.contains('*')
+    let held = production && past.level == Level::L4;
+    !held && !past.resource.contains('*')
 }
 
 /// Who lacked which grant.
