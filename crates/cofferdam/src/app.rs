@@ -6,10 +6,13 @@
 mod administrator;
 mod background;
 mod configuration;
+pub mod organizations;
 mod origin;
 mod watch;
 
 pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
+use organizations::Served;
+use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
 
 use crate::health::{Cell, Part, Report, Status, Verification};
@@ -19,6 +22,7 @@ use anyhow::Context as _;
 use gate::Gate;
 use ops::Triage;
 use runtime::{Runtime, Settings};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +65,10 @@ pub struct Options {
     pub checkpoints: Option<PathBuf>,
     /// The person whom the first start makes administrator. `None`: `$USER`, or `admin`.
     pub administrator: Option<String>,
+    /// The organizations to serve besides those that there are; see [`organizations`].
+    pub organizations: Vec<String>,
+    /// The one that this is. `None`: the platform's own.
+    pub organization: Option<String>,
     /// The clock. `None`: the machine's.
     pub clock: Option<SharedClock>,
     /// Name of an SQLite VFS that the journal lives on; tests put a faulty disk here.
@@ -80,6 +88,8 @@ impl Options {
             origin: None,
             checkpoints: None,
             administrator: None,
+            organizations: Vec::new(),
+            organization: None,
             clock: None,
             vfs: None,
         }
@@ -108,6 +118,8 @@ pub struct App {
     pub explaining: Semaphore,
     /// One slot for verification on demand.
     pub verifying: Arc<Semaphore>,
+    /// The organizations that are served beside this one, which is the platform's own then.
+    pub organizations: BTreeMap<String, Served>,
     /// Turns true when the platform stops.
     pub draining: channel::Receiver<bool>,
     verification: Cell<Verification>,
@@ -120,7 +132,7 @@ impl App {
     #[must_use]
     pub fn health(&self) -> Report {
         let now = self.clock.monotonic();
-        Report::of(vec![
+        let mut parts = vec![
             self.store_health(),
             self.verification.get().part(),
             Part::alive("runtime", Some(self.runtime.heartbeat()), now),
@@ -128,7 +140,32 @@ impl App {
             self.configuration.health(),
             Part::alive("background", self.heartbeat.get(), now),
             disk_health(self.gate.store().directory()),
-        ])
+        ];
+        parts.extend(self.organizations_health());
+        Report::of(parts)
+    }
+
+    /// How many organizations are served, and which are not well. None at all is no part.
+    fn organizations_health(&self) -> Option<Part> {
+        let ill = |(name, served): (&String, &Served)| match served {
+            Err(why) => Some((Status::Unhealthy, format!("{name} is not served: {why}"))),
+            Ok(app) => {
+                let status = app.health().status;
+                (status != Status::Healthy)
+                    .then(|| (status, format!("{name} is not well, see its own health")))
+            }
+        };
+        let (statuses, details): (Vec<Status>, Vec<String>) =
+            self.organizations.iter().filter_map(ill).unzip();
+        let part = match statuses.into_iter().max() {
+            None => Part::new(
+                "organizations",
+                Status::Healthy,
+                format!("{} served", self.organizations.len()),
+            ),
+            Some(worst) => Part::new("organizations", worst, details.join("; ")),
+        };
+        (!self.organizations.is_empty()).then_some(part)
     }
 
     /// What the trust equation asks about the platform.
@@ -193,10 +230,16 @@ fn disk_health(directory: &Path) -> Part {
 /// A started platform. Dropping it without [`Running::shutdown`] stops it without draining.
 pub struct Running {
     address: SocketAddr,
-    admin_token_file: PathBuf,
-    app: Arc<App>,
+    own: Opened,
+    organizations: Vec<Opened>,
     stop: channel::Sender<bool>,
     server: tokio::task::JoinHandle<()>,
+}
+
+/// One organization with what moves in it.
+struct Opened {
+    app: Arc<App>,
+    admin_token_file: PathBuf,
     tasks: JoinSet<()>,
 }
 
@@ -224,19 +267,38 @@ impl Running {
     /// The 0600 file that holds the administrator's token: `<data-dir>/admin.token`.
     #[must_use]
     pub fn admin_token_file(&self) -> &Path {
-        &self.admin_token_file
+        &self.own.admin_token_file
+    }
+
+    /// The same for each organization that is served beside.
+    pub fn admin_token_files(&self) -> impl Iterator<Item = &Path> {
+        self.organizations
+            .iter()
+            .map(|one| one.admin_token_file.as_path())
     }
 
     /// What it runs on.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {
-        &self.app
+        &self.own.app
     }
 
-    /// Stops accepting, drains the runtime and triage, and closes the store.
+    /// Stops accepting, drains every runtime and triage, and closes the stores.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
         let _ = (&mut self.server).await;
+        let organizations = std::mem::take(&mut self.organizations);
+        let others = futures_util::future::join_all(organizations.into_iter().map(Opened::shutdown));
+        tokio::join!(self.own.end(), others);
+    }
+}
+
+impl Opened {
+    async fn shutdown(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
         self.app.runtime.drain(RUNTIME_GRACE).await;
         self.app.triage.drain(TRIAGE_GRACE).await;
         self.tasks.shutdown().await;
@@ -270,18 +332,55 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let address = listener
         .local_addr()
         .context("cannot tell the listener's address")?;
-    // 2. The journal, and in it what everything else is recomputed from.
-    let store = open_store(&options).await?;
+    let (stop, draining) = channel::channel(false);
+    // 2. What is others' first: a stop of everything has to find them. One that cannot be opened keeps
+    //    nobody else from working.
+    let mut organizations = Vec::new();
+    let mut served = BTreeMap::new();
+    for (name, options) in organizations::options(&options)? {
+        let opened = open(&options, BTreeMap::new(), draining.clone()).await;
+        let one = opened.map_err(|error| format!("{error:#}"));
+        if let Err(error) = &one {
+            tracing::error!(organization = name, "not served: {error}");
+        }
+        served.insert(
+            name,
+            one.as_ref().map(|one| Arc::clone(&one.app)).map_err(Clone::clone),
+        );
+        organizations.extend(one);
+    }
+    let own = open(&options, served, draining.clone()).await?;
+    // 3. Callers last.
+    let router = server::router_of_all(&own.app);
+    let server = tokio::spawn(server::serve(listener, router, draining));
+    Ok(Running {
+        address,
+        own,
+        organizations,
+        stop,
+        server,
+    })
+}
+
+/// Opens one organization and sets it going.
+async fn open(
+    options: &Options,
+    organizations: BTreeMap<String, Served>,
+    draining: channel::Receiver<bool>,
+) -> anyhow::Result<Opened> {
+    // 1. The journal, and in it what everything else is recomputed from.
+    let store = open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime));
-    // 3. What may act: nothing, until configuration says so.
+    // 2. What may act: nothing, until configuration says so.
     let incidents = Triage::search(store.clone());
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
         Arc::clone(&triage),
         incidents,
+        options.organization.clone(),
     );
     configuration
         .restore()
@@ -290,8 +389,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     if let Some(path) = &options.config {
         follow_or_keep(&configuration, path).await?;
     }
-    let admin_token_file = administrator::ensure(&gate, &options).await?;
-    let (stop, draining) = channel::channel(false);
+    let admin_token_file = administrator::ensure(&gate, options).await?;
     let app = Arc::new(App {
         clock: store.clock(),
         gate,
@@ -303,25 +401,18 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Semaphore::new(EXPLAINING_MAX),
         verifying: Arc::new(Semaphore::new(1)),
+        organizations,
         draining,
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });
-    // 4. Only now anything moves: what a crash interrupted, then timers, then callers.
+    // 3. Only now anything moves: what a crash interrupted, then timers.
     app.runtime.start().await.context("cannot take up the sessions")?;
     app.triage.start().await;
-    let tasks = background::spawn(&app, &options);
-    let server = tokio::spawn(server::serve(
-        listener,
-        server::router(Arc::clone(&app)),
-        app.draining.clone(),
-    ));
-    Ok(Running {
-        address,
-        admin_token_file,
+    let tasks = background::spawn(&app, options);
+    Ok(Opened {
         app,
-        stop,
-        server,
+        admin_token_file,
         tasks,
     })
 }

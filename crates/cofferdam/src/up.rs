@@ -27,6 +27,8 @@ pub struct Arguments {
     pub data_dir: PathBuf,
     /// `--config`; default `./cofferdam.yaml` when that exists.
     pub config: Option<PathBuf>,
+    /// `--serve-organization`.
+    pub organizations: Vec<String>,
     /// `--origin`.
     pub origin: Option<String>,
     /// `--checkpoints`.
@@ -82,6 +84,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         hosts: arguments.allow_host,
         config,
         watch: true,
+        organizations: arguments.organizations,
         origin: arguments.origin,
         checkpoints: arguments.checkpoints,
         ..Options::new(arguments.data_dir)
@@ -92,6 +95,12 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         tracing::info!(
             "the administrator's token is in `{}`",
             running.admin_token_file().display()
+        );
+    }
+    for file in running.admin_token_files() {
+        tracing::info!(
+            "an organization's administrator has the token in `{}`",
+            file.display()
         );
     }
     tokio::select! {
@@ -141,6 +150,7 @@ mod tests {
                 allow_host: Vec::new(),
                 data_dir: PathBuf::new(),
                 config: None,
+                organizations: Vec::new(),
                 origin: None,
                 checkpoints: None,
             };

@@ -8,7 +8,7 @@ use crate::health::{Cell, Part, Status};
 use arc_swap::ArcSwapOption;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Owner};
 use ops::Triage;
-use policy::{Action, PolicySet, Principal};
+use policy::{Action, Place, PolicySet, Principal};
 use runtime::Runtime;
 use runtime::tools::IncidentSearch;
 use serde::Serialize;
@@ -111,16 +111,18 @@ pub struct Configuration {
     turn: Mutex<()>,
     current: ArcSwapOption<Compiled>,
     problem: Cell<Option<(Status, String)>>,
+    organization: Option<String>,
 }
 
 impl Configuration {
-    /// With nothing in force.
+    /// With nothing in force. In an `organization` every agent is in that one.
     #[must_use]
     pub fn new(
         gate: Arc<Gate>,
         runtime: Arc<Runtime>,
         triage: Arc<Triage>,
         incidents: Arc<dyn IncidentSearch>,
+        organization: Option<String>,
     ) -> Configuration {
         Configuration {
             gate,
@@ -130,7 +132,28 @@ impl Configuration {
             turn: Mutex::new(()),
             current: ArcSwapOption::empty(),
             problem: Cell::default(),
+            organization,
         }
+    }
+
+    /// Compiles `documents`, their agents put into the organization that this is.
+    fn compile(&self, mut documents: Vec<Document>, generation: u64) -> Result<Compiled, Problems> {
+        if let Some(organization) = &self.organization {
+            for agent in documents
+                .iter_mut()
+                .filter(|document| document.kind == Kind::Agent)
+            {
+                let stated = &mut agent.place.organization;
+                if *stated == Place::default().organization {
+                    stated.clone_from(organization);
+                } else if stated != organization {
+                    let what =
+                        format!("this is the organization `{organization}`, and `{stated}` is another one");
+                    return Err(agent.problem("/metadata/organization", what).into());
+                }
+            }
+        }
+        compile(&documents, generation, &self.incidents)
     }
 
     /// Puts the stored documents in force, at start. When they no longer compile nothing is in force:
@@ -140,8 +163,8 @@ impl Configuration {
     /// The documents cannot be read.
     pub fn restore(&self) -> Result<(), StoreError> {
         let generation = self.gate.authority().generation;
-        let compiled = stored(&self.gate.documents()?)
-            .and_then(|documents| compile(&documents, generation, &self.incidents));
+        let compiled =
+            stored(&self.gate.documents()?).and_then(|documents| self.compile(documents, generation));
         match compiled {
             Ok(compiled) => {
                 self.gate.restore(compiled.authority.clone());
@@ -226,7 +249,7 @@ impl Configuration {
         let generation = self.gate.authority().generation;
         let shown = told(&before, &owner, &changes)?;
         let documents = after(&before, changes)?;
-        let compiled = compile(&documents, generation + 1, &self.incidents)?;
+        let compiled = self.compile(documents, generation + 1)?;
         let work: Vec<DocumentChange> = shown.iter().filter_map(to_install).collect();
         if dry_run || work.is_empty() {
             return Ok(Changed {

@@ -47,6 +47,11 @@ pub fn stored_origin(data_dir: &Path) -> Result<String, OriginError> {
     Ok(read(data_dir)?.unwrap_or_else(|| DEFAULT_ORIGIN.to_owned()))
 }
 
+/// Whether a journal was ever begun in `data_dir`.
+pub(super) fn has_origin(data_dir: &Path) -> bool {
+    data_dir.join(FILE).is_file()
+}
+
 /// The origin to open with; stores it at first start.
 pub(super) fn settle(data_dir: &Path, asked: Option<&str>) -> Result<String, OriginError> {
     match (read(data_dir)?, asked) {

@@ -44,6 +44,9 @@ pub struct Global {
         default_value = "http://127.0.0.1:7400"
     )]
     pub server: String,
+    /// The organization to speak to, when the server has more than its own
+    #[arg(long, global = true, value_name = "NAME", env = "COFFERDAM_ORGANIZATION", value_parser = organization)]
+    pub organization: Option<String>,
     /// The file that holds your token
     #[arg(
         long,
@@ -182,12 +185,24 @@ pub struct Up {
     /// A document file, or a directory of them that is watched for changes [default: ./cofferdam.yaml if there]
     #[arg(long, value_name = "FILE|DIR")]
     pub config: Option<PathBuf>,
+    /// Serve this organization too, with a journal, keys and people of its own in DIR-organizations/NAME; may
+    /// be given several times. Those made before are served anyway
+    #[arg(long = "serve-organization", value_name = "NAME", value_parser = organization)]
+    pub serve_organization: Vec<String>,
     /// The name under which checkpoints are signed
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
     /// Where checkpoints are kept besides the data directory [default: beside it]
     #[arg(long, value_name = "FILE")]
     pub checkpoints: Option<PathBuf>,
+}
+
+/// What an organization can be called.
+fn organization(text: &str) -> Result<String, String> {
+    match crate::app::organizations::is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("use 1 to 63 of a-z, 0-9 and `-`, not ending in -keys or -checkpoints".to_owned()),
+    }
 }
 
 /// A name as it stands in a `Host` header, without a port.

@@ -17,6 +17,8 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// The path of an organization, or nothing.
+    below: String,
     token: secrets::Secret,
 }
 
@@ -37,7 +39,14 @@ impl Client {
                 "cannot read the token file `{path}`; name yours with --token-file or COFFERDAM_TOKEN_FILE"
             )))
         })?;
-        Client::new(&global.server, token)
+        let client = Client::new(&global.server, token)?;
+        Ok(match &global.organization {
+            Some(name) => Client {
+                below: format!("{}/{name}", crate::app::organizations::PREFIX),
+                ..client
+            },
+            None => client,
+        })
     }
 
     /// For a server and a token; white space around the token is not part of it.
@@ -60,6 +69,7 @@ impl Client {
         Ok(Client {
             http,
             base,
+            below: String::new(),
             token: secrets::Secret::new(token),
         })
     }
@@ -192,7 +202,7 @@ impl Client {
         query: &[(&str, String)],
     ) -> Result<reqwest::RequestBuilder, Failure> {
         let mut url = self.base.clone();
-        url.set_path(path);
+        url.set_path(&format!("{}{path}", self.below));
         if !query.is_empty() {
             url.query_pairs_mut()
                 .extend_pairs(query.iter().map(|(k, v)| (*k, v.as_str())));

@@ -169,8 +169,12 @@ fn warned(answer: &Value, screen: &mut Screen) -> Result<(), Failure> {
         ));
         return Err(Failure::Told);
     }
-    let unreached = list(answer, "unreached");
-    for held in unreached {
+    let others = list(answer, "organizations");
+    let unreached: Vec<&Value> = std::iter::once(answer)
+        .chain(others)
+        .flat_map(|of| list(of, "unreached"))
+        .collect();
+    for held in &unreached {
         let names: Vec<String> = list(held, "names").iter().map(plain).collect();
         screen.tell(&format!(
             "{warning} not reached in time, look after them: {}: {}",
@@ -199,7 +203,18 @@ fn stopped(answer: &Value) -> String {
         };
         out.push_str(&format!("\n{what}: {} {done}", field(held, "count")));
     }
-    if field(answer, "durable").as_bool() != Some(true) {
+    for other in list(answer, "organizations") {
+        let name = text(other, "organization");
+        out.push_str(&match field(other, "not_served") {
+            Value::Null => format!(
+                "\norganization {name}: {} actions in flight were cut",
+                list(other, "cancelled").len()
+            ),
+            _ => format!("\norganization {name}: not served, so nothing of it acts"),
+        });
+    }
+    let durable = |of: &Value| field(of, "durable").as_bool() != Some(false);
+    if !durable(answer) || !list(answer, "organizations").iter().all(durable) {
         out.push_str(&format!(
             "\n{}",
             "not recorded yet: it holds until this process ends, and is tried again".yellow()

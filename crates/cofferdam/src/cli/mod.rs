@@ -60,6 +60,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
             allow_host: up.allow_host,
             data_dir: up.data_dir,
             config: up.config,
+            organizations: up.serve_organization,
             origin: up.origin,
             checkpoints: up.checkpoints,
         })

@@ -33,7 +33,7 @@ mod trust;
 pub(crate) use exchange::PATH as REDEEM_PATH;
 pub(crate) use listen::serve;
 
-use crate::app::App;
+use crate::app::{App, organizations};
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{RawPathParams, Request, State};
@@ -47,6 +47,7 @@ use http::{HeaderMap, StatusCode, header};
 use problem::ApiError;
 use routes::{Handler, ROUTES, Route, Shared};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use store::{Health, StoreError};
 use tokio::task::JoinHandle;
@@ -78,6 +79,21 @@ pub fn router(app: Shared) -> Router {
             )
         })
         .with_state(app)
+}
+
+/// The same for every organization: the platform's own at the root, each other below its name. That an
+/// organization is served here is no secret; nothing of what is in it is shown without its own token.
+pub fn router_of_all(own: &Shared) -> Router {
+    let all = router(Arc::clone(own));
+    own.organizations
+        .iter()
+        .fold(all, |all, (name, served)| match served {
+            Ok(app) => all.nest(
+                &format!("{}/{name}", organizations::PREFIX),
+                router(Arc::clone(app)),
+            ),
+            Err(_) => all,
+        })
 }
 
 fn method(route: &'static Route) -> MethodRouter<Shared> {

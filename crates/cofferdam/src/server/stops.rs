@@ -3,7 +3,8 @@
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
 use super::sessions::stated;
-use gate::{Held, SessionError};
+use crate::app::organizations;
+use gate::{Held, KillAnswer, SessionError};
 use policy::{Area, Place, Stop, StopScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,11 +34,45 @@ pub async fn raise(call: Call) -> Answer {
     let scope = scope(&call, &body.scope)?;
     let reason = stated(&body.reason, "no reason given")?;
     let (known, named) = (known(&call, &scope), scope.to_string());
-    let answer = call.app.gate.kill(call.caller.principal(), scope, &reason).await;
-    ok(&json!({
-        "scope": named, "reason": reason, "known": known, "durable": answer.durable,
-        "cancelled": answer.cancelled, "reached": held(&answer.reached), "unreached": held(&answer.unreached),
-    }))
+    let by = call.caller.principal();
+    // INVARIANT (a stop of everything stops everybody): at once, whatever the others take.
+    let (answer, others) = tokio::join!(
+        call.app.gate.kill(by, scope.clone(), &reason),
+        organizations::stop_all(&call.app.organizations, by, &scope, &reason),
+    );
+    let mut told = stopped(&answer);
+    let others: Vec<Value> = others.iter().map(elsewhere).collect();
+    merge(
+        &mut told,
+        json!({"scope": named, "reason": reason, "known": known}),
+    );
+    if !others.is_empty() {
+        merge(&mut told, json!({"organizations": others}));
+    }
+    ok(&told)
+}
+
+fn stopped(answer: &KillAnswer) -> Value {
+    json!({
+        "durable": answer.durable, "cancelled": answer.cancelled,
+        "reached": held(&answer.reached), "unreached": held(&answer.unreached),
+    })
+}
+
+/// What came of a stop in another organization.
+fn elsewhere((name, killed): &(String, Result<KillAnswer, String>)) -> Value {
+    let mut told = match killed {
+        Ok(answer) => stopped(answer),
+        Err(why) => json!({"not_served": why}),
+    };
+    merge(&mut told, json!({"organization": name}));
+    told
+}
+
+fn merge(into: &mut Value, mut more: Value) {
+    if let (Some(into), Some(more)) = (into.as_object_mut(), more.as_object_mut()) {
+        into.append(more);
+    }
 }
 
 /// Of each kind all are counted, and so many named.
@@ -95,12 +130,10 @@ pub async fn lift(call: Call) -> Answer {
     };
     let reason = stated(&body.reason, "no reason given")?;
     let scope = scope(&call, &body.scope)?;
-    if !call
-        .app
-        .gate
-        .lift(call.caller.principal(), &scope, &reason)
-        .await?
-    {
+    let by = call.caller.principal();
+    let lifted = call.app.gate.lift(by, &scope, &reason).await?;
+    organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
+    if !lifted {
         return Err(ApiError::not_found(format!("stop `{scope}`")));
     }
     call.app.runtime.wake();

@@ -16,6 +16,7 @@ mod configuration;
 mod exchange;
 mod hooks;
 mod lifecycle;
+mod organizations;
 mod peers;
 mod routes;
 mod stream;

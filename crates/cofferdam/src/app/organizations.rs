@@ -1,0 +1,124 @@
+//! The organizations that one process serves beside its own.
+//!
+//! Each is a platform of its own: a journal, keys, checkpoints, a gate, sessions, documents and people.
+//! They share the process and the port, never a row, a key or a token; what is one's is unknown to the
+//! others. The data directory's own organization is the platform's: it has no name here, and its `stop
+//! everything` stops them all.
+
+use super::{App, Options, beside};
+use anyhow::Context as _;
+use gate::{KillAnswer, LiftError};
+use policy::{Place, Principal, StopScope};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Below what path the API of an organization stands.
+pub const PREFIX: &str = "/organizations";
+/// Endings of directories that lie beside a data directory, which no name may have.
+const ENDINGS: [&str; 2] = ["-keys", "-checkpoints"];
+
+/// An organization as it is served, or why it is not.
+pub type Served = Result<Arc<App>, String>;
+
+/// Where the data of organization `name` lives: `<data-dir>-organizations/NAME`, its keys and checkpoints
+/// beside that.
+#[must_use]
+pub fn directory(data_dir: &Path, name: &str) -> PathBuf {
+    beside(data_dir, "-organizations").join(name)
+}
+
+/// Whether an organization can be called that.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    Place::is_name(text) && ENDINGS.iter().all(|ending| !text.ends_with(ending))
+}
+
+/// How each is started: those that are asked for, and those that are there already.
+pub(super) fn options(of: &Options) -> anyhow::Result<BTreeMap<String, Options>> {
+    let mut names = present(&of.data_dir)?;
+    for name in &of.organizations {
+        anyhow::ensure!(
+            is_name(name),
+            "`{name}` cannot be an organization: use 1 to 63 of a-z, 0-9 and `-`, not ending in -keys or -checkpoints"
+        );
+        names.push(name.clone());
+    }
+    let origin = super::stored_origin(&of.data_dir)?;
+    let one = |name: String| {
+        let options = Options {
+            organization: Some(name.clone()),
+            hosts: of.hosts.clone(),
+            administrator: of.administrator.clone(),
+            clock: of.clock.clone(),
+            vfs: of.vfs.clone(),
+            // A name of its own for the log of each.
+            origin: Some(format!("{}/{name}", of.origin.as_deref().unwrap_or(&origin))),
+            ..Options::new(directory(&of.data_dir, &name))
+        };
+        (name, options)
+    };
+    Ok(names.into_iter().map(one).collect())
+}
+
+/// Those that were made by an earlier start: their origin was stored.
+fn present(data_dir: &Path) -> anyhow::Result<Vec<String>> {
+    let all = beside(data_dir, "-organizations");
+    let listed = match std::fs::read_dir(&all) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.with_context(|| format!("cannot look for organizations in `{}`", all.display()))?,
+    };
+    let mut names = Vec::new();
+    for found in listed {
+        let name = found?.file_name().to_string_lossy().into_owned();
+        if is_name(&name) && super::has_origin(&all.join(&name)) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Stops the same in every organization that is served here, all at once. What is no stop of the whole
+/// platform is nobody else's business.
+pub async fn stop_all(
+    organizations: &BTreeMap<String, Served>,
+    by: &Principal,
+    scope: &StopScope,
+    reason: &str,
+) -> Vec<(String, Result<KillAnswer, String>)> {
+    if !matches!(scope, StopScope::All | StopScope::Network) {
+        return Vec::new();
+    }
+    let stopping = organizations.iter().map(|(name, served)| async move {
+        let killed = match served {
+            Ok(app) => Ok(app.gate.kill(by, scope.clone(), reason).await),
+            // It does not act, as it was never opened.
+            Err(why) => Err(why.clone()),
+        };
+        (name.clone(), killed)
+    });
+    futures_util::future::join_all(stopping).await
+}
+
+/// Lifts a stop of the whole platform in every organization as well, where it stands and its rules let
+/// `by` do it.
+///
+/// # Errors
+/// The first that refused; the others are lifted all the same, and asking again takes up what is left.
+pub async fn lift_all(
+    organizations: &BTreeMap<String, Served>,
+    by: &Principal,
+    scope: &StopScope,
+    reason: &str,
+) -> Result<(), LiftError> {
+    let mut result = Ok(());
+    if matches!(scope, StopScope::All | StopScope::Network) {
+        for app in organizations.values().flatten() {
+            if let Err(error) = app.gate.lift(by, scope, reason).await {
+                result = Err(error);
+            }
+            app.runtime.wake();
+        }
+    }
+    result
+}
