@@ -299,7 +299,7 @@ impl Configuration {
             .map(|document| Change::Apply(Box::new(document)));
         let documents = after(&before, applied.chain(gone).collect())?;
         let generation = self.gate.authority().generation;
-        Ok(compile(&documents, generation, &self.incidents)?
+        Ok(self.compile(documents, generation)?
             .authority
             .policies)
     }
