@@ -3,7 +3,7 @@
 //! INVARIANT (one at a time): a change reads what is stored, compiles the result, and installs it
 //! under one lock; the gate compares the generation once more in its transaction.
 
-use crate::config::{Compiled, Document, Kind, Problem, Problems, compile, from_values, load};
+use crate::config::{Compiled, Document, Kind, Problem, Problems, Spec, compile, from_values, load};
 use crate::health::{Cell, Part, Status};
 use arc_swap::ArcSwapOption;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Owner};
@@ -102,6 +102,26 @@ impl From<StoreError> for ApplyError {
     }
 }
 
+/// Puts an agent or a policy that names no organization into this one; refuses any other.
+fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
+    let none = Place::default().organization;
+    let stated = match &document.spec {
+        Spec::Agent(_) => Some(document.place.organization.clone()),
+        Spec::Policy(policy) => policy.place.organization().map(str::to_owned),
+        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) => None,
+    };
+    if let Some(stated) = stated.filter(|stated| stated != own && *stated != none) {
+        let what = format!("this is the organization `{own}`, and `{stated}` is another one");
+        return Err(document.problem("/metadata/organization", what));
+    }
+    match &mut document.spec {
+        Spec::Agent(_) => own.clone_into(&mut document.place.organization),
+        Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
+        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) => {}
+    }
+    Ok(())
+}
+
 /// Whom documents are compiled for, and what is in force.
 pub struct Configuration {
     gate: Arc<Gate>,
@@ -136,21 +156,11 @@ impl Configuration {
         }
     }
 
-    /// Compiles `documents`, their agents put into the organization that this is.
+    /// Compiles `documents`, put into the organization that this is.
     fn compile(&self, mut documents: Vec<Document>, generation: u64) -> Result<Compiled, Problems> {
         if let Some(organization) = &self.organization {
-            for agent in documents
-                .iter_mut()
-                .filter(|document| document.kind == Kind::Agent)
-            {
-                let stated = &mut agent.place.organization;
-                if *stated == Place::default().organization {
-                    stated.clone_from(organization);
-                } else if stated != organization {
-                    let what =
-                        format!("this is the organization `{organization}`, and `{stated}` is another one");
-                    return Err(agent.problem("/metadata/organization", what).into());
-                }
+            for document in &mut documents {
+                settle_place(document, organization)?;
             }
         }
         compile(&documents, generation, &self.incidents)
@@ -299,9 +309,7 @@ impl Configuration {
             .map(|document| Change::Apply(Box::new(document)));
         let documents = after(&before, applied.chain(gone).collect())?;
         let generation = self.gate.authority().generation;
-        Ok(self.compile(documents, generation)?
-            .authority
-            .policies)
+        Ok(self.compile(documents, generation)?.authority.policies)
     }
 
     /// What the tool of `agent` would propose for these arguments; `None` without such a tool or when

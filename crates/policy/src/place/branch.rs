@@ -42,6 +42,20 @@ impl Branch {
         self.0.is_empty()
     }
 
+    /// The organization that it is in, or is; `None` for everything.
+    pub fn organization(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
+    }
+
+    /// The same below another organization; everything stays everything.
+    #[must_use]
+    pub fn moved_to(mut self, organization: &str) -> Branch {
+        if let Some(first) = self.0.first_mut() {
+            organization.clone_into(first);
+        }
+        self
+    }
+
     /// How many names it has, 0 to 4.
     pub fn depth(&self) -> usize {
         self.0.len()
