@@ -162,31 +162,7 @@ impl Gate {
                 }
                 None => None,
             };
-            let own = match new.sponsor.as_deref().map(policy::sponsor) {
-                Some(None) => return Err(AgentError::Misfit(NO_SPONSOR.to_owned())),
-                Some(Some(name)) => Some(name.to_owned()),
-                None => None,
-            };
-            let inherited = match &parent {
-                Some(parent) => {
-                    let above = ancestors(|name| agent_row(tx, name), parent)?;
-                    if above.len() >= PARENTS_MAX {
-                        let what = format!("no more than {PARENTS_MAX} agents are created under each other");
-                        return Err(AgentError::Misfit(what));
-                    }
-                    Some(sponsor_of(&authority, above.last().unwrap_or(parent)).to_owned())
-                }
-                None => None,
-            };
-            if let (Some(own), Some(inherited)) = (&own, &inherited)
-                && own != inherited
-            {
-                let what = format!("it inherits its sponsor `{inherited}` and cannot have another");
-                return Err(AgentError::Misfit(what));
-            }
-            let sponsor = inherited
-                .or(own)
-                .ok_or_else(|| AgentError::Misfit(NO_SPONSOR.to_owned()))?;
+            let sponsor = sponsor_for(tx, &authority, new.sponsor.as_deref(), parent.as_ref())?;
             let ends = parent.as_ref().and_then(|row| row.expires);
             if let (Some(end), true) = (
                 ends,
@@ -399,6 +375,40 @@ pub(crate) fn ancestors(
 pub(crate) fn sponsor_of<'a>(authority: &'a Authority, row: &'a AgentRow) -> &'a str {
     let configured = authority.agents.get(&row.name);
     configured.map_or(&row.sponsor, |held| &held.sponsor)
+}
+
+/// Who answers for a new agent: whom it inherits, or else whom it names; never another than it inherits.
+fn sponsor_for(
+    tx: &Tx<'_>,
+    authority: &Authority,
+    named: Option<&str>,
+    parent: Option<&AgentRow>,
+) -> Result<String, AgentError> {
+    let own = match named.map(policy::sponsor) {
+        Some(None) => return Err(AgentError::Misfit(NO_SPONSOR.to_owned())),
+        Some(Some(name)) => Some(name.to_owned()),
+        None => None,
+    };
+    let inherited = match parent {
+        Some(parent) => {
+            let above = ancestors(|name| agent_row(tx, name), parent)?;
+            if above.len() >= PARENTS_MAX {
+                let what = format!("no more than {PARENTS_MAX} agents are created under each other");
+                return Err(AgentError::Misfit(what));
+            }
+            Some(sponsor_of(authority, above.last().unwrap_or(parent)).to_owned())
+        }
+        None => None,
+    };
+    if let (Some(own), Some(inherited)) = (&own, &inherited)
+        && own != inherited
+    {
+        let what = format!("it inherits its sponsor `{inherited}` and cannot have another");
+        return Err(AgentError::Misfit(what));
+    }
+    inherited
+        .or(own)
+        .ok_or_else(|| AgentError::Misfit(NO_SPONSOR.to_owned()))
 }
 
 /// Refuses documents by which an agent would have another sponsor than it inherited.
