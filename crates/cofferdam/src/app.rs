@@ -185,6 +185,13 @@ impl App {
     fn store_health(&self) -> Part {
         let entries = *self.gate.store().committed().borrow();
         match (self.gate.store().health(), self.gate.unsettled()) {
+            (store::Health::Ready, _) if self.gate.store().is_comparing() => Part::new(
+                "store",
+                Status::Degraded,
+                format!(
+                    "{entries} entries; comparing large tables with their digests, and acting waits for that"
+                ),
+            ),
             (store::Health::Ready, 0) => Part::new("store", Status::Healthy, format!("{entries} entries")),
             (store::Health::Ready, n) => Part::new(
                 "store",

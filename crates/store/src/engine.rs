@@ -127,6 +127,12 @@ impl Engine {
         }))
     }
 
+    /// Whether opening left out any.
+    pub(crate) fn has_large(&self, shared: &Shared) -> bool {
+        let mut known = shared.projections.iter().zip(&self.sums.sums);
+        known.any(|(projection, sum)| tail::is_large(projection.name(), sum))
+    }
+
     /// Compares the decisive projections that opening left out.
     pub(crate) fn check_large(&self, shared: &Shared) -> Result<(), StoreError> {
         let names = shared.projections.iter().map(|p| p.name().to_owned());

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,6 +67,9 @@ pub(crate) fn open(mut options: Options) -> Result<Opened, StoreError> {
         }
         Err(error) => return Err(error),
     };
+    if engine.as_ref().is_some_and(|engine| engine.has_large(&shared)) {
+        shared.comparing.store(true, Ordering::SeqCst);
+    }
     let (orders, receiver) = channel();
     let thread = spawn(shared.clone(), receiver, engine, lock)?;
     Ok(Opened {

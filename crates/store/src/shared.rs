@@ -8,6 +8,7 @@ use crate::{Projection, StoreError, schema};
 use journal::note::{Signer, Verifier};
 use rusqlite::Connection;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Idle connections kept for readers. One of them always stays open: it keeps the write-ahead log's
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Option<PathBuf>,
     pub(crate) foreign: bool,
     pub(crate) health: Mutex<Health>,
+    /// The writer's thread compares what opening left out; what is written waits for it.
+    pub(crate) comparing: AtomicBool,
     pub(crate) committed: tokio::sync::watch::Sender<u64>,
     readers: Mutex<Option<Vec<Connection>>>,
 }
@@ -62,6 +65,7 @@ impl Shared {
             checkpoints: options.checkpoints,
             foreign,
             health: Mutex::new(Health::Ready),
+            comparing: AtomicBool::new(false),
             committed: tokio::sync::watch::Sender::new(0),
             readers: Mutex::new(Some(vec![reader])),
         }

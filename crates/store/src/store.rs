@@ -158,6 +158,14 @@ impl Store {
     pub fn health(&self) -> Health {
         self.inner.shared.health()
     }
+    /// Whether large projections are still being compared with their digests after a start. It can be read;
+    /// writes wait.
+    pub fn is_comparing(&self) -> bool {
+        self.inner
+            .shared
+            .comparing
+            .load(std::sync::atomic::Ordering::SeqCst)
+    }
     /// Stops taking writes for good: somebody found that what is stored is not what was written. For
     /// the verification in the background.
     pub fn quarantine(&self, finding: String) {

@@ -114,6 +114,11 @@ pub(crate) fn check_projections(
     Ok(Ok(()))
 }
 
+/// Whether opening leaves the comparison of this one to the writer's thread.
+pub(crate) fn is_large(name: &str, sum: &Sum) -> bool {
+    DECISIVE.contains(&name) && sum.rows > SMALL_ROWS_MAX
+}
+
 /// Whether the index holds what the rows say, and no more.
 fn is_indexed(connection: &Connection, projection: &dyn Projection) -> Result<bool, StoreError> {
     let name = projection.name();

@@ -11,6 +11,7 @@ use crate::{Signed, StoreError, Tx, Written, replace, signing};
 use journal::Entry;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -126,6 +127,7 @@ impl Writer {
         if let Some(Err(error)) = checked {
             self.fail(error);
         }
+        self.shared.comparing.store(false, Ordering::SeqCst);
     }
 
     fn wait(&self) -> Result<Order, RecvTimeoutError> {

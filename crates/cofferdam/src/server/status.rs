@@ -14,9 +14,11 @@ pub fn alive(_: &App) -> Response {
     (StatusCode::OK, "ok\n").into_response()
 }
 
-/// `GET /readyz`: whether it takes work: the journal can be written and nothing is being shut down.
+/// `GET /readyz`: whether it takes work: the journal can be written, what is decided by was compared with
+/// it, and nothing is being shut down.
 pub fn ready(app: &App) -> Response {
-    let writable = app.gate.store().health() == store::Health::Ready;
+    let store = app.gate.store();
+    let writable = store.health() == store::Health::Ready && !store.is_comparing();
     if writable && !*app.draining.borrow() {
         (StatusCode::OK, "ready\n").into_response()
     } else {

@@ -588,3 +588,54 @@ async fn a_quarantined_journal_refuses_writes_with_the_finding() {
         }
     );
 }
+
+/// Many rows, which can be kept from being compared.
+struct Held(std::sync::Arc<std::sync::Mutex<()>>);
+
+impl Projection for Held {
+    fn name(&self) -> &'static str {
+        "documents"
+    }
+    fn kinds(&self) -> &'static [&'static str] {
+        &["thing.many"]
+    }
+    fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+        let count = applied.entry.body["count"].as_u64().unwrap_or(0);
+        (0..count).try_for_each(|n| rows.put(&format!("thing-{n}"), json!({"n": n})))
+    }
+    fn index(&self, _: &store::Row) -> Vec<(&'static str, String)> {
+        drop(self.0.lock().unwrap());
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn it_says_that_it_compares_until_it_has() {
+    for (count, expected) in [(10_000, false), (10_001, true)] {
+        let place = Place::new();
+        let lock = std::sync::Arc::new(std::sync::Mutex::new(()));
+        let open = || {
+            let mut options = place.options();
+            options.projections = vec![std::sync::Arc::new(Held(std::sync::Arc::clone(&lock)))];
+            Store::open(options).unwrap()
+        };
+        let store = open();
+        let many = NewEntry::new("thing.many", "person:alice", json!({"count": count}));
+        append(&store, many).await.unwrap();
+        assert!(!store.is_comparing(), "what was written here is not compared");
+        store.close().await.unwrap();
+        drop(store);
+        let held = expected.then(|| lock.lock().unwrap());
+        let store = open();
+        assert_eq!(store.is_comparing(), expected, "{count} rows");
+        assert_eq!(store.health(), Health::Ready);
+        drop(held);
+        append(
+            &store,
+            NewEntry::new("thing.many", "person:alice", json!({"count": 0})),
+        )
+        .await
+        .unwrap();
+        assert!(!store.is_comparing(), "{count} rows");
+    }
+}
