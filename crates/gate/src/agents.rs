@@ -120,6 +120,12 @@ impl AgentRow {
         }
     }
 
+    /// When it, and each of its keys, stops to hold by itself.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        let keys = self.keys.iter().filter_map(|key| key.until);
+        keys.chain(self.expires)
+    }
+
     /// Whether `public` is a key of its that verifies at `now`.
     pub(crate) fn verifies_with(&self, public: &[u8; 32], now: Timestamp) -> bool {
         let text = written(public);
@@ -144,7 +150,7 @@ impl Gate {
         }
         not_the_platforms(&new.name)?;
         let authority = self.authority();
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         let key = self.new_key()?;
         let by = by.clone();
         self.changing_agent(move |tx| {
@@ -199,7 +205,7 @@ impl Gate {
     ) -> Result<AgentRow, AgentError> {
         let name = self.known_name(name);
         not_the_platforms(&name)?;
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         if event == AgentEvent::Renew && expires.is_none_or(|expires| expires <= now) {
             return Err(AgentError::Misfit(
                 "say until when it shall act; that has to be in the future".to_owned(),
@@ -226,7 +232,7 @@ impl Gate {
         not_the_platforms(&name)?;
         self.identify_agents(std::slice::from_ref(&name)).await?;
         let row = self.agent(&name)?;
-        let status = row.status_at(self.clock.now());
+        let status = row.status_at(self.deadlines.now());
         if status != AgentStatus::Active {
             return Err(AgentError::Misfit(format!(
                 "an agent that is {} gets no new key",

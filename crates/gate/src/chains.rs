@@ -187,6 +187,29 @@ impl Held {
         )
     }
 
+    /// When the first thing ends that [`Held::chain`] asks the time for, after `now`.
+    pub fn until(&self, authority: &Authority, now: Timestamp) -> Option<Timestamp> {
+        let sponsors = self.agents.iter().flat_map(|agent| &agent.sponsors);
+        let people = sponsors.chain(&self.person).map(|(_, row)| row);
+        let agents = self
+            .agents
+            .iter()
+            .flat_map(|agent| agent.row.iter().chain(&agent.parents));
+        let signed = self.token.iter().flatten().flat_map(VerifiedChain::links);
+        let configured = self
+            .agents
+            .iter()
+            .filter_map(|agent| authority.agents.get(&agent.name));
+        people
+            .flat_map(PersonRow::ends)
+            .chain(agents.flat_map(AgentRow::ends))
+            .chain(self.delegations.iter().map(|row| row.until))
+            .chain(signed.map(VerifiedLink::until))
+            .chain(configured.flat_map(|agent| agent.grants.iter().filter_map(|grant| grant.until)))
+            .filter(|end| *end > now)
+            .min()
+    }
+
     /// The lowest trust ceiling of the delegations; 1000 without any.
     pub fn ceiling(&self) -> u16 {
         self.delegations.iter().map(|row| row.trust).min().unwrap_or(1000)

@@ -2,6 +2,7 @@
 //! appends the record; and the one place where a permit is made.
 
 use crate::bounds::Place;
+use crate::deadlines::Deadlines;
 use crate::gate::lock;
 use crate::record::{Grounds, entry_with, judged};
 use crate::rows::json;
@@ -82,6 +83,9 @@ pub(crate) struct Judged {
     trust: u16,
     /// When trust was read.
     at: Timestamp,
+    /// The first end of anything that the chain rests on.
+    until: Option<Timestamp>,
+    deadlines: Arc<Deadlines>,
 }
 
 impl Gate {
@@ -228,6 +232,8 @@ impl Judged {
             authority: Arc::clone(&seen.authority),
             trust: seen.context.trust,
             at: seen.deadline,
+            until: seen.until,
+            deadlines: Arc::clone(&seen.deadlines),
         }
     }
 
@@ -252,6 +258,11 @@ impl Judged {
             .view;
         let same = session.version == self.version && session.actions == self.actions;
         if !same || session.state != Session::Running {
+            return Err(Uncommitted::Changed);
+        }
+        // INVARIANT (what is over is over): nothing ended while it was being decided. What did is named by
+        // the decision that is made now.
+        if self.until.is_some_and(|until| self.deadlines.now() >= until) {
             return Err(Uncommitted::Changed);
         }
         // INVARIANT (trust lowers at once): nobody acts on more trust than there is. What silence took

@@ -1,4 +1,4 @@
-//! The time by which approvals are over. It never goes back, whatever is done to the machine's clock
+//! The time by which whatever ends is over: approvals, waivers, tokens, delegations, identities. It never goes back, whatever is done to the machine's clock
 //! and however often the process starts, and it never decides anything but that.
 //!
 //! Within a process the monotonic clock tells what passed. A start continues where the journal's last

@@ -234,7 +234,7 @@ impl Gate {
         (holds, gets): (&AgentAuthority, &AgentAuthority),
         basis: &Basis,
     ) -> Result<DelegationRow, DelegateError> {
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         let from = active(&basis.from, &new.from, now)?;
         let to = active(&basis.to, &new.to, now)?;
         if !(1000..=TTL_MS_MAX).contains(&new.ttl_ms) {

@@ -34,7 +34,7 @@ impl Gate {
         let read = |reader: &store::Reader<'_>| self.behind(reader, &authority, agent, cause, delegation);
         // What cannot be read gives nothing and is not trusted.
         let (chain, ceiling) = match self.store.read(read) {
-            Ok(read) => (read.chain(&authority, cause, self.clock.now()), read.ceiling()),
+            Ok(read) => (read.chain(&authority, cause, self.deadlines.now()), read.ceiling()),
             Err(_) => {
                 let links = Vec::new();
                 let cause = cause.clone();
@@ -44,7 +44,7 @@ impl Gate {
         let trust = self.least(&authority, &chain, self.deadlines.now()).unwrap_or(0);
         let trust = trust.min(ceiling);
         let context = Context {
-            now: self.clock.now(),
+            now: self.deadlines.now(),
             taint: policy::Taints::NONE,
             trust,
             session: SessionFacts::default(),

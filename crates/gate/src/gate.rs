@@ -136,6 +136,12 @@ impl Gate {
         &self.stops
     }
 
+    /// The time by which whatever ends is over. Never earlier than what was seen before, whatever is done
+    /// to the machine's clock.
+    pub fn time(&self) -> policy::Timestamp {
+        self.deadlines.now()
+    }
+
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store

@@ -1,7 +1,7 @@
 //! A stop that is waited for: until everything that it covers is cancelled or fenced, or a bound has
 //! passed. Never undoes a stop: what could not be reached is named, and the stop stands.
 
-use crate::stoppable::{Flights, PendingApprovals};
+use crate::stoppable::{Flights, PendingApprovals, Stood};
 use crate::stops::Recorded;
 use crate::{Gate, Stoppable};
 use policy::{Principal, Stop, StopScope};
@@ -25,7 +25,7 @@ pub struct KillAnswer {
     pub cancelled: Vec<u64>,
     /// What was ended or fenced.
     pub reached: Vec<Held>,
-    /// What was not, within the bound. The stop stands all the same.
+    /// What was not, within the bound, and what could not be found out. The stop stands all the same.
     pub unreached: Vec<Held>,
 }
 
@@ -100,7 +100,7 @@ async fn ask(stoppable: Arc<dyn Stoppable>, stop: Stop, within: Bound) -> (Optio
     let (working, asked) = (Arc::clone(&stoppable), stop.clone());
     let work = tokio::spawn(async move { working.stop(&asked).await });
     let why = match within.wait_for(work).await {
-        Some(Ok(names)) => return (held(names), None),
+        Some(Ok(Stood { names, unknown })) => return (held(names), held(unknown)),
         Some(Err(_)) => "broke off",
         None => "did not answer in time",
     };

@@ -55,7 +55,7 @@ pub use gate::{Gate, projections};
 pub use kill::{Held, KillAnswer};
 pub use replay::{Difference, Replayed, Verdict as ReplayedVerdict};
 pub use sessions::{NewSession, SessionError, SessionView};
-pub use stoppable::Stoppable;
+pub use stoppable::{Stood, Stoppable};
 pub use stops::{LiftError, StopAnswer};
 pub use suggest::{Suggested, Suggestions};
 pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};

@@ -3,6 +3,7 @@
 use crate::admit::{Proposal, Refusal};
 use crate::approvals::{APPROVALS, ApprovalView};
 use crate::calls::{CALLS, CallView, key};
+use crate::deadlines::Deadlines;
 use crate::rows::{self, decode};
 use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
@@ -29,8 +30,12 @@ pub(crate) struct Seen {
     pub identities: u64,
     /// Of the stops in memory.
     pub epoch: u64,
-    /// By which approvals are over; never earlier than what was seen before.
+    /// By which whatever ends is over; never earlier than what was seen before.
     pub deadline: Timestamp,
+    /// The first end of anything that the chain rests on.
+    pub until: Option<Timestamp>,
+    /// Tells in the commit whether that has come.
+    pub deadlines: Arc<Deadlines>,
     pub context: Context,
     /// The newest approval of exactly this action in this session.
     pub approval: Option<ApprovalView>,
@@ -56,8 +61,11 @@ impl Gate {
             ));
         }
         // Read before everything else, so that whatever changes from here on is noticed in the commit.
-        let (epoch, authority, now) = (self.stops.epoch(), self.authority.load_full(), self.clock.now());
-        let deadline = self.deadlines.now();
+        let (epoch, authority, deadline) = (
+            self.stops.epoch(),
+            self.authority.load_full(),
+            self.deadlines.now(),
+        );
         let read = self
             .store
             .read(|reader| self.read(reader, &authority, proposal))?;
@@ -82,7 +90,7 @@ impl Gate {
             .as_ref()
             .filter(|approval| approval.state_at(deadline) == Approval::Approved);
         let held = read.held.ok_or_else(|| not_acting("nobody stands behind it"))?;
-        let chain = held.chain(&authority, &session.cause, now);
+        let chain = held.chain(&authority, &session.cause, deadline);
         let trust = self.least(&authority, &chain, deadline)?.min(held.ceiling());
         Ok(Seen {
             step: proposal.step.clone(),
@@ -92,8 +100,10 @@ impl Gate {
             identities: held.identities,
             epoch,
             deadline,
+            until: held.until(&authority, deadline),
+            deadlines: Arc::clone(&self.deadlines),
             context: context(
-                now,
+                deadline,
                 trust,
                 &session,
                 approved.map(ApprovalView::given).or(read.waiver),

@@ -104,7 +104,7 @@ impl Gate {
         new: NewSession,
         delegation: Option<String>,
     ) -> Result<(SessionView, bool), SessionError> {
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         if !self.authority.load().agents.contains_key(&new.agent) {
             return Err(SessionError::UnknownAgent(new.agent));
         }

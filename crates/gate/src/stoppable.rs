@@ -5,7 +5,7 @@ use crate::approvals::APPROVALS;
 use crate::rows::{self, decode};
 use crate::{ApprovalView, Authority, BoxFuture, stops};
 use arc_swap::ArcSwap;
-use policy::{Doing, Environment, Stop, StopSet, Subject};
+use policy::{Doing, Environment, Principal, PrincipalKind, Stop, StopSet, Subject};
 use std::sync::Arc;
 use store::{Store, StoreError};
 
@@ -18,10 +18,26 @@ use store::{Store, StoreError};
 pub trait Stoppable: Send + Sync {
     /// What it holds, as answers call it: `sessions`.
     fn name(&self) -> &'static str;
-    /// Ends or fences everything that `stop` covers, which is in force already; gives the names of it.
-    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Vec<String>>;
+    /// Ends or fences everything that `stop` covers, which is in force already.
+    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Stood>;
     /// Names of what `stop` covers and is neither ended nor fenced. Does not wait.
     fn open(&self, stop: &Stop) -> Vec<String>;
+}
+
+/// What a [`Stoppable`] came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stood {
+    /// Names of what was ended or fenced.
+    pub names: Vec<String>,
+    /// What it could not find out, in words: `queued sessions: the store is closed`.
+    pub unknown: Vec<String>,
+}
+
+impl From<Vec<String>> for Stood {
+    fn from(names: Vec<String>) -> Stood {
+        let unknown = Vec::new();
+        Stood { names, unknown }
+    }
 }
 
 /// Effects under way. Their cancel handles have turned before this is asked; it waits until they land.
@@ -37,14 +53,15 @@ impl Stoppable for Flights {
         "actions"
     }
 
-    fn stop<'a>(&'a self, _: &'a Stop) -> BoxFuture<'a, Vec<String>> {
+    fn stop<'a>(&'a self, _: &'a Stop) -> BoxFuture<'a, Stood> {
         Box::pin(async move {
             for permit in &self.told {
                 if let Some(landing) = self.stops.landing(*permit) {
                     landing.cancelled().await;
                 }
             }
-            self.told.iter().map(|permit| format!("entry {permit}")).collect()
+            let names = self.told.iter().map(|permit| format!("entry {permit}"));
+            Stood::from(names.collect::<Vec<_>>())
         })
     }
 
@@ -81,12 +98,15 @@ impl Stoppable for PendingApprovals {
         "approvals"
     }
 
-    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Vec<String>> {
+    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Stood> {
         Box::pin(async move {
-            self.covered(stop).unwrap_or_else(|error| {
-                tracing::warn!(%error, "approvals under a stop are fenced, and cannot be named");
-                Vec::new()
-            })
+            match self.covered(stop) {
+                Ok(names) => names.into(),
+                Err(error) => Stood {
+                    names: Vec::new(),
+                    unknown: vec![format!("those that are fenced cannot be named: {error}")],
+                },
+            }
         })
     }
 
@@ -123,8 +143,17 @@ fn subject_of(view: &ApprovalView, authority: &Authority) -> Subject {
         environment: Environment::new(&view.environment).unwrap_or_else(|_| Environment::production()),
         network: true,
     };
+    // Whoever delegated is on its chain, and a stop of them covers it.
+    let behind = view.behalf.iter().filter_map(|text| Principal::parse(text));
+    let behind = behind.filter(|one| one.kind == PrincipalKind::Agent && one.name != view.agent);
+    let mut subject = stops::subject_of(authority, &view.agent, &view.session);
+    for agent in behind {
+        subject
+            .agents
+            .extend(stops::subject_of(authority, &agent.name, &view.session).agents);
+    }
     Subject {
         doing: Some(doing),
-        ..stops::subject_of(authority, &view.agent, &view.session)
+        ..subject
     }
 }

@@ -187,32 +187,36 @@ impl Gate {
         self.stops.covering(&self.session_subject(session))
     }
 
-    /// Whether a stop of `scope` covers this session as a whole.
-    pub fn is_within(&self, scope: &StopScope, session: &SessionView) -> bool {
-        scope.covers(&self.session_subject(session))
+    /// Whether a stop of `scope` covers this session as a whole. An error when it does not cover the agent,
+    /// and who is behind it cannot be read.
+    pub fn is_within(&self, scope: &StopScope, session: &SessionView) -> Result<bool, StoreError> {
+        let authority = self.authority.load_full();
+        if scope.covers(&subject_of(&authority, &session.agent, &session.id)) {
+            return Ok(true);
+        }
+        self.chain_subject(&authority, session)
+            .map(|subject| scope.covers(&subject))
     }
 
     fn session_subject(&self, session: &SessionView) -> Subject {
         let authority = self.authority.load_full();
-        let alone = || subject_of(&authority, &session.agent, &session.id);
+        self.chain_subject(&authority, session).unwrap_or_else(|error| {
+            tracing::warn!(session = session.id, %error, "the chain behind a session cannot be read");
+            subject_of(&authority, &session.agent, &session.id)
+        })
+    }
+
+    fn chain_subject(&self, authority: &Authority, session: &SessionView) -> Result<Subject, StoreError> {
         let Some(delegation) = session.delegation.as_deref() else {
-            return alone();
+            return Ok(subject_of(authority, &session.agent, &session.id));
         };
         // Whoever delegated is on the chain too, and a stop of them covers it.
         let held = self.store.read(|reader| {
             let (agent, cause) = (&session.agent, &session.cause);
-            self.behind(reader, &authority, agent, cause, Some(delegation))
+            self.behind(reader, authority, agent, cause, Some(delegation))
         });
-        match held {
-            Ok(held) => {
-                let chain = held.chain(&authority, &session.cause, self.clock.now());
-                subject(&authority, &chain, &session.id)
-            }
-            Err(error) => {
-                tracing::warn!(session = session.id, %error, "the chain behind a session cannot be read");
-                alone()
-            }
-        }
+        let chain = held?.chain(authority, &session.cause, self.deadlines.now());
+        Ok(subject(authority, &chain, &session.id))
     }
 
     /// Brings the stops of the reserve into the journal as soon as it takes them.

@@ -141,7 +141,7 @@ impl Gate {
         }
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let held = tokens.get(&digest(token.as_bytes())).ok_or(Unidentified)?;
-        if held.is_over(self.clock.now()) {
+        if held.is_over(self.deadlines.now()) {
             return Err(Unidentified);
         }
         let caller = held.caller.clone();
@@ -160,7 +160,7 @@ impl Gate {
     pub fn still_holds(&self, caller: &Caller) -> bool {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let held = tokens.values().find(|held| held.caller.token == caller.token);
-        held.is_some_and(|held| !held.is_over(self.clock.now()))
+        held.is_some_and(|held| !held.is_over(self.deadlines.now()))
     }
 
     fn held(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], Held>> {

@@ -570,3 +570,79 @@ async fn a_rebuild_of_the_fold_gives_the_same_rows() {
         Err(DelegateError::Unknown(_))
     ));
 }
+
+#[tokio::test]
+async fn what_has_ended_stays_so_when_the_clock_goes_back() {
+    let world = world().await;
+    let start = world.gate.time();
+    let delegation = made(&world, from("lead", "deploy", &["git.log:repository/a"])).await;
+    let session = running(&world, "deploy", &trigger(), Some(&delegation.id)).await;
+    let new = gate::NewToken {
+        principal: Principal::person("bob"),
+        roles: vec![Role::Operator],
+        groups: Vec::new(),
+        trigger: None,
+        expires: Some(start.plus_ms(60_000)),
+    };
+    let (_, secret) = world.gate.create_token(&alice(), new).await.unwrap();
+    let secret = std::str::from_utf8(secret.expose()).unwrap();
+    let bob = world.gate.identify(secret).unwrap();
+    let ended = format!(
+        "denied: agent:lead acts under delegation `{0}`, which does not verify: the token has expired",
+        delegation.id
+    );
+    #[rustfmt::skip]
+    let table = [
+        // what the clock says, in ms from the start    the delegation     the token
+        (0,                                             "permit",          true),
+        (16 * 60_000,                                   ended.as_str(),    false),
+        (0,                                             ended.as_str(),    false),
+        (-3_600_000,                                    ended.as_str(),    false),
+    ];
+    for (step, (clock, expected, holds)) in table.into_iter().enumerate() {
+        world.clock.set(start.plus_ms(clock));
+        let got = world
+            .check(&session, &format!("step-{step}"), &read("repository/a"))
+            .await;
+        assert_eq!(got, expected, "{clock}");
+        assert_eq!(world.gate.identify(secret).is_ok(), holds, "{clock}");
+        assert_eq!(world.gate.still_holds(&bob), holds, "{clock}");
+    }
+    let under = Some(delegation.id.clone());
+    let late = world
+        .gate
+        .create_session_under(new_session("deploy"), under)
+        .await;
+    let expected = format!("delegation `{}` has expired", delegation.id);
+    assert_eq!(late.unwrap_err().to_string(), expected);
+    // Nor when the process starts with a clock that is behind.
+    let world = world.reopened().await;
+    assert!(world.gate.identify(secret).is_err());
+}
+
+#[tokio::test]
+async fn a_kill_names_the_approvals_of_those_that_were_delegated_to() {
+    let world = world().await;
+    let delegation = made(&world, from("lead", "deploy", &["git.propose:repository/a"])).await;
+    let session = running(&world, "deploy", &trigger(), Some(&delegation.id)).await;
+    let other = running(&world, "scout", &trigger(), None).await;
+    let ask = |resource: &str| {
+        let (write, once) = (policy::Effect::Write, policy::Idempotence::Once);
+        world::action("git.propose", resource, serde_json::json!({}), write, once)
+    };
+    for (session, resource) in [(&session, "repository/a"), (&other, "repository/b")] {
+        let asked = world.check(session, "ask", &ask(resource)).await;
+        assert!(asked.contains("apr-"), "{asked}");
+    }
+    let approvals = world.gate.approvals(10).unwrap();
+    let delegated = approvals.iter().find(|view| view.agent == "deploy").unwrap();
+    let scope = policy::StopScope::parse("agent:lead").unwrap();
+    let answer = world.gate.kill(&alice(), scope, "halt").await;
+    let names = vec![delegated.id.clone()];
+    let named = gate::Held {
+        what: "approvals",
+        names,
+    };
+    assert!(answer.reached.contains(&named), "{answer:?}");
+    assert_eq!(answer.unreached, []);
+}

@@ -29,7 +29,7 @@ pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Resul
     };
     let name = name(options);
     let principal = Principal::person(&name);
-    let now = gate.store().clock().now();
+    let now = gate.time();
     let tokens = gate.tokens()?;
     let valid = |token: &&TokenView| !token.revoked && token.expires.is_none_or(|expires| expires > now);
     let ours = |token: &&TokenView| {

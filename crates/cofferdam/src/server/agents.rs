@@ -152,7 +152,7 @@ async fn drive(call: &Call, event: AgentEvent, change: &Change) -> Answer {
 /// `GET /api/v1/delegations`: all, the newest first; never a token.
 pub async fn delegations(call: Call) -> Answer {
     let rows = call.app.gate.delegations()?;
-    let now = call.app.clock.now();
+    let now = call.app.gate.time();
     ok(&rows.iter().map(|row| shown(row, &rows, now)).collect::<Vec<_>>())
 }
 
@@ -182,7 +182,7 @@ pub async fn delegate(call: Call) -> Answer {
         under: new.under,
     };
     let row = call.app.gate.delegate(call.caller.principal(), new).await?;
-    let mut answer = shown(&row, std::slice::from_ref(&row), call.app.clock.now());
+    let mut answer = shown(&row, std::slice::from_ref(&row), call.app.gate.time());
     if let Some(answer) = answer.as_object_mut() {
         answer.insert("token".to_owned(), Value::String(row.token));
     }
@@ -202,12 +202,12 @@ pub async fn revoke_delegation(call: Call) -> Answer {
     let reason = stated(&body.reason, "no reason given")?;
     let (gate, by) = (&call.app.gate, call.caller.principal());
     let row = gate.revoke_delegation(by, call.parameter("id"), &reason).await?;
-    ok(&shown(&row, std::slice::from_ref(&row), call.app.clock.now()))
+    ok(&shown(&row, std::slice::from_ref(&row), call.app.gate.time()))
 }
 
 /// What is configured prevails over what was said when the agent was created.
 fn view(call: &Call, row: &AgentRow) -> Value {
-    let now = call.app.clock.now();
+    let now = call.app.gate.time();
     let authority = call.app.gate.authority();
     let held = authority.agents.get(&row.name);
     json!({
@@ -254,7 +254,7 @@ fn expires(call: &Call, seconds: Option<i64>) -> Result<Option<Timestamp>, ApiEr
             "/expires_in_seconds",
             format!("1 to {LIFE_MAX_SECONDS} seconds"),
         )),
-        Some(seconds) => Ok(Some(call.app.clock.now().plus_ms(seconds * 1000))),
+        Some(seconds) => Ok(Some(call.app.gate.time().plus_ms(seconds * 1000))),
         None => Ok(None),
     }
 }

@@ -20,7 +20,7 @@ struct List {
 pub async fn list(call: Call) -> Answer {
     let query: List = call.query()?;
     let approvals = call.app.gate.approvals(query.limit.unwrap_or(100).min(1000))?;
-    let now = call.app.clock.now();
+    let now = call.app.gate.time();
     ok(&approvals
         .iter()
         .map(|view| told(view, now))
@@ -54,7 +54,7 @@ pub async fn show(call: Call) -> Answer {
         // Arguments may hold what only those who decide about them have to see.
         approval.action = None;
     }
-    ok(&told(&approval, call.app.clock.now())?)
+    ok(&told(&approval, call.app.gate.time())?)
 }
 
 /// `POST /api/v1/approvals/{id}/approve`: let exactly this action proceed, once.

@@ -74,8 +74,8 @@ pub async fn create(call: Call) -> Answer {
         }
         Some(seconds) => Some(
             call.app
-                .clock
-                .now()
+                .gate
+                .time()
                 .plus_ms(i64::try_from(seconds * 1000).unwrap_or(i64::MAX)),
         ),
         None => None,

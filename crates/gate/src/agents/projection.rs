@@ -47,6 +47,11 @@ impl PersonRow {
         roles
     }
 
+    /// When each of their tokens stops to hold by itself.
+    pub fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        self.tokens.values().filter_map(|token| token.expires)
+    }
+
     /// Whether they are gone: they had tokens, none holds, and the last one to end was revoked. One whose
     /// token only ran out may be back tomorrow.
     pub fn has_left(&self, now: Timestamp) -> bool {

@@ -178,7 +178,7 @@ impl Gate {
     }
 
     async fn try_redeem(&self, shown: Shown<'_>) -> Result<(Redeemed, secrets::Secret), RedeemError> {
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         let (chain, leaf, proof) = self.shown_by(shown, now)?;
         for _ in 0..MADE_MAX {
             let authority = self.authority();
@@ -239,7 +239,7 @@ impl Gate {
         let (authority, cause) = (self.authority.load_full(), Principal::agent(agent));
         let read = |reader: &Reader<'_>| self.behind(reader, &authority, agent, &cause, Some(delegation));
         let held = self.store.read(read)?;
-        stands(&held, &authority, self.clock.now())
+        stands(&held, &authority, self.deadlines.now())
     }
 
     /// What the chain rests on, or why it cannot be redeemed.
@@ -269,7 +269,7 @@ impl Gate {
                         link,
                         &holder,
                         whole.unwrap_or_else(|| token.to_owned()),
-                        self.clock.now(),
+                        self.deadlines.now(),
                     );
                     delegations.push(row);
                 }
@@ -291,7 +291,7 @@ impl Gate {
             (&agent, &cause),
             delegations.clone(),
         )?;
-        Ok(stands(&held, authority, self.clock.now()).map(|()| Basis {
+        Ok(stands(&held, authority, self.deadlines.now()).map(|()| Basis {
             identities,
             agent,
             delegations,
@@ -299,7 +299,7 @@ impl Gate {
     }
 
     async fn record_refused(&self, chain: &str, code: &str, error: &RedeemError) -> Result<(), StoreError> {
-        let Some(before) = lock(&self.refusals).admitted(self.clock.now()) else {
+        let Some(before) = lock(&self.refusals).admitted(self.deadlines.now()) else {
             return Ok(());
         };
         let body = json!({

@@ -180,7 +180,7 @@ impl Stoppable for Stubborn {
     fn name(&self) -> &'static str {
         self.0
     }
-    fn stop<'a>(&'a self, _: &'a Stop) -> BoxFuture<'a, Vec<String>> {
+    fn stop<'a>(&'a self, _: &'a Stop) -> BoxFuture<'a, gate::Stood> {
         assert!(self.0 != "panics", "on purpose");
         Box::pin(std::future::pending())
     }

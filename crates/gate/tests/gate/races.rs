@@ -234,3 +234,61 @@ async fn a_waiver_that_is_revoked_meanwhile_covers_nothing() {
     revoking.await.unwrap().unwrap();
     assert_eq!(permits(&world), 0);
 }
+
+#[tokio::test]
+async fn what_ends_meanwhile_is_over() {
+    let world = World::new().await;
+    let bob = Principal::person("bob");
+    let end = world.gate.time().plus_ms(60_000);
+    let mut granted = agent(Level::L3);
+    for grant in &mut granted.grants {
+        grant.until = Some(end);
+    }
+    world.gate.restore(authority(
+        &json!({ "rules": [] }),
+        &[("triage", agent(Level::L3)), ("granted", granted)],
+    ));
+    let token = gate::NewToken {
+        principal: bob.clone(),
+        roles: vec![Role::Operator],
+        groups: Vec::new(),
+        trigger: None,
+        expires: Some(end),
+    };
+    world
+        .gate
+        .create_token(&Principal::person("alice"), token)
+        .await
+        .unwrap();
+    #[rustfmt::skip]
+    let table = [
+        // what ends              agent      on whose account                      why not
+        ("the grant",             "granted", Principal::service("trigger/alerts"), "agent:granted"),
+        ("the person's token",    "triage",  bob,                                  "person:bob"),
+    ];
+    let mut waiting = Vec::new();
+    for (what, agent, cause, expected) in table {
+        let new = gate::NewSession {
+            cause,
+            ..crate::world::new_session(agent)
+        };
+        let (session, _) = world.gate.create_session(new).await.unwrap();
+        world.drive(&session.id, SessionEvent::Start).await;
+        waiting.push((what, session.id, expected));
+    }
+    let go = held(&world).await;
+    let mut admissions = Vec::new();
+    for (what, session, expected) in waiting {
+        admissions.push((what, queued(&world.gate, &session, read("a")).await, expected));
+    }
+    world.advance(60_000);
+    drop(go);
+    for (what, admission, expected) in admissions {
+        let refused = admission.await.unwrap().err().unwrap().to_string();
+        assert!(
+            refused.starts_with("denied: ") && refused.contains(expected),
+            "{what}: {refused}"
+        );
+    }
+    assert_eq!(permits(&world), 0);
+}

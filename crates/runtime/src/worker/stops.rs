@@ -2,11 +2,11 @@
 //! fenced, since nothing is taken up that a stop covers, and go on when it is lifted.
 
 use super::{Runtime, platform};
-use gate::{BoxFuture, SessionError, SessionView, Stoppable};
+use gate::{BoxFuture, SessionError, SessionView, Stood, Stoppable};
 use journal::machine::{Session, SessionEvent};
 use policy::{Stop, Stopped};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 /// Sessions that run. Each is ended by the task that runs it, once the action in flight is cut; one
 /// without a task at once.
@@ -20,18 +20,21 @@ impl Stoppable for Sessions {
         "sessions"
     }
 
-    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Vec<String>> {
+    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Stood> {
         Box::pin(async move {
             match self.0.upgrade() {
                 Some(runtime) if !stop.scope.is_of_actions() => runtime.end_covered(stop).await,
-                _ => Vec::new(),
+                _ => Stood::default(),
             }
         })
     }
 
     fn open(&self, stop: &Stop) -> Vec<String> {
-        let covered = |runtime: Arc<Runtime>| runtime.running_under(stop).into_iter().collect();
-        self.0.upgrade().map(covered).unwrap_or_default()
+        let Some(runtime) = self.0.upgrade() else {
+            return Vec::new();
+        };
+        let (covered, unknown) = runtime.running_under(stop);
+        covered.into_iter().chain(unknown).collect()
     }
 }
 
@@ -40,11 +43,11 @@ impl Stoppable for Queue {
         "queue"
     }
 
-    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Vec<String>> {
+    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Stood> {
         Box::pin(async move {
             match self.0.upgrade() {
                 Some(runtime) if !stop.scope.is_of_actions() => runtime.fence(stop),
-                _ => Vec::new(),
+                _ => Stood::default(),
             }
         })
     }
@@ -54,10 +57,8 @@ impl Stoppable for Queue {
             return Vec::new();
         };
         let ready: Vec<String> = runtime.state().ready.iter().cloned().collect();
-        ready
-            .into_iter()
-            .filter(|id| runtime.is_under(stop, id))
-            .collect()
+        let (covered, unknown) = runtime.covered(stop, ready);
+        covered.into_iter().chain(unknown).collect()
     }
 }
 
@@ -74,17 +75,12 @@ impl Runtime {
         session.state != Session::Running && self.gate.stop_over(session).is_some()
     }
 
-    async fn end_covered(&self, stop: &Stop) -> Vec<String> {
+    async fn end_covered(&self, stop: &Stop) -> Stood {
         let mut landed = self.running.subscribe();
-        let recorded = self.sessions(Session::Running).unwrap_or_else(|error| {
-            tracing::warn!(%error, "sessions under a stop are fenced, and cannot be read");
-            Vec::new()
-        });
-        let recorded = recorded
-            .into_iter()
-            .filter(|session| self.gate.is_within(&stop.scope, session));
-        let mut covered: BTreeSet<String> = recorded.map(|session| session.id).collect();
-        covered.extend(self.running_under(stop));
+        let (mut covered, mut unknown) = self.recorded(stop, Session::Running);
+        let (running, undetermined) = self.running_under(stop);
+        covered.extend(running);
+        unknown.extend(undetermined);
         let mut idle = Vec::new();
         {
             // Marked, so that lifting the stop soon does not let one of them go on.
@@ -102,7 +98,10 @@ impl Runtime {
         }
         let runs = |id: &String| self.state().running.contains(id);
         while covered.iter().any(runs) && landed.changed().await.is_ok() {}
-        covered.into_iter().collect()
+        Stood {
+            names: covered.into_iter().collect(),
+            unknown,
+        }
     }
 
     /// Ends a session that has no task. What cannot be recorded now is ended when it is taken up again.
@@ -129,32 +128,64 @@ impl Runtime {
         }
     }
 
-    fn fence(&self, stop: &Stop) -> Vec<String> {
-        let mut names = Vec::new();
+    fn fence(&self, stop: &Stop) -> Stood {
+        let (mut names, mut unknown) = (Vec::new(), Vec::new());
         for state in [Session::Queued, Session::Waiting] {
-            let sessions = self.sessions(state).unwrap_or_else(|error| {
-                tracing::warn!(%error, "queued sessions under a stop are fenced, and cannot be named");
-                Vec::new()
-            });
-            let covered = sessions
-                .into_iter()
-                .filter(|session| self.gate.is_within(&stop.scope, session));
-            names.extend(covered.map(|session| session.id));
+            let (covered, undetermined) = self.recorded(stop, state);
+            names.extend(covered);
+            unknown.extend(undetermined);
         }
         let mut state = self.state();
         state.ready.retain(|id| !names.contains(id));
         names.retain(|id| !state.running.contains(id));
-        names
+        Stood { names, unknown }
     }
 
-    /// Sessions that have a task and are covered.
-    fn running_under(&self, stop: &Stop) -> BTreeSet<String> {
+    /// Sessions that are recorded in `state` and covered, and what could not be found out. What that is of
+    /// is fenced all the same: nothing is admitted that a stop covers, or whose record cannot be read.
+    fn recorded(&self, stop: &Stop, state: Session) -> (BTreeSet<String>, Vec<String>) {
+        match self.sessions(state) {
+            Ok(sessions) => self.sorted(
+                stop,
+                sessions
+                    .into_iter()
+                    .map(|session| (session.id.clone(), Ok(session))),
+            ),
+            Err(error) => {
+                let unknown = format!("those that are recorded as {state:?} cannot be named: {error}");
+                (BTreeSet::new(), vec![unknown])
+            }
+        }
+    }
+
+    /// Sessions that have a task and are covered, and what could not be found out.
+    fn running_under(&self, stop: &Stop) -> (BTreeSet<String>, Vec<String>) {
         let running = self.state().running.clone();
-        running.into_iter().filter(|id| self.is_under(stop, id)).collect()
+        self.covered(stop, running)
     }
 
-    fn is_under(&self, stop: &Stop, id: &str) -> bool {
-        let session = self.gate.session(id);
-        session.is_ok_and(|session| self.gate.is_within(&stop.scope, &session))
+    fn covered(&self, stop: &Stop, ids: impl IntoIterator<Item = String>) -> (BTreeSet<String>, Vec<String>) {
+        let read = ids.into_iter().map(|id| {
+            let session = self.gate.session(&id);
+            (id, session)
+        });
+        self.sorted(stop, read)
+    }
+
+    fn sorted(
+        &self,
+        stop: &Stop,
+        sessions: impl Iterator<Item = (String, Result<SessionView, SessionError>)>,
+    ) -> (BTreeSet<String>, Vec<String>) {
+        let (mut covered, mut unknown) = (BTreeSet::new(), Vec::new());
+        for (id, session) in sessions {
+            let within = session.and_then(|session| Ok(self.gate.is_within(&stop.scope, &session)?));
+            match within {
+                Ok(true) => drop(covered.insert(id)),
+                Ok(false) => {}
+                Err(error) => unknown.push(format!("{id}: {error}")),
+            }
+        }
+        (covered, unknown)
     }
 }

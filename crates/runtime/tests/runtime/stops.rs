@@ -238,3 +238,29 @@ async fn a_waiting_session_goes_on_only_when_the_stop_is_lifted() {
     world.reaches(&id, Session::Completed).await;
     assert_eq!(ask.runs(), 1);
 }
+
+/// What cannot be read is not taken for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_says_what_it_could_not_find_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = world(directory.path(), 2);
+    world.start(&one_step("get.it"), &[]).await;
+    world.gate.store().close().await.unwrap();
+    let answer = world.gate.kill(&eve(), worker(), "halt").await;
+    let of = |what: &str| {
+        let held = answer.unreached.iter().filter(|held| held.what == what);
+        held.flat_map(|held| held.names.clone())
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    #[rustfmt::skip]
+    let table = [
+        // who      what it says
+        ("approvals", "those that are fenced cannot be named: "),
+        ("sessions",  "those that are recorded as Running cannot be named: "),
+        ("queue",     "those that are recorded as Waiting cannot be named: "),
+    ];
+    for (what, expected) in table {
+        assert!(of(what).contains(expected), "{what}: {answer:?}");
+    }
+}
