@@ -381,7 +381,7 @@ async fn open(
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime));
     // 2. What may act: nothing, until configuration says so.
-    let incidents = Triage::search(store.clone());
+    let incidents = triage.search();
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),

@@ -8,7 +8,7 @@ pub(crate) use projection::{Agents, PersonRow};
 
 use crate::record::short;
 use crate::rows::decode;
-use crate::{AgentAuthority, Authority, Gate, InstallError};
+use crate::{AgentAuthority, Authority, Gate, InstallError, Spot};
 use journal::kind;
 use key::{AgentKey, unwritten, written};
 use policy::{AgentEvent, AgentStatus, IllegalAgentEvent, Place, Principal, Timestamp, did_key, key_id};
@@ -273,6 +273,24 @@ impl Gate {
         };
         row.filter(fits)
             .ok_or_else(|| AgentError::Unknown(written.to_owned()))
+    }
+
+    /// Where an agent is: where it is configured to be, or was when it was made known. The platform's own
+    /// agents and those that nobody knows are nowhere but at the root.
+    pub fn spot_of(&self, name: &str) -> Result<Spot, StoreError> {
+        let ours = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if ours || !Place::is_name(name) {
+            return Ok(Spot::Root);
+        }
+        let configured = self.authority().agents.get(name).map(|held| held.place.clone());
+        let place = match configured {
+            Some(place) => Some(place),
+            None => self
+                .store
+                .read(|reader| read_agent(reader, name))?
+                .map(|row| row.place),
+        };
+        Ok(place.map_or(Spot::Root, |place| Spot::Agent(place, name.to_owned())))
     }
 
     /// All agents that are known, by name.

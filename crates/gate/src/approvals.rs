@@ -5,6 +5,7 @@ mod projection;
 mod votes;
 
 pub(crate) use projection::Approvals;
+use votes::Voter;
 pub(crate) use votes::chain_holds;
 pub use votes::{Counted, Vote};
 
@@ -189,10 +190,20 @@ impl Gate {
     ) -> Result<ApprovalView, ApproveError> {
         let (caller, id, reason) = (caller.clone(), id.to_owned(), short(reason));
         let deadlines = Arc::clone(&self.deadlines);
+        let agent = self.store.read(|reader| reader.row(APPROVALS, &id))?;
+        let agent = agent
+            .map(decode::<ApprovalView>)
+            .transpose()?
+            .map(|view| view.agent);
+        let spot = self.spot_of(&agent.ok_or_else(|| ApproveError::Unknown(id.clone()))?)?;
         let write = move |tx: &mut Tx<'_>| {
             let view = row(tx, &id)?.ok_or_else(|| ApproveError::Unknown(id.clone()))?;
             let view = escalate::overdue(tx, view, deadlines.now())?;
-            votes::may_decide(&caller, &view)?;
+            let voter = Voter {
+                caller: &caller,
+                spot: &spot,
+            };
+            votes::may_decide(voter, &view)?;
             if view.is_over(deadlines.now()) {
                 // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
                 decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
@@ -201,7 +212,7 @@ impl Gate {
             if !view.heard(&caller, verdict) {
                 view.state.after(verdict.event())?;
                 may_waive(&view, scope)?;
-                vote(tx, &caller, &view, verdict, &reason, scope)?;
+                vote(tx, voter, &view, verdict, &reason, scope)?;
                 waive(tx, &caller, &id, deadlines.now())?;
             }
             Ok(Ok(row(tx, &id)?.unwrap_or(view)))
@@ -325,19 +336,20 @@ fn alike(agent: &str, verb: &str, resource: &str) -> String {
 /// Records what a person says: a vote, or the last one that was needed, or a no.
 fn vote(
     tx: &mut Tx<'_>,
-    caller: &Caller,
+    voter: Voter<'_>,
     view: &ApprovalView,
     verdict: Verdict,
     reason: &str,
     scope: Option<WaiverScope>,
 ) -> Result<(), ApproveError> {
+    let caller = voter.caller;
     let (kind, counts) = match verdict {
         Verdict::Deny => {
             votes::may_deny(caller, view)?;
             waivers::withdraw(tx, view, &caller.principal)?;
             (kind::APPROVAL_DENIED, Vec::new())
         }
-        Verdict::Approve => match votes::counts(caller, view)? {
+        Verdict::Approve => match votes::counts(voter, view)? {
             None => return Ok(()),
             Some((counts, false)) => (kind::APPROVAL_VOTED, counts),
             Some((counts, true)) => (kind::APPROVAL_APPROVED, counts),

@@ -1,7 +1,8 @@
-//! Who calls, as established by a token. Cannot be made outside this crate.
+//! Who calls, as established by a token, and what it may do where. Cannot be made outside this crate.
 
-use policy::Principal;
+use policy::{Area, Place, Principal};
 use serde::{Deserialize, Serialize};
+use std::fmt::{Display, Formatter};
 
 /// What a caller may do at the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,11 +24,165 @@ pub enum Role {
     Agent,
 }
 
+impl Role {
+    /// All that a token can be made with. An agent's comes of a delegation alone.
+    pub const ALL: [Role; 6] = [
+        Role::Admin,
+        Role::Operator,
+        Role::Approver,
+        Role::Auditor,
+        Role::Viewer,
+        Role::Trigger,
+    ];
+
+    /// As tokens and documents have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Operator => "operator",
+            Role::Approver => "approver",
+            Role::Auditor => "auditor",
+            Role::Viewer => "viewer",
+            Role::Trigger => "trigger",
+            Role::Agent => "agent",
+        }
+    }
+}
+
+/// A role and where in the tree of tenancy it holds: `operator`, `operator@acme/payments`,
+/// `approver@acme/payments/api/deployer`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleAt {
+    /// What may be done.
+    pub role: Role,
+    /// Where.
+    pub reach: Reach,
+}
+
+/// A part of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// The root: all of it, and what belongs to nobody in particular.
+    Everywhere,
+    /// An organization, a team or a project with all that is in it.
+    Area(Area),
+    /// One agent, at its place and no other.
+    Agent(Place, String),
+}
+
+/// Where a thing is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// It belongs to nobody in particular, or to whom cannot be told: for roles at the root alone.
+    Root,
+    /// A branch as a whole.
+    Area(Area),
+    /// An agent's, or the agent.
+    Agent(Place, String),
+}
+
+impl Reach {
+    /// Reads one to four names with slashes between them.
+    pub fn parse(text: &str) -> Option<Reach> {
+        if let Some(area) = Area::parse(text) {
+            return Some(Reach::Area(area));
+        }
+        let (place, agent) = text.rsplit_once('/')?;
+        let place = Place::parse(place)?;
+        Place::is_name(agent).then(|| Reach::Agent(place, agent.to_owned()))
+    }
+
+    /// Whether all of `spot` is in it.
+    pub fn covers(&self, spot: &Spot) -> bool {
+        match (self, spot) {
+            (Reach::Everywhere, _) => true,
+            (Reach::Area(area), Spot::Area(other)) => area.contains_area(other),
+            (Reach::Area(area), Spot::Agent(place, _)) => area.contains(place),
+            (Reach::Agent(place, name), Spot::Agent(other, agent)) => place == other && name == agent,
+            (Reach::Area(_), Spot::Root) | (Reach::Agent(..), Spot::Root | Spot::Area(_)) => false,
+        }
+    }
+
+    /// The same part, as something that is somewhere.
+    pub fn spot(&self) -> Spot {
+        match self {
+            Reach::Everywhere => Spot::Root,
+            Reach::Area(area) => Spot::Area(area.clone()),
+            Reach::Agent(place, agent) => Spot::Agent(place.clone(), agent.clone()),
+        }
+    }
+}
+
+impl RoleAt {
+    /// Reads `ROLE` or `ROLE@PATH`.
+    pub fn parse(text: &str) -> Option<RoleAt> {
+        let (word, reach) = match text.split_once('@') {
+            Some((word, path)) => (word, Reach::parse(path)?),
+            None => (text, Reach::Everywhere),
+        };
+        let role = Role::ALL.into_iter().find(|role| role.as_str() == word)?;
+        Some(RoleAt { role, reach })
+    }
+}
+
+impl RoleAt {
+    /// These roles at the root.
+    pub fn everywhere(roles: &[Role]) -> Vec<RoleAt> {
+        roles.iter().copied().map(RoleAt::from).collect()
+    }
+}
+
+impl From<Role> for RoleAt {
+    /// Everywhere.
+    fn from(role: Role) -> RoleAt {
+        RoleAt {
+            role,
+            reach: Reach::Everywhere,
+        }
+    }
+}
+
+impl Display for RoleAt {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.role.as_str())?;
+        match &self.reach {
+            Reach::Everywhere => Ok(()),
+            Reach::Area(area) => write!(f, "@{area}"),
+            Reach::Agent(place, agent) => write!(f, "@{place}/{agent}"),
+        }
+    }
+}
+
+impl Serialize for RoleAt {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleAt {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<RoleAt, D::Error> {
+        let text = String::deserialize(d)?;
+        let what = || {
+            let known = Role::ALL.map(Role::as_str).join(", ");
+            serde::de::Error::custom(format!(
+                "`{text}` is no role: write one of {known}, and where it holds as in `operator@acme/payments`"
+            ))
+        };
+        RoleAt::parse(&text).ok_or_else(what)
+    }
+}
+
+/// Whether one of `held` is one of `wanted` and holds at `spot`.
+pub(crate) fn holds(held: &[RoleAt], wanted: &[Role], spot: &Spot) -> bool {
+    held.iter()
+        .any(|at| wanted.contains(&at.role) && at.reach.covers(spot))
+}
+
 /// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub(crate) principal: Principal,
-    pub(crate) roles: Vec<Role>,
+    pub(crate) roles: Vec<RoleAt>,
     /// Teams that the person belongs to.
     pub(crate) groups: Vec<String>,
     pub(crate) token: String,
@@ -47,9 +202,17 @@ impl Caller {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
-    /// What it may do.
-    pub fn roles(&self) -> &[Role] {
+    /// What it may do, and where.
+    pub fn roles(&self) -> &[RoleAt] {
         &self.roles
+    }
+    /// Whether it has one of these roles at `spot`.
+    pub fn holds(&self, wanted: &[Role], spot: &Spot) -> bool {
+        holds(&self.roles, wanted, spot)
+    }
+    /// Whether it has one of these roles anywhere.
+    pub fn holds_somewhere(&self, wanted: &[Role]) -> bool {
+        self.roles.iter().any(|at| wanted.contains(&at.role))
     }
     /// The teams it belongs to, which rules may name as approvers.
     pub fn groups(&self) -> &[String] {
@@ -66,5 +229,59 @@ impl Caller {
     /// The trigger it may send to.
     pub fn trigger(&self) -> Option<&str> {
         self.trigger.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_holds_where_it_was_given_and_below() {
+        let agent = |place: &str, name: &str| Spot::Agent(Place::parse(place).unwrap(), name.to_owned());
+        let area = |text: &str| Spot::Area(Area::parse(text).unwrap());
+        let (ours, theirs) = (
+            agent("acme/pay/api", "deploy"),
+            agent("acme/search/api", "deploy"),
+        );
+        #[rustfmt::skip]
+        let table = [
+            ("viewer",                        Spot::Root,              true),
+            ("viewer",                        ours.clone(),            true),
+            ("viewer@acme",                   Spot::Root,              false),
+            ("viewer@acme",                   area("acme"),            true),
+            ("viewer@acme",                   area("acme/pay"),        true),
+            ("viewer@acme/pay",               area("acme"),            false),
+            ("viewer@acme/pay",               ours.clone(),            true),
+            ("viewer@acme/pay",               theirs.clone(),          false),
+            ("viewer@acme/pay/api",           ours.clone(),            true),
+            ("viewer@acme/pay/api/deploy",    ours.clone(),            true),
+            ("viewer@acme/pay/api/deploy",    theirs,                  false),
+            ("viewer@acme/pay/api/deploy",    area("acme/pay/api"),    false),
+            ("viewer@acme/pay/api/deploy",    Spot::Root,              false),
+            ("viewer@acme/pay/api/other",     ours.clone(),            false),
+            ("admin@acme/pay",                ours,                    false),
+        ];
+        for (role, spot, expected) in table {
+            let held = [RoleAt::parse(role).unwrap()];
+            assert_eq!(
+                holds(&held, &[Role::Viewer], &spot),
+                expected,
+                "{role} at {spot:?}"
+            );
+            assert_eq!(held[0].to_string(), role);
+        }
+        for wrong in [
+            "",
+            "root",
+            "viewer@",
+            "viewer@/",
+            "viewer@Acme",
+            "viewer@a/b/c/d/e",
+            "viewer@a//b",
+            "@acme",
+        ] {
+            assert_eq!(RoleAt::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -3,10 +3,11 @@
 //! about identities or configuration changes; the times in them are asked for each time.
 
 use crate::agents::{self, AgentRow, PersonRow, read_agent, read_person, sponsor_of};
+use crate::caller::holds;
 use crate::delegations::token::{VerifiedChain, VerifiedLink};
 use crate::delegations::{DelegationRow, lineage};
 use crate::gate::lock;
-use crate::{Authority, Gate, Role};
+use crate::{Authority, Gate, Role, Spot};
 use policy::trust::Origin;
 use policy::{
     AgentStatus, Autonomy, Capability, Chain, Grant, Level, Link, Over, Principal, PrincipalKind, Timestamp,
@@ -164,7 +165,7 @@ impl Held {
         let person = self
             .person
             .as_ref()
-            .map(|(name, row)| on_behalf_of(name, row, now));
+            .map(|(name, row)| on_behalf_of(name, row, &self.spots(authority), now));
         let agents = self
             .agents
             .iter()
@@ -208,6 +209,16 @@ impl Held {
             .chain(configured.flat_map(|agent| agent.grants.iter().filter_map(|grant| grant.until)))
             .filter(|end| *end > now)
             .min()
+    }
+
+    /// Where its agents are. One that is neither configured nor known is at the root.
+    fn spots(&self, authority: &Authority) -> Vec<Spot> {
+        let spot = |agent: &HeldAgent| {
+            let configured = authority.agents.get(&agent.name).map(|held| &held.place);
+            let place = configured.or(agent.row.as_ref().map(|row| &row.place));
+            place.map_or(Spot::Root, |place| Spot::Agent(place.clone(), agent.name.clone()))
+        };
+        self.agents.iter().map(spot).collect()
     }
 
     /// The lowest trust ceiling of the delegations; 1000 without any.
@@ -330,14 +341,14 @@ fn standing(row: &AgentRow, parents: &[AgentRow], now: Timestamp) -> Option<Vali
 }
 
 /// A person's own rights, as a link above the agent's: operators and administrators may cause anything,
-/// every other role only reads, and who holds no token has no rights.
-fn on_behalf_of(name: &str, row: &PersonRow, now: Timestamp) -> Link {
+/// every other role only reads, and who holds no token has no rights. A role counts that holds where each
+/// agent of the chain is.
+fn on_behalf_of(name: &str, row: &PersonRow, spots: &[Spot], now: Timestamp) -> Link {
     let roles = row.roles(now);
-    let runs = roles
-        .iter()
-        .any(|role| matches!(role, Role::Admin | Role::Operator));
+    let has = |wanted: &[Role]| spots.iter().all(|spot| holds(&roles, wanted, spot));
+    let runs = has(&[Role::Admin, Role::Operator]);
     let from = format!("role/{}", if runs { "operator" } else { "viewer" });
-    let anything = Capability::new("*", "*").filter(|_| !roles.is_empty());
+    let anything = Capability::new("*", "*").filter(|_| has(&Role::ALL));
     let grants = anything.map(|capability| Grant {
         capability,
         from,

@@ -47,7 +47,7 @@ pub use agents::key::AgentKey;
 pub use agents::{AgentError, AgentRow, HeldKey, NO_SPONSOR, NewAgent, RESERVED_PREFIXES};
 pub use approvals::{ApprovalView, ApproveError, Counted, Similar, Verdict, Vote};
 pub use authority::{AgentAuthority, Authority, Bounds};
-pub use caller::{Caller, Role, Unidentified};
+pub use caller::{Caller, Reach, Role, RoleAt, Spot, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};
 pub use delegations::{DelegateError, DelegationRow, NewDelegation, Revocation};
 pub use documents::{DocumentChange, DocumentView, InstallError, Owner};

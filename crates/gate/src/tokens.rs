@@ -1,7 +1,7 @@
 //! Tokens of people and triggers: opaque, random, stored as SHA-256 only.
 
 use crate::rows::{self, body, decode};
-use crate::{Caller, Gate, Role, Unidentified};
+use crate::{Caller, Gate, Role, RoleAt, Unidentified};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use journal::{Entry, kind};
@@ -21,6 +21,8 @@ const TOKENS: &str = "tokens";
 const PREFIX: &str = "cfd_";
 /// Length of a secret: the prefix and 32 bytes in base64url.
 const SECRET_LEN: usize = PREFIX.len() + 43;
+/// Most roles of one person.
+const ROLES_MAX: usize = 256;
 /// Most groups of one person.
 const GROUPS_MAX: usize = 64;
 /// Rows read at a time.
@@ -31,8 +33,8 @@ const READ_AT_ONCE: usize = 512;
 pub struct NewToken {
     /// For whom: a person, or a service for triggers.
     pub principal: Principal,
-    /// What it may do.
-    pub roles: Vec<Role>,
+    /// What it may do, and where.
+    pub roles: Vec<RoleAt>,
     /// Teams that the person belongs to, which rules may name as approvers.
     pub groups: Vec<String>,
     /// For `Role::Trigger`: which.
@@ -48,7 +50,7 @@ pub struct TokenView {
     /// `tok-7`.
     pub id: String,
     pub principal: Principal,
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleAt>,
     #[serde(default)]
     pub groups: Vec<String>,
     pub trigger: Option<String>,
@@ -250,17 +252,20 @@ fn fits(new: &NewToken) -> Result<(), String> {
         ));
     }
     groups_fit(new)?;
-    if roles.contains(&Role::Agent) {
+    if roles.iter().any(|at| at.role == Role::Agent) {
         return Err("the role `agent` is given by redeeming a delegation and by nobody".to_owned());
     }
     match (principal.kind, trigger, roles.as_slice()) {
         (PrincipalKind::Agent, ..) => Err(format!("{principal} is an agent; agents hold no token")),
         (_, _, []) => Err(format!("a token for {principal} needs at least one role")),
-        (PrincipalKind::Service, Some(_), [Role::Trigger]) => Ok(()),
+        (PrincipalKind::Service, Some(_), [only]) if *only == RoleAt::from(Role::Trigger) => Ok(()),
         (PrincipalKind::Service, ..) => Err(format!(
             "{principal} is a service: its token has the role `trigger`, one trigger, and nothing else"
         )),
-        (PrincipalKind::Person, None, roles) if !roles.contains(&Role::Trigger) => Ok(()),
+        (PrincipalKind::Person, None, roles) if roles.len() > ROLES_MAX => {
+            Err(format!("{principal} has more than {ROLES_MAX} roles"))
+        }
+        (PrincipalKind::Person, None, roles) if roles.iter().all(|at| at.role != Role::Trigger) => Ok(()),
         (PrincipalKind::Person, ..) => {
             Err(format!("{principal} is a person; only services send to triggers"))
         }
@@ -330,7 +335,7 @@ struct TokenRow {
 struct Created {
     token: String,
     principal: Principal,
-    roles: Vec<Role>,
+    roles: Vec<RoleAt>,
     #[serde(default)]
     groups: Vec<String>,
     trigger: Option<String>,

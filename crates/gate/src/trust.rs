@@ -164,10 +164,8 @@ impl Gate {
         reason: &str,
     ) -> Result<TrustView, PromoteError> {
         let person = caller.principal().clone();
-        let signs = caller
-            .roles()
-            .iter()
-            .any(|role| matches!(role, Role::Admin | Role::Operator));
+        let spot = self.spot_of(agent)?;
+        let signs = caller.holds(&[Role::Admin, Role::Operator], &spot);
         if person.kind != PrincipalKind::Person || !signs {
             return Err(PromoteError::NotAPerson);
         }

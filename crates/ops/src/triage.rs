@@ -275,9 +275,21 @@ impl Triage {
         Ok(self.record(id)?.map(|record| self.show(record)))
     }
 
-    /// For `incidents.search`; made before the gate exists, so over the store alone.
-    pub fn search(store: store::Store) -> Arc<dyn runtime::tools::IncidentSearch> {
-        Arc::new(Search { store })
+    /// For `incidents.search`.
+    pub fn search(&self) -> Arc<dyn runtime::tools::IncidentSearch> {
+        let gate = Arc::downgrade(&self.gate);
+        let triggers = Arc::clone(&self.triggers);
+        Arc::new(Search { gate, triggers })
+    }
+
+    /// The agent whose incident it is: that of its first session, or the one that its trigger calls.
+    pub fn agent_of(&self, view: &IncidentView) -> Result<Option<String>, StoreError> {
+        agent_of(&self.gate, &self.triggers, view)
+    }
+
+    /// The agent that a trigger calls.
+    pub fn agent_of_trigger(&self, name: &str) -> Option<String> {
+        trigger_of(&self.triggers, name).map(|spec| spec.agent)
     }
 
     /// Concludes what has ended and waits for deliveries under way, at most `grace`, and records the
@@ -485,6 +497,19 @@ async fn follow(
         };
         let Some(triage) = triage.upgrade() else { return };
         triage.heed(happened).await;
+    }
+}
+
+/// See [`Triage::agent_of`].
+pub(crate) fn agent_of(
+    gate: &Gate,
+    triggers: &Triggers,
+    view: &IncidentView,
+) -> Result<Option<String>, StoreError> {
+    match view.sessions.first().map(|id| gate.session(id)) {
+        Some(Ok(session)) => Ok(Some(session.agent)),
+        Some(Err(SessionError::Store(error))) => Err(error),
+        Some(Err(_)) | None => Ok(trigger_of(triggers, &view.trigger).map(|spec| spec.agent)),
     }
 }
 

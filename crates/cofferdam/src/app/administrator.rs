@@ -3,7 +3,7 @@
 
 use super::Options;
 use anyhow::Context as _;
-use gate::{Gate, NewToken, Role, TokenView};
+use gate::{Gate, NewToken, Role, RoleAt, TokenView};
 use policy::Principal;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -33,13 +33,16 @@ pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Resul
     let tokens = gate.tokens()?;
     let valid = |token: &&TokenView| !token.revoked && token.expires.is_none_or(|expires| expires > now);
     let ours = |token: &&TokenView| {
-        token.principal == principal && ROLES.iter().all(|role| token.roles.contains(role))
+        token.principal == principal
+            && RoleAt::everywhere(&ROLES)
+                .iter()
+                .all(|role| token.roles.contains(role))
     };
     let lost: Vec<&TokenView> = tokens.iter().filter(valid).filter(ours).collect();
     let administered = tokens
         .iter()
         .filter(valid)
-        .any(|token| token.roles.contains(&Role::Admin));
+        .any(|token| token.roles.contains(&Role::Admin.into()));
     match held {
         Held::Token if administered => return Ok(file),
         Held::Missing if administered && lost.is_empty() => return Ok(file),
@@ -54,7 +57,7 @@ pub(super) async fn ensure(gate: &Arc<Gate>, options: &Options) -> anyhow::Resul
     }
     let new = NewToken {
         principal,
-        roles: ROLES.to_vec(),
+        roles: RoleAt::everywhere(&ROLES),
         groups: Vec::new(),
         trigger: None,
         expires: None,

@@ -13,10 +13,12 @@ pub(super) const HELP: &str = "\
 Examples:
   cofferdam tokens create --person alice --role approver --role viewer
   cofferdam tokens create --person bob --role approver --group security
+  cofferdam tokens create carol --role operator@acme/payments --role viewer@acme
   cofferdam tokens create --trigger alertmanager > /run/secrets/alertmanager
   cofferdam tokens revoke tok-12
 
-Roles: admin, operator, approver, auditor, viewer.";
+Roles: admin, operator, approver, auditor, viewer; everywhere, or with @ and a place in the tree below which
+they hold: @ORGANIZATION[/TEAM[/PROJECT[/AGENT]]].";
 
 /// `cofferdam tokens`
 #[derive(Args, Debug)]
@@ -42,18 +44,21 @@ enum TokensCommand {
 #[group(skip)]
 struct Create {
     /// For a person
+    #[arg(value_name = "NAME", conflicts_with_all = ["person", "trigger"])]
+    name: Option<String>,
+    /// For a person
     #[arg(
         long,
         value_name = "NAME",
-        required_unless_present = "trigger",
+        required_unless_present_any = ["trigger", "name"],
         conflicts_with = "trigger"
     )]
     person: Option<String>,
     /// For a trigger: may send to it and nothing else
     #[arg(long, value_name = "NAME")]
     trigger: Option<String>,
-    /// What the person may do; may be given several times
-    #[arg(long = "role", value_name = "ROLE", value_parser = ["admin", "operator", "approver", "auditor", "viewer"], default_value = "viewer", conflicts_with = "trigger")]
+    /// What the person may do, and where: approver, operator@acme/payments; may be given several times
+    #[arg(long = "role", value_name = "ROLE[@PLACE]", value_parser = role, default_value = "viewer", conflicts_with = "trigger")]
     roles: Vec<String>,
     /// A team that the person belongs to, which rules may name as approvers; may be given several times
     #[arg(long = "group", value_name = "NAME", conflicts_with = "trigger")]
@@ -83,7 +88,7 @@ pub async fn run(tokens: &Tokens, client: &Client, screen: &mut Screen) -> Resul
 }
 
 async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let mut body = match (&new.person, &new.trigger) {
+    let mut body = match (new.person.as_ref().or(new.name.as_ref()), &new.trigger) {
         (_, Some(trigger)) => json!({ "trigger": trigger }),
         (Some(person), None) => {
             json!({"principal": format!("person:{person}"), "roles": new.roles, "groups": new.groups})
@@ -100,6 +105,14 @@ async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<()
         id.bold()
     ));
     screen.data(&made, |made, _| super::text::visible(raw(made, "secret")))
+}
+
+/// A role of people, as it is written.
+fn role(text: &str) -> Result<String, String> {
+    let held = gate::RoleAt::parse(text).filter(|at| at.role != gate::Role::Trigger);
+    held.map(|at| at.to_string()).ok_or_else(|| {
+        "write admin, operator, approver, auditor or viewer, alone or as in operator@acme/payments".into()
+    })
 }
 
 /// `90s`, `30m`, `12h`, `30d` in seconds.

@@ -46,7 +46,7 @@ pub fn validate(path: &Path) -> Result<String, String> {
 struct NoIncidents;
 
 impl IncidentSearch for NoIncidents {
-    fn similar(&self, _: &str, _: Option<&str>, _: usize) -> Result<Similar, String> {
+    fn similar(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Similar, String> {
         Ok(Similar::default())
     }
 }

@@ -1,9 +1,10 @@
 //! Agents as principals, what they pass on to each other, and who is asking.
 
 use super::call::{Answer, Call, json, ok};
+use super::places::all_of;
 use super::problem::ApiError;
 use super::sessions::stated;
-use gate::{AgentError, AgentRow, DelegateError, DelegationRow, NewAgent, NewDelegation, Role};
+use gate::{AgentError, AgentRow, DelegateError, DelegationRow, NewAgent, NewDelegation, Role, Spot};
 use http::StatusCode;
 use policy::{AgentEvent, Capability, Place, Timestamp};
 use serde::Deserialize;
@@ -30,7 +31,7 @@ pub async fn whoami(call: Call) -> Answer {
 
 /// `GET /api/v1/agents`: all that are known, by name.
 pub async fn list(call: Call) -> Answer {
-    let rows = call.app.gate.agents()?;
+    let rows = call.seen(call.app.gate.agents()?, usize::MAX, |row| &row.name)?;
     ok(&rows.iter().map(|row| view(&call, row)).collect::<Vec<_>>())
 }
 
@@ -69,6 +70,18 @@ struct New {
 /// `POST /api/v1/agents`: 201; a document lets it act.
 pub async fn create(call: Call) -> Answer {
     let new: New = call.json()?;
+    let parent = match &new.parent {
+        Some(parent) => call.app.gate.agent(parent).ok().map(|row| row.place),
+        None => None,
+    };
+    let place = new.place.clone().or(parent).unwrap_or_default();
+    let elsewhere = || ApiError::forbidden("you administer another part of the tree: say a --place in it");
+    call.admit(&[Spot::Agent(place, new.name.clone())], elsewhere)?;
+    if let Some(parent) = &new.parent {
+        call.admit_agent(&call.app.gate.agent(parent)?.name, || {
+            AgentError::Unknown(parent.clone()).into()
+        })?;
+    }
     let agent = NewAgent {
         name: new.name,
         sponsor: new.sponsor,
@@ -109,7 +122,8 @@ pub async fn suspend(call: Call) -> Answer {
 /// `POST /api/v1/agents/{name}/resume`: it acts again.
 pub async fn resume(call: Call) -> Answer {
     let change: Change = call.json()?;
-    if change.overriding && !call.has_role(&[Role::Admin]) {
+    let agent = call.app.gate.agent(call.parameter("name"))?.name;
+    if change.overriding && !call.has_role(&[Role::Admin], &agent)? {
         return Err(ApiError::forbidden(
             "overriding a suspension for security needs the role admin",
         ));
@@ -151,7 +165,12 @@ async fn drive(call: &Call, event: AgentEvent, change: &Change) -> Answer {
 
 /// `GET /api/v1/delegations`: all, the newest first; never a token.
 pub async fn delegations(call: Call) -> Answer {
-    let rows = call.app.gate.delegations()?;
+    let mut rows = Vec::new();
+    for row in call.app.gate.delegations()? {
+        if call.sees(&all_of(&call.app, &row.path)?) {
+            rows.push(row);
+        }
+    }
     let now = call.app.gate.time();
     ok(&rows.iter().map(|row| shown(row, &rows, now)).collect::<Vec<_>>())
 }
@@ -181,6 +200,10 @@ pub async fn delegate(call: Call) -> Answer {
         trust: new.trust,
         under: new.under,
     };
+    for written in [&new.from, &new.to] {
+        let unknown = || AgentError::Unknown(written.clone()).into();
+        call.admit_agent(&call.app.gate.agent(written)?.name, unknown)?;
+    }
     let row = call.app.gate.delegate(call.caller.principal(), new).await?;
     let mut answer = shown(&row, std::slice::from_ref(&row), call.app.gate.time());
     if let Some(answer) = answer.as_object_mut() {

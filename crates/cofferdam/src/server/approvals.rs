@@ -19,7 +19,9 @@ struct List {
 /// `GET /api/v1/approvals?limit=`: pending ones first, then the newest. Without their actions.
 pub async fn list(call: Call) -> Answer {
     let query: List = call.query()?;
-    let approvals = call.app.gate.approvals(query.limit.unwrap_or(100).min(1000))?;
+    let limit = query.limit.unwrap_or(100).min(1000);
+    let approvals = call.app.gate.approvals(call.look(limit))?;
+    let approvals = call.seen(approvals, limit, |approval| &approval.agent)?;
     let now = call.app.gate.time();
     ok(&approvals
         .iter()
@@ -50,7 +52,7 @@ pub async fn show(call: Call) -> Answer {
     let id = call.parameter("id");
     let found = call.app.gate.approval(id)?;
     let mut approval = found.ok_or_else(|| ApiError::not_found(format!("approval `{id}`")))?;
-    if !call.has_role(&[Role::Admin, Role::Approver, Role::Auditor]) {
+    if !call.has_role(&[Role::Admin, Role::Approver, Role::Auditor], &approval.agent)? {
         // Arguments may hold what only those who decide about them have to see.
         approval.action = None;
     }
@@ -117,7 +119,9 @@ fn of_the_action(call: &Call, shown: &str) -> Result<(), ApiError> {
 /// `GET /api/v1/waivers?limit=`: those that hold first, then the newest.
 pub async fn waivers(call: Call) -> Answer {
     let query: List = call.query()?;
-    ok(&call.app.gate.waivers(query.limit.unwrap_or(100).min(1000))?)
+    let limit = query.limit.unwrap_or(100).min(1000);
+    let waivers = call.app.gate.waivers(call.look(limit))?;
+    ok(&call.seen(waivers, limit, |waiver| &waiver.agent)?)
 }
 
 #[derive(Deserialize)]

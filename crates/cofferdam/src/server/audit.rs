@@ -1,6 +1,7 @@
 //! The journal, read: entries, proofs, checkpoints, verification. Nothing here can change it.
 
 use super::call::{Answer, Call, ok};
+use super::places::entry_spots;
 use super::problem::ApiError;
 use super::redacted::redacted;
 use super::stream::{self, Follow, is_of, view};
@@ -41,9 +42,11 @@ struct List {
 pub async fn entries(call: Call) -> Answer {
     let query: List = call.query()?;
     let limit = query.limit.unwrap_or(100).clamp(1, LIST_MAX);
+    let whole = call.everywhere();
     let store = call.app.gate.store().clone();
     let size = size(&store)?;
-    let newest = size.saturating_sub(u64::try_from(limit).unwrap_or(u64::MAX));
+    let window = if whole { limit } else { SCAN_MAX };
+    let newest = size.saturating_sub(u64::try_from(window).unwrap_or(u64::MAX));
     let mut from = query
         .from
         .unwrap_or(if query.session.is_some() { 0 } else { newest });
@@ -58,11 +61,11 @@ pub async fn entries(call: Call) -> Answer {
         looked_at += page.len();
         from = last.entry.sequence.saturating_add(1);
         for stored in page {
-            if query
+            let wanted = query
                 .kind
                 .as_deref()
-                .is_none_or(|kind| is_of(&stored.entry.kind, kind))
-            {
+                .is_none_or(|kind| is_of(&stored.entry.kind, kind));
+            if wanted && (whole || call.sees(&entry_spots(&call.app, &stored.entry)?)) {
                 if found.len() == limit {
                     from = stored.entry.sequence;
                     break;
@@ -77,8 +80,12 @@ pub async fn entries(call: Call) -> Answer {
 /// `GET /api/v1/audit/entries/{sequence}`: one, with its payloads as far as they were not erased. Only an
 /// administrator sees them as they are; `redacted` says where something was hidden.
 pub async fn entry(call: Call) -> Answer {
-    let sequence = sequence(&call)?;
-    let plain = call.has_role(&[Role::Admin]);
+    let sequence = sequence(call.parameter("sequence"))?;
+    let admin = call.app.gate.store().read(|reader| reader.entry(sequence))?;
+    let spots = admin
+        .map(|stored| entry_spots(&call.app, &stored.entry))
+        .transpose()?;
+    let plain = spots.is_some_and(|spots| spots.iter().all(|spot| call.caller.holds(&[Role::Admin], spot)));
     let shown = call.app.gate.store().read(|reader| {
         let Some(stored) = reader.entry(sequence)? else {
             return Ok(None);
@@ -109,8 +116,7 @@ fn size(store: &Store) -> Result<u64, StoreError> {
     store.read(|reader| reader.size())
 }
 
-fn sequence(call: &Call) -> Result<u64, ApiError> {
-    let text = call.parameter("sequence");
+pub(super) fn sequence(text: &str) -> Result<u64, ApiError> {
     text.parse()
         .map_err(|_| ApiError::malformed("sequence", format!("`{text}` is not a sequence")))
 }
@@ -132,7 +138,11 @@ pub async fn events(call: Call) -> Answer {
     Ok(stream::events(
         &call.app,
         &call.caller,
-        Follow::Journal { kind: query.kind },
+        Follow::Journal {
+            kind: query.kind,
+            whole: call.everywhere(),
+            roles: call.roles,
+        },
         from,
     ))
 }

@@ -17,8 +17,10 @@ use std::sync::Arc;
 pub struct Call {
     /// The platform.
     pub app: Arc<App>,
-    /// Who calls; its role was checked against the route.
+    /// Who calls; it has one of [`Call::roles`] somewhere.
     pub caller: Caller,
+    /// The route's.
+    pub roles: &'static [Role],
     /// From the path, by name.
     pub parameters: Vec<(String, String)>,
     /// Path and query.
@@ -68,10 +70,12 @@ impl Call {
         typed(self.value()?)
     }
 
-    /// Whether the caller has one of `roles`.
-    #[must_use]
-    pub fn has_role(&self, roles: &[Role]) -> bool {
-        self.caller.roles().iter().any(|role| roles.contains(role))
+    /// Whether the caller has one of `roles` where `agent` is.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn has_role(&self, roles: &[Role], agent: &str) -> Result<bool, ApiError> {
+        Ok(self.caller.holds(roles, &self.app.gate.spot_of(agent)?))
     }
 }
 

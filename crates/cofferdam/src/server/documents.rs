@@ -1,10 +1,11 @@
 //! Configuration documents: read, applied as a whole or not at all, deleted.
 
 use super::call::{Answer, Call, ok};
+use super::places::document_spot;
 use super::problem::ApiError;
 use crate::app::Change;
 use crate::config::{self, Kind};
-use gate::{DocumentView, Owner};
+use gate::{DocumentView, Owner, Spot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,13 +14,28 @@ const APPLY_MAX: usize = 1000;
 
 /// `GET /api/v1/documents`: all, by kind and name.
 pub async fn list(call: Call) -> Answer {
-    ok(&call.app.gate.documents()?)
+    ok(&seen(&call)?)
+}
+
+/// Those that the caller sees.
+fn seen(call: &Call) -> Result<Vec<DocumentView>, ApiError> {
+    let mut seen = Vec::new();
+    for document in call.app.gate.documents()? {
+        let spot = match Kind::parse(&document.kind) {
+            Some(kind) => document_spot(&call.app, kind, &document.name, &document.document)?,
+            None => Spot::Root,
+        };
+        if call.sees(&[spot]) {
+            seen.push(document);
+        }
+    }
+    Ok(seen)
 }
 
 /// `GET /api/v1/documents/{kind}`.
 pub async fn of_kind(call: Call) -> Answer {
     let kind = kind(&call)?;
-    let mut documents = call.app.gate.documents()?;
+    let mut documents = seen(&call)?;
     documents.retain(|document| document.kind == kind.as_str());
     ok(&documents)
 }
@@ -89,7 +105,7 @@ pub async fn delete(call: Call) -> Answer {
         .await?)
 }
 
-fn kind(call: &Call) -> Result<Kind, ApiError> {
+pub(super) fn kind(call: &Call) -> Result<Kind, ApiError> {
     let word = call.parameter("kind");
     Kind::parse(word).ok_or_else(|| {
         let known = json!(Kind::ALL.map(Kind::as_str));

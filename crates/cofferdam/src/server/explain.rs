@@ -41,6 +41,8 @@ pub async fn explain(call: Call) -> Answer {
             ));
         }
     }
+    let unknown = || ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent));
+    call.admit_agent(&question.agent, unknown)?;
     if let Some(id) = &question.delegation
         && call.app.gate.delegation(id)?.to != question.agent
     {

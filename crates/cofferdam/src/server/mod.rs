@@ -2,7 +2,8 @@
 //! the gate, the runtime or triage and turns the answer into JSON.
 //!
 //! Invariants:
-//! - **One place decides who may call**: [`authorize`], from the table in [`routes`].
+//! - **One place decides who may call**: [`authorize`], from the table in [`routes`], and for things at a place
+//!   in the tree of tenancy [`places`].
 //! - **Authenticated before read**: nothing of a body is looked at before the token, but where a body is
 //!   itself what authenticates: at [`exchange`].
 //! - **Never a 5xx for what a caller sent**, and never a crash: a panic is a 500 and is counted.
@@ -18,6 +19,7 @@ mod hooks;
 mod incidents;
 mod listen;
 pub mod metrics;
+mod places;
 mod policies;
 pub mod problem;
 mod redacted;
@@ -44,6 +46,7 @@ use call::Call;
 use futures_util::StreamExt as _;
 use gate::Caller;
 use http::{HeaderMap, StatusCode, header};
+use places::Scope;
 use problem::ApiError;
 use routes::{Handler, ROUTES, Route, Shared};
 use std::net::IpAddr;
@@ -140,14 +143,14 @@ async fn answer(
     let judged = check_host(&app.hosts, &head.headers).and_then(|()| match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(&app))),
         Handler::Proved(handler) => check_journal(&app, route).map(|()| Judged::Unknown(*handler)),
-        Handler::Guarded(roles, handler) => {
+        Handler::Guarded(roles, scope, handler) => {
             let caller = authorize(&app, roles, &head.headers);
             let sound = caller.and_then(|caller| check_journal(&app, route).map(|()| caller));
-            sound.map(|caller| Judged::Admitted(caller, *handler))
+            sound.map(|caller| Judged::Admitted(caller, Guard(roles, *scope, *handler)))
         }
     });
-    let (caller, handler) = match judged {
-        Ok(Judged::Admitted(caller, handler)) => (caller, handler),
+    let (caller, Guard(roles, scope, handler)) = match judged {
+        Ok(Judged::Admitted(caller, guard)) => (caller, guard),
         Ok(Judged::Answered(response)) => return Ok(response),
         Ok(Judged::Unknown(handler)) => {
             let (headers, body) = (head.headers, read(body).await?);
@@ -164,15 +167,17 @@ async fn answer(
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let headers = head.headers;
-    handler(Call {
+    let call = Call {
         app,
         caller,
+        roles,
         parameters,
         uri: head.uri,
         headers,
         body,
-    })
-    .await
+    };
+    scope.check(&call)?;
+    handler(call).await
 }
 
 /// What is known of a request before its body is read.
@@ -182,8 +187,11 @@ enum Judged {
     /// Is judged by what its body shows.
     Unknown(routes::Proved),
     /// May be read.
-    Admitted(Caller, routes::Guarded),
+    Admitted(Caller, Guard),
 }
+
+/// The roles that a route asks for, where they have to hold, and what answers.
+struct Guard(&'static [gate::Role], Scope, routes::Guarded);
 
 /// Refuses names that a page in a browser could have pointed at us (DNS rebinding). An address is
 /// what such a page cannot fake, and `localhost` is not resolved by any DNS of its choice;
@@ -207,7 +215,7 @@ fn check_host(allowed: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-/// Who calls, if it may. The one place where the API decides that.
+/// Who calls, if it may anywhere; where it has to, [`Scope`] says. The one place where the API decides that.
 fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Caller, ApiError> {
     let unauthenticated = |error: ApiError| {
         app.metrics.unauthenticated();
@@ -221,14 +229,15 @@ fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Cal
         .gate
         .identify(token)
         .map_err(|error| unauthenticated(error.into()))?;
-    if caller.roles().iter().any(|role| roles.contains(role)) {
-        return Ok(caller);
+    match caller.holds_somewhere(roles) {
+        true => Ok(caller),
+        false => Err(lacks(roles)),
     }
-    let needed: Vec<_> = roles.iter().map(|role| routes::role_name(*role)).collect();
-    Err(ApiError::forbidden(format!(
-        "this needs one of the roles: {}",
-        needed.join(", ")
-    )))
+}
+
+fn lacks(roles: &[gate::Role]) -> ApiError {
+    let needed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+    ApiError::forbidden(format!("this needs one of the roles: {}", needed.join(", ")))
 }
 
 /// Over a journal that was found altered nothing changes any more; see [`Route::outlives_the_journal`].

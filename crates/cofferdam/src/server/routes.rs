@@ -1,8 +1,10 @@
-//! Every door of the API and who may call it: the one table that both builds the router and is the
-//! golden text of rights. A route that is not here does not exist; a role that is not here is refused.
+//! Every door of the API, who may call it, and where that role has to hold: the one table that both builds
+//! the router and is the golden text of rights. A route that is not here does not exist; a role that is not
+//! here is refused.
 
 use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
+use super::places::{self, Scope};
 use super::{
     agents, approvals, audit, documents, explain, hooks, incidents, policies, sessions, status, stops, tasks,
     tokens, trust,
@@ -24,8 +26,8 @@ pub enum Handler {
     Open(fn(&App) -> Response),
     /// Without a token, by a delegation and a proof that its key is held.
     Proved(Proved),
-    /// With a token that has one of these roles.
-    Guarded(&'static [Role], Guarded),
+    /// With a token that has one of these roles, where the scope says.
+    Guarded(&'static [Role], Scope, Guarded),
 }
 
 /// One route.
@@ -91,108 +93,107 @@ macro_rules! open {
     };
 }
 macro_rules! route {
-    ($method:literal, $path:literal, $roles:ident, $handler:path) => {
+    ($method:literal, $path:literal, $roles:ident, $scope:expr, $handler:path) => {
         Route {
             method: $method,
             path: $path,
-            handler: Handler::Guarded($roles, |call| Box::pin($handler(call))),
+            handler: Handler::Guarded($roles, $scope, |call| Box::pin($handler(call))),
         }
     };
 }
+
+const EACH: Scope = Scope::Handler;
+const ROOT: Scope = Scope::Root;
+const AGENT: Scope = Scope::Thing("agent", "agent", places::agent);
+const APPROVAL: Scope = Scope::Thing("approval", "id", places::approval);
+const DELEGATION: Scope = Scope::Thing("delegation", "id", places::delegation);
+const DOCUMENT: Scope = Scope::Thing("document", "name", places::document);
+const ENTRY: Scope = Scope::Thing("entry", "sequence", places::entry);
+const INCIDENT: Scope = Scope::Thing("incident", "id", places::incident);
+const NAMED: Scope = Scope::Thing("agent", "name", places::agent);
+const SESSION: Scope = Scope::Thing("session", "id", places::session);
+const TASK: Scope = Scope::Thing("task", "id", places::task);
+const TOKEN: Scope = Scope::Thing("token", "id", places::token);
+const WAIVER: Scope = Scope::Thing("waiver", "id", places::waiver);
 
 /// The table.
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
     open!("GET", "/healthz", status::alive),
     open!("GET", "/readyz", status::ready),
-    route!("GET", "/metrics", READ, status::metrics),
-    route!("GET", "/api/v1/health", READ, status::health),
+    route!("GET", "/metrics", READ, ROOT, status::metrics),
+    route!("GET", "/api/v1/health", READ, ROOT, status::health),
 
-    route!("POST", "/hooks/alertmanager", TRIGGER, hooks::alertmanager),
+    route!("POST", "/hooks/alertmanager", TRIGGER, EACH, hooks::alertmanager),
 
-    route!("POST", "/api/v1/tasks", SUBMIT, tasks::submit),
-    route!("GET", "/api/v1/tasks/{id}", EVERYBODY, tasks::show),
+    route!("POST", "/api/v1/tasks", SUBMIT, EACH, tasks::submit),
+    route!("GET", "/api/v1/tasks/{id}", EVERYBODY, TASK, tasks::show),
 
-    route!("GET", "/api/v1/sessions", READ, sessions::list),
-    route!("GET", "/api/v1/sessions/{id}", READ, sessions::show),
-    route!("GET", "/api/v1/sessions/{id}/output", READ, sessions::output),
-    route!("GET", "/api/v1/sessions/{id}/events", READ, sessions::events),
-    route!("POST", "/api/v1/sessions/{id}/cancel", OPERATE, sessions::cancel),
-    route!("POST", "/api/v1/sessions/{id}/resolve", OPERATE, sessions::resolve),
+    route!("GET", "/api/v1/sessions", READ, EACH, sessions::list),
+    route!("GET", "/api/v1/sessions/{id}", READ, SESSION, sessions::show),
+    route!("GET", "/api/v1/sessions/{id}/output", READ, SESSION, sessions::output),
+    route!("GET", "/api/v1/sessions/{id}/events", READ, SESSION, sessions::events),
+    route!("POST", "/api/v1/sessions/{id}/cancel", OPERATE, SESSION, sessions::cancel),
+    route!("POST", "/api/v1/sessions/{id}/resolve", OPERATE, SESSION, sessions::resolve),
 
-    route!("GET", "/api/v1/incidents", READ, incidents::list),
-    route!("GET", "/api/v1/incidents/{id}", READ, incidents::show),
+    route!("GET", "/api/v1/incidents", READ, EACH, incidents::list),
+    route!("GET", "/api/v1/incidents/{id}", READ, INCIDENT, incidents::show),
 
-    route!("GET", "/api/v1/approvals", READ, approvals::list),
-    route!("GET", "/api/v1/approvals/{id}", READ, approvals::show),
-    route!("POST", "/api/v1/approvals/{id}/approve", APPROVE, approvals::approve),
-    route!("POST", "/api/v1/approvals/{id}/deny", APPROVE, approvals::deny),
-    route!("GET", "/api/v1/waivers", READ, approvals::waivers),
-    route!("POST", "/api/v1/waivers/{id}/revoke", APPROVE, approvals::revoke_waiver),
+    route!("GET", "/api/v1/approvals", READ, EACH, approvals::list),
+    route!("GET", "/api/v1/approvals/{id}", READ, APPROVAL, approvals::show),
+    route!("POST", "/api/v1/approvals/{id}/approve", APPROVE, APPROVAL, approvals::approve),
+    route!("POST", "/api/v1/approvals/{id}/deny", APPROVE, APPROVAL, approvals::deny),
+    route!("GET", "/api/v1/waivers", READ, EACH, approvals::waivers),
+    route!("POST", "/api/v1/waivers/{id}/revoke", APPROVE, WAIVER, approvals::revoke_waiver),
 
-    route!("GET", "/api/v1/documents", CONFIG, documents::list),
-    route!("POST", "/api/v1/documents", ADMIN, documents::apply),
-    route!("GET", "/api/v1/documents/{kind}", CONFIG, documents::of_kind),
-    route!("GET", "/api/v1/documents/{kind}/{name}", CONFIG, documents::show),
-    route!("DELETE", "/api/v1/documents/{kind}/{name}", ADMIN, documents::delete),
+    route!("GET", "/api/v1/documents", CONFIG, EACH, documents::list),
+    route!("POST", "/api/v1/documents", ADMIN, ROOT, documents::apply),
+    route!("GET", "/api/v1/documents/{kind}", CONFIG, EACH, documents::of_kind),
+    route!("GET", "/api/v1/documents/{kind}/{name}", CONFIG, DOCUMENT, documents::show),
+    route!("DELETE", "/api/v1/documents/{kind}/{name}", ADMIN, ROOT, documents::delete),
 
-    route!("GET", "/api/v1/tokens", AUDIT, tokens::list),
-    route!("POST", "/api/v1/tokens", ADMIN, tokens::create),
-    route!("DELETE", "/api/v1/tokens/{id}", ADMIN, tokens::revoke),
+    route!("GET", "/api/v1/tokens", AUDIT, EACH, tokens::list),
+    route!("POST", "/api/v1/tokens", ADMIN, EACH, tokens::create),
+    route!("DELETE", "/api/v1/tokens/{id}", ADMIN, TOKEN, tokens::revoke),
 
-    route!("GET", "/api/v1/stops", READ, stops::list),
-    route!("POST", "/api/v1/stops", OPERATE, stops::raise),
-    route!("DELETE", "/api/v1/stops", OPERATE, stops::lift),
-    route!("POST", "/api/v1/stops/drill", OPERATE, stops::drill),
+    route!("GET", "/api/v1/stops", READ, EACH, stops::list),
+    route!("POST", "/api/v1/stops", OPERATE, EACH, stops::raise),
+    route!("DELETE", "/api/v1/stops", OPERATE, EACH, stops::lift),
+    route!("POST", "/api/v1/stops/drill", OPERATE, ROOT, stops::drill),
 
-    route!("GET", "/api/v1/trust", READ, trust::list),
-    route!("GET", "/api/v1/trust/{agent}", READ, trust::show),
-    route!("GET", "/api/v1/trust/{agent}/history", READ, trust::history),
-    route!("GET", "/api/v1/trust/{agent}/equation", READ, trust::equation),
-    route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, trust::promote),
+    route!("GET", "/api/v1/trust", READ, EACH, trust::list),
+    route!("GET", "/api/v1/trust/{agent}", READ, AGENT, trust::show),
+    route!("GET", "/api/v1/trust/{agent}/history", READ, AGENT, trust::history),
+    route!("GET", "/api/v1/trust/{agent}/equation", READ, AGENT, trust::equation),
+    route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, AGENT, trust::promote),
 
-    route!("POST", "/api/v1/explain", EXPLAIN, explain::explain),
+    route!("POST", "/api/v1/explain", EXPLAIN, EACH, explain::explain),
+    route!("POST", "/api/v1/policies/simulate", CONFIG, ROOT, policies::simulate),
+    route!("GET", "/api/v1/policies/suggestions", CONFIG, ROOT, policies::suggestions),
 
-    route!("POST", "/api/v1/policies/simulate", CONFIG, policies::simulate),
-    route!("GET", "/api/v1/policies/suggestions", CONFIG, policies::suggestions),
-
-    route!("GET", "/api/v1/whoami", EVERYBODY, agents::whoami),
+    route!("GET", "/api/v1/whoami", EVERYBODY, EACH, agents::whoami),
     Route { method: "POST", path: exchange::PATH, handler: Handler::Proved(|bare| Box::pin(exchange::redeem(bare))) },
-    route!("GET", "/api/v1/agents", READ, agents::list),
-    route!("POST", "/api/v1/agents", ADMIN, agents::create),
-    route!("GET", "/api/v1/agents/{name}", CONFIG, agents::show),
-    route!("POST", "/api/v1/agents/{name}/suspend", OPERATE, agents::suspend),
-    route!("POST", "/api/v1/agents/{name}/resume", OPERATE, agents::resume),
-    route!("POST", "/api/v1/agents/{name}/revoke", ADMIN, agents::revoke),
-    route!("POST", "/api/v1/agents/{name}/rotate", ADMIN, agents::rotate),
-    route!("GET", "/api/v1/delegations", READ, agents::delegations),
-    route!("POST", "/api/v1/delegations", OPERATE, agents::delegate),
-    route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, agents::revoke_delegation),
+    route!("GET", "/api/v1/agents", READ, EACH, agents::list),
+    route!("POST", "/api/v1/agents", ADMIN, EACH, agents::create),
+    route!("GET", "/api/v1/agents/{name}", CONFIG, NAMED, agents::show),
+    route!("POST", "/api/v1/agents/{name}/suspend", OPERATE, NAMED, agents::suspend),
+    route!("POST", "/api/v1/agents/{name}/resume", OPERATE, NAMED, agents::resume),
+    route!("POST", "/api/v1/agents/{name}/revoke", ADMIN, NAMED, agents::revoke),
+    route!("POST", "/api/v1/agents/{name}/rotate", ADMIN, NAMED, agents::rotate),
+    route!("GET", "/api/v1/delegations", READ, EACH, agents::delegations),
+    route!("POST", "/api/v1/delegations", OPERATE, EACH, agents::delegate),
+    route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, DELEGATION, agents::revoke_delegation),
 
-    route!("GET", "/api/v1/audit/entries", AUDIT, audit::entries),
-    route!("GET", "/api/v1/audit/entries/{sequence}", AUDIT, audit::entry),
-    route!("GET", "/api/v1/audit/events", AUDIT, audit::events),
-    route!("GET", "/api/v1/audit/checkpoint", AUDIT, audit::checkpoint),
-    route!("GET", "/api/v1/audit/proofs/inclusion", AUDIT, audit::inclusion),
-    route!("GET", "/api/v1/audit/proofs/consistency", AUDIT, audit::consistency),
-    route!("POST", "/api/v1/audit/verify", AUDIT, audit::verify),
+    route!("GET", "/api/v1/audit/entries", AUDIT, EACH, audit::entries),
+    route!("GET", "/api/v1/audit/entries/{sequence}", AUDIT, ENTRY, audit::entry),
+    route!("GET", "/api/v1/audit/events", AUDIT, EACH, audit::events),
+    route!("GET", "/api/v1/audit/checkpoint", AUDIT, ROOT, audit::checkpoint),
+    route!("GET", "/api/v1/audit/proofs/inclusion", AUDIT, ROOT, audit::inclusion),
+    route!("GET", "/api/v1/audit/proofs/consistency", AUDIT, ROOT, audit::consistency),
+    route!("POST", "/api/v1/audit/verify", AUDIT, ROOT, audit::verify),
 ];
 
-/// The name of a role, as tokens and the golden text have it.
-#[must_use]
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "admin",
-        Role::Operator => "operator",
-        Role::Approver => "approver",
-        Role::Auditor => "auditor",
-        Role::Viewer => "viewer",
-        Role::Trigger => "trigger",
-        Role::Agent => "agent",
-    }
-}
-
-/// Every route with who may call it, one a line.
+/// Every route with where a role has to hold and which roles do, one a line.
 #[must_use]
 pub fn table() -> String {
     ROUTES
@@ -200,9 +201,10 @@ pub fn table() -> String {
         .map(|route| {
             let who = match &route.handler {
                 Handler::Open(_) => "anyone".to_owned(),
-                Handler::Proved(_) => "whoever holds a delegation".to_owned(),
-                Handler::Guarded(roles, _) => {
-                    roles.iter().map(|r| role_name(*r)).collect::<Vec<_>>().join(" ")
+                Handler::Proved(_) => format!("{:<11}whoever holds a delegation", "each"),
+                Handler::Guarded(roles, scope, _) => {
+                    let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+                    format!("{:<11}{}", scope.as_str(), roles.join(" "))
                 }
             };
             format!("{:<7}{:<40}{who}\n", route.method, route.path)

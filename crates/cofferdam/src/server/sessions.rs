@@ -22,10 +22,9 @@ struct List {
 /// `GET /api/v1/sessions?state=&limit=`: the newest first.
 pub async fn list(call: Call) -> Answer {
     let query: List = call.query()?;
-    ok(&call
-        .app
-        .gate
-        .sessions(query.state, query.limit.unwrap_or(100).min(LIST_MAX))?)
+    let limit = query.limit.unwrap_or(100).min(LIST_MAX);
+    let sessions = call.app.gate.sessions(query.state, call.look(limit))?;
+    ok(&call.seen(sessions, limit, |session| &session.agent)?)
 }
 
 /// `GET /api/v1/sessions/{id}`: one, with its calls in order as `calls`.
@@ -45,15 +44,13 @@ pub async fn output(call: Call) -> Answer {
     let session = call.app.gate.session(call.parameter("id"))?;
     let output = call.app.gate.session_output(&session.id)?;
     let output = output.ok_or_else(|| ApiError::not_found(format!("output of session `{}`", session.id)))?;
-    ok(&shown(&call, output))
+    ok(&shown(&call, &session.agent, output)?)
 }
 
 /// An output as this caller may see it: as it is for those who work with it, redacted for the rest.
-pub(super) fn shown(call: &Call, output: Value) -> Value {
-    if call.has_role(&[Role::Admin, Role::Operator, Role::Approver]) {
-        return output;
-    }
-    redacted(output)
+pub(super) fn shown(call: &Call, agent: &str, output: Value) -> Result<Value, ApiError> {
+    let works = call.has_role(&[Role::Admin, Role::Operator, Role::Approver], agent)?;
+    Ok(if works { output } else { redacted(output) })
 }
 
 #[derive(Deserialize)]

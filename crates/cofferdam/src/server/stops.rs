@@ -1,19 +1,42 @@
 //! Kill switches.
 
 use super::call::{Answer, Call, ok};
+use super::places::stop_spot;
 use super::problem::ApiError;
 use super::sessions::stated;
 use crate::app::organizations;
-use gate::{Held, KillAnswer, SessionError};
+use gate::{AgentAuthority, Held, KillAnswer, Reach, SessionError, Spot};
 use policy::{Area, Place, Stop, StopScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `GET /api/v1/stops`: all in force.
 pub async fn list(call: Call) -> Answer {
-    ok(&call.app.gate.stops().iter().map(view).collect::<Vec<_>>())
+    let mut seen = Vec::new();
+    for stop in call.app.gate.stops() {
+        // What stops everything stops what is theirs, so everybody is told.
+        let spot = stop_spot(&call.app, &stop.scope)?;
+        let theirs = matches!(stop.scope, StopScope::All | StopScope::Network) || call.sees(&[spot]);
+        if theirs || above(&call, &stop.scope) {
+            seen.push(view(&stop));
+        }
+    }
+    ok(&seen)
+}
+
+/// Whether the stop is of an area that holds one where the caller has a role.
+fn above(call: &Call, scope: &StopScope) -> bool {
+    let StopScope::Area(area) = scope else {
+        return false;
+    };
+    let within = Reach::Area(area.clone());
+    call.caller
+        .roles()
+        .iter()
+        .any(|at| within.covers(&at.reach.spot()))
 }
 
 #[derive(Deserialize)]
@@ -32,6 +55,7 @@ struct Raise {
 pub async fn raise(call: Call) -> Answer {
     let body: Raise = call.json()?;
     let scope = scope(&call, &body.scope)?;
+    admit(&call, &scope)?;
     let reason = stated(&body.reason, "no reason given")?;
     let (known, named) = (known(&call, &scope), scope.to_string());
     let by = call.caller.principal();
@@ -130,6 +154,7 @@ pub async fn lift(call: Call) -> Answer {
     };
     let reason = stated(&body.reason, "no reason given")?;
     let scope = scope(&call, &body.scope)?;
+    admit(&call, &scope)?;
     let by = call.caller.principal();
     let lifted = call.app.gate.lift(by, &scope, &reason).await?;
     organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
@@ -138,6 +163,21 @@ pub async fn lift(call: Call) -> Answer {
     }
     call.app.runtime.wake();
     ok(&json!({"scope": scope.to_string(), "lifted": true}))
+}
+
+/// Only what is the caller's to stop.
+fn admit(call: &Call, scope: &StopScope) -> Result<(), ApiError> {
+    if call.everywhere() {
+        return Ok(());
+    }
+    let spot = stop_spot(&call.app, scope)?;
+    let missing = || match scope {
+        StopScope::Area(_) | StopScope::Agent(_) | StopScope::Session(_) => {
+            ApiError::not_found(format!("`{scope}` that you may stop"))
+        }
+        _ => ApiError::forbidden("this stops things of everybody, and needs the role at the root"),
+    };
+    call.admit(&[spot], missing)
 }
 
 /// Most names of one kind in an answer.
@@ -162,7 +202,14 @@ fn scope(call: &Call, text: &str) -> Result<StopScope, ApiError> {
         },
         Some((kind @ ("team" | "project"), end)) if StopScope::parse(text).is_none() => {
             let depth = if kind == "team" { 2 } else { 3 };
-            let places = authority.agents.values().map(|agent| &agent.place);
+            let sees = |(name, agent): &(&String, &Arc<AgentAuthority>)| {
+                call.sees(&[Spot::Agent(agent.place.clone(), (*name).clone())])
+            };
+            let places = authority
+                .agents
+                .iter()
+                .filter(sees)
+                .map(|(_, agent)| &agent.place);
             let areas: BTreeSet<Area> = places
                 .flat_map(Place::areas)
                 .filter(|area| area.depth() == depth && format!("/{area}").ends_with(&format!("/{end}")))

@@ -5,12 +5,13 @@
 //! watch before it read. Nothing is buffered between reading and sending, so a slow reader costs one
 //! page of memory and never loses an entry.
 
+use super::places::entry_spots;
 use super::problem::ApiError;
 use crate::app::App;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use gate::Caller;
+use gate::{Caller, Role};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -39,15 +40,30 @@ pub enum Follow {
     Journal {
         /// `action.permitted`, or `action` for all of them.
         kind: Option<String>,
+        /// Wherever they are; otherwise those where the caller has one of `roles`.
+        whole: bool,
+        /// See `whole`.
+        roles: &'static [Role],
     },
 }
 
 impl Follow {
-    fn wants(&self, stored: &Stored) -> bool {
-        match self {
-            Follow::Session { .. } | Follow::Journal { kind: None } => true,
-            Follow::Journal { kind: Some(kind) } => is_of(&stored.entry.kind, kind),
+    fn wants(&self, app: &App, caller: &Caller, stored: &Stored) -> Result<bool, StoreError> {
+        let Follow::Journal { kind, whole, roles } = self else {
+            return Ok(true);
+        };
+        if kind
+            .as_deref()
+            .is_some_and(|kind| !is_of(&stored.entry.kind, kind))
+        {
+            return Ok(false);
         }
+        let spots = if *whole {
+            Vec::new()
+        } else {
+            entry_spots(app, &stored.entry)?
+        };
+        Ok(spots.iter().all(|spot| caller.holds(roles, spot)))
     }
 }
 
@@ -162,7 +178,12 @@ impl Tail {
             })?;
             let Some(last) = page.last() else { return Ok(()) };
             let next = last.entry.sequence.saturating_add(1);
-            let wanted: VecDeque<Stored> = page.into_iter().filter(|stored| follow.wants(stored)).collect();
+            let mut wanted = VecDeque::new();
+            for stored in page {
+                if follow.wants(&self.app, &self.caller, &stored)? {
+                    wanted.push_back(stored);
+                }
+            }
             if !wanted.is_empty() {
                 self.page = wanted;
                 return Ok(());

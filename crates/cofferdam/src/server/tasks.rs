@@ -5,7 +5,7 @@
 
 use super::call::{Answer, Call, json, ok};
 use super::problem::ApiError;
-use gate::{NewSession, SessionView};
+use gate::{NewSession, SessionError, SessionView};
 use http::StatusCode;
 use journal::machine::Session;
 use policy::{Principal, PrincipalKind, Taints};
@@ -60,6 +60,8 @@ pub async fn submit(call: Call) -> Answer {
         let what = format!("`{}` is the platform's own and takes no tasks", task.agent);
         return Err(ApiError::malformed("/agent", what));
     }
+    let unknown = || SessionError::UnknownAgent(task.agent.clone()).into();
+    call.admit_agent(&task.agent, unknown)?;
     let key = task.task_id.as_deref().map(checked_id).transpose()?.map(name_of);
     let new = NewSession {
         agent: task.agent.clone(),
@@ -73,6 +75,8 @@ pub async fn submit(call: Call) -> Answer {
     };
     let delegation = task.delegation.clone();
     let (session, is_new) = call.app.gate.create_session_under(new, delegation).await?;
+    let taken = || ApiError::conflict("this task's id is taken");
+    call.admit_agent(&session.agent, taken)?;
     if is_new {
         call.app.runtime.wake();
         return json(StatusCode::CREATED, &view(&call, &session)?);
@@ -108,7 +112,7 @@ pub async fn show(call: Call) -> Answer {
     ok(&view(&call, &session)?)
 }
 
-fn find(call: &Call, id: &str) -> Result<Option<SessionView>, ApiError> {
+pub(super) fn find(call: &Call, id: &str) -> Result<Option<SessionView>, ApiError> {
     if let Some(number) = id.strip_prefix("task-").filter(|n| is_number(n)) {
         return match call.app.gate.session(&format!("ses-{number}")) {
             Ok(session) if session.correlation.is_none() => Ok(Some(session)),
@@ -208,7 +212,10 @@ fn view(call: &Call, session: &SessionView) -> Result<Value, ApiError> {
         }
         if session.output.is_some() {
             let output = call.app.gate.session_output(&session.id)?.unwrap_or_default();
-            map.insert("output".into(), super::sessions::shown(call, output));
+            map.insert(
+                "output".into(),
+                super::sessions::shown(call, &session.agent, output)?,
+            );
         }
     }
     Ok(view)

@@ -1,8 +1,9 @@
 //! Tokens of people and triggers. A secret is told once, to whoever made it.
 
 use super::call::{Answer, Call, json, nothing, ok};
+use super::places::{role_spots, token_spots, trigger_spot};
 use super::problem::ApiError;
-use gate::{NewToken, Role};
+use gate::{NewToken, Role, RoleAt, Spot};
 use http::StatusCode;
 use policy::{Principal, PrincipalKind};
 use serde::Deserialize;
@@ -13,7 +14,13 @@ const LIFE_MAX_SECONDS: u64 = 10 * 366 * 86_400;
 
 /// `GET /api/v1/tokens`: all, the newest first; never a secret.
 pub async fn list(call: Call) -> Answer {
-    ok(&call.app.gate.tokens()?)
+    let mut seen = Vec::new();
+    for token in call.app.gate.tokens()? {
+        if call.sees(&token_spots(&call.app, &token)?) {
+            seen.push(token);
+        }
+    }
+    ok(&seen)
 }
 
 #[derive(Deserialize)]
@@ -22,7 +29,7 @@ struct New {
     /// `person:alice` or `service:ci`; a name alone is a person. Not needed for a trigger.
     principal: Option<String>,
     #[serde(default)]
-    roles: Vec<Role>,
+    roles: Vec<RoleAt>,
     /// Teams that the person belongs to.
     #[serde(default)]
     groups: Vec<String>,
@@ -35,9 +42,9 @@ struct New {
 pub async fn create(call: Call) -> Answer {
     let new: New = call.json()?;
     let (principal, roles) = match (&new.trigger, &new.principal) {
-        (Some(trigger), None) if new.roles.is_empty() || new.roles == [Role::Trigger] => (
+        (Some(trigger), None) if new.roles.is_empty() || new.roles == [Role::Trigger.into()] => (
             Principal::service(&format!("trigger/{trigger}")),
-            vec![Role::Trigger],
+            vec![Role::Trigger.into()],
         ),
         (Some(_), _) => {
             return Err(ApiError::malformed(
@@ -45,7 +52,7 @@ pub async fn create(call: Call) -> Answer {
                 "a trigger's token has no principal and no other role",
             ));
         }
-        (None, Some(_)) if new.roles.contains(&Role::Trigger) => {
+        (None, Some(_)) if new.roles.iter().any(|at| at.role == Role::Trigger) => {
             return Err(ApiError::malformed(
                 "/roles",
                 "name the trigger instead of giving the role `trigger`",
@@ -80,6 +87,7 @@ pub async fn create(call: Call) -> Answer {
         ),
         None => None,
     };
+    may_give(&call, &principal, &roles, new.trigger.as_deref())?;
     let token = NewToken {
         principal,
         roles,
@@ -90,6 +98,36 @@ pub async fn create(call: Call) -> Answer {
     let (view, secret) = call.app.gate.create_token(call.caller.principal(), token).await?;
     let text = std::str::from_utf8(secret.expose()).map_err(|error| ApiError::internal(&error))?;
     json(StatusCode::CREATED, &json!({"token": view, "secret": text}))
+}
+
+/// An administrator gives roles that hold where they administer, and to nobody who answers for agents
+/// elsewhere: a token that ends can end what its person sponsors.
+fn may_give(
+    call: &Call,
+    principal: &Principal,
+    roles: &[RoleAt],
+    trigger: Option<&str>,
+) -> Result<(), ApiError> {
+    if call.everywhere() {
+        return Ok(());
+    }
+    let spots = match trigger {
+        Some(trigger) => vec![trigger_spot(&call.app, trigger)?],
+        None => role_spots(roles),
+    };
+    let elsewhere = |(name, agent): (&String, &std::sync::Arc<gate::AgentAuthority>)| {
+        agent.sponsor == principal.name
+            && !call
+                .caller
+                .holds(call.roles, &Spot::Agent(agent.place.clone(), name.clone()))
+    };
+    let sponsors = call.app.gate.authority().agents.iter().any(elsewhere);
+    if call.sees(&spots) && !sponsors {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
+        "you administer a part of the tree: give roles that hold in it, to people who sponsor nothing outside",
+    ))
 }
 
 fn principal(text: &str) -> Result<Principal, ApiError> {

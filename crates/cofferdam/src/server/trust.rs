@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// `GET /api/v1/trust`: every agent's.
 pub async fn list(call: Call) -> Answer {
-    ok(&call.app.gate.trust()?)
+    ok(&call.seen(call.app.gate.trust()?, usize::MAX, |trust| &trust.agent)?)
 }
 
 /// `GET /api/v1/trust/{agent}`: one, explained.

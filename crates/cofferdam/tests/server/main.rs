@@ -21,5 +21,6 @@ mod peers;
 mod routes;
 mod stream;
 mod tasks;
+mod tenants;
 mod trust;
 mod watch;

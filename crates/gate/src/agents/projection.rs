@@ -3,7 +3,7 @@
 
 use super::key::{proves_rotation, unwritten};
 use super::{AGENTS, AgentRow, HeldKey, KEYS_KEPT};
-use crate::Role;
+use crate::RoleAt;
 use crate::delegations::{DelegationRow, Revocation};
 use crate::rows::{self, body};
 use journal::{Entry, kind};
@@ -27,7 +27,7 @@ pub(crate) struct PersonRow {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PersonToken {
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleAt>,
     pub expires: Option<Timestamp>,
     pub revoked: Option<Timestamp>,
 }
@@ -39,9 +39,9 @@ pub(super) struct Generation {
 
 impl PersonRow {
     /// What they may do: the roles of all tokens that hold.
-    pub fn roles(&self, now: Timestamp) -> Vec<Role> {
+    pub fn roles(&self, now: Timestamp) -> Vec<RoleAt> {
         let holding = self.tokens.values().filter(|token| token.holds(now));
-        let mut roles: Vec<Role> = holding.flat_map(|token| token.roles.clone()).collect();
+        let mut roles: Vec<RoleAt> = holding.flat_map(|token| token.roles.clone()).collect();
         roles.sort();
         roles.dedup();
         roles
@@ -120,7 +120,7 @@ impl Projection for Agents {
 struct TokenCreated {
     token: String,
     principal: Principal,
-    roles: Vec<Role>,
+    roles: Vec<RoleAt>,
     expires: Option<Timestamp>,
 }
 
@@ -336,23 +336,25 @@ fn agent(entry: &Entry, name: &str, rows: &dyn Rows) -> Result<(String, AgentRow
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Role;
 
     #[test]
     fn who_has_left_and_what_they_may_do() {
         let at = Timestamp::from_ms;
-        let token = |roles: &[Role], expires: Option<i64>, revoked: Option<i64>| PersonToken {
+        let token = |roles: &[RoleAt], expires: Option<i64>, revoked: Option<i64>| PersonToken {
             roles: roles.to_vec(),
             expires: expires.map(at),
             revoked: revoked.map(at),
         };
-        let (view, run) = (&[Role::Viewer][..], &[Role::Operator][..]);
+        let (viewer, operator) = (RoleAt::from(Role::Viewer), RoleAt::from(Role::Operator));
+        let (view, run) = (&[viewer.clone()][..], &[operator.clone()][..]);
         #[rustfmt::skip]
         let table = [
             ("nobody knows them",               vec![],                                                             false, vec![]),
-            ("one token holds",                 vec![token(run, None, None)],                                       false, vec![Role::Operator]),
-            ("two hold",                        vec![token(run, None, None), token(view, Some(200), None)],         false, vec![Role::Operator, Role::Viewer]),
+            ("one token holds",                 vec![token(run, None, None)],                                       false, vec![operator.clone()]),
+            ("two hold",                        vec![token(run, None, None), token(view, Some(200), None)],         false, vec![operator.clone(), viewer.clone()]),
             ("the only one was revoked",        vec![token(run, None, Some(50))],                                   true,  vec![]),
-            ("one was, one holds",              vec![token(run, None, Some(50)), token(view, None, None)],          false, vec![Role::Viewer]),
+            ("one was, one holds",              vec![token(run, None, Some(50)), token(view, None, None)],          false, vec![viewer.clone()]),
             ("the only one ran out",            vec![token(run, Some(50), None)],                                   false, vec![]),
             ("one ran out, then one was revoked", vec![token(run, Some(50), None), token(run, None, Some(60))],     true,  vec![]),
             ("one was revoked, then one ran out", vec![token(run, None, Some(50)), token(run, Some(60), None)],     false, vec![]),

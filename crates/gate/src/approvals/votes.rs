@@ -5,7 +5,7 @@
 //! said by `policy::decide`, again at each admission.
 
 use super::{ApprovalView, ApproveError, Verdict};
-use crate::{Caller, Role};
+use crate::{Caller, Role, Spot};
 use policy::{Approver, Principal, PrincipalKind, Stages, Timestamp, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -34,6 +34,13 @@ pub struct Vote {
     pub scope: Option<WaiverScope>,
     /// Sequence of its entry.
     pub entry: u64,
+}
+
+/// Who votes, and where the agent is whose action it is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voter<'a> {
+    pub caller: &'a Caller,
+    pub spot: &'a Spot,
 }
 
 /// A stage of a list of stages, both from 0.
@@ -93,7 +100,8 @@ impl ApprovalView {
 }
 
 /// INVARIANT (nobody approves what they caused), and only persons whom a rule names decide.
-pub(crate) fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> {
+pub(crate) fn may_decide(voter: Voter<'_>, view: &ApprovalView) -> Result<(), ApproveError> {
+    let caller = voter.caller;
     let principal = &caller.principal;
     if principal.kind != PrincipalKind::Person {
         return Err(ApproveError::NotAPerson(principal.clone()));
@@ -101,12 +109,10 @@ pub(crate) fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), App
     if *principal == view.cause {
         return Err(ApproveError::OwnCause(principal.clone()));
     }
-    let role = [Role::Approver, Role::Admin]
-        .iter()
-        .any(|role| caller.roles.contains(role));
+    let role = caller.holds(&[Role::Approver, Role::Admin], voter.spot);
     let lists = view.lists();
     let mut stages = lists.iter().flat_map(Stages::as_slice);
-    match role && stages.any(|stage| stage.names(|approver| is(caller, approver))) {
+    match role && stages.any(|stage| stage.names(|approver| is(voter, approver))) {
         true => Ok(()),
         false => Err(ApproveError::NotAnApprover(principal.clone())),
     }
@@ -114,9 +120,10 @@ pub(crate) fn may_decide(caller: &Caller, view: &ApprovalView) -> Result<(), App
 
 /// What a yes counts for now, and whether it is the last that was needed; `None` when it was said before.
 pub(crate) fn counts(
-    caller: &Caller,
+    voter: Voter<'_>,
     view: &ApprovalView,
 ) -> Result<Option<(Vec<Counted>, bool)>, ApproveError> {
+    let caller = voter.caller;
     let lists = view.lists();
     let standing = view.standing(&lists, &[]);
     // One person is one vote in each list, whatever teams the person is in.
@@ -131,7 +138,7 @@ pub(crate) fn counts(
         let Some((stage, asked)) = stage.and_then(|at| Some((at, stages.as_slice().get(at)?))) else {
             continue;
         };
-        if asked.names(|approver| is(caller, approver)) {
+        if asked.names(|approver| is(voter, approver)) {
             counted.extend((!spoke(list)).then_some(Counted { list, stage }));
         } else {
             waits = waits.or(Some(asked.told()));
@@ -215,11 +222,11 @@ pub(crate) fn chain_holds(tx: &Tx<'_>, view: &ApprovalView, action: &[u8; 32]) -
     Ok(true)
 }
 
-/// Whether the caller is one whom `approver` names.
-fn is(caller: &Caller, approver: &Approver) -> bool {
+/// Whether the voter is one whom `approver` names.
+fn is(Voter { caller, spot }: Voter<'_>, approver: &Approver) -> bool {
     match approver.0.as_str() {
-        "approver" => caller.roles.contains(&Role::Approver),
-        "admin" => caller.roles.contains(&Role::Admin),
+        "approver" => caller.holds(&[Role::Approver], spot),
+        "admin" => caller.holds(&[Role::Admin], spot),
         _ => {
             approver.is_person(&caller.principal.name)
                 || caller.groups.iter().any(|group| approver.is_team(group))

@@ -407,7 +407,7 @@ impl RedemptionRow {
         HeldToken {
             caller: Caller {
                 principal: Principal::agent(&self.agent),
-                roles: vec![Role::Agent],
+                roles: vec![Role::Agent.into()],
                 groups: Vec::new(),
                 token: self.token.clone(),
                 trigger: None,

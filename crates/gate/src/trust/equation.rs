@@ -3,7 +3,7 @@
 
 use super::projection::{ACTIVITY, ActivityRow, Acts};
 use crate::rows::decode;
-use crate::{AgentAuthority, Bounds, Gate, Role, TokenError};
+use crate::{AgentAuthority, Bounds, Gate, Role, Spot, TokenError, TokenView};
 use policy::trust::{Answer, Equation, Gap, Rubric, Rung, equation, orb};
 use policy::{Environment, Grant, Level, PrincipalKind};
 use serde::Serialize;
@@ -86,22 +86,23 @@ impl Gate {
             acts,
             entries: *self.store.committed().borrow(),
             healthy: self.store.health() == Health::Ready,
-            deciders: self.deciders(&held.sponsor)?,
+            deciders: self.deciders(&held.sponsor, &self.spot_of(agent)?)?,
             surroundings,
         };
         Ok(Some(inputs.view(agent)))
     }
 
-    /// People, besides `sponsor`, who hold a token by which they can decide or stop.
-    fn deciders(&self, sponsor: &str) -> Result<usize, StoreError> {
+    /// People, besides `sponsor`, who hold a token by which they can decide or stop at `spot`.
+    fn deciders(&self, sponsor: &str, spot: &Spot) -> Result<usize, StoreError> {
         let now = self.deadlines.now();
-        let decides = |role: &Role| matches!(role, Role::Admin | Role::Operator | Role::Approver);
+        let deciders = [Role::Admin, Role::Operator, Role::Approver];
+        let decides = |token: &TokenView| crate::caller::holds(&token.roles, &deciders, spot);
         let people: BTreeSet<String> = self
             .tokens()
             .map_err(told)?
             .into_iter()
             .filter(|token| !token.revoked && token.expires.is_none_or(|until| now < until))
-            .filter(|token| token.roles.iter().any(decides))
+            .filter(decides)
             .filter(|token| token.principal.kind == PrincipalKind::Person && token.principal.name != sponsor)
             .map(|token| token.principal.name)
             .collect();

@@ -134,7 +134,7 @@ async fn who_may_decide() {
     }
     let new = NewToken {
         principal: Principal::service("trigger/alerts"),
-        roles: vec![Role::Trigger],
+        roles: vec![Role::Trigger.into()],
         groups: Vec::new(),
         trigger: Some("alerts".into()),
         expires: None,

@@ -278,7 +278,7 @@ async fn an_altered_journal_stops_everything_and_identifies_nobody() {
     world.gate.stop(&eve(), agent.clone(), "halt").await;
     let new = gate::NewToken {
         principal: Principal::person("somebody"),
-        roles: vec![gate::Role::Viewer],
+        roles: vec![gate::Role::Viewer.into()],
         groups: Vec::new(),
         trigger: None,
         expires: None,

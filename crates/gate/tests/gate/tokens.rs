@@ -1,7 +1,7 @@
 //! Tokens, sessions and documents as callers of the API see them.
 
 use crate::world::{START_MS, World, new_session};
-use gate::{DocumentChange, NewToken, Owner, Role, SessionError, TokenError};
+use gate::{DocumentChange, NewToken, Owner, Role, RoleAt, SessionError, TokenError};
 use journal::machine::{Session, SessionEvent};
 use policy::{Principal, Timestamp};
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 fn new(principal: Principal, roles: &[Role], trigger: Option<&str>) -> NewToken {
     NewToken {
         principal,
-        roles: roles.to_vec(),
+        roles: RoleAt::everywhere(roles),
         groups: Vec::new(),
         trigger: trigger.map(str::to_owned),
         expires: None,
@@ -57,7 +57,10 @@ async fn a_token_identifies_until_it_ends() {
     assert_eq!(caller.principal(), &Principal::person("alice"));
     assert_eq!(
         (caller.roles(), caller.token()),
-        ([Role::Admin, Role::Approver].as_slice(), id.as_str())
+        (
+            RoleAt::everywhere(&[Role::Admin, Role::Approver]).as_slice(),
+            id.as_str()
+        )
     );
     assert_eq!(world.gate.identify(&hook).unwrap().trigger(), Some("alerts"));
     assert!(world.gate.identify(&brief).is_ok());

@@ -247,7 +247,7 @@ impl World {
     pub async fn member(&self, name: &str, roles: &[Role], groups: &[&str]) -> Caller {
         let new = NewToken {
             principal: Principal::person(name),
-            roles: roles.to_vec(),
+            roles: gate::RoleAt::everywhere(roles),
             groups: groups.iter().map(|&group| group.to_owned()).collect(),
             trigger: None,
             expires: None,
@@ -267,7 +267,7 @@ impl World {
         let principal = Principal::person("alice");
         let new = NewToken {
             principal,
-            roles: vec![Role::Approver],
+            roles: vec![Role::Approver.into()],
             groups: Vec::new(),
             trigger: None,
             expires: None,

@@ -157,7 +157,7 @@ impl World {
             {"type": "http", "allow": [format!("{}/", self.outside.address)], "private": true, "write": true},
         ]}))
         .unwrap();
-        let (tools, grants) = bind("all", &toolset, Triage::search(self.gate.store().clone())).unwrap();
+        let (tools, grants) = bind("all", &toolset, self.triage.search()).unwrap();
         let (notifier, notifying, built_in) = ops::channel::authority();
         let ask = serde_json::from_value(json!({"rules": [
             {"name": "ask", "match": {"effects": ["write"], "agents": ["triage"]}, "outcome": "require_approval"},
@@ -204,7 +204,7 @@ impl World {
         let trigger = (role == Role::Trigger).then(|| "alerts".to_owned());
         let new = NewToken {
             principal,
-            roles: vec![role],
+            roles: vec![role.into()],
             groups: Vec::new(),
             trigger,
             expires: None,

@@ -39,9 +39,11 @@ impl Search {
             .and_then(Value::as_u64)
             .unwrap_or(LIMIT)
             .min(LIMIT_MAX);
+        let limit = usize::try_from(limit).unwrap_or(1);
+        let asking = &flight.actor().name;
         match self
             .incidents
-            .similar(words, text(arguments, "not"), usize::try_from(limit).unwrap_or(1))
+            .similar(asking, words, text(arguments, "not"), limit)
         {
             Ok(Similar { incidents, taint }) => {
                 let summary = format!("{} similar incidents", incidents.len());

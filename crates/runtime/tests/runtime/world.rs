@@ -53,7 +53,7 @@ impl Told {
 struct NoIncidents;
 
 impl IncidentSearch for NoIncidents {
-    fn similar(&self, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String> {
+    fn similar(&self, _: &str, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String> {
         if words == "broken" {
             Err("no index".to_owned())
         } else {
@@ -238,7 +238,7 @@ impl World {
         let principal = Principal::person(name);
         let new = NewToken {
             principal,
-            roles: vec![Role::Admin],
+            roles: vec![Role::Admin.into()],
             groups: Vec::new(),
             trigger: None,
             expires: None,
