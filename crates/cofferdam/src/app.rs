@@ -16,6 +16,7 @@ use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
 
 use crate::health::{Cell, Part, Report, Status, Verification};
+use crate::identity::Identity;
 use crate::server;
 use crate::server::metrics::Metrics;
 use anyhow::Context as _;
@@ -106,6 +107,8 @@ pub struct App {
     pub triage: Arc<Triage>,
     /// Documents.
     pub configuration: Configuration,
+    /// Whoever comes from a provider.
+    pub identity: Identity,
     /// Counters.
     pub metrics: Metrics,
     /// The clock of the store.
@@ -403,6 +406,7 @@ async fn open(
         runtime,
         triage,
         configuration,
+        identity: Identity::new().context("cannot ask identity providers")?,
         metrics: Metrics::default(),
         hosts: options.hosts.clone(),
         intake: Semaphore::new(INTAKE_MAX),

@@ -8,5 +8,6 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod health;
+pub mod identity;
 pub mod server;
 pub mod up;

@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLockWriteGuard};
-use store::{Applied, Corrupt, NewEntry, Projection, Rows, Store, StoreError, Tx};
+use store::{Applied, Corrupt, NewEntry, Projection, Row, Rows, Store, StoreError, Tx};
 
 pub(crate) mod exchange;
 
@@ -19,8 +19,6 @@ pub(crate) mod exchange;
 const TOKENS: &str = "tokens";
 /// What every secret begins with, so that scanners of secrets find a lost one.
 const PREFIX: &str = "cfd_";
-/// Length of a secret: the prefix and 32 bytes in base64url.
-const SECRET_LEN: usize = PREFIX.len() + 43;
 /// Most roles of one person.
 const ROLES_MAX: usize = 256;
 /// Most groups of one person.
@@ -57,6 +55,9 @@ pub struct TokenView {
     pub created: Timestamp,
     pub expires: Option<Timestamp>,
     pub revoked: bool,
+    /// Who made it, when it was not the platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// Why not.
@@ -106,6 +107,51 @@ impl Gate {
         Ok((view, secret))
     }
 
+    /// Takes a token that `provider` made and the caller has verified: recorded like any other, it identifies
+    /// until it ends. One that is known stays as it is; one that was ended is not taken again.
+    pub async fn take_token(
+        &self,
+        by: &Principal,
+        new: NewToken,
+        provider: &str,
+        token: &str,
+    ) -> Result<Caller, TokenError> {
+        fits(&new).map_err(TokenError::Misfit)?;
+        let (hash, by, provider) = (digest(token.as_bytes()), by.clone(), provider.to_owned());
+        let now = self.clock.now();
+        let write = move |tx: &mut Tx<'_>| {
+            let hex = policy::canonical::hex(&hash);
+            if let Some(found) = tx.find(TOKENS, "sha256", &hex)?.into_iter().next() {
+                let view = decode::<TokenRow>(found.value)?.view;
+                let over = view.revoked || view.expires.is_some_and(|expires| expires <= now);
+                return if over {
+                    Err(TokenError::Unknown(view.id))
+                } else {
+                    Ok(view)
+                };
+            }
+            let id = format!("tok-{}", tx.next_sequence());
+            let body = json!({
+                "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups,
+                "expires": new.expires, "provider": provider, "sha256": hex,
+            });
+            tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
+            let row = row(tx, &id)?;
+            row.map(|row| row.view).ok_or(TokenError::Unknown(id))
+        };
+        let view = self.store.write::<_, TokenError, _>(write).await?.value;
+        let taken = Held::of(&view);
+        let mut held = self.held();
+        // As in `create_token`: it may have been ended before it could get here.
+        let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
+        let row = row.map(decode::<TokenRow>).transpose()?;
+        if row.is_none_or(|row| row.view.revoked) {
+            return Err(TokenError::Unknown(view.id));
+        }
+        held.insert(hash, taken.clone());
+        Ok(taken.caller)
+    }
+
     /// Ends a token now: it is dead in memory before its end is recorded, and stays so in this process
     /// when the record fails.
     pub async fn revoke_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
@@ -138,9 +184,6 @@ impl Gate {
     /// much of a stored hash equals the hash of the guess, which says nothing about a secret of 256
     /// random bits, and a guess with a chosen hash cannot be made.
     pub fn identify(&self, token: &str) -> Result<Caller, Unidentified> {
-        if token.len() != SECRET_LEN || !token.starts_with(PREFIX) {
-            return Err(Unidentified);
-        }
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let held = tokens.get(&digest(token.as_bytes())).ok_or(Unidentified)?;
         if held.is_over(self.deadlines.now()) {
@@ -340,6 +383,7 @@ struct Created {
     groups: Vec<String>,
     trigger: Option<String>,
     expires: Option<Timestamp>,
+    provider: Option<String>,
     sha256: String,
 }
 
@@ -358,6 +402,11 @@ impl Projection for Tokens {
 
     fn kinds(&self) -> &'static [&'static str] {
         &[kind::TOKEN_CREATED, kind::TOKEN_REVOKED]
+    }
+
+    fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
+        let hash = row.value.get("sha256").and_then(|hash| hash.as_str());
+        hash.map(|hash| ("sha256", hash.to_owned())).into_iter().collect()
     }
 
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -386,6 +435,7 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         groups,
         trigger,
         expires,
+        provider,
         sha256,
     } = created;
     if rows::number(&token) != entry.sequence {
@@ -403,6 +453,7 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         created: entry.timestamp,
         expires,
         revoked: false,
+        provider,
     };
     let key = view.id.clone();
     rows::put(rows, &key, &TokenRow { view, sha256 })

@@ -5,6 +5,7 @@
 
 use crate::config::{Compiled, Document, Kind, Problem, Problems, Spec, compile, from_values, load};
 use crate::health::{Cell, Part, Status};
+use crate::identity::Providers;
 use arc_swap::ArcSwapOption;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Owner};
 use ops::Triage;
@@ -318,6 +319,15 @@ impl Configuration {
         let current = self.current.load_full()?;
         let tool = current.agents.get(agent)?.1.get(verb)?.clone();
         tool.propose(arguments).await.ok()
+    }
+
+    /// The identity providers in force.
+    #[must_use]
+    pub fn providers(&self) -> Providers {
+        let current = self.current.load_full();
+        current
+            .map(|compiled| Arc::clone(&compiled.providers))
+            .unwrap_or_default()
     }
 
     /// How many channels there are.

@@ -3,6 +3,7 @@
 
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
+use crate::identity::{ProviderSpec, Providers};
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
@@ -31,6 +32,8 @@ pub struct Compiled {
     pub triggers: BTreeMap<String, TriggerSpec>,
     /// For triage.
     pub channels: BTreeMap<String, ChannelSpec>,
+    /// Who says who people are.
+    pub providers: Providers,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -59,6 +62,7 @@ pub fn compile(
     let mut authorities = BTreeMap::from([(notifier, Arc::new(notifier_authority))]);
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
+    let mut providers = BTreeMap::new();
     for document in documents {
         match &document.spec {
             Spec::Agent(spec) => {
@@ -78,6 +82,10 @@ pub fn compile(
                 channel(document, spec, &mut problems);
                 channels.insert(document.name.clone(), spec.clone());
             }
+            Spec::IdentityProvider(spec) => {
+                provider(document, spec, &providers, &mut problems);
+                providers.insert(document.name.clone(), (**spec).clone());
+            }
             Spec::Toolset(_) | Spec::Policy(_) => {}
         }
     }
@@ -93,9 +101,27 @@ pub fn compile(
                 agents,
                 triggers,
                 channels,
+                providers: Arc::new(providers),
             })
         }
         _ => Err(Problems(problems)),
+    }
+}
+
+/// One issuer is one provider's.
+fn provider(
+    document: &Document,
+    spec: &ProviderSpec,
+    others: &BTreeMap<String, ProviderSpec>,
+    problems: &mut Vec<Problem>,
+) {
+    let wrong = spec.problems();
+    problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
+    if let Some((name, _)) = others.iter().find(|(_, other)| other.issuer == spec.issuer) {
+        problems.push(document.problem(
+            "/spec/issuer",
+            format!("IdentityProvider `{name}` is of this issuer"),
+        ));
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::problem::Problem;
 use super::source::{Origin, Parsed, escape};
+use crate::identity::ProviderSpec;
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
 use policy::{Branch, Place, PolicyDocument};
@@ -27,16 +28,18 @@ pub enum Kind {
     Policy,
     Trigger,
     Channel,
+    IdentityProvider,
 }
 
 impl Kind {
     /// All, in the order in which they are shown.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::Agent,
         Kind::Toolset,
         Kind::Policy,
         Kind::Trigger,
         Kind::Channel,
+        Kind::IdentityProvider,
     ];
 
     /// As written in `kind`.
@@ -48,6 +51,7 @@ impl Kind {
             Kind::Policy => "Policy",
             Kind::Trigger => "Trigger",
             Kind::Channel => "Channel",
+            Kind::IdentityProvider => "IdentityProvider",
         }
     }
 
@@ -77,6 +81,7 @@ pub enum Spec {
     Policy(PolicyDocument),
     Trigger(TriggerSpec),
     Channel(ChannelSpec),
+    IdentityProvider(Box<ProviderSpec>),
 }
 
 /// A document that is well-formed by itself.
@@ -154,6 +159,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         }),
         Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
         Kind::Channel => Spec::Channel(typed(spec, &origin)?),
+        Kind::IdentityProvider => Spec::IdentityProvider(Box::new(typed(spec, &origin)?)),
     };
     let place = match kind {
         Kind::Agent => place,
@@ -321,7 +327,7 @@ mod tests {
             (
                 "a kind of later",
                 "apiVersion: cofferdam.dev/v1\nkind: Budget\n".into(),
-                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel",
+                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider",
             ),
             (
                 "a field too many",

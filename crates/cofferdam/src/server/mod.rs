@@ -36,6 +36,7 @@ pub(crate) use exchange::PATH as REDEEM_PATH;
 pub(crate) use listen::serve;
 
 use crate::app::{App, organizations};
+use crate::identity::{TOKEN_BYTES_MAX, is_foreign};
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{RawPathParams, Request, State};
@@ -63,8 +64,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest token that is looked at, in bytes.
-const TOKEN_BYTES_MAX: usize = 256;
 
 /// The router that the table describes.
 pub fn router(app: Shared) -> Router {
@@ -140,15 +139,10 @@ async fn answer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let judged = check_host(&app.hosts, &head.headers).and_then(|()| match &route.handler {
-        Handler::Open(handler) => Ok(Judged::Answered(handler(&app))),
-        Handler::Proved(handler) => check_journal(&app, route).map(|()| Judged::Unknown(*handler)),
-        Handler::Guarded(roles, scope, handler) => {
-            let caller = authorize(&app, roles, &head.headers);
-            let sound = caller.and_then(|caller| check_journal(&app, route).map(|()| caller));
-            sound.map(|caller| Judged::Admitted(caller, Guard(roles, *scope, *handler)))
-        }
-    });
+    let judged = match check_host(&app.hosts, &head.headers) {
+        Ok(()) => judge(&app, route, &head.headers).await,
+        Err(refused) => Err(refused),
+    };
     let (caller, Guard(roles, scope, handler)) = match judged {
         Ok(Judged::Admitted(caller, guard)) => (caller, guard),
         Ok(Judged::Answered(response)) => return Ok(response),
@@ -178,6 +172,19 @@ async fn answer(
     };
     scope.check(&call)?;
     handler(call).await
+}
+
+/// Who calls, and whether the route may be answered at all.
+async fn judge(app: &App, route: &Route, headers: &HeaderMap) -> Result<Judged, ApiError> {
+    match &route.handler {
+        Handler::Open(handler) => Ok(Judged::Answered(handler(app))),
+        Handler::Proved(handler) => check_journal(app, route).map(|()| Judged::Unknown(*handler)),
+        Handler::Guarded(roles, scope, handler) => {
+            let caller = authorize(app, roles, headers).await?;
+            check_journal(app, route)?;
+            Ok(Judged::Admitted(caller, Guard(roles, *scope, *handler)))
+        }
+    }
 }
 
 /// What is known of a request before its body is read.
@@ -216,7 +223,7 @@ fn check_host(allowed: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Who calls, if it may anywhere; where it has to, [`Scope`] says. The one place where the API decides that.
-fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Caller, ApiError> {
+async fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Caller, ApiError> {
     let unauthenticated = |error: ApiError| {
         app.metrics.unauthenticated();
         error
@@ -225,10 +232,14 @@ fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Cal
         let detail = "send `Authorization: Bearer TOKEN`";
         unauthenticated(ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail))
     })?;
-    let caller = app
-        .gate
-        .identify(token)
-        .map_err(|error| unauthenticated(error.into()))?;
+    let caller = match app.gate.identify(token) {
+        Ok(caller) => caller,
+        Err(_) if is_foreign(token) => {
+            // Nobody is let in whose coming could not be recorded.
+            app.identity.take(app, token).await.map_err(unauthenticated)?
+        }
+        Err(error) => return Err(unauthenticated(error.into())),
+    };
     match caller.holds_somewhere(roles) {
         true => Ok(caller),
         false => Err(lacks(roles)),

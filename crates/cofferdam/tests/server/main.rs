@@ -16,6 +16,7 @@ mod configuration;
 mod exchange;
 mod hooks;
 mod lifecycle;
+mod oidc;
 mod organizations;
 mod peers;
 mod routes;

@@ -1,0 +1,99 @@
+//! `kind: IdentityProvider`: which tokens are taken, and what the groups in them may do.
+
+use gate::{Role, RoleAt};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most groups that have roles.
+const GROUPS_MAX: usize = 1000;
+
+/// An OpenID provider and what its groups may do here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ProviderSpec {
+    /// As in its tokens: `https://id.example`. Its discovery document is below it.
+    pub issuer: String,
+    /// What `aud` has to hold.
+    pub audience: String,
+    /// The public client that `cofferdam login` is; the audience unless said otherwise.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// What `login` asks for besides `openid`.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The claim that names the person: `sub` unless said otherwise. Of `email`, only verified ones.
+    #[serde(default = "sub")]
+    pub name_claim: String,
+    /// The claim that holds the groups: `groups` unless said otherwise.
+    #[serde(default = "groups")]
+    pub groups_claim: String,
+    /// By group: `{sre: [operator@acme/payments, viewer]}`.
+    pub roles: BTreeMap<String, Vec<RoleAt>>,
+}
+
+fn sub() -> String {
+    "sub".to_owned()
+}
+
+fn groups() -> String {
+    "groups".to_owned()
+}
+
+impl ProviderSpec {
+    /// The client that `login` is.
+    #[must_use]
+    pub fn client(&self) -> &str {
+        self.client.as_deref().unwrap_or(&self.audience)
+    }
+
+    /// What is wrong with it: where and what.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if !is_address(&self.issuer) {
+            let what = "an issuer is an https:// address without query; http:// only on this machine";
+            problems.push(("/spec/issuer", what.to_owned()));
+        }
+        if self.audience.is_empty() {
+            problems.push((
+                "/spec/audience",
+                "tokens for nobody in particular are not taken".to_owned(),
+            ));
+        }
+        if self.roles.is_empty() || self.roles.len() > GROUPS_MAX {
+            problems.push(("/spec/roles", format!("give 1 to {GROUPS_MAX} groups roles")));
+        }
+        let wrong =
+            |roles: &&Vec<RoleAt>| roles.is_empty() || roles.iter().any(|at| at.role == Role::Trigger);
+        if self.roles.values().any(|roles| wrong(&roles)) {
+            let what = "each group has roles of people: admin, operator, approver, auditor, viewer";
+            problems.push(("/spec/roles", what.to_owned()));
+        }
+        problems
+    }
+
+    /// The roles of somebody in `claimed`, and those of the groups that configuration knows.
+    pub(super) fn grants(&self, claimed: &[String]) -> (Vec<RoleAt>, Vec<String>) {
+        let known = self.roles.iter().filter(|(group, _)| claimed.contains(group));
+        let mut roles: Vec<RoleAt> = known.clone().flat_map(|(_, roles)| roles.clone()).collect();
+        roles.sort();
+        roles.dedup();
+        let is_team = |group: &&String| {
+            let word = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            (1..=64).contains(&group.len()) && group.bytes().all(word) && RoleAt::parse(group).is_none()
+        };
+        let groups = known.map(|(group, _)| group).filter(is_team).take(64).cloned();
+        (roles, groups.collect())
+    }
+}
+
+/// Whether keys and tokens may be asked for there: over TLS, or on this machine.
+pub(super) fn is_address(text: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(text) else {
+        return false;
+    };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    plain && url.query().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && local))
+}
