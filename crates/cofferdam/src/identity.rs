@@ -59,7 +59,7 @@ impl Identity {
         let (name, spec) = found.ok_or_else(|| refused("no provider of that issuer is configured"))?;
         let key = self
             .keys
-            .of(&spec.issuer, &head.key)
+            .of(&spec.issuer, &head.key, app.clock.monotonic())
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Unknown => refused("the provider has no such key"),

@@ -4,7 +4,7 @@ use super::spec::is_address;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// A provider is asked at most once in so long.
@@ -43,8 +43,9 @@ pub(super) struct Keys {
 /// Those of one.
 struct Held {
     keys: Vec<Value>,
-    fetched: Option<Instant>,
-    tried: Instant,
+    /// On the monotonic clock, as `tried`.
+    fetched: Option<Duration>,
+    tried: Duration,
     /// What went wrong the last time.
     trouble: Option<String>,
 }
@@ -62,33 +63,32 @@ impl Keys {
         })
     }
 
-    /// The issuer's key that a token names. One at a time, so that many tokens ask once.
-    pub async fn of(&self, issuer: &str, wanted: &Wanted) -> Result<Jwk, Trouble> {
+    /// The issuer's key that a token names, at `now` on the monotonic clock. One at a time, so that many tokens ask once.
+    pub async fn of(&self, issuer: &str, wanted: &Wanted, now: Duration) -> Result<Jwk, Trouble> {
         let mut all = self.held.lock().await;
         let held = all.get(issuer);
-        let fresh = held.is_some_and(|held| held.fetched.is_some_and(|at| at.elapsed() < AGE_MAX));
+        let fresh = held.is_some_and(|held| held.fetched.is_some_and(|at| now.saturating_sub(at) < AGE_MAX));
         if let Some(key) = held.filter(|_| fresh).and_then(|held| find(&held.keys, wanted)) {
             return Ok(key);
         }
-        if let Some(held) = held.filter(|held| held.tried.elapsed() < PAUSE) {
+        if let Some(held) = held.filter(|held| now.saturating_sub(held.tried) < PAUSE) {
             return match &held.trouble {
                 Some(why) => Err(Trouble::Unreachable(why.clone())),
                 None => Err(Trouble::Unknown),
             };
         }
-        let tried = Instant::now();
         let asked = self.ask(issuer).await;
         let held = all.entry(issuer.to_owned()).or_insert_with(|| Held {
             keys: Vec::new(),
             fetched: None,
-            tried,
+            tried: now,
             trouble: None,
         });
-        held.tried = tried;
+        held.tried = now;
         match asked {
             Ok(keys) => {
                 held.trouble = None;
-                held.fetched = Some(tried);
+                held.fetched = Some(now);
                 held.keys = keys;
                 find(&held.keys, wanted).ok_or(Trouble::Unknown)
             }
