@@ -22,13 +22,7 @@ pub(crate) struct Search {
 }
 
 impl IncidentSearch for Search {
-    fn similar(
-        &self,
-        agent: &str,
-        words: &str,
-        not: Option<&str>,
-        limit: usize,
-    ) -> Result<Similar, String> {
+    fn similar(&self, agent: &str, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String> {
         let gate = self.gate.upgrade().ok_or("the platform is stopping")?;
         let team = team_of(&gate, agent).map_err(|error| error.to_string())?;
         // More than asked for, because what is left out and what is put first is decided here.

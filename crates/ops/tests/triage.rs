@@ -618,10 +618,16 @@ async fn a_summary_keeps_the_labels_of_the_session_that_made_it() {
     assert_eq!(entered(&world, &approval.session), json!(both));
     assert_eq!(world.kinds("incident.deliver"), Vec::<String>::new());
     // Found by whoever looks for incidents like it.
-    let search = ops::Triage::search(world.gate.store().clone());
-    assert_eq!(search.similar("HighErrors", None, 5).unwrap().taint, both);
+    let search = world.triage.search();
     assert_eq!(
-        search.similar("nothing like it", None, 5).unwrap().taint,
+        search.similar("triage", "HighErrors", None, 5).unwrap().taint,
+        both
+    );
+    assert_eq!(
+        search
+            .similar("triage", "nothing like it", None, 5)
+            .unwrap()
+            .taint,
         policy::Taints::NONE
     );
 

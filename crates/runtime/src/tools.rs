@@ -92,13 +92,7 @@ pub trait IncidentSearch: Send + Sync {
     /// Closed and open incidents like these words, best first: JSON objects with `id`, `title`,
     /// `severity`, `status`, `opened`, `resolution`, `score`.
     /// Only those that are of the team of `agent`, who asks.
-    fn similar(
-        &self,
-        agent: &str,
-        words: &str,
-        not: Option<&str>,
-        limit: usize,
-    ) -> Result<Similar, String>;
+    fn similar(&self, agent: &str, words: &str, not: Option<&str>, limit: usize) -> Result<Similar, String>;
 }
 
 /// Incidents that were found.
