@@ -9,10 +9,11 @@ use votes::Voter;
 pub(crate) use votes::chain_holds;
 pub use votes::{Counted, Vote};
 
+use crate::agents::read_person;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, sessions, waivers};
+use crate::{Caller, Gate, calls, sessions, waivers};
 use journal::kind;
 use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
 use policy::{Principal, Timestamp, WaiverScope};
@@ -41,6 +42,13 @@ pub struct ApprovalView {
     pub environment: String,
     pub reason: String,
     pub rule: Option<String>,
+    /// What each rule asked; it answers these and no others.
+    pub questions: Vec<String>,
+    /// What had entered the session by then.
+    pub taint: policy::Taints,
+    /// The delegation that the session runs under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
     pub approvers: Vec<policy::Approver>,
     /// When one list of names is not all that the rules asked for: each is answered to its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -105,7 +113,7 @@ pub enum ApproveError {
     /// There is none of that id.
     #[error("no approval `{0}`")]
     Unknown(String),
-    /// Whoever caused it.
+    /// Whoever caused it, or resolved a step that it may rest on.
     #[error("{0} caused this action and cannot decide about it")]
     OwnCause(Principal),
     /// Not a person.
@@ -203,7 +211,7 @@ impl Gate {
                 caller: &caller,
                 spot: &spot,
             };
-            votes::may_decide(voter, &view)?;
+            votes::may_decide(voter, &view, &resolvers_in(tx, &view.session)?)?;
             if view.is_over(deadlines.now()) {
                 // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
                 decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
@@ -288,6 +296,7 @@ impl ApprovalView {
         policy::Approved {
             id: self.id.clone(),
             by: self.votes.iter().map(|vote| vote.by.name.clone()).collect(),
+            questions: self.questions.clone(),
             asked: self.lists(),
             waiver: None,
         }
@@ -301,6 +310,32 @@ impl ApprovalView {
             self.state
         }
     }
+}
+
+/// Who said what became of a step of `session`, as of now in this transaction: they are among those who
+/// caused what follows.
+pub(crate) fn resolvers_in(tx: &Tx<'_>, session: &str) -> Result<Vec<Principal>, StoreError> {
+    calls::resolvers(tx.find(calls::CALLS, calls::RESOLVED, session)?)
+}
+
+/// INVARIANT (a vote is as good as its voter): whether all of these people may still decide about what
+/// `session` does at `spot`: none has left or lost the role there, and none resolved one of its steps.
+pub(crate) fn may_still_decide<'a>(
+    reader: &Reader<'_>,
+    session: &str,
+    spot: &Spot,
+    names: impl Iterator<Item = &'a str>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let resolvers = calls::resolvers(reader.find(calls::CALLS, calls::RESOLVED, session)?)?;
+    for name in names {
+        let person = read_person(reader, name)?;
+        let may = person.is_some_and(|person| person.may_decide(spot, now));
+        if !may || resolvers.contains(&Principal::person(name)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The newest decision of a person about the verb and resource of `view` by its agent.

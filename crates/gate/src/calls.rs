@@ -13,7 +13,7 @@ use journal::machine::Call;
 use policy::{Action, Idempotence, Outcome, Principal, PrincipalKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Erasable, NewEntry, Retention, StoreError, Tx};
+use store::{Erasable, NewEntry, Retention, Row, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const CALLS: &str = "calls";
@@ -49,6 +49,9 @@ pub struct CallView {
     pub summary: Option<String>,
     /// What counts as entered while nobody knows how it ended.
     pub may_bring: policy::Taints,
+    /// Who said what became of it: whatever follows rests on their word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolved_by: Vec<Principal>,
 }
 
 /// How a person resolves an uncertain call.
@@ -78,6 +81,9 @@ pub enum ResolveError {
     #[error(transparent)]
     Store(#[from] store::StoreError),
 }
+
+/// Index of the calls that somebody resolved, by session.
+pub(crate) const RESOLVED: &str = "resolved";
 
 /// The key of a call's row.
 pub(crate) fn key(session: &str, step: &str) -> String {
@@ -183,6 +189,15 @@ impl CallView {
 /// The row of a call, as of now in this transaction.
 pub(crate) fn row(tx: &Tx<'_>, session: &str, step: &str) -> Result<Option<CallView>, StoreError> {
     tx.row(CALLS, &key(session, step))?.map(decode).transpose()
+}
+
+/// Everybody who resolved one of `calls`, the rows of a session by [`RESOLVED`].
+pub(crate) fn resolvers(calls: Vec<Row>) -> Result<Vec<Principal>, StoreError> {
+    let mut all = Vec::new();
+    for row in calls {
+        all.extend(decode::<CallView>(row.value)?.resolved_by);
+    }
+    Ok(all)
 }
 
 /// Records that nobody knows what became of a permitted call.

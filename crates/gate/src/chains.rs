@@ -221,6 +221,21 @@ impl Held {
         self.agents.iter().map(spot).collect()
     }
 
+    /// Where the one is that acts.
+    pub fn spot(&self, authority: &Authority) -> Spot {
+        self.spots(authority).pop().unwrap_or(Spot::Root)
+    }
+
+    /// Who is on the chain, from the root on.
+    pub fn behalf(&self) -> Vec<String> {
+        let person = self.person.iter().map(|(name, _)| Principal::person(name));
+        let agents = self.agents.iter().map(|agent| Principal::agent(&agent.name));
+        person
+            .chain(agents)
+            .map(|principal| principal.to_string())
+            .collect()
+    }
+
     /// The lowest trust ceiling of the delegations; 1000 without any.
     pub fn ceiling(&self) -> u16 {
         self.delegations.iter().map(|row| row.trust).min().unwrap_or(1000)

@@ -123,7 +123,7 @@ impl Gate {
                     still_approved(tx, &id, judged.action.digest(), deadlines.now())?;
                 }
                 if let Some(id) = waiver
-                    && !waivers::still_holds(tx, &id, deadlines.now())?
+                    && !waivers::still_holds(tx, &id, &judged.session, deadlines.now())?
                 {
                     return Err(Uncommitted::Changed);
                 }
@@ -284,6 +284,11 @@ impl Judged {
 fn still_approved(tx: &Tx<'_>, id: &str, digest: &[u8; 32], now: Timestamp) -> Result<(), Uncommitted> {
     match approvals::row(tx, id)? {
         Some(view) if view.state == Approval::Approved && !view.is_over(now) => {
+            // INVARIANT (nobody approves what rests on their word): not if they resolved a step meanwhile.
+            let resolvers = approvals::resolvers_in(tx, &view.session)?;
+            if view.votes.iter().any(|vote| resolvers.contains(&vote.by)) {
+                return Err(Uncommitted::Changed);
+            }
             match approvals::chain_holds(tx, &view, digest)? {
                 true => Ok(()),
                 false => {

@@ -23,7 +23,7 @@ impl Gate {
         };
         match approval.state_at(seen.deadline) {
             // What was said to the old question is no answer to a new one.
-            Approval::Pending if approval.lists() != lists(&request) => self.request(seen, request).await,
+            Approval::Pending if !asks_the_same(approval, &request) => self.request(seen, request).await,
             Approval::Pending => Ok(Refusal::Parked {
                 approval: approval.id.clone(),
                 reason: approval.reason.clone(),
@@ -39,8 +39,8 @@ impl Gate {
                     .refuse(seen, &request.action, not_approved(seen, approval, state))
                     .await)
             }
-            // An approval that the decision had, and that does not answer it: the rules ask for somebody
-            // else now.
+            // An approval that the decision had, and that does not answer it: the rules ask for something or
+            // somebody else now, or those who gave it have no say any more.
             Approval::Spent | Approval::Cancelled | Approval::Approved => self.request(seen, request).await,
         }
     }
@@ -76,7 +76,7 @@ impl Gate {
                     .as_ref()
                     .is_some_and(|outdated| outdated.id == view.id)
                 {
-                    approvals::cancel(tx, view, "the rules ask for another approver now")?;
+                    approvals::cancel(tx, view, OUTDATED)?;
                 } else if asked_before.as_ref() == Some(&view.id) {
                     approvals::cancel(tx, view, "its step proposes another action")?;
                 }
@@ -141,6 +141,15 @@ fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refuse
     }
 }
 
+/// Why an approval is asked for again.
+const OUTDATED: &str = "the rules ask for something or somebody else now, or who gave it has no say any more";
+
+/// Whether whoever answers `approval` answers `request` too.
+fn asks_the_same(approval: &ApprovalView, request: &Request) -> bool {
+    let asked = |question| approval.questions.contains(question);
+    approval.lists() == lists(request) && request.questions.iter().all(asked)
+}
+
 /// The lists of stages that `request` asks for.
 fn lists(request: &Request) -> Vec<Stages> {
     match request.each_of.is_empty() {
@@ -161,7 +170,16 @@ fn reason(seen: &Seen, request: &Request) -> String {
             "nobody can approve this: a rule asks for no one but who caused it; {}",
             request.reason
         ),
-        false => request.reason.clone(),
+        false => again(seen, &request.reason),
+    }
+}
+
+/// Says of what was approved before why that is not enough.
+fn again(seen: &Seen, reason: &str) -> String {
+    let outdated = seen.approval.as_ref();
+    match outdated.filter(|approval| approval.state_at(seen.deadline) == Approval::Approved) {
+        Some(approval) => format!("{reason}; it was approved as `{}`, but {OUTDATED}", approval.id),
+        None => reason.to_owned(),
     }
 }
 
@@ -178,6 +196,8 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         reason: short(&reason(seen, request)),
         rule: request.rule.as_ref().map(|rule| rule.0.clone()),
         place: place(seen, request.rule.as_ref().map(|rule| rule.0.as_str())),
+        questions: request.questions.clone(),
+        delegation: seen.session.delegation.clone(),
         level: request.level,
         approvers: request.approvers.clone(),
         each_of: request.each_of.clone(),

@@ -110,6 +110,11 @@ pub(crate) struct Requested {
     /// Where the policy of that rule is for; absent when it is for everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Branch>,
+    /// What each rule asks: an approval answers these and no others.
+    pub questions: Vec<String>,
+    /// The delegation that the session runs under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
     pub level: Level,
     pub approvers: Vec<policy::Approver>,
     /// When one list of names is not all that the rules ask for.

@@ -7,7 +7,7 @@ use crate::deadlines::Deadlines;
 use crate::rows::{self, decode};
 use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
-use crate::{AgentAuthority, Authority, Gate, chains, stops, waivers};
+use crate::{AgentAuthority, Authority, Gate, approvals, chains, stops, waivers};
 use journal::machine::{Approval, Session};
 use policy::{Action, Approved, Chain, Context, SessionFacts, Subject, Timestamp};
 use serde_json::Value;
@@ -88,7 +88,7 @@ impl Gate {
         let approved = read
             .approval
             .as_ref()
-            .filter(|approval| approval.state_at(deadline) == Approval::Approved);
+            .filter(|approval| read.stands && approval.state_at(deadline) == Approval::Approved);
         let held = read.held.ok_or_else(|| not_acting("nobody stands behind it"))?;
         let chain = held.chain(&authority, &session.cause, deadline);
         let trust = self.least(&authority, &chain, deadline)?.min(held.ceiling());
@@ -125,19 +125,20 @@ impl Gate {
         proposal: &Proposal,
     ) -> Result<Read, StoreError> {
         let mut read = read(reader, proposal)?;
-        if let Some(session) = &read.session {
-            let (agent, action, now) = (&session.agent, &proposal.action, self.deadlines.now());
-            read.waiver = waivers::covering(reader, &session.id, agent, &session.cause, action, now)?;
+        let Some(session) = &read.session else {
+            return Ok(read);
+        };
+        let delegation = session.delegation.as_deref();
+        let held = self.behind(reader, authority, &session.agent, &session.cause, delegation)?;
+        let now = self.deadlines.now();
+        let spot = held.spot(authority);
+        let whose = (held.behalf(), &spot);
+        read.waiver = waivers::covering(reader, session, whose, &proposal.action, now)?;
+        if let Some(approval) = &read.approval {
+            let voters = approval.votes.iter().map(|vote| vote.by.name.as_str());
+            read.stands = approvals::may_still_decide(reader, &session.id, &spot, voters, now)?;
         }
-        if let Some(SessionView {
-            agent,
-            cause,
-            delegation,
-            ..
-        }) = &read.session
-        {
-            read.held = Some(self.behind(reader, authority, agent, cause, delegation.as_deref())?);
-        }
+        read.held = Some(held);
         Ok(read)
     }
 }
@@ -188,6 +189,8 @@ struct Read {
     held: Option<Arc<chains::Held>>,
     call: Option<CallView>,
     approval: Option<ApprovalView>,
+    /// Whether those who gave it may still decide.
+    stands: bool,
     waiver: Option<Approved>,
     alike: Vec<(String, Approval)>,
 }
@@ -222,6 +225,7 @@ fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {
         held: None,
         call,
         approval,
+        stands: false,
         waiver: None,
         alike,
     })

@@ -1,9 +1,11 @@
 //! Waivers: for a while, what an approver once approved is not asked again. Each action is still admitted,
 //! decided and recorded, and its entry names the waiver.
 //!
-//! A waiver is of one agent, verb, resource, environment and effect. It answers rules that let their asking
-//! be waived and nothing else: that is `policy::decide`'s to say, each time. It ends by its time, with its
-//! session, when somebody revokes it, and at every stop that may be about its agent.
+//! A waiver is of one agent, verb, resource, environment and effect, on behalf of the same principals and under
+//! the same delegation as the approval it came from. It answers rules that let their asking be waived and
+//! nothing else: that is `policy::decide`'s to say, each time. It ends by its time, with its session, when
+//! somebody revokes it, at every stop that may be about its chain, and when an agent on it is suspended or
+//! revoked; and it counts as long as those who gave it may still decide.
 
 mod projection;
 
@@ -13,7 +15,7 @@ use crate::approvals::ApprovalView;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, sessions};
+use crate::{Caller, Gate, SessionView, approvals, sessions};
 use policy::{Action, Approved, Effect, Principal, Stages, Taints, Timestamp, Waived, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -37,7 +39,7 @@ pub enum WaiverState {
     Active,
     Revoked,
     Expired,
-    /// A stop came.
+    /// A stop came, or an agent of its chain was suspended, revoked or removed.
     Void,
 }
 
@@ -65,6 +67,11 @@ pub struct WaiverView {
     /// The session of that approval.
     pub session: String,
     pub agent: String,
+    /// Everybody on whose behalf the agent acted, and the agent.
+    pub behalf: Vec<String>,
+    /// The delegation that it acted under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<String>,
     pub verb: String,
     pub resource: String,
     pub environment: String,
@@ -75,9 +82,11 @@ pub struct WaiverView {
     pub expires: Option<Timestamp>,
     /// Names of those who approved.
     pub by: Vec<String>,
+    /// What the rules asked, and they answered.
+    pub questions: Vec<String>,
     /// The lists of stages that they answered.
     pub asked: Vec<Stages>,
-    /// What had entered the session by then.
+    /// What had entered the session when it was asked.
     pub taint: Taints,
     pub ended_by: Option<String>,
     pub ended_at: Option<Timestamp>,
@@ -173,6 +182,7 @@ impl WaiverView {
         Approved {
             id: self.id.clone(),
             by: self.by.clone(),
+            questions: self.questions.clone(),
             asked: self.asked.clone(),
             waiver: Some(Waived {
                 scope: self.scope,
@@ -181,42 +191,51 @@ impl WaiverView {
         }
     }
 
-    /// Whether it is of `action` by this agent, in this session, for an account that is not its giver's:
-    /// nobody approves what they caused, by a waiver neither.
-    fn covers(&self, session: &str, cause: &Principal, action: &Action, now: Timestamp) -> bool {
-        let here = self.scope != WaiverScope::Session || self.session == session;
+    /// Whether it is of `action` by this agent, in this session, on behalf of the same and for an account that
+    /// is not its giver's: nobody approves what they caused, by a waiver neither.
+    fn covers(&self, session: &SessionView, behalf: &[String], action: &Action, now: Timestamp) -> bool {
+        let cause = &session.cause;
+        let here = self.scope != WaiverScope::Session || self.session == session.id;
+        let here = here && self.behalf == behalf && self.delegation == session.delegation;
         let same = self.environment == action.environment().as_str() && self.effect == action.effect();
         let own = cause.kind == policy::PrincipalKind::Person && self.by.contains(&cause.name);
         self.state == WaiverState::Active && !self.is_over(now) && here && same && !own
     }
 }
 
-/// The newest waiver that covers `action` by `agent`.
+/// The newest waiver that covers `action` in `session`, on behalf of these, by whom acts there.
 pub(crate) fn covering(
     reader: &Reader<'_>,
-    session: &str,
-    agent: &str,
-    cause: &Principal,
+    session: &SessionView,
+    (behalf, spot): (Vec<String>, &Spot),
     action: &Action,
     now: Timestamp,
 ) -> Result<Option<Approved>, StoreError> {
-    let use_of = use_of(agent, action.verb().as_str(), action.resource());
+    let use_of = use_of(&session.agent, action.verb().as_str(), action.resource());
     let mut found: Option<WaiverView> = None;
     for row in reader.find(WAIVERS, "use", &use_of)? {
         let view: WaiverView = decode(row.value)?;
         let newer = found
             .as_ref()
             .is_none_or(|found| rows::number(&found.id) < rows::number(&view.id));
-        if newer && view.covers(session, cause, action, now) {
+        if newer
+            && view.covers(session, &behalf, action, now)
+            && approvals::may_still_decide(reader, &session.id, spot, view.by.iter().map(String::as_str), now)?
+        {
             found = Some(view);
         }
     }
     Ok(found.map(|view| view.given()))
 }
 
-/// Whether it still holds in this transaction.
-pub(crate) fn still_holds(tx: &Tx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-    Ok(row(tx, id)?.is_some_and(|view| view.state == WaiverState::Active && !view.is_over(now)))
+/// Whether it still holds in this transaction, for `session`.
+pub(crate) fn still_holds(tx: &Tx<'_>, id: &str, session: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let Some(view) = row(tx, id)?.filter(|view| view.state == WaiverState::Active && !view.is_over(now))
+    else {
+        return Ok(false);
+    };
+    let resolvers = approvals::resolvers_in(tx, session)?;
+    Ok(!resolvers.iter().any(|by| view.by.contains(&by.name)))
 }
 
 /// Records the waiver that all who approved `view` asked for.
@@ -227,8 +246,6 @@ pub(crate) fn grant(
     by: &Principal,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let session = sessions::row(tx, &view.session)?;
-    let taint = session.map_or(Taints::NONE, |row| row.view.taint);
     let mut names: Vec<&str> = Vec::new();
     for vote in &view.votes {
         if !names.contains(&vote.by.name.as_str()) {
@@ -241,8 +258,10 @@ pub(crate) fn grant(
     };
     let body = json!({
         "waiver": format!("wvr-{}", tx.next_sequence()), "approval": view.id, "agent": view.agent,
+        "behalf": view.behalf, "delegation": view.delegation,
         "verb": view.verb, "resource": view.resource, "environment": view.environment, "effect": view.effect,
-        "scope": scope, "expires": expires, "by": names, "asked": view.lists(), "taint": taint,
+        "scope": scope, "expires": expires, "by": names, "questions": view.questions,
+        "asked": view.lists(), "taint": view.taint,
     });
     let entry = sessions::entry(tx, GRANTED, &view.session, by, body)?;
     tx.append(entry).map(drop)

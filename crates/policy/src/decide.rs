@@ -45,6 +45,7 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
         Ok(Verdict::Ask {
             rule,
             reason,
+            questions,
             approvers,
             each_of,
             level,
@@ -54,6 +55,7 @@ pub fn decide(chain: &Chain, action: Action, context: &Context, policies: &Polic
             action,
             rule,
             reason,
+            questions,
             approvers,
             each_of,
             level,
@@ -90,6 +92,7 @@ enum Verdict {
     Ask {
         rule: Option<RuleId>,
         reason: String,
+        questions: Vec<String>,
         approvers: Vec<Approver>,
         each_of: Vec<Stages>,
         level: Level,
@@ -114,14 +117,23 @@ fn weigh(
         return Err(Denial::Withheld(place));
     }
     let level = levels.in_force;
-    // INVARIANT (an approval is weighed like a rule): who gave it has to be who would be asked now.
-    let lists = lists(&matching.approval);
-    let answered = context.approved().is_some_and(|given| given.answers(&lists));
+    // INVARIANT (an approval is weighed like a rule): what it answered has to be what would be asked now,
+    // and who gave it who would be.
+    let (questions, lists) = (questions(&matching.approval), lists(&matching.approval));
+    let answers = |given: &Approved| given.answers(&questions, &lists);
+    let answered = context.approved().is_some_and(answers);
     let waivable = waivable(&matching.approval, level, action);
     if let Some(first) = matching.approval.first() {
-        let waived = context.waived(&waivable, &lists).filter(|_| !answered);
+        let waived = context.waived(&waivable, answers).filter(|_| !answered);
         if !answered && waived.is_none() {
-            return Ok(asked_by_rules(first, &matching.approval, lists, level, waivable));
+            return Ok(asked_by_rules(
+                first,
+                &matching.approval,
+                questions,
+                lists,
+                level,
+                waivable,
+            ));
         }
         return Ok(Verdict::Permit {
             actor,
@@ -138,6 +150,7 @@ fn weigh(
                 levels.told(),
                 action.effect().as_str()
             ),
+            questions: Vec::new(),
             approvers: Vec::new(),
             each_of: Vec::new(),
             level,
@@ -277,6 +290,17 @@ impl Matching {
     }
 }
 
+/// What `rules` ask, each once.
+fn questions(rules: &[Asking]) -> Vec<String> {
+    let mut questions: Vec<String> = Vec::new();
+    for rule in rules {
+        if !questions.contains(&rule.question) {
+            questions.push(rule.question.clone());
+        }
+    }
+    questions
+}
+
 /// The different lists of stages of `rules`. A rule without one asks nobody in particular.
 fn lists(rules: &[Asking]) -> Vec<Stages> {
     let mut lists: Vec<Stages> = Vec::new();
@@ -305,6 +329,7 @@ fn waivable(rules: &[Asking], level: Level, action: &Action) -> Vec<WaiverScope>
 fn asked_by_rules(
     first: &Asking,
     rules: &[Asking],
+    questions: Vec<String>,
     lists: Vec<Stages>,
     level: Level,
     waivable: Vec<WaiverScope>,
@@ -330,6 +355,7 @@ fn asked_by_rules(
     Verdict::Ask {
         rule: Some(first.id.clone()),
         reason: reasons.join("; "),
+        questions,
         approvers,
         each_of: match lists.as_slice() {
             [one] if one.is_plain() => Vec::new(),
@@ -364,6 +390,8 @@ pub struct Approved {
     pub id: String,
     /// Names of those who gave it, in order.
     pub by: Vec<String>,
+    /// What was asked then: see [`Request::questions`].
+    pub questions: Vec<String>,
     /// The lists of stages that were asked for then; each was answered to its end.
     pub asked: Vec<Stages>,
     /// When it is of actions alike and not of this one: what it reaches.
@@ -387,24 +415,25 @@ impl Context {
 
     /// The waiver, when every rule that asks lets it be and it answers all of them. More taint than there
     /// was voids it.
-    fn waived(&self, waivable: &[WaiverScope], lists: &[Stages]) -> Option<String> {
+    fn waived(&self, waivable: &[WaiverScope], answers: impl Fn(&Approved) -> bool) -> Option<String> {
         let given = self.approval.as_ref()?;
         let waived = given.waiver?;
         let holds = waivable.contains(&waived.scope)
-            && given.answers(lists)
+            && answers(given)
             && waived.taint.and(self.taint) == waived.taint;
         holds.then(|| given.id.clone())
     }
 }
 
 impl Approved {
-    /// Whether it answers rules that ask for each of `lists`: the very list was answered then, or the
+    /// Whether it answers rules that ask `questions`, of each of `lists`: every question was asked then, so
+    /// that no answer counts for what nobody asked yet; and the very list was answered then, or the
     /// people who gave it are enough by their names. Roles and teams of then are not known now, so those
     /// that nobody asked for then have to be asked.
-    fn answers(&self, lists: &[Stages]) -> bool {
-        lists
-            .iter()
-            .all(|list| self.asked.contains(list) || list.met_by(&self.by))
+    fn answers(&self, questions: &[String], lists: &[Stages]) -> bool {
+        let by_then = |question| self.questions.contains(question);
+        let of_them = |list: &Stages| self.asked.contains(list) || list.met_by(&self.by);
+        questions.iter().all(by_then) && lists.iter().all(of_them)
     }
 }
 
@@ -498,6 +527,10 @@ pub struct Request {
     pub rule: Option<RuleId>,
     /// In words.
     pub reason: String,
+    /// What each rule asks, to compare later ones with: the id of a rule; of a module also its reason, since
+    /// it may ask for several. Empty when the autonomy level did: that asks for any person's word on this
+    /// action, and so every approval of it answers it.
+    pub questions: Vec<String>,
     /// Everybody whom the rules name; empty means anyone with the role.
     pub approvers: Vec<Approver>,
     /// When several rules ask with different lists, or one with more than a list of names: each of the

@@ -5,7 +5,7 @@
 //! `agent` is asked about each agent of the chain: what any answer forbids or asks counts, and it permits
 //! when every answer does. It answers with some
 //! of three rules of its package: `deny`, a set of texts; `require_approval`, a set of texts or of
-//! objects with `reason`, `approvers` and `expires_after_seconds`; `permit`, a boolean or a set.
+//! objects with `reason`, `approvers` and `expires_after_seconds`, each known by its reason; `permit`, a boolean or a set.
 //!
 //! It runs on a virtual machine that counts its instructions, and calls functions that are weighed, so
 //! the same facts always give the same answer: no clock ends an evaluation. Whatever goes wrong is an

@@ -199,6 +199,8 @@ impl Mode {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Asking {
     pub(crate) id: RuleId,
+    /// What is asked, among all that may be.
+    pub(crate) question: String,
     pub(crate) reason: String,
     pub(crate) approvers: Stages,
     pub(crate) waivable: Vec<WaiverScope>,

@@ -52,6 +52,18 @@ impl PersonRow {
         self.tokens.values().filter_map(|token| token.expires)
     }
 
+    /// Whether what they said as an approver of what is at `spot` counts: by the tokens that hold; with
+    /// none, by the last that ended, unless it was revoked.
+    pub fn may_decide(&self, spot: &Spot, now: Timestamp) -> bool {
+        let decides =
+            |at: &RoleAt| matches!(at.role, Role::Approver | Role::Admin) && at.reach.covers(spot);
+        let last = self.tokens.values().max_by_key(|token| token.ended());
+        match self.tokens.values().any(|token| token.holds(now)) {
+            true => self.roles(now).iter().any(decides),
+            false => last.is_some_and(|token| token.revoked.is_none() && token.roles.iter().any(decides)),
+        }
+    }
+
     /// Whether they are gone: they had tokens, none holds, and the last one to end was revoked. One whose
     /// token only ran out may be back tomorrow.
     pub fn has_left(&self, now: Timestamp) -> bool {

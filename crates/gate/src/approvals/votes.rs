@@ -99,14 +99,19 @@ impl ApprovalView {
     }
 }
 
-/// INVARIANT (nobody approves what they caused), and only persons whom a rule names decide.
-pub(crate) fn may_decide(voter: Voter<'_>, view: &ApprovalView) -> Result<(), ApproveError> {
+/// INVARIANT (nobody approves what they caused, or what rests on their word as one of `resolvers`), and only
+/// persons whom a rule names decide.
+pub(crate) fn may_decide(
+    voter: Voter<'_>,
+    view: &ApprovalView,
+    resolvers: &[Principal],
+) -> Result<(), ApproveError> {
     let caller = voter.caller;
     let principal = &caller.principal;
     if principal.kind != PrincipalKind::Person {
         return Err(ApproveError::NotAPerson(principal.clone()));
     }
-    if *principal == view.cause {
+    if *principal == view.cause || resolvers.contains(principal) {
         return Err(ApproveError::OwnCause(principal.clone()));
     }
     let role = caller.holds(&[Role::Approver, Role::Admin], voter.spot);

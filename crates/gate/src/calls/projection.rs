@@ -1,11 +1,11 @@
 //! Calls, as the fold over their entries. The only place where their rows change, live and in
 //! replay, and only by the machine of `journal`.
 
-use super::{CALLS, CallView, key};
+use super::{CALLS, CallView, RESOLVED, key};
 use crate::rows::{self, body, session_of};
 use journal::machine::{Call, CallEvent, IllegalEvent};
 use journal::{Entry, kind};
-use policy::{Idempotence, Outcome, Taints};
+use policy::{Idempotence, Outcome, Principal, Taints};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Applied, Corrupt, Projection, Row, Rows};
@@ -70,10 +70,13 @@ impl Projection for Calls {
         };
         let (session, state) = (text("session"), text("state"));
         // Only states that somebody looks for: what is over would make the index grow for ever.
-        match state.as_str() {
-            "permitted" | "uncertain" | "parked" => vec![("session", session), ("state", state)],
-            _ => vec![("session", session)],
+        let is_resolved = row.value.get("resolved_by").is_some();
+        let mut values = vec![("session", session.clone())];
+        values.extend(is_resolved.then_some((RESOLVED, session)));
+        if let "permitted" | "uncertain" | "parked" = state.as_str() {
+            values.push(("state", state));
         }
+        values
     }
 }
 
@@ -143,7 +146,11 @@ fn judge(entry: &Entry, facts: Facts, event: CallEvent, rows: &mut dyn Rows) -> 
             (None, false) => Taints::NONE,
             (_, true) => facts.may_bring.unwrap_or(Taints::ALL),
         },
-        summary: before.and_then(|call| call.summary).filter(|_| !permits),
+        summary: before
+            .as_ref()
+            .and_then(|call| call.summary.clone())
+            .filter(|_| !permits),
+        resolved_by: before.map(|call| call.resolved_by).unwrap_or_default(),
     };
     rows::put(rows, &key, &call)
 }
@@ -172,6 +179,8 @@ fn resolve(entry: &Entry, resolved: Resolved, rows: &mut dyn Rows) -> Result<(),
             )));
         }
     };
+    let nobody = || Corrupt(format!("entry {} is a resolution of nobody", entry.sequence));
+    let by = Principal::parse(&entry.actor).ok_or_else(nobody)?;
     end(
         entry,
         &resolved.step,
@@ -181,6 +190,9 @@ fn resolve(entry: &Entry, resolved: Resolved, rows: &mut dyn Rows) -> Result<(),
         |call| {
             call.outcome = Some(outcome);
             call.summary = Some(summary.to_owned());
+            if !call.resolved_by.contains(&by) {
+                call.resolved_by.push(by);
+            }
         },
     )
 }

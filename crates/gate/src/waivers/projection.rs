@@ -1,9 +1,9 @@
-//! Waivers, as the fold over their entries and over stops.
+//! Waivers, as the fold over their entries, over stops, and over what becomes of agents.
 
 use super::{EXPIRED, GRANTED, REVOKED, WAIVERS, WaiverState, WaiverView, use_of};
 use crate::rows::{self, body, page, session_of};
 use journal::{Entry, kind};
-use policy::{Effect, Stages, Taints, Timestamp, WaiverScope};
+use policy::{Effect, Principal, Stages, StopScope, Taints, Timestamp, WaiverScope};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Applied, Corrupt, Projection, Row, Rows};
@@ -13,6 +13,8 @@ struct Granted {
     waiver: String,
     approval: String,
     agent: String,
+    behalf: Vec<String>,
+    delegation: Option<String>,
     verb: String,
     resource: String,
     environment: String,
@@ -20,6 +22,7 @@ struct Granted {
     scope: WaiverScope,
     expires: Option<Timestamp>,
     by: Vec<String>,
+    questions: Vec<String>,
     asked: Vec<Stages>,
     taint: Taints,
 }
@@ -35,6 +38,17 @@ struct StopRaised {
     scope: String,
 }
 
+#[derive(Deserialize)]
+struct Agent {
+    agent: String,
+}
+
+#[derive(Deserialize)]
+struct Deleted {
+    kind: String,
+    name: String,
+}
+
 /// Rows are [`WaiverView`]s, by id.
 pub(crate) struct Waivers;
 
@@ -44,7 +58,13 @@ impl Projection for Waivers {
     }
 
     fn kinds(&self) -> &'static [&'static str] {
-        &["waiver.", kind::STOP_RAISED]
+        &[
+            "waiver.",
+            kind::STOP_RAISED,
+            kind::AGENT_SUSPENDED,
+            kind::AGENT_REVOKED,
+            kind::CONFIG_DELETED,
+        ]
     }
 
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -53,7 +73,13 @@ impl Projection for Waivers {
             GRANTED => grant(entry, rows),
             REVOKED => end(entry, WaiverState::Revoked, rows),
             EXPIRED => end(entry, WaiverState::Expired, rows),
-            kind::STOP_RAISED => void(entry, rows),
+            kind::STOP_RAISED => stop(entry, rows),
+            kind::AGENT_SUSPENDED => gone(entry, &body::<Agent>(entry)?.agent, "suspended", rows),
+            kind::AGENT_REVOKED => gone(entry, &body::<Agent>(entry)?.agent, "revoked", rows),
+            kind::CONFIG_DELETED => match body::<Deleted>(entry)? {
+                Deleted { kind, name } if kind == "Agent" => gone(entry, &name, "removed", rows),
+                Deleted { .. } => Ok(()),
+            },
             other => Err(Corrupt(format!(
                 "entry {} of kind `{other}` is none of a waiver",
                 entry.sequence
@@ -87,6 +113,8 @@ fn grant(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         approval: granted.approval,
         session: session_of(entry)?.to_owned(),
         agent: granted.agent,
+        behalf: granted.behalf,
+        delegation: granted.delegation,
         verb: granted.verb,
         resource: granted.resource,
         environment: granted.environment,
@@ -95,6 +123,7 @@ fn grant(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         granted: entry.timestamp,
         expires: granted.expires,
         by: granted.by,
+        questions: granted.questions,
         asked: granted.asked,
         taint: granted.taint,
         ended_by: None,
@@ -116,24 +145,49 @@ fn end(entry: &Entry, state: WaiverState, rows: &mut dyn Rows) -> Result<(), Cor
     over(entry, view, state, reason, rows)
 }
 
-/// A stop of one session voids what was given in it; any other voids every waiver, since whom it reaches is
-/// not known here.
-fn void(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+/// A stop of one session voids what was given in it, one of an agent what was given to chains with it; any
+/// other voids every waiver, since whom it reaches is not known here.
+fn stop(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     let StopRaised { scope } = body(entry)?;
-    let found = match scope.strip_prefix("session:") {
-        Some(session) => rows.find("session", session)?,
-        None => rows.find("active", "yes")?,
-    };
+    let why = format!("stop of `{scope}`");
+    match StopScope::parse(&scope) {
+        Some(StopScope::Session(session)) => {
+            let found = rows.find("session", &session)?;
+            void(entry, found, |_| true, &why, rows)
+        }
+        Some(StopScope::Agent(agent)) => void_of(entry, &agent, &why, rows),
+        _ => {
+            let found = rows.find("active", "yes")?;
+            void(entry, found, |_| true, &why, rows)
+        }
+    }
+}
+
+/// An agent that was suspended and resumed is asked about again.
+fn gone(entry: &Entry, agent: &str, how: &str, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    void_of(entry, agent, &format!("agent `{agent}` was {how}"), rows)
+}
+
+/// Voids what was given to any chain with this agent on it.
+fn void_of(entry: &Entry, agent: &str, why: &str, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let found = rows.find("active", "yes")?;
+    let named = Principal::agent(agent).to_string();
+    void(entry, found, |view| view.behalf.contains(&named), why, rows)
+}
+
+fn void(
+    entry: &Entry,
+    found: Vec<Row>,
+    which: impl Fn(&WaiverView) -> bool,
+    why: &str,
+    rows: &mut dyn Rows,
+) -> Result<(), Corrupt> {
     for row in found {
         let what = |error| Corrupt(format!("row `{}`: {error}", row.key));
         let view: WaiverView = serde_json::from_value(row.value).map_err(what)?;
-        over(
-            entry,
-            view,
-            WaiverState::Void,
-            Some(format!("stop of `{scope}`")),
-            rows,
-        )?;
+        if which(&view) {
+            over(entry, view, WaiverState::Void, Some(why.to_owned()), rows)?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Each story begins with an action that waits, and ends with what the action gets, word for word.
 
-use crate::world::{World, action, agent, authority, new_session, propose};
+use crate::world::{World, action, agent, authority, new_session, propose, read};
 use gate::{Gate, Proposal, Refusal, Role, Verdict};
 use journal::machine::SessionEvent;
 use policy::{Effect, Idempotence, Level, Principal, PrincipalKind};
@@ -53,6 +53,48 @@ impl Story {
             .decide_approval(&caller, &self.id, verdict, "because")
             .await;
         said.map_or_else(|error| error.to_string(), |view| format!("{:?}", view.state))
+    }
+
+    /// Revokes every token of this person.
+    async fn revoke(&self, name: &str) {
+        self.revoke_one(name, Role::Approver).await;
+    }
+
+    /// Revokes every token of this person with this role.
+    async fn revoke_one(&self, name: &str, role: Role) {
+        let by = Principal::service("cofferdam");
+        for token in self.world.gate.tokens().unwrap() {
+            if token.principal == Principal::person(name) && token.roles.contains(&role) {
+                self.world.gate.revoke_token(&by, &token.id).await.unwrap();
+            }
+        }
+    }
+
+    /// A step of the session is left without an outcome, and this person says what became of it.
+    async fn resolved_by(&self, name: &str) {
+        let (gate, by) = (&self.world.gate, Principal::person(name));
+        let permit = self
+            .world
+            .admit(&self.session, "lost", &read("repository/shop"))
+            .await
+            .unwrap();
+        std::mem::forget(permit);
+        gate.mark_uncertain().await.unwrap();
+        let resolution = gate::Resolution::Done(json!({}));
+        gate.resolve(&self.session, None, &by, resolution, "I saw it")
+            .await
+            .unwrap();
+    }
+
+    /// Whether the identical action is asked about again, by another approval, which from now on is meant.
+    async fn again(&mut self) -> String {
+        match self.world.admit(&self.session, "a", &propose("x")).await {
+            Err(Refusal::Parked { approval, .. }) if approval != self.id => {
+                self.id = approval;
+                "asked again".to_owned()
+            }
+            other => format!("{other:?}"),
+        }
     }
 
     /// What the identical action gets.
@@ -117,6 +159,11 @@ async fn told(story: &str) -> String {
         | "written differently"
         | "policy changes and decides the same"
         | "policy changes its result"
+        | "another rule asks the same people"
+        | "its giver's tokens are revoked"
+        | "its giver only views now"
+        | "its giver has another token"
+        | "its giver resolves a step of the session"
         | "policy forbids it now"
         | "not used in time"
         | "its session is another" => assert_eq!(at.say("bob", yes).await, "Approved"),
@@ -150,6 +197,47 @@ async fn told(story: &str) -> String {
         "policy changes its result" => {
             at.world.gate.restore(rules(json!([ask(json!(["carol"]))])));
             at.then().await.split('`').next().unwrap().to_owned()
+        }
+        "another rule asks the same people" => {
+            let other = json!({"name": "new", "match": {"verbs": ["git.propose"]}, "outcome": "require_approval",
+                "reason": "asked besides"});
+            at.world.gate.restore(rules(json!([ask(json!([])), other])));
+            at.then()
+                .await
+                .split_once('`')
+                .unwrap()
+                .1
+                .split_once('`')
+                .unwrap()
+                .1
+                .replace(&at.id, "ID")
+        }
+        "its giver's tokens are revoked" => {
+            at.revoke("bob").await;
+            at.again().await
+        }
+        "its giver only views now" => {
+            at.world.caller("bob", &[Role::Viewer]).await;
+            at.revoke_one("bob", Role::Approver).await;
+            at.again().await
+        }
+        "its giver has another token" => {
+            at.revoke("bob").await;
+            at.world.caller("bob", &[Role::Approver]).await;
+            at.then().await
+        }
+        "its giver resolves a step of the session" => {
+            at.resolved_by("bob").await;
+            format!("{}; {}", at.again().await, at.say("bob", yes).await)
+        }
+        "who resolved a step approves" => {
+            at.resolved_by("bob").await;
+            format!(
+                "{}; {}, {}",
+                at.say("bob", yes).await,
+                at.say("carol", yes).await,
+                at.then().await
+            )
         }
         "policy forbids it now" => {
             at.world.gate.restore(rules(
@@ -197,7 +285,12 @@ async fn an_approval_keeps_its_promises() {
         // 2, 3. Weighed again by the policy of now, and that alone.
         ("policy changes and decides the same", "permit"),
         ("policy changes its result",           "needs approval "),
+        ("another rule asks the same people",   ": asked; asked besides; it was approved as `ID`, but the rules ask for something or somebody else now, or who gave it has no say any more"),
         ("policy forbids it now",               "denied: rule `policy/test#no` forbids it: closed"),
+        // As good as who gave it.
+        ("its giver's tokens are revoked",      "asked again"),
+        ("its giver only views now",            "asked again"),
+        ("its giver has another token",         "permit"),
         // 4, 5. Spent once, in the transaction that admits.
         ("used twice",                          "permit, then needs approval "),
         ("used at once by sixteen",             "1 permit, 1 question"),
@@ -207,6 +300,8 @@ async fn an_approval_keeps_its_promises() {
         // 7. Nobody approves what they caused; to sponsor the agent is not to cause.
         ("who caused it approves",              "person:carol caused this action and cannot decide about it; Approved"),
         ("its sponsor approves",                "Approved, permit"),
+        ("who resolved a step approves",        "person:bob caused this action and cannot decide about it; Approved, permit"),
+        ("its giver resolves a step of the session", "asked again; person:bob caused this action and cannot decide about it"),
         // 9. Two who race.
         ("two approve at once",                 "{\"Approved\", \"`approve` cannot happen to an approval that is `approved`\"}, permit"),
         ("one approves and one denies at once", "Denied, approval `ID` was denied: because"),

@@ -87,7 +87,14 @@ async fn what_a_waiver_covers_and_what_ends_it() {
         ("1h",       "destructive",           asks,                                       WaiverState::Active),
         ("1h",       "staging",               asks,                                       WaiverState::Active),
         ("1h",       "her own session",       asks,                                       WaiverState::Active),
-        ("1h",       "bob's session",         "permit",                                   WaiverState::Active),
+        ("1h",       "bob's session",         asks,                                       WaiverState::Active),
+        ("1h",       "alice only views",          asks,                                       WaiverState::Active),
+        ("1h",       "alice resolves a step", asks,                                       WaiverState::Active),
+        ("1h",       "suspend triage, resume triage", asks,                               WaiverState::Void),
+        ("1h",       "suspend other, resume other", "permit",                             WaiverState::Active),
+        ("1h",       "rule asks besides",     asks,                                       WaiverState::Active),
+        ("1h",       "stop triage",           asks,                                       WaiverState::Void),
+        ("1h",       "stop other",            "permit",                                   WaiverState::Active),
         ("1h",       "revoke",                asks,                                       WaiverState::Revoked),
         ("1h",       "withdraw",              asks,                                       WaiverState::Revoked),
         ("1h",       "stop all",              asks,                                       WaiverState::Void),
@@ -118,6 +125,15 @@ async fn what_a_waiver_covers_and_what_ends_it() {
                     world.caller("bob", &[Role::Operator]).await;
                     session = caused_by(&world, "triage", "bob").await;
                 }
+                "alice only views" => only_views(&world, "alice").await,
+                "alice resolves a step" => resolve(&world, &session, "alice").await,
+                "stop triage" => stop_and_lift(&world, StopScope::Agent("triage".to_owned())).await,
+                "stop other" => stop_and_lift(&world, StopScope::Agent("other".to_owned())).await,
+                event if event.starts_with("suspend ") || event.starts_with("resume ") => turn(&world, event).await,
+                "rule asks besides" => world.gate.restore(rules(&[
+                    json!({"name": "besides", "match": {"verbs": ["git.propose"]}, "outcome": "require_approval",
+                        "waivable": ["1h"]}),
+                ])),
                 "revoke" => drop(world.gate.revoke_waiver(&alice(&world).await, &waiver, "no more").await.unwrap()),
                 "withdraw" => {
                     let approval = world.gate.waivers(9).unwrap().remove(0).approval;
@@ -329,4 +345,39 @@ async fn a_waiver_and_its_end_are_in_the_journal() {
         world.bodies("waiver.expired"),
         [json!({ "waiver": waiver, "reason": "its time is over" })]
     );
+}
+
+async fn only_views(world: &World, name: &str) {
+    world.caller(name, &[Role::Viewer]).await;
+    let by = Principal::service("cofferdam");
+    for token in world.gate.tokens().unwrap() {
+        if token.principal == Principal::person(name) && token.roles.contains(&Role::Approver) {
+            world.gate.revoke_token(&by, &token.id).await.unwrap();
+        }
+    }
+}
+
+/// A step of the session is left without an outcome, and this person says what became of it.
+async fn resolve(world: &World, session: &str, name: &str) {
+    let read = crate::world::read("repository/shop");
+    std::mem::forget(world.admit(session, "lost", &read).await.unwrap());
+    world.gate.mark_uncertain().await.unwrap();
+    let (by, done) = (Principal::person(name), gate::Resolution::Done(json!({})));
+    world
+        .gate
+        .resolve(session, None, &by, done, "I saw it")
+        .await
+        .unwrap();
+}
+
+/// `suspend NAME` or `resume NAME`.
+async fn turn(world: &World, event: &str) {
+    let (verb, name) = event.split_once(' ').unwrap();
+    let event = match verb {
+        "suspend" => policy::AgentEvent::Suspend,
+        _ => policy::AgentEvent::Resume,
+    };
+    let by = Principal::person("alice");
+    world.gate.identify_agents(&[name.to_owned()]).await.unwrap();
+    world.gate.agent_event(&by, name, event, "", None).await.unwrap();
 }

@@ -71,6 +71,7 @@ fn call(verb: &str, permit: u64, outcome: Outcome, summary: &str) -> CallView {
         outcome: Some(outcome),
         summary: Some(summary.to_owned()),
         may_bring: policy::Taints::NONE,
+        resolved_by: Vec::new(),
     }
 }
 

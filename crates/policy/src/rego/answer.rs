@@ -78,6 +78,7 @@ fn ask(value: &Value, id: &RuleId) -> Result<Asking, String> {
     };
     Ok(Asking {
         id: id.clone(),
+        question: format!("{id}: {}", spec.reason),
         reason: spec.reason,
         approvers: spec.approvers,
         waivable: Vec::new(),

@@ -334,6 +334,7 @@ impl Rule {
     pub(crate) fn asking(&self) -> Asking {
         Asking {
             id: self.id.clone(),
+            question: self.id.0.clone(),
             reason: self.reason.clone(),
             approvers: self.approvers.clone(),
             waivable: self.waivable.clone(),

@@ -172,6 +172,7 @@ fn an_approval_counts_only_from_whom_every_rule_would_ask_now() {
                 .iter()
                 .map(|&list| serde_json::from_value(list.clone()).unwrap())
                 .collect(),
+            questions: (0..now.len()).map(|n| format!("policy/p#r{n}")).collect(),
             waiver: None,
         };
         let context = policy::Context {

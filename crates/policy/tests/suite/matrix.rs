@@ -70,6 +70,7 @@ fn row(
     context.approval = approved.then(|| policy::Approved {
         id: "apr-9".to_owned(),
         by: vec!["alice".to_owned()],
+        questions: vec!["policy/p#only".to_owned()],
         asked: Vec::new(),
         waiver: None,
     });

@@ -178,6 +178,9 @@ impl Case {
         let approval = self.approved.then(|| policy::Approved {
             id: "apr-1".to_owned(),
             by: vec!["alice".to_owned()],
+            questions: (0..8)
+                .flat_map(|policy| (0..16).map(move |rule| format!("policy/p{policy}#r{rule}")))
+                .collect(),
             asked: Vec::new(),
             waiver: None,
         });

@@ -1,0 +1,106 @@
+//! What an approval and a waiver answer: the questions that were put when they were given, and no others.
+
+use crate::common::{action, chain, context, policies, told};
+use policy::{Effect, Level, PolicySet, decide};
+use serde_json::json;
+
+#[test]
+fn an_approval_answers_what_was_asked_then_and_nothing_that_is_asked_since() {
+    let (a, b) = ("policy/p#a", "policy/p#b");
+    let (large, odd) = ("policy/p#rego: large", "policy/p#rego: odd");
+    let rule =
+        |name: &str| json!({"name": name, "outcome": "require_approval", "reason": format!("{name} asks")});
+    let when_tainted = json!({"name": "b", "outcome": "require_approval", "when": "taint.secrets"});
+    let permit = json!({"name": "c", "outcome": "permit"});
+    let module = |asks: &[&str]| {
+        let asks = asks
+            .iter()
+            .map(|ask| format!("require_approval contains \"{ask}\"\n"));
+        format!("package p\n{}", asks.collect::<String>())
+    };
+    let (clean, secrets) = (
+        policy::Taints::NONE,
+        policy::Taints::of(&[policy::Taint::Secrets]),
+    );
+    #[rustfmt::skip]
+    let table = [
+        // asked then        rules now                          a module's asks      labels    what comes of it
+        (vec![a],         json!([rule("a")]),                &[][..],             clean,    "permit by policy/p#a, approved by apr-9"),
+        (vec![a, b],      json!([rule("a"), rule("b")]),     &[],                 clean,    "permit by policy/p#a, approved by apr-9"),
+        (vec![a, b],      json!([rule("b")]),                &[],                 clean,    "permit by policy/p#b, approved by apr-9"),
+        (vec![a],         json!([rule("a"), rule("b")]),     &[],                 clean,    "ask by policy/p#a"),
+        (vec![a],         json!([rule("b")]),                &[],                 clean,    "ask by policy/p#b"),
+        (vec![a],         json!([rule("a"), when_tainted]),  &[],                 clean,    "permit by policy/p#a, approved by apr-9"),
+        (vec![a],         json!([rule("a"), when_tainted]),  &[],                 secrets,  "ask by policy/p#a"),
+        // What the level asked is answered by anybody's word; a rule's question is not answered by that.
+        (vec![],          json!([rule("a")]),                &[],                 clean,    "ask by policy/p#a"),
+        (vec![a],         json!([permit]),                   &[],                 clean,    "permit by policy/p#c, approved by apr-9"),
+        (vec![],          json!([permit]),                   &[],                 clean,    "permit by policy/p#c, approved by apr-9"),
+        // A module is one name for several questions.
+        (vec![large],     json!([]),                         &["large"],          clean,    "permit by policy/p#rego, approved by apr-9"),
+        (vec![large],     json!([]),                         &["large", "odd"],   clean,    "ask by policy/p#rego"),
+        (vec![large, odd], json!([]),                        &["odd", "large"],   clean,    "permit by policy/p#rego, approved by apr-9"),
+    ];
+    for (asked, rules, asks, taint, expected) in table {
+        for waiver in [false, true] {
+            let document = json!({"rules": rules, "rego": (!asks.is_empty()).then(|| module(asks))});
+            let document: policy::PolicyDocument = serde_json::from_value(document).unwrap();
+            let policies = PolicySet::load(&[("p".to_owned(), document)]).unwrap();
+            let approval = policy::Approved {
+                id: "apr-9".to_owned(),
+                by: vec!["alice".to_owned()],
+                questions: asked.iter().map(|&question| question.to_owned()).collect(),
+                asked: Vec::new(),
+                waiver: waiver.then_some(policy::Waived {
+                    scope: policy::WaiverScope::Session,
+                    taint,
+                }),
+            };
+            let context = policy::Context {
+                approval: Some(approval),
+                taint,
+                ..context()
+            };
+            let merge = action("git.merge", "repository/x", json!({}), "staging", Effect::Write);
+            let told = told(&decide(&chain(Level::L2, &["*:*"]), merge, &context, &policies));
+            match waiver {
+                false => assert_eq!(told, expected, "{asked:?} {rules} {asks:?}"),
+                // Level L2 asks each time, whatever is waived.
+                true => assert!(told.starts_with("ask"), "{told}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_waiver_answers_what_was_asked_then_and_nothing_that_is_asked_since() {
+    let rule = |name: &str| json!({"name": name, "outcome": "require_approval", "waivable": ["session"]});
+    for (rules, expected) in [
+        (json!([rule("a")]), "permit by policy/p#a"),
+        (json!([rule("a"), rule("b")]), "ask by policy/p#a"),
+        (json!([rule("b")]), "ask by policy/p#b"),
+    ] {
+        let waived = policy::Approved {
+            id: "wvr-9".to_owned(),
+            by: vec!["alice".to_owned()],
+            questions: vec!["policy/p#a".to_owned()],
+            asked: Vec::new(),
+            waiver: Some(policy::Waived {
+                scope: policy::WaiverScope::Session,
+                taint: policy::Taints::NONE,
+            }),
+        };
+        let context = policy::Context {
+            approval: Some(waived),
+            ..context()
+        };
+        let merge = action("git.merge", "repository/x", json!({}), "staging", Effect::Write);
+        let decision = decide(
+            &chain(Level::L4, &["*:*"]),
+            merge,
+            &context,
+            &policies(rules.clone()),
+        );
+        assert_eq!(told(&decision), expected, "{rules}");
+    }
+}
