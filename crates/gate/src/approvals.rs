@@ -13,7 +13,7 @@ use crate::agents::read_person;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, calls, sessions, waivers};
+use crate::{Caller, Gate, Spot, calls, sessions, waivers};
 use journal::kind;
 use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
 use policy::{Principal, Timestamp, WaiverScope};

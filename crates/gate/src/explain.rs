@@ -34,7 +34,10 @@ impl Gate {
         let read = |reader: &store::Reader<'_>| self.behind(reader, &authority, agent, cause, delegation);
         // What cannot be read gives nothing and is not trusted.
         let (chain, ceiling) = match self.store.read(read) {
-            Ok(read) => (read.chain(&authority, cause, self.deadlines.now()), read.ceiling()),
+            Ok(read) => (
+                read.chain(&authority, cause, self.deadlines.now()),
+                read.ceiling(),
+            ),
             Err(_) => {
                 let links = Vec::new();
                 let cause = cause.clone();

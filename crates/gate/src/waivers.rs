@@ -15,7 +15,7 @@ use crate::approvals::ApprovalView;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{Caller, Gate, SessionView, approvals, sessions};
+use crate::{Caller, Gate, SessionView, Spot, approvals, sessions};
 use policy::{Action, Approved, Effect, Principal, Stages, Taints, Timestamp, Waived, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -220,7 +220,13 @@ pub(crate) fn covering(
             .is_none_or(|found| rows::number(&found.id) < rows::number(&view.id));
         if newer
             && view.covers(session, &behalf, action, now)
-            && approvals::may_still_decide(reader, &session.id, spot, view.by.iter().map(String::as_str), now)?
+            && approvals::may_still_decide(
+                reader,
+                &session.id,
+                spot,
+                view.by.iter().map(String::as_str),
+                now,
+            )?
         {
             found = Some(view);
         }

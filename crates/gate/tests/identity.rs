@@ -579,7 +579,7 @@ async fn what_has_ended_stays_so_when_the_clock_goes_back() {
     let session = running(&world, "deploy", &trigger(), Some(&delegation.id)).await;
     let new = gate::NewToken {
         principal: Principal::person("bob"),
-        roles: vec![Role::Operator],
+        roles: vec![Role::Operator.into()],
         groups: Vec::new(),
         trigger: None,
         expires: Some(start.plus_ms(60_000)),

@@ -109,7 +109,7 @@ fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
     let stated = match &document.spec {
         Spec::Agent(_) => Some(document.place.organization.clone()),
         Spec::Policy(policy) => policy.place.organization().map(str::to_owned),
-        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) => None,
+        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) | Spec::IdentityProvider(_) => None,
     };
     if let Some(stated) = stated.filter(|stated| stated != own && *stated != none) {
         let what = format!("this is the organization `{own}`, and `{stated}` is another one");
@@ -118,7 +118,7 @@ fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
     match &mut document.spec {
         Spec::Agent(_) => own.clone_into(&mut document.place.organization),
         Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
-        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) => {}
+        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) | Spec::IdentityProvider(_) => {}
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 
 use super::key::{proves_rotation, unwritten};
 use super::{AGENTS, AgentRow, HeldKey, KEYS_KEPT};
-use crate::RoleAt;
 use crate::delegations::{DelegationRow, Revocation};
 use crate::rows::{self, body};
+use crate::{Role, RoleAt, Spot};
 use journal::{Entry, kind};
 use policy::{AgentEvent, AgentStatus, Place, Principal, PrincipalKind, Timestamp, key_id, public_key_of};
 use serde::{Deserialize, Serialize};
@@ -55,8 +55,7 @@ impl PersonRow {
     /// Whether what they said as an approver of what is at `spot` counts: by the tokens that hold; with
     /// none, by the last that ended, unless it was revoked.
     pub fn may_decide(&self, spot: &Spot, now: Timestamp) -> bool {
-        let decides =
-            |at: &RoleAt| matches!(at.role, Role::Approver | Role::Admin) && at.reach.covers(spot);
+        let decides = |at: &RoleAt| matches!(at.role, Role::Approver | Role::Admin) && at.reach.covers(spot);
         let last = self.tokens.values().max_by_key(|token| token.ended());
         match self.tokens.values().any(|token| token.holds(now)) {
             true => self.roles(now).iter().any(decides),

@@ -64,7 +64,7 @@ impl Story {
     async fn revoke_one(&self, name: &str, role: Role) {
         let by = Principal::service("cofferdam");
         for token in self.world.gate.tokens().unwrap() {
-            if token.principal == Principal::person(name) && token.roles.contains(&role) {
+            if token.principal == Principal::person(name) && token.roles.contains(&role.into()) {
                 self.world.gate.revoke_token(&by, &token.id).await.unwrap();
             }
         }

@@ -250,7 +250,7 @@ async fn what_ends_meanwhile_is_over() {
     ));
     let token = gate::NewToken {
         principal: bob.clone(),
-        roles: vec![Role::Operator],
+        roles: vec![Role::Operator.into()],
         groups: Vec::new(),
         trigger: None,
         expires: Some(end),

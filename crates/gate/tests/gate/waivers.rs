@@ -351,7 +351,7 @@ async fn only_views(world: &World, name: &str) {
     world.caller(name, &[Role::Viewer]).await;
     let by = Principal::service("cofferdam");
     for token in world.gate.tokens().unwrap() {
-        if token.principal == Principal::person(name) && token.roles.contains(&Role::Approver) {
+        if token.principal == Principal::person(name) && token.roles.contains(&Role::Approver.into()) {
             world.gate.revoke_token(&by, &token.id).await.unwrap();
         }
     }

@@ -107,7 +107,7 @@ async fn a_delegation_is_redeemed_once_and_is_worth_itself_as_long_as_it_stands(
     assert_eq!(caller.principal(), &Principal::agent("deploy"));
     assert_eq!(
         (caller.roles(), caller.delegation()),
-        (&[Role::Agent][..], Some(delegation.id.as_str()))
+        (&[Role::Agent.into()][..], Some(delegation.id.as_str()))
     );
     assert_eq!(caller.token(), redeemed.token);
     let entry = world.bodies("token.redeemed");
