@@ -118,7 +118,7 @@ fn grant_line(link: &Link, action: &Action, context: &Context) -> Line {
             finding: format!("{principal} holds `{}`", grant.capability),
         },
         None => {
-            let except = link.except.iter().find(|except| except.covers(action));
+            let except = link.except.iter().find(|except| except.bars(action));
             let expired = link.grants.iter().find(|grant| grant.capability.covers(action));
             refused(match (except, expired) {
                 (Some(except), _) => format!("`{except}` is excepted from what was delegated to it"),

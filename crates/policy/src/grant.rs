@@ -1,6 +1,7 @@
 //! Capabilities and who holds them until when. A grant lets a principal ask; it never permits by itself
 //! more than a read.
 
+use crate::action::PRODUCTION;
 use crate::{Action, Environment, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -114,12 +115,24 @@ impl Capability {
     }
     /// Whether `action` is covered.
     pub fn covers(&self, action: &Action) -> bool {
-        self.covers_deed(action.verb().as_str(), action.resource(), action.environment())
+        let there = |own: &Environment| own == action.environment();
+        self.environment.as_ref().is_none_or(there)
+            && self.verb.covers(action.verb().as_str())
+            && self.resource.covers(action.resource())
     }
-    /// Whether doing `verb` to `resource` there is covered.
-    pub fn covers_deed(&self, verb: &str, resource: &str, environment: &Environment) -> bool {
-        let there = self.environment.as_ref().is_none_or(|own| own == environment);
-        there && self.verb.covers(verb) && self.resource.covers(resource)
+    /// Whether `action` is barred when this is an exception, a `deny` or a stop.
+    pub fn bars(&self, action: &Action) -> bool {
+        self.bars_deed(action.verb().as_str(), action.resource(), action.environment())
+    }
+    /// Whether doing `verb` to `resource` there is barred. What bars `production` bars every environment
+    /// that counts as one, whatever it is called; what grants it grants that name alone.
+    pub fn bars_deed(&self, verb: &str, resource: &str, environment: &Environment) -> bool {
+        let is_there = |own: &Environment| {
+            own == environment || own.as_str() == PRODUCTION && environment.is_production()
+        };
+        self.environment.as_ref().is_none_or(is_there)
+            && self.verb.covers(verb)
+            && self.resource.covers(resource)
     }
     /// Whether every action that `other` covers is covered.
     pub fn covers_capability(&self, other: &Capability) -> bool {

@@ -128,7 +128,7 @@ impl Link {
     }
     /// The first unexpired grant that covers `action`; `None` also when it is excepted.
     pub fn covering(&self, action: &Action, now: Timestamp) -> Option<&Grant> {
-        let excepted = self.except.iter().any(|except| except.covers(action));
+        let excepted = self.except.iter().any(|except| except.bars(action));
         self.grants
             .iter()
             .find(|grant| grant.until.is_none_or(|until| now < until) && grant.capability.covers(action))

@@ -15,7 +15,7 @@ pub enum StopScope {
     Area(Area),
     /// Every action of these verbs.
     Tool(Pattern),
-    /// Every action that a capability covers.
+    /// Every action that a capability bars: one of `production` in every environment that counts as one.
     Capability(Capability),
     /// One agent, by name.
     Agent(String),
@@ -67,7 +67,7 @@ impl StopScope {
             StopScope::Area(area) => subject.agents.iter().any(|agent| area.contains(&agent.place)),
             StopScope::Tool(verbs) => does(&|doing| verbs.covers(&doing.verb)),
             StopScope::Capability(held) => {
-                does(&|doing| held.covers_deed(&doing.verb, &doing.resource, &doing.environment))
+                does(&|doing| held.bars_deed(&doing.verb, &doing.resource, &doing.environment))
             }
             StopScope::Agent(name) => subject.agents.iter().any(|agent| agent.name == *name),
             StopScope::Session(id) => subject.session == *id,

@@ -37,6 +37,15 @@ fn does(verb: &str, resource: &str, network: bool) -> Subject {
     }
 }
 
+/// The same in another environment.
+fn there(environment: &str) -> Subject {
+    let mut subject = does("git.log", "r/a", false);
+    if let Some(doing) = &mut subject.doing {
+        doing.environment = Environment::new(environment).unwrap();
+    }
+    subject
+}
+
 fn scope(text: &str) -> StopScope {
     StopScope::parse(text).unwrap()
 }
@@ -89,6 +98,9 @@ fn a_stop_covers_its_scope_and_nothing_else() {
         ("a capability",                      scope("capability:git.*:r/a"), does("git.log", "r/a", false), true),
         ("another resource",                  scope("capability:git.*:r/a"), does("git.log", "r/ab", false), false),
         ("another environment",               scope("capability:git.*:r/a:dev"), does("git.log", "r/a", false), false),
+        ("production",                        scope("capability:git.*:r/a:production"), there("prod-eu"), true),
+        ("no production",                     scope("capability:git.*:r/a:production"), there("staging"), false),
+        ("one production",                    scope("capability:git.*:r/a:prod-us"), there("prod-eu"), false),
         ("another verb",                      scope("capability:git.*:r/a"), does("db.read", "r/a", false), false),
         ("the network",                       scope("network"), does("http.get", "r", true),   true),
         ("what stays at home",                scope("network"), does("git.log", "r", false),   false),

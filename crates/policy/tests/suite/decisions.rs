@@ -2,8 +2,8 @@
 
 use crate::common::{self, action, chain, context, link, policies, told};
 use policy::{
-    Approver, Autonomy, Decision, Denial, Effect, Level, PolicySet, Principal, RuleId, Stages, Timestamp,
-    decide, explain,
+    Approver, Autonomy, Capability, Decision, Denial, Effect, Level, PolicySet, Principal, RuleId, Stages,
+    Timestamp, decide, explain,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +48,43 @@ fn rights_are_the_intersection_of_all_links() {
             told(&decide(&agents(links), merge, &context(), &rules)),
             expected,
             "{name}"
+        );
+    }
+}
+
+/// What is excepted or denied in `production` is so wherever production is, whatever it is called; what is
+/// granted there is granted under that name alone.
+#[test]
+fn an_exception_of_production_bars_every_production() {
+    let permit = policies(json!([{"name": "permit", "outcome": "permit", "match": {"verbs": ["db.drop"]}}]));
+    let (lacks, permits) = (
+        "deny not_granted: agent:triage holds no grant that covers this action",
+        "permit by policy/p#permit",
+    );
+    #[rustfmt::skip]
+    let table = [
+        ("*:*",                   "db.*:data/*:production", "production", lacks),
+        ("*:*",                   "db.*:data/*:production", "prod-eu",    lacks),
+        ("*:*",                   "db.*:data/*:production", "live",       lacks),
+        ("*:*",                   "db.*:data/*:production", "staging",    permits),
+        ("*:*",                   "db.*:other:production",  "staging",    permits),
+        ("*:*",                   "db.*:data/*:prod-us",    "staging",    permits),
+        ("*:*",                   "db.*:data/*:staging",    "staging",    lacks),
+        ("db.*:*:production",     "git.*:*",                "prod-eu",    lacks),
+    ];
+    for (held, except, environment, expected) in table {
+        let mut chain = chain(Level::L4, &[held]);
+        chain.links[0].except = vec![Capability::parse(except).unwrap()];
+        let drop = || action("db.drop", "data/users", json!({}), environment, Effect::Write);
+        let said = told(&decide(&chain, drop(), &context(), &permit));
+        assert_eq!(said, expected, "{held} except {except} in {environment}");
+        let explained = explain(&chain, &drop(), &context(), &permit);
+        let told = format!("`{except}` is excepted from what was delegated to it");
+        let excepted = explained.lines.iter().any(|line| line.finding == told);
+        assert_eq!(
+            excepted,
+            expected == lacks && held == "*:*",
+            "{except} in {environment}"
         );
     }
 }
