@@ -8,6 +8,9 @@ use policy::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+/// Agents with their places.
+type Agents<'a> = &'a [(&'a str, Option<&'a str>)];
+
 /// One document a place, named after it, with these rules.
 fn set(documents: &[(&str, Value)]) -> PolicySet {
     let named = |(at, (place, rules)): (usize, &(&str, Value))| {
@@ -123,7 +126,7 @@ fn every_agent_of_the_chain_is_held_to_its_own_places() {
     let none = "deny no_rule: no rule permits it: without one only reads are permitted";
     let forbidden = "deny forbidden: rule `policy/p0#no` forbids it";
     #[rustfmt::skip]
-    let table: Vec<(&str, &[(&str, Option<&str>)], _, &str)> = vec![
+    let table: Vec<(&str, Agents, _, &str)> = vec![
         ("its own team says nothing",        two, vec![("acme/sre", permit("git.merge"))], "permit by policy/p0#yes"),
         ("its own team leaves other things", two, vec![("acme/dev", permit("git.push")), ("acme/sre", permit("git.merge"))], withheld),
         ("its own team leaves this too",     two, vec![("acme/dev", permit("git.*")), ("acme/sre", permit("git.merge"))], "permit by policy/p1#yes"),
