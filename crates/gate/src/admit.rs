@@ -5,7 +5,7 @@ use crate::commit::Uncommitted;
 use crate::denials::Refused;
 use crate::record::Grounds;
 use crate::seen::Seen;
-use policy::{Action, Decision, Denial, Permit, Ruling, Stop, Stopped};
+use policy::{Action, Decision, Denial, Level, Link, Permit, Ruling, Stop, Stopped};
 use store::StoreError;
 
 /// Code of a denial by a stop that covers single actions: the session goes on, so that it stands.
@@ -93,7 +93,13 @@ impl Gate {
             // 5 approval and 6 commit.
             let uncommitted = match decision {
                 Decision::Deny(denied) => {
-                    return Err(self.refuse(&seen, &denied.action, forbidden(denied.denial)).await);
+                    return Err(self
+                        .refuse(
+                            &seen,
+                            &denied.action,
+                            forbidden(&seen, &denied.action, denied.denial),
+                        )
+                        .await);
                 }
                 Decision::RequireApproval(request) => match self.park(&seen, request).await {
                     Ok(refusal) => return Err(refusal),
@@ -168,19 +174,40 @@ fn stopped(stop: Stop) -> Refused {
     }
 }
 
-fn forbidden(denial: Denial) -> Refused {
+fn forbidden(seen: &Seen, action: &Action, denial: Denial) -> Refused {
     let grounds = Grounds {
         reason: denial.reason(),
         code: Some(denial.code().to_owned()),
         rule: denial.rule().map(|rule| rule.0.clone()),
         remedy: Some(denial.remedy()),
-        approval: None,
-        waiver: None,
+        lacking: lacking(seen, action, &denial),
+        ..Grounds::default()
     };
     Refused {
         refusal: Refusal::Denied(denial),
         grounds,
     }
+}
+
+/// Who or what lacks the right; `None` when no right is lacking. The agent when it has not got it by
+/// itself: what others lack besides excuses nobody.
+fn lacking(seen: &Seen, action: &Action, denial: &Denial) -> Option<String> {
+    let actor = seen.chain.actor()?;
+    let whose = match denial {
+        Denial::NotGranted(_) if !seen.agent.covers(action, seen.context.now) => &actor.principal,
+        Denial::NotGranted(who) if *who == actor.principal => {
+            let under = seen.session.delegation.as_ref();
+            return under.map(|delegation| format!("delegation/{delegation}"));
+        }
+        Denial::NotGranted(who) => who,
+        Denial::ReadOnly(_) => {
+            let reads_only = |link: &&Link| link.autonomy.at(action.environment()) <= Level::L1;
+            // From the one that acts on: it comes first whenever its own level is too low.
+            &seen.chain.links.iter().rev().find(reads_only)?.principal
+        }
+        _ => return None,
+    };
+    Some(whose.to_string())
 }
 
 fn bound(what: &'static str, limit: u32, retry_after_ms: Option<i64>) -> Refused {

@@ -1,7 +1,7 @@
 //! What configuration gives to agents, as one immutable snapshot that admissions read.
 
 use crate::{Gate, TrustTerms};
-use policy::{Autonomy, Capability, Grant, Place, PolicySet};
+use policy::{Action, Autonomy, Capability, Grant, Place, PolicySet, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +57,15 @@ pub struct Authority {
     pub policies: Arc<PolicySet>,
     /// By name.
     pub agents: BTreeMap<String, Arc<AgentAuthority>>,
+}
+
+impl AgentAuthority {
+    /// Whether it holds by itself what covers `action` at `now`.
+    pub(crate) fn covers(&self, action: &Action, now: Timestamp) -> bool {
+        let holds =
+            |grant: &Grant| grant.until.is_none_or(|until| now < until) && grant.capability.covers(action);
+        self.grants.iter().any(holds) && !self.deny.iter().any(|deny| deny.bars(action))
+    }
 }
 
 impl Gate {

@@ -131,6 +131,7 @@ fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refuse
                 seen.session.id
             )),
             approval: Some(approval.id.clone()),
+            lacking: None,
             waiver: None,
         },
         refusal: Refusal::NotApproved {

@@ -35,6 +35,10 @@ pub(crate) struct Judged {
     pub place: Option<Branch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Of a denial: who or what lacks the right, a principal or `delegation/del-7`. The agent itself
+    /// whenever it lacks it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacking: Option<String>,
     pub level: Level,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
@@ -161,6 +165,7 @@ pub(crate) struct Grounds {
     pub code: Option<String>,
     pub rule: Option<String>,
     pub remedy: Option<String>,
+    pub lacking: Option<String>,
     pub approval: Option<String>,
     pub waiver: Option<String>,
 }
@@ -180,6 +185,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         place: place(seen, grounds.rule.as_deref()),
         rule: grounds.rule,
         remedy: grounds.remedy.as_deref().map(short),
+        lacking: grounds.lacking,
         level: policy::level_in_force(&seen.chain, action, &seen.context).unwrap_or_default(),
         approval: grounds.approval,
         waiver: grounds.waiver,

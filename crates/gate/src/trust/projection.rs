@@ -84,6 +84,8 @@ struct Settled {
 #[derive(Deserialize)]
 struct Denied {
     code: Option<String>,
+    /// Who or what lacked the right.
+    lacking: Option<String>,
 }
 
 /// What an action was on, and under which grants.
@@ -181,12 +183,22 @@ fn event(entry: &Entry, rows: &mut dyn Rows) -> Result<Option<(String, Event)>, 
             // Whose doing a crash or a stop is, nobody knows from this.
             Outcome::Uncertain | Outcome::Cancelled | Outcome::NotStarted => Ok(None),
         },
-        kind::ACTION_DENIED => match body::<Denied>(entry)?.code.as_deref() {
-            Some("read_only" | "forbidden" | "not_granted") => by(Event::Violation),
-            Some("bound") => by(Event::Exceeded),
-            // A stop, a missing rule, a broken one, too little trust or a person's no is no misconduct; the
-            // last is counted when it is given.
-            _ => Ok(None),
+        kind::ACTION_DENIED => match body::<Denied>(entry)? {
+            Denied {
+                code: Some(code),
+                lacking,
+            } => match code.as_str() {
+                "forbidden" => by(Event::Violation),
+                // What a person, a delegation or an agent above it lacks is no misconduct of this one.
+                "read_only" | "not_granted" if lacking.as_deref() == Some(&entry.actor) => {
+                    by(Event::Violation)
+                }
+                "bound" => by(Event::Exceeded),
+                // A stop, a missing rule, a broken one, too little trust or a person's no is none either;
+                // the last is counted when it is given.
+                _ => Ok(None),
+            },
+            Denied { code: None, .. } => Ok(None),
         },
         kind::ACTION_DENIED_AGAIN => by(Event::Repeated),
         kind::APPROVAL_APPROVED => decided(entry, Some(Event::Approved), rows),

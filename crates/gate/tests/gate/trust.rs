@@ -2,7 +2,10 @@
 
 use crate::races::{held, queued, settle_down};
 use crate::world::{World, action, agent, authority, done, post, propose, read, rules};
-use gate::{AgentAuthority, Bounds, DocumentChange, Owner, PromoteError, Refusal, Role, TrustTerms, Verdict};
+use gate::{
+    AgentAuthority, Authority, Bounds, DocumentChange, Owner, PromoteError, Refusal, Role, TrustTerms,
+    Verdict,
+};
 use policy::trust::{Band, Origin, Tier};
 use policy::{Effect, Failure, Idempotence, Level, Outcome, Principal, Settlement, StopScope};
 use serde_json::{Value, json};
@@ -22,7 +25,10 @@ fn sponsored(level: Level) -> AgentAuthority {
 
 /// A world whose `triage` has a document, and so a record that begins at 600.
 async fn world_of(rules: &Value, held: AgentAuthority) -> World {
-    let authority = authority(rules, &[("triage", held)]);
+    with_document(authority(rules, &[("triage", held)])).await
+}
+
+async fn with_document(authority: Authority) -> World {
     let world = World::with(authority.clone()).await;
     let change = DocumentChange::Apply {
         kind: "Agent".to_owned(),
@@ -120,6 +126,73 @@ async fn entries_move_trust() {
         world.gate.flush().await.unwrap();
         assert_eq!(score(&world), expected, "{what}");
     }
+}
+
+/// An agent pays for what it lacks itself, whoever else lacks it too, and not for what a person, a
+/// delegation or an agent above it lacks.
+#[tokio::test]
+async fn what_others_lack_costs_an_agent_nothing() {
+    let ungranted = action("ungranted.x", "y", json!({}), Effect::Read, Idempotence::Once);
+    let carol = || Principal::person("carol");
+    let robot = || Principal::service("trigger/alerts");
+    #[rustfmt::skip]
+    let table = [
+        // its own  lead's     on behalf of           what               code           who lacks it        score
+        (Level::L3, None,            carol(), read("repository/a"), "not_granted", "person:carol",     600),
+        (Level::L3, None,            carol(), ungranted.clone(),    "not_granted", "agent:triage",     585),
+        (Level::L3, Some(Level::L3), robot(), read("elsewhere"),    "not_granted", "delegation/",      600),
+        (Level::L3, Some(Level::L3), robot(), ungranted.clone(),    "not_granted", "agent:triage",     585),
+        (Level::L3, Some(Level::L1), robot(), post("x"),            "read_only",   "agent:lead",       600),
+        (Level::L1, Some(Level::L1), robot(), post("x"),            "read_only",   "agent:triage",     585),
+        (Level::L1, None,            robot(), post("x"),            "read_only",   "agent:triage",     585),
+    ];
+    for (own, lead, cause, action, code, lacking, expected) in table {
+        let authority = |lead| authority(&rules(), &[("triage", sponsored(own)), ("lead", agent(lead))]);
+        let world = with_document(authority(lead.unwrap_or(Level::L3))).await;
+        let delegation = match lead {
+            Some(_) => Some(delegated(&world, &["git.log:repository/*", "channel.post:channel/*"]).await),
+            None => None,
+        };
+        let new = gate::NewSession {
+            cause,
+            ..crate::world::new_session("triage")
+        };
+        let session = world
+            .gate
+            .create_session_under(new, delegation)
+            .await
+            .unwrap()
+            .0
+            .id;
+        world.drive(&session, journal::machine::SessionEvent::Start).await;
+        let said = world.check(&session, "s", &action).await;
+        let denied = world.bodies("action.denied").remove(0);
+        assert_eq!(denied["code"], code, "{said}");
+        let told = denied["lacking"].as_str().unwrap();
+        assert!(told.starts_with(lacking), "{told} instead of {lacking}: {said}");
+        assert_eq!(score(&world), expected, "{lacking}: {said}");
+    }
+}
+
+/// What `lead` passes on to `triage`.
+async fn delegated(world: &World, capabilities: &[&str]) -> String {
+    world.gate.identify_agents(&["lead".to_owned()]).await.unwrap();
+    let capability = |text: &&str| policy::Capability::parse(text).unwrap();
+    let new = gate::NewDelegation {
+        from: "lead".to_owned(),
+        to: "triage".to_owned(),
+        capabilities: capabilities.iter().map(capability).collect(),
+        except: Vec::new(),
+        ttl_ms: 15 * 60 * 1000,
+        trust: None,
+        under: None,
+    };
+    world
+        .gate
+        .delegate(&Principal::person("alice"), new)
+        .await
+        .unwrap()
+        .id
 }
 
 #[tokio::test]
