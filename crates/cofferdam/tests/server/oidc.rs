@@ -46,7 +46,7 @@ impl Provider {
             let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line())
                 .await
                 .unwrap();
-            if line.unwrap().expect("the provider ended") == "ready" {
+            if line.unwrap().unwrap_or_else(|| panic!("the provider ended")) == "ready" {
                 break;
             }
         }
