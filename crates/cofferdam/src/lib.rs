@@ -9,5 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod health;
 pub mod identity;
+#[cfg(test)]
+mod rights;
 pub mod server;
 pub mod up;

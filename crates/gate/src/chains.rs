@@ -165,7 +165,7 @@ impl Held {
         let person = self
             .person
             .as_ref()
-            .map(|(name, row)| on_behalf_of(name, row, &self.spots(authority), now));
+            .map(|(name, row)| lent(name, &row.roles(now), &self.spots(authority)));
         let agents = self
             .agents
             .iter()
@@ -358,9 +358,8 @@ fn standing(row: &AgentRow, parents: &[AgentRow], now: Timestamp) -> Option<Vali
 /// A person's own rights, as a link above the agent's: operators and administrators may cause anything,
 /// every other role only reads, and who holds no token has no rights. A role counts that holds where each
 /// agent of the chain is.
-fn on_behalf_of(name: &str, row: &PersonRow, spots: &[Spot], now: Timestamp) -> Link {
-    let roles = row.roles(now);
-    let has = |wanted: &[Role]| spots.iter().all(|spot| holds(&roles, wanted, spot));
+pub fn lent(name: &str, roles: &[RoleAt], spots: &[Spot]) -> Link {
+    let has = |wanted: &[Role]| spots.iter().all(|spot| holds(roles, wanted, spot));
     let runs = has(&[Role::Admin, Role::Operator]);
     let from = format!("role/{}", if runs { "operator" } else { "viewer" });
     let anything = Capability::new("*", "*").filter(|_| has(&Role::ALL));

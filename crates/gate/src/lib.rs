@@ -49,6 +49,7 @@ pub use approvals::{ApprovalView, ApproveError, Counted, Similar, Verdict, Vote}
 pub use authority::{AgentAuthority, Authority, Bounds};
 pub use caller::{Caller, Reach, Role, RoleAt, Spot, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};
+pub use chains::lent;
 pub use delegations::{DelegateError, DelegationRow, NewDelegation, Revocation};
 pub use documents::{DocumentChange, DocumentView, InstallError, Owner};
 pub use gate::{Gate, projections};

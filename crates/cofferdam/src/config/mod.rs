@@ -43,7 +43,7 @@ pub fn validate(path: &Path) -> Result<String, String> {
 }
 
 /// Stands in for the incidents where documents are only checked.
-struct NoIncidents;
+pub(crate) struct NoIncidents;
 
 impl IncidentSearch for NoIncidents {
     fn similar(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Similar, String> {
