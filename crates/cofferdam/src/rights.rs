@@ -59,7 +59,7 @@ spec:
 apiVersion: cofferdam.dev/v1
 kind: Agent
 metadata: { name: agent }
-spec: { sponsor: alice, toolsets: [all], runbook: { steps: [] } }
+spec: { sponsor: alice, toolsets: [all], runbook: { steps: [{ name: one, tool: git.log }] } }
 ";
 
 #[test]

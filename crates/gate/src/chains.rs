@@ -7,7 +7,7 @@ use crate::caller::holds;
 use crate::delegations::token::{VerifiedChain, VerifiedLink};
 use crate::delegations::{DelegationRow, lineage};
 use crate::gate::lock;
-use crate::{Authority, Gate, Role, Spot};
+use crate::{Authority, Gate, Role, RoleAt, Spot};
 use policy::trust::Origin;
 use policy::{
     AgentStatus, Autonomy, Capability, Chain, Grant, Level, Link, Over, Principal, PrincipalKind, Timestamp,
