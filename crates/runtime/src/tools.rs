@@ -146,29 +146,12 @@ pub fn bind(
                     }
                 }
             }
-            Binding::Prometheus { url } => {
-                let server = prometheus::Server::new(url).map_err(|what| said(format!("`{url}` {what}")))?;
-                let (resource, server) = (server.resource().to_owned(), Arc::new(server));
-                for operation in prometheus::Operation::ALL {
-                    let tool = |verb| {
-                        prometheus::Prometheus::new(verb, environment.clone(), Arc::clone(&server), operation)
-                    };
-                    bound.add(operation.verb(), &resource, tool).map_err(said)?;
-                }
-            }
+            Binding::Prometheus { url } => bound.prometheus(&environment, url).map_err(said)?,
             Binding::Git { name, path, propose } => {
                 let resource = format!("repository/{name}");
                 let repository =
                     git::Repository::new(resource.clone(), environment.clone(), path).map_err(said)?;
-                let repository = Arc::new(repository);
-                for operation in git::Operation::ALL {
-                    let tool = |verb| git::Read::new(verb, Arc::clone(&repository), operation);
-                    bound.add(operation.verb(), &resource, tool).map_err(said)?;
-                }
-                if *propose {
-                    let tool = |verb| git::Propose::new(verb, Arc::clone(&repository));
-                    bound.add("git.propose", &resource, tool).map_err(said)?;
-                }
+                bound.git(&resource, repository, *propose).map_err(said)?;
             }
             Binding::Incidents {} => {
                 let tool = |verb| incidents::Search::new(verb, environment.clone(), Arc::clone(&incidents));
@@ -200,6 +183,30 @@ struct Bound {
 }
 
 impl Bound {
+    fn prometheus(&mut self, environment: &Environment, url: &str) -> Result<(), String> {
+        let server = prometheus::Server::new(url).map_err(|what| format!("`{url}` {what}"))?;
+        let (resource, server) = (server.resource().to_owned(), Arc::new(server));
+        for operation in prometheus::Operation::ALL {
+            let tool =
+                |verb| prometheus::Prometheus::new(verb, environment.clone(), Arc::clone(&server), operation);
+            self.add(operation.verb(), &resource, tool)?;
+        }
+        Ok(())
+    }
+
+    fn git(&mut self, resource: &str, repository: git::Repository, propose: bool) -> Result<(), String> {
+        let repository = Arc::new(repository);
+        for operation in git::Operation::ALL {
+            let tool = |verb| git::Read::new(verb, Arc::clone(&repository), operation);
+            self.add(operation.verb(), resource, tool)?;
+        }
+        if propose {
+            let tool = |verb| git::Propose::new(verb, Arc::clone(&repository));
+            self.add("git.propose", resource, tool)?;
+        }
+        Ok(())
+    }
+
     fn add<T: Tool + 'static>(
         &mut self,
         verb: &str,

@@ -302,7 +302,6 @@ mod tests {
     #[test]
     fn envelopes() {
         let spec = "spec: {source: alertmanager, agent: triage}\n";
-        let agent = "spec: {sponsor: alice, runbook: {steps: []}}\n";
         let long = format!(
             "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: {}}}\n{spec}",
             "a".repeat(64)
@@ -340,6 +339,19 @@ mod tests {
                 format!("apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: A_b}}\n{spec}"),
                 "c.yaml:3:18: `A_b` is not a name: use 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends",
             ),
+            ("a long name", long, "c.yaml:3:18: `aaaa"),
+        ];
+        for (name, text, expected) in table {
+            let got = check(&text);
+            assert!(got.starts_with(expected), "{name}: {got}");
+        }
+    }
+
+    #[test]
+    fn agents_and_policies_have_places_and_nothing_else_has() {
+        let spec = "spec: {source: alertmanager, agent: triage}\n";
+        let agent = "spec: {sponsor: alice, runbook: {steps: []}}\n";
+        let table = [
             (
                 "an agent's place",
                 format!(
@@ -381,7 +393,6 @@ mod tests {
                 format!("apiVersion: cofferdam.dev/v1\nkind: Agent\nmetadata: {{name: deploy, agent: a}}\n{agent}"),
                 "c.yaml:3:33: only agents and policies have a place: `agent` is not for kind Agent",
             ),
-            ("a long name", long, "c.yaml:3:18: `aaaa"),
         ];
         for (name, text, expected) in table {
             let got = check(&text);

@@ -83,29 +83,7 @@ impl Projection for Approvals {
 }
 
 fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let Requested {
-        approval,
-        step,
-        verb,
-        resource,
-        environment,
-        effect,
-        idempotence,
-        level,
-        behalf,
-        trust,
-        reason,
-        rule,
-        questions,
-        taint,
-        delegation,
-        approvers,
-        each_of,
-        waivable,
-        since,
-        expires,
-        ..
-    } = body(entry)?;
+    let asked: Requested = body(entry)?;
     let named = |text: Option<&str>| text.and_then(Principal::parse);
     let (Some(cause), Some(agent)) = (named(entry.cause.as_deref()), named(Some(entry.actor.as_str())))
     else {
@@ -114,40 +92,40 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
             entry.sequence
         )));
     };
-    if rows::number(&approval) != entry.sequence || rows.get(&approval)?.is_some() {
+    if rows::number(&asked.approval) != entry.sequence || rows.get(&asked.approval)?.is_some() {
         return Err(Corrupt(format!(
-            "entry {} requests approval `{approval}`, whose number is another",
-            entry.sequence
+            "entry {} requests approval `{}`, whose number is another",
+            entry.sequence, asked.approval
         )));
     }
     let view = ApprovalView {
-        id: approval,
+        id: asked.approval,
         state: Approval::Pending,
         session: session_of(entry)?.to_owned(),
-        step,
+        step: asked.step,
         agent: agent.name,
         cause,
-        verb,
-        resource,
-        effect,
-        environment,
-        reason,
-        rule,
-        questions,
-        taint,
-        delegation,
-        approvers,
-        each_of,
-        waivable,
+        verb: asked.verb,
+        resource: asked.resource,
+        effect: asked.effect,
+        environment: asked.environment,
+        reason: asked.reason,
+        rule: asked.rule,
+        questions: asked.questions,
+        taint: asked.taint,
+        delegation: asked.delegation,
+        approvers: asked.approvers,
+        each_of: asked.each_of,
+        waivable: asked.waivable,
         votes: Vec::new(),
         escalated: Vec::new(),
-        idempotence: Some(idempotence),
-        level: Some(level),
-        behalf,
-        trust,
+        idempotence: Some(asked.idempotence),
+        level: Some(asked.level),
+        behalf: asked.behalf,
+        trust: asked.trust,
         requested: entry.timestamp,
-        since,
-        expires,
+        since: asked.since,
+        expires: asked.expires,
         decided_by: None,
         decided_at: None,
         decision_reason: None,
