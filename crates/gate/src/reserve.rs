@@ -117,17 +117,28 @@ impl Reserve {
         &self.stops
     }
 
-    /// Keeps one more; says whether it is on the disk.
+    /// Keeps one more, one for each scope and raiser; says whether it is on the disk.
     pub(crate) fn keep(&mut self, stop: Stop) -> bool {
-        self.stops.retain(|kept| kept.scope != stop.scope);
+        self.stops
+            .retain(|kept| kept.scope != stop.scope || kept.by != stop.by);
         self.stops.push(stop);
         self.write()
     }
 
-    /// Forgets the one of this scope, because the journal holds it or it was lifted.
+    /// Forgets those of this scope, which was lifted.
     pub(crate) fn forget(&mut self, scope: &StopScope) -> bool {
+        self.forget_those(|kept| kept.scope == *scope)
+    }
+
+    /// Forgets what this raiser kept of this scope, because the journal holds it; who else raised it is
+    /// remembered.
+    pub(crate) fn forget_recorded(&mut self, stop: &Stop) -> bool {
+        self.forget_those(|kept| kept.scope == stop.scope && kept.by == stop.by)
+    }
+
+    fn forget_those(&mut self, over: impl Fn(&Stop) -> bool) -> bool {
         let before = self.stops.len();
-        self.stops.retain(|kept| kept.scope != *scope);
+        self.stops.retain(|kept| !over(kept));
         (before == self.stops.len() && !self.dirty) || self.write()
     }
 
@@ -231,6 +242,17 @@ mod tests {
         assert!(reserve.forget(&StopScope::Agent("a".to_owned())));
         assert!(reserve.forget(&StopScope::Agent("b".to_owned())));
         assert_eq!(found(directory.path()), ["session:ses-1", "all"]);
+        // Of one scope everybody who raised it, until it is lifted.
+        let bob = Stop {
+            by: "person:bob".to_owned(),
+            ..stop(StopScope::All)
+        };
+        assert!(reserve.keep(bob.clone()));
+        assert_eq!(found(directory.path()), ["session:ses-1", "all", "all"]);
+        assert!(reserve.forget_recorded(&stop(StopScope::All)));
+        assert_eq!(Reserve::open(directory.path()).unwrap().waiting()[1..], [bob]);
+        assert!(reserve.keep(stop(StopScope::All)) && reserve.forget(&StopScope::All));
+        assert_eq!(found(directory.path()), ["session:ses-1"]);
     }
 
     #[test]

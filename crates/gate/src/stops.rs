@@ -9,6 +9,7 @@ use policy::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Applied, Corrupt, Health, NewEntry, Projection, Row, Rows, Store, StoreError, Tx};
@@ -78,7 +79,7 @@ impl Gate {
             let written = raise(&store, stop.clone()).await;
             let durable = match &written {
                 Ok(()) => {
-                    held.forget(&stop.scope);
+                    held.forget_recorded(&stop);
                     true
                 }
                 Err(error) => {
@@ -111,16 +112,16 @@ impl Gate {
     }
 
     /// Ends the stop of this scope that stands now, if policy lets `by` do it; durable first, effective
-    /// second. One that is pulled while this is being recorded stands. `false` when there was none, neither
+    /// second. A refusal by policy is recorded. One that is pulled while this is being recorded stands. `false` when there was none, neither
     /// in memory nor in the journal.
     pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
-        self.end(by, scope, reason, true).await
+        self.end(by, scope, reason, false).await
     }
 
     /// The same for whoever pulled it as a part of something else, such as the cancelling of a session that
-    /// is over now: no policy is asked.
+    /// is over now: no policy is asked when nobody else pulled it, nor they themselves a second time.
     pub async fn lift_own(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
-        self.end(by, scope, reason, false).await
+        self.end(by, scope, reason, true).await
     }
 
     async fn end(
@@ -128,7 +129,7 @@ impl Gate {
         by: &Principal,
         scope: &StopScope,
         reason: &str,
-        judged: bool,
+        own: bool,
     ) -> Result<bool, LiftError> {
         let (store, reserve, stops) = (
             self.store.clone(),
@@ -140,28 +141,20 @@ impl Gate {
         let task = tokio::spawn(async move {
             let mut reserve = reserve.lock().await;
             let standing = stops.standing(&scope);
-            let waiting = reserve.waiting().iter().find(|stop| stop.scope == scope).cloned();
+            let waiting = reserve.waiting().iter().filter(|stop| stop.scope == scope);
             // Those that still wait for the lock are recorded here, before their end.
             let owed = standing.unrecorded.iter().map(|(_, stop)| stop.clone());
-            let owed: Vec<Stop> = waiting.into_iter().chain(owed).collect();
-            let (text, raised_by) = (scope.to_string(), standing.by.clone());
-            let authority = authority.load_full();
-            let write = move |tx: &mut Tx<'_>| {
-                let recorded: Option<StopRow> = tx.row(STOPS, &text)?.map(decode).transpose()?;
-                let Some(raised_by) = raised_by.or(recorded.map(|row| row.by)) else {
-                    return Ok(false);
-                };
-                if judged {
-                    may_lift(tx, &authority, &by, &raised_by)?;
-                }
-                for stop in &owed {
-                    tx.append(raised(stop))?;
-                }
-                let body = json!({ "scope": text, "reason": reason });
-                tx.append(NewEntry::new(kind::STOP_LIFTED, by, body))?;
-                Ok(true)
+            let lift = Lift {
+                owed: waiting.cloned().chain(owed).collect(),
+                scope: scope.to_string(),
+                by,
+                reason,
+                own,
+                standing: standing.by.clone(),
+                authority: authority.load_full(),
             };
-            let lifted = store.write::<_, LiftError, _>(write).await?.value;
+            let write = move |tx: &mut Tx<'_>| lift.record(tx);
+            let lifted = store.write::<_, StoreError, _>(write).await?.value?;
             if lifted {
                 reserve.forget(&scope);
                 for (number, _) in standing.unrecorded {
@@ -238,7 +231,7 @@ fn record_reserved(runtime: &Handle, store: Store, reserve: Arc<tokio::sync::Mut
             };
             match raise(&store, stop.clone()).await {
                 Ok(()) => {
-                    held.forget(&stop.scope);
+                    held.forget_recorded(&stop);
                     continue;
                 }
                 Err(StoreError::Unavailable { .. }) => {}
@@ -256,22 +249,83 @@ fn record_reserved(runtime: &Handle, store: Store, reserve: Arc<tokio::sync::Mut
     });
 }
 
-/// Policy as of this transaction.
-fn may_lift(tx: &Tx<'_>, authority: &Authority, by: &Principal, raised_by: &str) -> Result<(), LiftError> {
-    if documents::generation_now(tx)? != authority.generation {
-        let changed = "the policies were changed meanwhile; lift it again";
-        return Err(StoreError::Refused(changed.to_owned()).into());
+/// A lift on its way into the journal.
+struct Lift {
+    scope: String,
+    by: Principal,
+    reason: String,
+    /// Nobody is asked when the stop is theirs alone.
+    own: bool,
+    /// Who raised what is in force in memory.
+    standing: Option<String>,
+    /// Raised, and not recorded before.
+    owed: Vec<Stop>,
+    authority: Arc<Authority>,
+}
+
+impl Lift {
+    /// `false` when there is no stop. A refusal by policy is an entry too, and not an error of this write.
+    fn record(&self, tx: &mut Tx<'_>) -> Result<Result<bool, LiftError>, StoreError> {
+        let raisers = self.raisers(tx)?;
+        if raisers.is_empty() {
+            return Ok(Ok(false));
+        }
+        let by = self.by.to_string();
+        let is_alone = raisers.len() == 1 && raisers.get(&by) == Some(&1);
+        if !(self.own && is_alone)
+            && let Err(refusal) = self.judge(tx, &raisers)?
+        {
+            let raised_by: Vec<&String> = raisers.keys().collect();
+            let body = json!({
+                "scope": self.scope, "reason": short(&refusal.to_string()), "raised_by": raised_by,
+            });
+            tx.append(NewEntry::new(kind::STOP_LIFT_REFUSED, by, body))?;
+            return Ok(Err(refusal));
+        }
+        for stop in &self.owed {
+            tx.append(raised(stop))?;
+        }
+        let body = json!({ "scope": self.scope, "reason": self.reason });
+        tx.append(NewEntry::new(kind::STOP_LIFTED, by, body))?;
+        Ok(Ok(true))
     }
-    let Some(policy) = authority.policies.lifted_by_another() else {
-        return Ok(());
-    };
-    if by.kind != PrincipalKind::Person {
-        return Err(LiftError::NotAPerson(by.clone(), policy.to_owned()));
+
+    /// Everybody who raised it since it was lifted last, and how often: by the journal, and by what is
+    /// still to be recorded.
+    fn raisers(&self, tx: &Tx<'_>) -> Result<BTreeMap<String, u64>, StoreError> {
+        let recorded: Option<StopRow> = tx.row(STOPS, &self.scope)?.map(decode).transpose()?;
+        let mut raisers = recorded.map(|row| row.raisers).unwrap_or_default();
+        for stop in &self.owed {
+            *raisers.entry(stop.by.clone()).or_default() += 1;
+        }
+        if let Some(by) = &self.standing {
+            raisers.entry(by.clone()).or_insert(1);
+        }
+        Ok(raisers)
     }
-    if by.to_string() == raised_by {
-        return Err(LiftError::OwnStop(by.clone(), policy.to_owned()));
+
+    /// Policy as of this transaction. Nobody who raised it lifts it, whoever raised it again later.
+    fn judge(
+        &self,
+        tx: &Tx<'_>,
+        raisers: &BTreeMap<String, u64>,
+    ) -> Result<Result<(), LiftError>, StoreError> {
+        if documents::generation_now(tx)? != self.authority.generation {
+            let changed = "the policies were changed meanwhile; lift it again";
+            return Err(StoreError::Refused(changed.to_owned()));
+        }
+        let Some(policy) = self.authority.policies.lifted_by_another() else {
+            return Ok(Ok(()));
+        };
+        let (by, policy) = (self.by.clone(), policy.to_owned());
+        Ok(match by.kind {
+            PrincipalKind::Person if raisers.contains_key(&by.to_string()) => {
+                Err(LiftError::OwnStop(by, policy))
+            }
+            PrincipalKind::Person => Ok(()),
+            _ => Err(LiftError::NotAPerson(by, policy)),
+        })
     }
-    Ok(())
 }
 
 /// Why a stop was not lifted. It stands.
@@ -427,6 +481,8 @@ struct StopRow {
     by: String,
     raised: Timestamp,
     entry: u64,
+    /// Everybody who raised it since it was lifted last, and how often.
+    raisers: BTreeMap<String, u64>,
 }
 
 impl StopRow {
@@ -472,12 +528,16 @@ impl Projection for Stops {
         if entry.kind == kind::STOP_LIFTED {
             return rows.delete(&text);
         }
+        let stood: Option<StopRow> = rows::get(rows, &text)?;
+        let mut raisers = stood.map(|row| row.raisers).unwrap_or_default();
+        *raisers.entry(entry.actor.clone()).or_default() += 1;
         let row = StopRow {
             scope: text.clone(),
             reason,
             by: entry.actor.clone(),
             raised: entry.timestamp,
             entry: entry.sequence,
+            raisers,
         };
         rows::put(rows, &text, &row)
     }

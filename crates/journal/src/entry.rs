@@ -39,6 +39,8 @@ pub mod kind {
     pub const SESSION_NOTED: &str = "session.noted";
     pub const STOP_RAISED: &str = "stop.raised";
     pub const STOP_LIFTED: &str = "stop.lifted";
+    /// Policy did not let somebody lift a stop, which stands.
+    pub const STOP_LIFT_REFUSED: &str = "stop.lift_refused";
     /// A drill of the kill switch was measured.
     pub const STOP_DRILLED: &str = "stop.drilled";
     pub const CONFIG_APPLIED: &str = "config.applied";

@@ -80,9 +80,81 @@ async fn a_stop_is_lifted_by_another_person_where_policy_asks() {
         assert_eq!(lifted, expected.map_err(str::to_owned), "{raises} then {lifts}");
         assert_eq!(world.gate.stops().is_empty(), lifted.is_ok());
         assert_eq!(world.bodies("stop.lifted").len(), usize::from(lifted.is_ok()));
+        let refused = world.bodies("stop.lift_refused");
+        let told = lifted.as_ref().err().map(
+            |error| serde_json::json!({ "scope": "all", "reason": error, "raised_by": [raises.to_string()] }),
+        );
+        assert_eq!(refused, Vec::from_iter(told), "{raises} then {lifts}");
         // What pulled it as a part of something else ends it all the same.
-        let own = world.gate.lift_own(lifts, &StopScope::All, "done").await.unwrap();
+        let own = world
+            .gate
+            .lift_own(raises, &StopScope::All, "done")
+            .await
+            .unwrap();
         assert_eq!(own, lifted.is_err());
+    }
+}
+
+/// Everybody who raised it counts, not the last one alone: nobody gets to lift their own stop because
+/// somebody else raised it too.
+#[tokio::test]
+async fn a_stop_of_several_people_is_each_of_theirs() {
+    use crate::world::{agent, authority};
+    let asking = serde_json::json!({ "rules": [], "lift": { "another_person": true } });
+    let free = serde_json::json!({ "rules": [] });
+    let own = |name: &str| {
+        Err(format!(
+            "person:{name} raised this stop, and policy `test` lets only another person lift it"
+        ))
+    };
+    #[rustfmt::skip]
+    let table: [(_, &[&str], _, _, _); 9] = [
+        // who raised it, in turn           who lifts it   as their own
+        (&asking, &["eve", "bob"],          "eve",         false, own("eve")),
+        (&asking, &["eve", "bob"],          "bob",         false, own("bob")),
+        (&asking, &["eve", "bob"],          "carol",       false, Ok(true)),
+        (&asking, &["eve"],                 "eve",         true,  Ok(true)),
+        (&asking, &["eve", "eve"],          "eve",         true,  own("eve")),
+        (&asking, &["eve", "bob"],          "eve",         true,  own("eve")),
+        (&asking, &["bob", "eve"],          "eve",         true,  own("eve")),
+        (&asking, &["bob"],                 "eve",         true,  Ok(true)),
+        (&free,   &["eve", "bob"],          "eve",         true,  Ok(true)),
+    ];
+    for (rules, raise, lifts, is_own, expected) in table {
+        for reopens in [false, true] {
+            let mut world = World::with(authority(rules, &[("triage", agent(policy::Level::L3))])).await;
+            for name in raise {
+                world
+                    .gate
+                    .stop(&Principal::person(name), StopScope::All, "halt")
+                    .await;
+            }
+            if reopens {
+                world = world.reopened().await;
+            }
+            let (by, all) = (Principal::person(lifts), StopScope::All);
+            let lifted = match is_own {
+                true => world.gate.lift_own(&by, &all, "over").await,
+                false => world.gate.lift(&by, &all, "over").await,
+            };
+            let lifted = lifted.map_err(|error| error.to_string());
+            assert_eq!(lifted, expected, "{raise:?} then {lifts}, reopened: {reopens}");
+            assert_eq!(
+                world.gate.stops().is_empty(),
+                lifted.is_ok(),
+                "{raise:?} then {lifts}"
+            );
+            let refused = world.bodies("stop.lift_refused").len();
+            assert_eq!(refused, usize::from(lifted.is_err()), "{raise:?} then {lifts}");
+            if lifted.is_ok() {
+                // Whoever raised the one before has not raised this one.
+                world
+                    .gate
+                    .stop(&Principal::person("zoe"), all.clone(), "halt")
+                    .await;
+                assert!(world.gate.lift(&eve(), &all, "over").await.unwrap());
+            }
+        }
     }
 }
 
