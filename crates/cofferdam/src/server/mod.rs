@@ -39,7 +39,7 @@ use crate::app::{App, organizations};
 use crate::identity::{TOKEN_BYTES_MAX, is_foreign};
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{Path, RawPathParams, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
@@ -86,7 +86,11 @@ pub fn router(app: Shared) -> Router {
 /// The same for every organization: the platform's own at the root, each other below its name. That an
 /// organization is served here is no secret; nothing of what is in it is shown without its own token.
 pub fn router_of_all(own: &Shared) -> Router {
-    let all = router(Arc::clone(own));
+    let nobody = |Path((name, _)): Path<(String, String)>| async move {
+        ApiError::not_found(format!("organization `{}` here", organization_shown(&name)))
+    };
+    let unknown = format!("{}/{{name}}/{{*path}}", organizations::PREFIX);
+    let all = router(Arc::clone(own)).route(&unknown, axum::routing::any(nobody));
     own.organizations
         .iter()
         .fold(all, |all, (name, served)| match served {
@@ -96,6 +100,11 @@ pub fn router_of_all(own: &Shared) -> Router {
             ),
             Err(_) => all,
         })
+}
+
+/// Nothing but a name is repeated.
+fn organization_shown(name: &str) -> &str {
+    if organizations::is_name(name) { name } else { "…" }
 }
 
 fn method(route: &'static Route) -> MethodRouter<Shared> {

@@ -79,6 +79,14 @@ async fn what_is_one_organizations_is_unknown_to_the_others() {
         let answer = send(Method::GET, path.clone(), whose, None).await;
         assert_eq!(answer.status.as_u16(), expected, "{path}: {answer:?}");
     }
+    let nobody = send(
+        Method::GET,
+        "/organizations/initech/api/v1/sessions".to_owned(),
+        &acme,
+        None,
+    )
+    .await;
+    assert_eq!(nobody.body["detail"], "there is no organization `initech` here");
     // An agent is in the organization that it was given to, and no other can be named.
     let mut elsewhere = documents();
     elsewhere["documents"][1]["metadata"]["organization"] = json!("globex");
