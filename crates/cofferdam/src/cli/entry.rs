@@ -67,7 +67,9 @@ pub fn what(entry: &Value) -> String {
             text(body, "sessions"),
             text(body, "last_session_us")
         )],
-        "stop.raised" | "stop.lifted" | "stop.lift_refused" => vec![text(body, "scope"), text(body, "reason")],
+        "stop.raised" | "stop.lifted" | "stop.lift_refused" => {
+            vec![text(body, "scope"), text(body, "reason")]
+        }
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
         "token.created" => vec![text(body, "principal"), text(body, "roles")],
