@@ -9,9 +9,11 @@ mod tool;
 use crate::Runtime;
 use crate::agent::AgentSpec;
 use gate::{
-    AgentAuthority, Bounds, Held, KillAnswer, LiftError, NewSession, SessionError, Tool, Tools, TrustTerms,
+    AgentAuthority, Bounds, Held, KillAnswer, LiftError, NewSession, SessionError, SessionView, Tool, Tools,
+    TrustTerms,
 };
 use journal::kind;
+use journal::machine::{Session, SessionEvent};
 use policy::{Autonomy, Capability, Grant, Place, Principal, StopScope, Verb};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -109,11 +111,13 @@ async fn run(runtime: &Arc<Runtime>, by: &Principal, sessions: usize) -> Result<
     let clock = gate.store().clock();
     let watch = Arc::new(Watch::new(clock.clone()));
     let mut ended = JoinSet::new();
-    let live = go_live(runtime, sessions, &watch, &mut ended).await;
+    let mut seated = Vec::new();
+    let live = go_live(runtime, sessions, &watch, &mut ended, &mut seated).await;
     let called = clock.monotonic();
     let answer = gate.kill(by, scope.clone(), "a drill of the kill switch").await;
     let answered = clock.monotonic().saturating_sub(called);
     let last_session = last_of(&mut ended).await.saturating_sub(called);
+    end_queued(runtime, by, &seated).await;
     gate.remove_agent(AGENT);
     if answer.unreached.is_empty() {
         gate.lift_own(by, &scope, "the drill is over").await?;
@@ -138,6 +142,7 @@ async fn go_live(
     sessions: usize,
     watch: &Arc<Watch>,
     ended: &mut JoinSet<Duration>,
+    seated: &mut Vec<String>,
 ) -> Result<(), DrillError> {
     let verb = Verb::new(VERB).map_err(|error| StoreError::Refused(error.to_string()))?;
     let tool: Arc<dyn Tool> = Arc::new(Wait::new(verb, Arc::clone(watch)));
@@ -148,16 +153,31 @@ async fn go_live(
         let gate = Arc::clone(&runtime.gate);
         creating.spawn(async move { (n, gate.create_session(new_session()).await) });
     }
+    // All of them, whatever fails: what was created is seated, and so ended.
+    let mut failed: Option<DrillError> = None;
     while let Some(created) = creating.join_next().await {
-        let (n, created) = created.map_err(|error| StoreError::Refused(error.to_string()))?;
-        let (session, spec) = (created?.0.id, spec(n < acting)?);
+        let (session, spec) = match created.map_err(|error| StoreError::Refused(error.to_string())) {
+            Ok((n, Ok((session, _)))) => (session.id, spec(n < acting)?),
+            Ok((_, Err(error))) => {
+                failed.get_or_insert(error.into());
+                continue;
+            }
+            Err(error) => {
+                failed.get_or_insert(error.into());
+                continue;
+            }
+        };
         let (runtime, tools) = (Arc::clone(runtime), Arc::clone(&tools));
         let clock: SharedClock = runtime.gate.store().clock();
         runtime.seat(&session, Arc::new(spec), tools);
+        seated.push(session.clone());
         ended.spawn(async move {
             runtime.run_seated(&session).await;
             clock.monotonic()
         });
+    }
+    if let Some(failed) = failed {
+        return Err(failed);
     }
     let not_live = |why: &str| DrillError::NotLive {
         live: watch.live(),
@@ -168,6 +188,24 @@ async fn go_live(
         () = watch.all_live(sessions) => Ok(()),
         _ = ended.join_next() => Err(not_live(&why_ended(runtime))),
         () = tokio::time::sleep(PATIENCE) => Err(not_live("the others took too long")),
+    }
+}
+
+/// Ends those that the stop came too early for: a stop fences what is queued and does not end it.
+async fn end_queued(runtime: &Runtime, by: &Principal, seated: &[String]) {
+    for id in seated {
+        let is_queued = |session: SessionView| session.state == Session::Queued;
+        if !runtime.gate.session(id).is_ok_and(is_queued) {
+            continue;
+        }
+        let said = Some("the drill is over".to_owned());
+        let ended = runtime
+            .gate
+            .session_event(id, by, SessionEvent::Cancel, said, None);
+        if let Err(error) = ended.await {
+            tracing::warn!(session = id, %error, "a session of a drill stays queued");
+        }
+        runtime.forget(id);
     }
 }
 

@@ -290,7 +290,7 @@ impl Runtime {
             .await
     }
 
-    fn forget(&self, session: &str) {
+    pub(crate) fn forget(&self, session: &str) {
         let mut state = self.state();
         state.kits.remove(session);
         state.cut.remove(session);

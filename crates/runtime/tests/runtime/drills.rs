@@ -78,6 +78,37 @@ async fn a_drill_stops_live_sessions_writes_the_figures_and_touches_nobody_else(
     assert_eq!(world.runtime.drill(&alice(), 1).await.unwrap().sessions, 1);
 }
 
+/// Its agent is taken away while its sessions are being created, so that some are and others are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_of_which_some_sessions_are_not_created_ends_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let (world, others) = busy(directory.path()).await;
+    let mut partly = 0;
+    for _ in 0..200 {
+        let gate = Arc::clone(&world.gate);
+        let removing = std::thread::spawn(move || {
+            while !gate.authority().agents.contains_key("drill.kill") {
+                std::hint::spin_loop();
+            }
+            gate.remove_agent("drill.kill");
+        });
+        let before = world.gate.sessions(None, 100_000).unwrap().len();
+        let drilled = world.runtime.drill(&alice(), 200).await;
+        removing.join().unwrap();
+        let sessions = world.gate.sessions(None, 100_000).unwrap();
+        let left: Vec<_> = sessions
+            .iter()
+            .filter(|session| session.id != others && !session.state.is_final())
+            .collect();
+        assert!(left.is_empty(), "{drilled:?} left {left:?}");
+        partly += usize::from((1..200).contains(&(sessions.len() - before)));
+        if partly > 0 {
+            break;
+        }
+    }
+    assert!(partly > 0, "every round created all of them, or none");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_that_cannot_be_says_why_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
