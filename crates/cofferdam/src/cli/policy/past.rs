@@ -114,13 +114,13 @@ pub(super) async fn suggest(asked: &Suggest, client: &Client, screen: &mut Scree
 }
 
 fn suggested(found: &Value) -> Result<String, Failure> {
-    let mut out = format!("# {} denials were looked at.\n", number(found, "denials"));
+    let mut out = format!("# Denials looked at: {}\n", number(found, "denials"));
     for (code, count) in field(found, "left_out").as_object().into_iter().flatten() {
         out.push_str(&format!("# Nothing is suggested for {count} of `{code}`.\n"));
     }
     for missing in list(found, "grants") {
         out.push_str(&format!(
-            "# {} lacks the grant `{}` ({} denials): a toolset or a delegation has to give it.\n",
+            "# {} lacks the grant `{}` (denied {} ×): a toolset or a delegation has to give it.\n",
             text(missing, "principal"),
             text(missing, "capability"),
             text(missing, "denials")
@@ -133,7 +133,7 @@ fn suggested(found: &Value) -> Result<String, Failure> {
             .map_or(&[][..], Vec::as_slice);
         for (rule, covering) in rules.iter().zip(list(policy, "rules")) {
             out.push_str(&format!(
-                "# {}: {} denials of agent {}\n",
+                "# {}: denied {} × to agent {}\n",
                 text(rule, "name"),
                 text(covering, "denials"),
                 text(policy, "agent")
@@ -189,8 +189,8 @@ mod tests {
                 {"name": "suggested-1", "match": matching, "outcome": "permit", "when": null}]}}]});
         let text = suggested(&found).unwrap();
         assert!(text.starts_with(
-            "# 12 denials were looked at.\n# Nothing is suggested for 2 of `forbidden`.\n---\n# suggested-1: 10 denials of \
-             agent triage\n#   `repository/*` stands for 9 resources that were denied, and for all others there\n"
+            "# Denials looked at: 12\n# Nothing is suggested for 2 of `forbidden`.\n---\n# suggested-1: denied 10 × to agent \
+             triage\n#   `repository/*` stands for 9 resources that were denied, and for all others there\n"
         ), "{text}");
         let documents = crate::config::from_text("s.yaml", &text).unwrap();
         let [document] = documents.as_slice() else {
