@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// What a deny rule with this condition makes of one action: `true`, `false`, the error of its
 /// evaluation, or the error of its loading.
-fn judge(field: &str, source: &str) -> String {
+pub(crate) fn judge(field: &str, source: &str) -> String {
     let rule = json!({"name": "r", "outcome": "deny", field: source});
     let document: PolicyDocument = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
     let policies = match PolicySet::load(&[("p".to_owned(), document)]) {

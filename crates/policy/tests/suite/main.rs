@@ -6,6 +6,7 @@
 mod answers;
 mod canonical;
 mod capabilities;
+mod cel_cases;
 mod common;
 mod conditions;
 mod decisions;
