@@ -75,10 +75,10 @@ pub fn shown(value: &dyn Val) -> String {
         let items: Vec<_> = list.inner().iter().map(|item| shown(&**item)).collect();
         format!("[{}]", items.join(", "))
     } else if let Some(map) = value.downcast_ref::<CelMap>() {
-        let entry = |(key, value): (&CelMapKey<'_>, &Box<dyn Val + '_>)| {
-            format!("{}: {}", shown(key.inner()), shown(&**value))
-        };
-        let mut entries: Vec<_> = map.inner().iter().map(entry).collect();
+        let entries = map.inner().iter();
+        let mut entries: Vec<_> = entries
+            .map(|(key, value)| format!("{}: {}", shown(key.inner()), shown(&**value)))
+            .collect();
         entries.sort();
         format!("{{{}}}", entries.join(", "))
     } else {
