@@ -118,9 +118,11 @@ pub struct App {
     /// Slots for notifications.
     pub intake: Semaphore,
     /// Slots for questions to `explain`.
-    pub explaining: Semaphore,
+    pub explaining: Arc<Semaphore>,
     /// One slot for verification on demand.
     pub verifying: Arc<Semaphore>,
+    /// Below which path it is served: nothing, or `/organizations/acme`.
+    pub below: String,
     /// The organizations that are served beside this one, which is the platform's own then.
     pub organizations: BTreeMap<String, Served>,
     /// Turns true when the platform stops.
@@ -304,6 +306,15 @@ impl Running {
 }
 
 impl Opened {
+    /// What a crash interrupted first, then timers.
+    async fn set_going(&mut self, options: &Options) -> anyhow::Result<()> {
+        let app = &self.app;
+        app.runtime.start().await.context("cannot take up the sessions")?;
+        app.triage.start().await;
+        self.tasks = background::spawn(app, options);
+        Ok(())
+    }
+
     async fn shutdown(mut self) {
         self.end().await;
     }
@@ -343,8 +354,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         .local_addr()
         .context("cannot tell the listener's address")?;
     let (stop, draining) = channel::channel(false);
-    // 2. What is others' first: a stop of everything has to find them. One that cannot be opened keeps
-    //    nobody else from working.
+    // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
     let mut served = BTreeMap::new();
     for (name, options) in organizations::options(&options)? {
@@ -357,9 +367,20 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
             name,
             one.as_ref().map(|one| Arc::clone(&one.app)).map_err(Clone::clone),
         );
-        organizations.extend(one);
+        organizations.extend(one.map(|one| (one, options)));
     }
-    let own = open(&options, served, draining.clone()).await?;
+    let mut own = open(&options, served, draining.clone()).await?;
+    // INVARIANT (a stop of everything stops everybody): also whoever was not there when it was raised.
+    for (one, _) in &organizations {
+        organizations::hold(&own.app, &one.app).await;
+    }
+    own.set_going(&options).await?;
+    let mut going = Vec::new();
+    for (mut one, options) in organizations {
+        one.set_going(&options).await?;
+        going.push(one);
+    }
+    let organizations = going;
     // 3. Callers last.
     let router = server::router_of_all(&own.app);
     let server = tokio::spawn(server::serve(listener, router, draining));
@@ -372,7 +393,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     })
 }
 
-/// Opens one organization and sets it going.
+/// Opens one organization. Nothing moves in it yet.
 async fn open(
     options: &Options,
     organizations: BTreeMap<String, Served>,
@@ -410,21 +431,22 @@ async fn open(
         metrics: Metrics::default(),
         hosts: options.hosts.clone(),
         intake: Semaphore::new(INTAKE_MAX),
-        explaining: Semaphore::new(EXPLAINING_MAX),
+        explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
         verifying: Arc::new(Semaphore::new(1)),
+        below: options
+            .organization
+            .as_deref()
+            .map(organizations::path)
+            .unwrap_or_default(),
         organizations,
         draining,
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });
-    // 3. Only now anything moves: what a crash interrupted, then timers.
-    app.runtime.start().await.context("cannot take up the sessions")?;
-    app.triage.start().await;
-    let tasks = background::spawn(&app, options);
     Ok(Opened {
         app,
         admin_token_file,
-        tasks,
+        tasks: JoinSet::new(),
     })
 }
 

@@ -72,7 +72,7 @@ impl Identity {
                     )
                 }
             })?;
-        let now = app.clock.now();
+        let now = app.gate.time();
         let person = token::verify(token, &head, &key, spec, now).map_err(refused)?;
         let (roles, groups) = spec.grants(&person.groups);
         if roles.is_empty() {
@@ -82,7 +82,8 @@ impl Identity {
             )));
         }
         let new = NewToken {
-            principal: Principal::person(&person.name),
+            // Nobody here, and nobody of another provider, is called that.
+            principal: Principal::person(&format!("{name}/{}", person.name)),
             roles,
             groups,
             trigger: None,

@@ -124,6 +124,15 @@ impl Gate {
         self.end(by, scope, reason, true).await
     }
 
+    /// Everybody who raised the stop of this scope since it was lifted last, as the journal has it.
+    pub fn raised_by(&self, scope: &StopScope) -> Result<Vec<String>, StoreError> {
+        let row = self.store.read(|reader| reader.row(STOPS, &scope.to_string()))?;
+        let row: Option<StopRow> = row.map(decode).transpose()?;
+        Ok(row
+            .map(|row| row.raisers.into_keys().collect())
+            .unwrap_or_default())
+    }
+
     async fn end(
         &self,
         by: &Principal,

@@ -117,11 +117,14 @@ impl Gate {
         token: &str,
     ) -> Result<Caller, TokenError> {
         fits(&new).map_err(TokenError::Misfit)?;
+        // Known by what is signed: of one kind of signature anybody can make a second one from the first.
+        let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+        let signed = policy::canonical::hex(&digest(signed.as_bytes()));
         let (hash, by, provider) = (digest(token.as_bytes()), by.clone(), provider.to_owned());
-        let now = self.clock.now();
+        let now = self.deadlines.now();
         let write = move |tx: &mut Tx<'_>| {
             let hex = policy::canonical::hex(&hash);
-            if let Some(found) = tx.find(TOKENS, "sha256", &hex)?.into_iter().next() {
+            if let Some(found) = tx.find(TOKENS, "signed", &signed)?.into_iter().next() {
                 let view = decode::<TokenRow>(found.value)?.view;
                 let over = view.revoked || view.expires.is_some_and(|expires| expires <= now);
                 return if over {
@@ -134,6 +137,7 @@ impl Gate {
             let body = json!({
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups,
                 "expires": new.expires, "provider": provider, "sha256": hex,
+                "signed": signed,
             });
             tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
             let row = row(tx, &id)?;
@@ -372,6 +376,9 @@ struct TokenRow {
     view: TokenView,
     /// Of the secret, lower-case hexadecimal.
     sha256: String,
+    /// Of a provider's token without its signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -385,6 +392,7 @@ struct Created {
     expires: Option<Timestamp>,
     provider: Option<String>,
     sha256: String,
+    signed: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -405,8 +413,8 @@ impl Projection for Tokens {
     }
 
     fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
-        let hash = row.value.get("sha256").and_then(|hash| hash.as_str());
-        hash.map(|hash| ("sha256", hash.to_owned())).into_iter().collect()
+        let hash = |name| Some((name, row.value.get(name)?.as_str()?.to_owned()));
+        ["sha256", "signed"].into_iter().filter_map(hash).collect()
     }
 
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -437,6 +445,7 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         expires,
         provider,
         sha256,
+        signed,
     } = created;
     if rows::number(&token) != entry.sequence {
         return Err(Corrupt(format!(
@@ -456,5 +465,5 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         provider,
     };
     let key = view.id.clone();
-    rows::put(rows, &key, &TokenRow { view, sha256 })
+    rows::put(rows, &key, &TokenRow { view, sha256, signed })
 }

@@ -198,7 +198,11 @@ impl WaiverView {
         let here = self.scope != WaiverScope::Session || self.session == session.id;
         let here = here && self.behalf == behalf && self.delegation == session.delegation;
         let same = self.environment == action.environment().as_str() && self.effect == action.effect();
-        let own = cause.kind == policy::PrincipalKind::Person && self.by.contains(&cause.name);
+        let own = cause.kind == policy::PrincipalKind::Person && self.by.contains(&cause.name)
+            || self
+                .by
+                .iter()
+                .any(|name| behalf.contains(&Principal::person(name).to_string()));
         self.state == WaiverState::Active && !self.is_over(now) && here && same && !own
     }
 }

@@ -7,13 +7,16 @@
 use crate::delivery::{ANOMALY, Delivery};
 use assay::redact::line;
 use journal::{Entry, kind};
-use policy::{Approver, Stages};
+use policy::{Approver, Stages, Taints};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Reader, StoreError};
 
 /// Longest text, in characters.
 const TEXT_MAX: usize = 300;
+
+/// In the place of what may be made of untrusted or sensitive text; `approvals show` shows it.
+const NOT_TOLD: &str = "(not told outside: the session has labels)";
 
 /// Of an entry `approval.requested`.
 #[derive(Deserialize)]
@@ -32,6 +35,7 @@ struct Requested {
     #[serde(default)]
     behalf: Vec<String>,
     expires: policy::Timestamp,
+    taint: Taints,
 }
 
 /// Of any entry about it after that.
@@ -88,17 +92,19 @@ fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
         each_of,
         behalf,
         expires,
+        taint,
     } = read(asked)?;
-    let came: Came = read(told)?;
+    let mut came: Came = read(told)?;
+    // Both may be made of what the session has read, and a channel is outside: nobody was asked about that.
+    let (resource, reason) = match taint {
+        Taints::NONE => (resource, reason),
+        _ => (NOT_TOLD.to_owned(), NOT_TOLD.to_owned()),
+    };
+    if told.kind == kind::APPROVAL_REQUESTED && taint != Taints::NONE {
+        came.reason = None;
+    }
     let cause = asked.cause.clone().unwrap_or_default();
-    let waits_for = came.waits_for.unwrap_or_else(|| match each_of.is_empty() {
-        true => Stages::any_of(&approvers).told(),
-        false => each_of
-            .iter()
-            .map(Stages::told)
-            .collect::<Vec<_>>()
-            .join("; and "),
-    });
+    let waits_for = came.waits_for.unwrap_or_else(|| whom(&approvers, &each_of));
     let action = short(&format!("{verb}:{resource}"));
     let by = told.actor.as_str();
     let because = came.reason.filter(|reason| !reason.is_empty());
@@ -107,18 +113,19 @@ fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
         .as_deref()
         .map(|reason| format!(": {reason}"))
         .unwrap_or_default();
-    let text = match told.kind.as_str() {
-        kind::APPROVAL_REQUESTED => format!(
-            "{approval}: {} asks to do {action} in {environment} for {cause} until {expires}; it waits for {waits_for}{tail}",
-            asked.actor
-        ),
-        kind::APPROVAL_ESCALATED => format!("{approval}: {action} waits for {waits_for} now{tail}"),
-        kind::APPROVAL_VOTED => format!("{approval}: {by} approved {action}, and more have to{tail}"),
-        kind::APPROVAL_APPROVED => format!("{approval}: {by} approved {action}{tail}"),
-        kind::APPROVAL_DENIED => format!("{approval}: {by} denied {action}{tail}"),
-        kind::APPROVAL_EXPIRED => format!("{approval}: {action} is denied, its time is over{tail}"),
-        _ => format!("{approval}: {action} is no longer asked for{tail}"),
-    };
+    let text = said(
+        asked,
+        told,
+        &Said {
+            approval: &approval,
+            action: &action,
+            environment: &environment,
+            cause: &cause,
+            expires: &expires.to_string(),
+            waits_for: &waits_for,
+            tail: &tail,
+        },
+    );
     let open = matches!(
         told.kind.as_str(),
         kind::APPROVAL_REQUESTED | kind::APPROVAL_VOTED | kind::APPROVAL_ESCALATED
@@ -138,6 +145,51 @@ fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
         },
         "came": (told.kind != kind::APPROVAL_REQUESTED).then(|| json!({ "by": by, "reason": because })),
     }))
+}
+
+/// Whom it waits for in all.
+fn whom(approvers: &[Approver], each_of: &[Stages]) -> String {
+    if each_of.is_empty() {
+        return Stages::any_of(approvers).told();
+    }
+    let each: Vec<String> = each_of.iter().map(Stages::told).collect();
+    each.join("; and ")
+}
+
+/// What a message in words is made of.
+struct Said<'a> {
+    approval: &'a str,
+    action: &'a str,
+    environment: &'a str,
+    cause: &'a str,
+    expires: &'a str,
+    waits_for: &'a str,
+    tail: &'a str,
+}
+
+fn said(asked: &Entry, told: &Entry, what: &Said<'_>) -> String {
+    let Said {
+        approval,
+        action,
+        environment,
+        cause,
+        expires,
+        waits_for,
+        tail,
+    } = what;
+    let by = told.actor.as_str();
+    match told.kind.as_str() {
+        kind::APPROVAL_REQUESTED => format!(
+            "{approval}: {} asks to do {action} in {environment} for {cause} until {expires}; it waits for {waits_for}{tail}",
+            asked.actor
+        ),
+        kind::APPROVAL_ESCALATED => format!("{approval}: {action} waits for {waits_for} now{tail}"),
+        kind::APPROVAL_VOTED => format!("{approval}: {by} approved {action}, and more have to{tail}"),
+        kind::APPROVAL_APPROVED => format!("{approval}: {by} approved {action}{tail}"),
+        kind::APPROVAL_DENIED => format!("{approval}: {by} denied {action}{tail}"),
+        kind::APPROVAL_EXPIRED => format!("{approval}: {action} is denied, its time is over{tail}"),
+        _ => format!("{approval}: {action} is no longer asked for{tail}"),
+    }
 }
 
 fn anomaly(told: &Entry) -> Result<Value, StoreError> {

@@ -282,9 +282,9 @@ impl Matching {
 
     /// One that asks on account of an agent that does not act opts in to nothing by itself.
     fn ask(&mut self, asking: Asking, place: usize, of_actor: bool) {
-        if asking.opts_in {
+        if asking.opts_in && of_actor {
             self.favours.push(place);
-            self.asked_in_favour |= of_actor;
+            self.asked_in_favour = true;
         }
         self.approval.push(asking);
     }

@@ -28,6 +28,12 @@ pub fn directory(data_dir: &Path, name: &str) -> PathBuf {
     beside(data_dir, "-organizations").join(name)
 }
 
+/// Below which path its API is.
+#[must_use]
+pub fn path(name: &str) -> String {
+    format!("{PREFIX}/{name}")
+}
+
 /// Whether an organization can be called that.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
@@ -78,6 +84,18 @@ fn present(data_dir: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
+/// As whom the platform stops what is in an organization: no token and no person is called that.
+#[must_use]
+pub fn platform() -> Principal {
+    Principal::service("cofferdam/platform")
+}
+
+/// What of the platform's stops reaches every organization.
+#[must_use]
+pub fn reaches_all(scope: &StopScope) -> bool {
+    matches!(scope, StopScope::All | StopScope::Network)
+}
+
 /// Stops the same in every organization that is served here, all at once. What is no stop of the whole
 /// platform is nobody else's business.
 pub async fn stop_all(
@@ -86,22 +104,47 @@ pub async fn stop_all(
     scope: &StopScope,
     reason: &str,
 ) -> Vec<(String, Result<KillAnswer, String>)> {
-    if !matches!(scope, StopScope::All | StopScope::Network) {
+    if !reaches_all(scope) {
         return Vec::new();
     }
-    let stopping = organizations.iter().map(|(name, served)| async move {
-        let killed = match served {
-            Ok(app) => Ok(app.gate.kill(by, scope.clone(), reason).await),
-            // It does not act, as it was never opened.
-            Err(why) => Err(why.clone()),
-        };
-        (name.clone(), killed)
+    let (platform, reason) = (platform(), format!("{reason} ({by} of the platform)"));
+    let stopping = organizations.iter().map(|(name, served)| {
+        let (platform, reason) = (&platform, &reason);
+        async move {
+            let killed = match served {
+                Ok(app) => Ok(app.gate.kill(platform, scope.clone(), reason).await),
+                // It does not act, as it was never opened; when it is, `hold` stops it first.
+                Err(why) => Err(why.clone()),
+            };
+            (name.clone(), killed)
+        }
     });
     futures_util::future::join_all(stopping).await
 }
 
-/// Lifts a stop of the whole platform in every organization as well, where it stands and its rules let
-/// `by` do it.
+/// Stops in `organization`, before anything moves there, what stands for the whole platform: it may have
+/// been raised when this one was not served.
+pub(super) async fn hold(own: &App, organization: &App) {
+    for stop in own
+        .gate
+        .stops()
+        .into_iter()
+        .filter(|stop| reaches_all(&stop.scope))
+    {
+        let stands = organization
+            .gate
+            .stops()
+            .iter()
+            .any(|held| held.scope == stop.scope);
+        if !stands {
+            let reason = format!("{} ({} of the platform)", stop.reason, stop.by);
+            organization.gate.kill(&platform(), stop.scope, &reason).await;
+        }
+    }
+}
+
+/// Lifts a stop of the whole platform in every organization as well: where nobody of the organization
+/// raised it too.
 ///
 /// # Errors
 /// The first that refused; the others are lifted all the same, and asking again takes up what is left.
@@ -112,13 +155,22 @@ pub async fn lift_all(
     reason: &str,
 ) -> Result<(), LiftError> {
     let mut result = Ok(());
-    if matches!(scope, StopScope::All | StopScope::Network) {
-        for app in organizations.values().flatten() {
-            if let Err(error) = app.gate.lift(by, scope, reason).await {
-                result = Err(error);
+    if !reaches_all(scope) {
+        return result;
+    }
+    let (platform, reason) = (platform(), format!("{reason} ({by} of the platform)"));
+    for app in organizations.values().flatten() {
+        let lifted = match app.gate.raised_by(scope) {
+            Ok(raisers) if raisers == [platform.to_string()] => {
+                app.gate.lift_own(&platform, scope, &reason).await.map(drop)
             }
-            app.runtime.wake();
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = lifted {
+            result = Err(error);
         }
+        app.runtime.wake();
     }
     result
 }

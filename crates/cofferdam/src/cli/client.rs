@@ -39,13 +39,17 @@ impl Client {
                 "cannot read the token file `{path}`; name yours with --token-file or COFFERDAM_TOKEN_FILE"
             )))
         })?;
-        let client = Client::new(&global.server, token)?;
-        Ok(match &global.organization {
-            Some(name) => Client {
-                below: format!("{}/{name}", crate::app::organizations::PREFIX),
-                ..client
-            },
-            None => client,
+        Client::with(global, token)
+    }
+
+    /// The same with another token than the command line's.
+    pub fn with(global: &Global, token: Vec<u8>) -> Result<Client, Failure> {
+        let organization = global.organization.as_deref();
+        Ok(Client {
+            below: organization
+                .map(crate::app::organizations::path)
+                .unwrap_or_default(),
+            ..Client::new(&global.server, token)?
         })
     }
 
@@ -145,7 +149,7 @@ impl Client {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         let mut url = self.base.clone();
-        url.set_path(path);
+        url.set_path(&format!("{}{path}", self.below));
         url.into()
     }
 

@@ -33,7 +33,7 @@ pub async fn run(token: &Token, global: &Global, screen: &mut Screen) -> Result<
         .expose()
         .try_into()
         .map_err(|_| Failure::Misuse("the key's file has 32 bytes and nothing else".into()))?;
-    let client = Client::new(&global.server, Vec::new())?;
+    let client = Client::with(global, Vec::new())?;
     let id = new_id().map_err(anyhow::Error::from)?;
     let (url, now) = (client.url(PATH), SystemClock::shared().now());
     let proof = proof::prove(&AgentKey::from_seed(seed), "POST", &url, chain.trim(), now, &id)

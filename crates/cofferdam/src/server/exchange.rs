@@ -78,10 +78,11 @@ pub async fn redeem(bare: Bare) -> Answer {
     let (Some(host), Some(proof)) = (host, proof) else {
         return refused("invalid_dpop_proof", "send one proof in the header `DPoP`");
     };
+    let path = format!("{}{PATH}", bare.app.below);
     let request = Request {
         method: "POST",
         host,
-        path: PATH,
+        path: &path,
     };
     let shown = Shown {
         chain: &form.subject_token,

@@ -94,10 +94,7 @@ pub fn router_of_all(own: &Shared) -> Router {
     own.organizations
         .iter()
         .fold(all, |all, (name, served)| match served {
-            Ok(app) => all.nest(
-                &format!("{}/{name}", organizations::PREFIX),
-                router(Arc::clone(app)),
-            ),
+            Ok(app) => all.nest(&organizations::path(name), router(Arc::clone(app))),
             Err(_) => all,
         })
 }

@@ -6,6 +6,7 @@ use crate::config;
 use policy::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// How far back without a word about it, in seconds: a week.
 const SINCE_SECONDS: u32 = 7 * 24 * 60 * 60;
@@ -31,14 +32,19 @@ pub async fn simulate(call: Call) -> Answer {
     }
     let placed = |(i, value)| (format!("/documents/{i}"), value);
     let documents = config::from_values(question.documents.into_iter().enumerate().map(placed).collect())?;
-    let Ok(_slot) = call.app.explaining.try_acquire() else {
+    let Ok(slot) = Arc::clone(&call.app.explaining).try_acquire_owned() else {
         return Err(ApiError::overloaded(
             "other questions are being answered; try again when they are",
         ));
     };
     let policies = call.app.configuration.policies_with(documents, question.only)?;
     let (gate, since) = (call.app.gate.clone(), since(&call, question.since_seconds));
-    let replayed = tokio::task::spawn_blocking(move || gate.replay(since, &policies)).await;
+    let replay = move || {
+        // Held to the end, whether or not somebody still waits for the answer.
+        let _slot = slot;
+        gate.replay(since, &policies)
+    };
+    let replayed = tokio::task::spawn_blocking(replay).await;
     let replayed = replayed.map_err(|error| ApiError::internal(&error))??;
     ok(&json!({ "since": since, "result": replayed }))
 }
@@ -62,13 +68,17 @@ pub async fn suggestions(call: Call) -> Answer {
             Some(found.ok_or_else(|| ApiError::not_found(format!("agent `{written}`")))?)
         }
     };
-    let Ok(_slot) = call.app.explaining.try_acquire() else {
+    let Ok(slot) = Arc::clone(&call.app.explaining).try_acquire_owned() else {
         return Err(ApiError::overloaded(
             "other questions are being answered; try again when they are",
         ));
     };
     let (gate, since) = (call.app.gate.clone(), since(&call, question.since_seconds));
-    let found = tokio::task::spawn_blocking(move || gate.suggestions(since, agent.as_deref())).await;
+    let suggest = move || {
+        let _slot = slot;
+        gate.suggestions(since, agent.as_deref())
+    };
+    let found = tokio::task::spawn_blocking(suggest).await;
     let found = found.map_err(|error| ApiError::internal(&error))??;
     ok(&json!({ "since": since, "suggestions": found }))
 }

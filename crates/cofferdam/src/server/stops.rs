@@ -156,12 +156,17 @@ pub async fn lift(call: Call) -> Answer {
     let scope = scope(&call, &body.scope)?;
     admit(&call, &scope)?;
     let by = call.caller.principal();
-    let lifted = call.app.gate.lift(by, &scope, &reason).await?;
-    organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
-    if !lifted {
+    let platform = organizations::platform().to_string();
+    if call.app.gate.raised_by(&scope)?.contains(&platform) {
+        return Err(ApiError::forbidden(format!(
+            "the platform raised stop `{scope}` in every organization, and lifts it"
+        )));
+    }
+    if !call.app.gate.lift(by, &scope, &reason).await? {
         return Err(ApiError::not_found(format!("stop `{scope}`")));
     }
     call.app.runtime.wake();
+    organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
     ok(&json!({"scope": scope.to_string(), "lifted": true}))
 }
 

@@ -138,8 +138,12 @@ impl Tail {
             let ended = self.session_state();
             match self.read() {
                 Err(error) => return Some(self.last(&json!({"error": error.to_string()}))),
-                Ok(()) if !self.page.is_empty() => continue,
-                Ok(()) => {}
+                Ok(true) => {
+                    // One page at a time: others want this thread too, and a token may end meanwhile.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Ok(false) => {}
             }
             // The state was read before the entries, so nothing of the session can follow.
             if let Some(state) = ended {
@@ -168,28 +172,28 @@ impl Tail {
             .filter(|state| state.is_final())
     }
 
-    /// Reads on until something is wanted or nothing is left.
-    fn read(&mut self) -> Result<(), StoreError> {
-        loop {
-            let (from, follow) = (self.next, &self.follow);
-            let page = self.store.read(|reader| match follow {
-                Follow::Session { id, .. } => reader.session_entries(id, from, PAGE),
-                Follow::Journal { .. } => reader.entries(from, PAGE),
-            })?;
-            let Some(last) = page.last() else { return Ok(()) };
-            let next = last.entry.sequence.saturating_add(1);
-            let mut wanted = VecDeque::new();
-            for stored in page {
-                if follow.wants(&self.app, &self.caller, &stored)? {
-                    wanted.push_back(stored);
-                }
+    /// Reads one page on and keeps what is wanted of it; `false` when nothing is left.
+    fn read(&mut self) -> Result<bool, StoreError> {
+        let (from, follow) = (self.next, &self.follow);
+        let page = self.store.read(|reader| match follow {
+            Follow::Session { id, .. } => reader.session_entries(id, from, PAGE),
+            Follow::Journal { .. } => reader.entries(from, PAGE),
+        })?;
+        let Some(last) = page.last() else {
+            return Ok(false);
+        };
+        let next = last.entry.sequence.saturating_add(1);
+        let mut wanted = VecDeque::new();
+        for stored in page {
+            if follow.wants(&self.app, &self.caller, &stored)? {
+                wanted.push_back(stored);
             }
-            if !wanted.is_empty() {
-                self.page = wanted;
-                return Ok(());
-            }
+        }
+        if wanted.is_empty() {
             self.next = next;
         }
+        self.page = wanted;
+        Ok(true)
     }
 
     fn last(&mut self, data: &Value) -> Event {

@@ -87,7 +87,7 @@ pub async fn create(call: Call) -> Answer {
         ),
         None => None,
     };
-    may_give(&call, &principal, &roles, new.trigger.as_deref())?;
+    may_give(&call, &principal, &roles, new.trigger.as_deref(), &new.groups)?;
     let token = NewToken {
         principal,
         roles,
@@ -100,34 +100,68 @@ pub async fn create(call: Call) -> Answer {
     json(StatusCode::CREATED, &json!({"token": view, "secret": text}))
 }
 
-/// An administrator gives roles that hold where they administer, and to nobody who answers for agents
-/// elsewhere: a token that ends can end what its person sponsors.
+/// An administrator of a part gives roles that hold there, to people who are nothing elsewhere: a token that
+/// ends can end what its person sponsors, and what they said as an approver. Groups, and who approves or
+/// administers, rules name by name: those are given at the root alone, or who may make people could answer
+/// for them.
 fn may_give(
     call: &Call,
     principal: &Principal,
     roles: &[RoleAt],
     trigger: Option<&str>,
+    groups: &[String],
 ) -> Result<(), ApiError> {
     if call.everywhere() {
         return Ok(());
     }
+    let decides = |at: &RoleAt| matches!(at.role, Role::Admin | Role::Approver);
+    if !groups.is_empty() || roles.iter().any(decides) {
+        return Err(ApiError::forbidden(
+            "you administer a part of the tree: who approves, who administers and who is in a group is said at the root",
+        ));
+    }
+    within(call, principal)?;
     let spots = match trigger {
         Some(trigger) => vec![trigger_spot(&call.app, trigger)?],
         None => role_spots(roles),
     };
+    sponsors_within(call, principal)?;
+    match call.sees(&spots) {
+        true => Ok(()),
+        false => Err(outside()),
+    }
+}
+
+/// Refuses whoever answers for an agent where the caller is nobody.
+fn sponsors_within(call: &Call, principal: &Principal) -> Result<(), ApiError> {
     let elsewhere = |(name, agent): (&String, &std::sync::Arc<gate::AgentAuthority>)| {
         agent.sponsor == principal.name
             && !call
                 .caller
                 .holds(call.roles, &Spot::Agent(agent.place.clone(), name.clone()))
     };
-    let sponsors = call.app.gate.authority().agents.iter().any(elsewhere);
-    if call.sees(&spots) && !sponsors {
-        return Ok(());
+    match call.app.gate.authority().agents.iter().any(elsewhere) {
+        true => Err(outside()),
+        false => Ok(()),
     }
-    Err(ApiError::forbidden(
+}
+
+fn outside() -> ApiError {
+    ApiError::forbidden(
         "you administer a part of the tree: give roles that hold in it, to people who sponsor nothing outside",
-    ))
+    )
+}
+
+/// Refuses people of whom a token holds, or held, where the caller is nobody.
+fn within(call: &Call, principal: &Principal) -> Result<(), ApiError> {
+    for view in call.app.gate.tokens()? {
+        if view.principal == *principal && !call.sees(&token_spots(&call.app, &view)?) {
+            return Err(ApiError::forbidden(
+                "you administer a part of the tree, and this name has tokens outside: use another name",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn principal(text: &str) -> Result<Principal, ApiError> {
@@ -152,6 +186,13 @@ fn principal(text: &str) -> Result<Principal, ApiError> {
 
 /// `DELETE /api/v1/tokens/{id}`: ends a token now.
 pub async fn revoke(call: Call) -> Answer {
+    if !call.everywhere() {
+        let id = call.parameter("id");
+        let tokens = call.app.gate.tokens()?;
+        if let Some(view) = tokens.iter().find(|view| view.id == id) {
+            sponsors_within(&call, &view.principal)?;
+        }
+    }
     call.app
         .gate
         .revoke_token(call.caller.principal(), call.parameter("id"))

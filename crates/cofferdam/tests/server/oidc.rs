@@ -153,7 +153,7 @@ async fn people_of_a_real_provider_come_in_by_what_their_groups_may() {
     changed.replace_range(alice.len() - 8.., "AAAAAAAA");
     tokio::time::sleep(Duration::from_millis(2100)).await;
     let listed = whoami(&platform, &alice).await;
-    assert_eq!(listed.body["principal"], "person:alice", "{listed:?}");
+    assert_eq!(listed.body["principal"], "person:corporate/alice", "{listed:?}");
     assert_eq!(listed.body["roles"], json!(["operator@acme", "viewer"]));
     #[rustfmt::skip]
     let table = [
@@ -203,7 +203,7 @@ async fn people_of_a_real_provider_come_in_by_what_their_groups_may() {
         .as_array()
         .unwrap()
         .iter()
-        .find(|token| token["principal"] == "person:alice" && token["provider"] == "corporate");
+        .find(|token| token["principal"] == "person:corporate/alice" && token["provider"] == "corporate");
     let path = format!("/api/v1/tokens/{}", hers.unwrap()["id"].as_str().unwrap());
     platform
         .send(Method::DELETE, &path, Some(&platform.admin), None)

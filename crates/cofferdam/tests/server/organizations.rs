@@ -154,6 +154,19 @@ async fn a_stop_of_everything_reaches_every_organization_and_no_other_stop_does(
         .collect();
     assert_eq!(reached, [("acme", true), ("globex", true)]);
     assert_eq!(stops(GLOBEX, &globex).await, ["all"]);
+    let by_acme = platform
+        .send(
+            Method::DELETE,
+            &path,
+            Some(&acme),
+            Some(everything.to_string().into_bytes()),
+        )
+        .await;
+    assert_eq!(
+        by_acme.status,
+        StatusCode::FORBIDDEN,
+        "the platform's is the platform's: {by_acme:?}"
+    );
     let lifted = platform
         .send(
             Method::DELETE,
@@ -164,6 +177,46 @@ async fn a_stop_of_everything_reaches_every_organization_and_no_other_stop_does(
         .await;
     assert!(lifted.status.is_success(), "{lifted:?}");
     assert_eq!(stops(GLOBEX, &globex).await, Vec::<String>::new());
+    assert_eq!(stops(ACME, &acme).await, ["all"], "its own stays");
+    let again = platform
+        .send(
+            Method::DELETE,
+            "/api/v1/stops",
+            Some(&platform.admin),
+            Some(everything.to_string().into_bytes()),
+        )
+        .await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        stops(ACME, &acme).await,
+        ["all"],
+        "what is not there lifts nothing"
+    );
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn an_organization_that_comes_later_is_held_by_what_stands() {
+    let platform = Platform::start_in(tempfile::tempdir().unwrap(), |_| ()).await;
+    let everything = json!({"scope": "all", "reason": "fire"});
+    assert!(
+        platform
+            .post("/api/v1/stops", &everything)
+            .await
+            .status
+            .is_success()
+    );
+    let directory = platform.stopped().await;
+    let platform = Platform::start_in(directory, |options| {
+        options.organizations = vec!["acme".to_owned()]
+    })
+    .await;
+    let acme = token(&of(&platform, "acme"));
+    let path = format!("{ACME}/api/v1/stops");
+    let stops = platform.send(Method::GET, &path, Some(&acme), None).await;
+    assert_eq!(stops.body[0]["scope"], "all", "{stops:?}");
+    let reason = stops.body[0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "fire (person:alice of the platform)");
     platform.stop().await;
 }
 

@@ -111,7 +111,8 @@ pub(crate) fn may_decide(
     if principal.kind != PrincipalKind::Person {
         return Err(ApproveError::NotAPerson(principal.clone()));
     }
-    if *principal == view.cause || resolvers.contains(principal) {
+    let is_behind = view.behalf.contains(&principal.to_string());
+    if *principal == view.cause || is_behind || resolvers.contains(principal) {
         return Err(ApproveError::OwnCause(principal.clone()));
     }
     let role = caller.holds(&[Role::Approver, Role::Admin], voter.spot);

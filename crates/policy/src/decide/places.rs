@@ -78,7 +78,9 @@ fn favoured(
             return Ok(true);
         }
     }
-    let here = |(mode, module): &&(Mode, Module)| module.place == at && counts(*mode);
+    let here = |(mode, module): &&(Mode, Module)| {
+        module.place == at && counts(*mode) && policies.is_of_actor(module.place, chain)
+    };
     for (_, module) in policies.modules().iter().filter(here) {
         let unevaluable = |what| Denial::Unevaluable(module.id.clone(), what);
         let found = module.findings(&facts).map_err(unevaluable)?;

@@ -3,11 +3,19 @@
 use crate::common::{action, chain, context, policies, told};
 use policy::{Effect, Level, PolicySet, decide};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 #[test]
 fn an_approval_answers_what_was_asked_then_and_nothing_that_is_asked_since() {
     let (a, b) = ("policy/p#a", "policy/p#b");
-    let (large, odd) = ("policy/p#rego: large", "policy/p#rego: odd");
+    // What a module asks is known by the digest of its words.
+    let of_module = |words: &str| {
+        format!(
+            "policy/p#rego: {}",
+            policy::canonical::hex(&Sha256::digest(words))
+        )
+    };
+    let (large, odd) = (&*of_module("large"), &*of_module("odd"));
     let rule =
         |name: &str| json!({"name": name, "outcome": "require_approval", "reason": format!("{name} asks")});
     let when_tainted = json!({"name": "b", "outcome": "require_approval", "when": "taint.secrets"});
