@@ -43,7 +43,7 @@ const CONDITIONS: [&str; 10] = [
     "action.arguments.title.matches('(?i)password|secret')",
     "cause == 'service:trigger/alerts' && action.arguments.lines.removed > 100",
     "action.arguments.lines.added + action.arguments.lines.removed > 1000",
-    "agent != 'triage' || !action.resource.startsWith('repository/')",
+    "!(agent in ['triage', 'helper']) || !action.resource.startsWith('repository/')",
     "action.environment in ['production', 'canary'] && trust < 700",
 ];
 
