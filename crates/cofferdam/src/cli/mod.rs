@@ -120,7 +120,11 @@ fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(future)
+    let result = runtime.block_on(future);
+    // A thread that waits for a key of the terminal must not hold the end up, and could for ever: once the
+    // terminal is put back it gives no key without Enter.
+    runtime.shutdown_background();
+    result
 }
 
 fn print_completions(completions: &Completions, screen: &mut Screen) -> Result<(), Failure> {
