@@ -26,7 +26,7 @@ use runtime::{Runtime, Settings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::clock::{SharedClock, SystemClock};
 use store::{Keys, Store};
@@ -123,6 +123,8 @@ pub struct App {
     pub verifying: Arc<Semaphore>,
     /// Below which path it is served: nothing, or `/organizations/acme`.
     pub below: String,
+    /// The gate of the platform, when this is one of its organizations: what it stops, it lifts.
+    pub platform: OnceLock<Arc<Gate>>,
     /// The organizations that are served beside this one, which is the platform's own then.
     pub organizations: BTreeMap<String, Served>,
     /// Turns true when the platform stops.
@@ -377,7 +379,11 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     own.set_going(&options).await?;
     let mut going = Vec::new();
     for (mut one, options) in organizations {
-        one.set_going(&options).await?;
+        if let Err(error) = one.set_going(&options).await {
+            // Its API answers, nothing acts in it, and its health says that nothing gives signs of life.
+            let organization = options.organization.unwrap_or_default();
+            tracing::error!(organization, "not set going: {error:#}");
+        }
         going.push(one);
     }
     let organizations = going;
@@ -438,6 +444,7 @@ async fn open(
             .as_deref()
             .map(organizations::path)
             .unwrap_or_default(),
+        platform: OnceLock::new(),
         organizations,
         draining,
         verification: Cell::default(),

@@ -119,7 +119,7 @@ impl Gate {
     }
 
     /// The same for whoever pulled it as a part of something else, such as the cancelling of a session that
-    /// is over now: no policy is asked when nobody else pulled it, nor they themselves a second time.
+    /// is over now: no policy is asked when nobody else pulled it, nor, when they are a person, they a second time.
     pub async fn lift_own(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
         self.end(by, scope, reason, true).await
     }
@@ -280,7 +280,9 @@ impl Lift {
             return Ok(Ok(false));
         }
         let by = self.by.to_string();
-        let is_alone = raisers.len() == 1 && raisers.get(&by) == Some(&1);
+        // A person who raised it twice meant it twice; a service only did its work again.
+        let is_once = self.by.kind != PrincipalKind::Person || raisers.get(&by) == Some(&1);
+        let is_alone = raisers.len() == 1 && raisers.contains_key(&by) && is_once;
         if !(self.own && is_alone)
             && let Err(refusal) = self.judge(tx, &raisers)?
         {

@@ -7,7 +7,7 @@
 
 use super::{App, Options, beside};
 use anyhow::Context as _;
-use gate::{KillAnswer, LiftError};
+use gate::{Gate, KillAnswer, LiftError};
 use policy::{Place, Principal, StopScope};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -123,8 +123,9 @@ pub async fn stop_all(
 }
 
 /// Stops in `organization`, before anything moves there, what stands for the whole platform: it may have
-/// been raised when this one was not served.
+/// been raised when this one was not served. From now on what the platform has stopped, it lifts.
 pub(super) async fn hold(own: &App, organization: &App) {
+    organization.platform.get_or_init(|| Arc::clone(&own.gate));
     for stop in own
         .gate
         .stops()
@@ -143,8 +144,15 @@ pub(super) async fn hold(own: &App, organization: &App) {
     }
 }
 
-/// Lifts a stop of the whole platform in every organization as well: where nobody of the organization
-/// raised it too.
+/// Whether the platform of which `app` is an organization has stopped this now.
+#[must_use]
+pub fn is_held(app: &App, scope: &StopScope) -> bool {
+    let stands = |gate: &Arc<Gate>| gate.stops().iter().any(|stop| stop.scope == *scope);
+    reaches_all(scope) && app.platform.get().is_some_and(stands)
+}
+
+/// Lifts a stop of the whole platform in every organization as well, where nobody of the organization
+/// raised it too; `true` when there was one.
 ///
 /// # Errors
 /// The first that refused; the others are lifted all the same, and asking again takes up what is left.
@@ -153,24 +161,25 @@ pub async fn lift_all(
     by: &Principal,
     scope: &StopScope,
     reason: &str,
-) -> Result<(), LiftError> {
-    let mut result = Ok(());
+) -> Result<bool, LiftError> {
     if !reaches_all(scope) {
-        return result;
+        return Ok(false);
     }
+    let (mut lifted, mut refused) = (false, None);
     let (platform, reason) = (platform(), format!("{reason} ({by} of the platform)"));
     for app in organizations.values().flatten() {
-        let lifted = match app.gate.raised_by(scope) {
+        let here = match app.gate.raised_by(scope) {
             Ok(raisers) if raisers == [platform.to_string()] => {
-                app.gate.lift_own(&platform, scope, &reason).await.map(drop)
+                app.gate.lift_own(&platform, scope, &reason).await
             }
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(false),
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = lifted {
-            result = Err(error);
+        match here {
+            Ok(here) => lifted |= here,
+            Err(error) => refused = refused.or(Some(error)),
         }
         app.runtime.wake();
     }
-    result
+    refused.map_or(Ok(lifted), Err)
 }

@@ -156,17 +156,17 @@ pub async fn lift(call: Call) -> Answer {
     let scope = scope(&call, &body.scope)?;
     admit(&call, &scope)?;
     let by = call.caller.principal();
-    let platform = organizations::platform().to_string();
-    if call.app.gate.raised_by(&scope)?.contains(&platform) {
+    if organizations::is_held(&call.app, &scope) {
         return Err(ApiError::forbidden(format!(
-            "the platform raised stop `{scope}` in every organization, and lifts it"
+            "the platform has stopped `{scope}` in every organization; it is lifted there first"
         )));
     }
-    if !call.app.gate.lift(by, &scope, &reason).await? {
+    let own = call.app.gate.lift(by, &scope, &reason).await?;
+    call.app.runtime.wake();
+    let others = organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
+    if !own && !others {
         return Err(ApiError::not_found(format!("stop `{scope}`")));
     }
-    call.app.runtime.wake();
-    organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
     ok(&json!({"scope": scope.to_string(), "lifted": true}))
 }
 

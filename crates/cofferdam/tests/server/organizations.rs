@@ -154,6 +154,14 @@ async fn a_stop_of_everything_reaches_every_organization_and_no_other_stop_does(
         .collect();
     assert_eq!(reached, [("acme", true), ("globex", true)]);
     assert_eq!(stops(GLOBEX, &globex).await, ["all"]);
+    assert!(
+        platform
+            .post("/api/v1/stops", &everything)
+            .await
+            .status
+            .is_success(),
+        "raised once more"
+    );
     let by_acme = platform
         .send(
             Method::DELETE,
