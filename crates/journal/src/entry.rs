@@ -128,19 +128,22 @@ impl Entry {
     /// The leaf's bytes.
     pub fn to_leaf(&self) -> Result<Vec<u8>, EntryError> {
         let mut leaf = Vec::with_capacity(1024);
-        self.write_leaf(&mut leaf, &self.timestamp.to_string())?;
+        let body = body_bytes(&self.body)?;
+        self.write_leaf(&mut leaf, &self.timestamp.to_string(), &body)?;
         Ok(leaf)
     }
     /// Writes the leaf's bytes into `leaf`, over what was there. `timestamp` is what this entry's prints
-    /// as: many entries of a commit share it, and the buffer. After an error `leaf` holds nothing of use.
-    pub fn write_leaf(&self, leaf: &mut Vec<u8>, timestamp: &str) -> Result<(), EntryError> {
+    /// as: many entries of a commit share it, and the buffer. `body` is [`body_bytes`] of this entry's, which
+    /// whoever made it has written already. After an error `leaf` holds nothing of use.
+    pub fn write_leaf(&self, leaf: &mut Vec<u8>, timestamp: &str, body: &[u8]) -> Result<(), EntryError> {
         debug_assert_eq!(timestamp, self.timestamp.to_string());
+        debug_assert_eq!(Ok(body), body_bytes(&self.body).as_deref());
         leaf.clear();
         leaf::check_fields(self, timestamp)?;
         // Keys in canonical order, written straight down: entries are made by the ten thousand.
         write_text(leaf, "{\"actor\":", &self.actor);
         leaf.extend_from_slice(b",\"body\":");
-        policy::canonical::append(leaf, &self.body, 1).map_err(malformed)?;
+        leaf.extend_from_slice(body);
         if let Some(cause) = &self.cause {
             write_text(leaf, ",\"cause\":", cause);
         }
@@ -210,6 +213,13 @@ impl Entry {
                 .map_err(malformed)?,
         })
     }
+}
+
+/// A body as it stands in the leaf: its RFC 8785 form.
+pub fn body_bytes(body: &Value) -> Result<Vec<u8>, EntryError> {
+    let mut bytes = Vec::with_capacity(512);
+    policy::canonical::append(&mut bytes, body, 1).map_err(malformed)?;
+    Ok(bytes)
 }
 
 /// `HMAC-SHA-256(salt, payload)`.

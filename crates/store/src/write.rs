@@ -46,23 +46,29 @@ pub struct NewEntry {
     pub cause: Option<String>,
     /// Incident, task.
     pub correlation: Option<String>,
-    /// A JSON object.
-    pub body: Value,
     /// Beside it.
     pub payloads: Vec<NewPayload>,
+    /// A JSON object.
+    body: Value,
+    /// As it will stand in the leaf, or why it cannot. Written by whoever makes the entry, since the one
+    /// writer would otherwise do it for everybody.
+    written: Result<Vec<u8>, String>,
 }
 
 impl NewEntry {
     /// With nothing but kind, actor and body.
-    pub fn new(kind: &'static str, actor: impl ToString, body: Value) -> NewEntry {
+    pub fn new(kind: &'static str, actor: impl ToString, mut body: Value) -> NewEntry {
+        payloads::settle_numbers(&mut body);
+        let written = journal::entry::body_bytes(&body).map_err(|error| error.to_string());
         NewEntry {
             kind,
             session: None,
             actor: actor.to_string(),
             cause: None,
             correlation: None,
-            body,
             payloads: Vec::new(),
+            body,
+            written,
         }
     }
     /// Of a session.
@@ -117,6 +123,12 @@ impl LeafBuffer {
     }
 }
 
+/// An entry that is applied and not written yet, with its body as it will stand in the leaf.
+pub(crate) struct Pending {
+    pub(crate) entry: Entry,
+    body: Vec<u8>,
+}
+
 /// The transaction that a closure writes in. It sees what earlier closures of the same commit wrote.
 ///
 /// An error of [`Tx::append`] or [`Tx::erase`] undoes the whole closure, even if it goes on.
@@ -129,7 +141,7 @@ pub struct Tx<'a> {
     /// Projections that this closure changed.
     pub(crate) changed: Vec<bool>,
     /// The last appended entry: its leaf is finished when it is known not to be the closure's last.
-    pub(crate) pending: Option<Entry>,
+    pub(crate) pending: Option<Pending>,
     pub(crate) first: Option<u64>,
     pub(crate) bytes: usize,
     pub(crate) failure: RefCell<Option<StoreError>>,
@@ -212,7 +224,7 @@ impl Tx<'_> {
     /// Finishes the closure's last entry, which carries the digests of what the closure changed.
     pub(crate) fn finish(&mut self) -> Result<(), StoreError> {
         self.unless_failed()?;
-        if let Some(mut entry) = self.pending.take() {
+        if let Some(mut pending) = self.pending.take() {
             let key = self.shared.digest_key()?;
             for ((projection, sum), changed) in self
                 .shared
@@ -222,19 +234,21 @@ impl Tx<'_> {
                 .zip(&self.changed)
             {
                 if *changed {
-                    entry
+                    let shown = key.show(projection.name(), sum);
+                    pending
+                        .entry
                         .projections
-                        .insert(projection.name().to_owned(), key.show(projection.name(), sum));
+                        .insert(projection.name().to_owned(), shown);
                 }
             }
-            self.write_leaf(entry)?;
+            self.write_leaf(pending)?;
         }
         Ok(())
     }
 
     fn try_payload(&self, sequence: u64, name: &str) -> Result<Erasable<Value>, StoreError> {
         let commitments = match &self.pending {
-            Some(pending) if pending.sequence == sequence => pending.commitments.clone(),
+            Some(Pending { entry, .. }) if entry.sequence == sequence => entry.commitments.clone(),
             _ => match query::entry(self.connection, sequence)? {
                 Some(stored) => stored.entry.commitments,
                 None => return Ok(Erasable::Absent),
@@ -254,14 +268,16 @@ impl Tx<'_> {
             actor,
             cause,
             correlation,
-            mut body,
             payloads: mut beside,
+            body,
+            written,
         } = new;
-        if let Some(entry) = self.pending.take() {
-            self.write_leaf(entry)?;
+        if let Some(pending) = self.pending.take() {
+            self.write_leaf(pending)?;
         }
+        let written =
+            written.map_err(|e| StoreError::Refused(format!("`{kind}` cannot be recorded: {e}")))?;
         let sequence = self.next_sequence();
-        payloads::settle_numbers(&mut body);
         let mut entry = Entry {
             v: 1,
             log: self.shared.origin.clone(),
@@ -290,7 +306,7 @@ impl Tx<'_> {
         }
         self.apply(&entry, beside)?;
         self.first.get_or_insert(sequence);
-        self.pending = Some(entry);
+        self.pending = Some(Pending { entry, body: written });
         Ok(sequence)
     }
 
@@ -322,10 +338,11 @@ impl Tx<'_> {
         })
     }
 
-    fn write_leaf(&mut self, entry: Entry) -> Result<(), StoreError> {
+    fn write_leaf(&mut self, pending: Pending) -> Result<(), StoreError> {
+        let Pending { entry, body } = pending;
         let LeafBuffer { printed, leaf, .. } = &mut *self.leaves;
         entry
-            .write_leaf(leaf, printed)
+            .write_leaf(leaf, printed, &body)
             .map_err(|e| StoreError::Refused(format!("`{}` cannot be recorded: {e}", entry.kind)))?;
         let hash = journal::merkle::leaf_hash(leaf);
         self.connection

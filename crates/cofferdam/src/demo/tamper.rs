@@ -91,15 +91,9 @@ impl Forgery<'_> {
             clock.set(stored.entry.timestamp);
             let mut entry = stored.entry;
             change(entry.sequence, &mut entry.actor, &mut entry.body);
-            let new = NewEntry {
-                kind: lasting(entry.kind),
-                session: entry.session,
-                actor: entry.actor,
-                cause: entry.cause,
-                correlation: entry.correlation,
-                body: entry.body,
-                payloads,
-            };
+            let mut new = NewEntry::new(lasting(entry.kind), entry.actor, entry.body);
+            (new.session, new.cause, new.correlation) = (entry.session, entry.cause, entry.correlation);
+            new.payloads = payloads;
             let written = forged.write(move |tx| tx.append(new)).await;
             written.map_err(|e: StoreError| Failure::Other(e.into()))?;
         }
