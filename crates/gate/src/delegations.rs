@@ -209,6 +209,11 @@ impl Gate {
         Ok(all)
     }
 
+    /// The public half of the key that signs first links: what others check delegations by.
+    pub fn organization_key(&self) -> Result<[u8; 32], StoreError> {
+        Ok(self.organization()?.public())
+    }
+
     /// The key that signs first links.
     pub(crate) fn organization(&self) -> Result<&AgentKey, StoreError> {
         if let Some(key) = self.organization.get() {

@@ -1,5 +1,6 @@
 //! `cofferdam agents`, `delegate`, `whoami` and `can`: who acts, on what it was passed on, and whether.
 
+use super::chain;
 use super::client::{Client, segment};
 use super::failure::Failure;
 use super::redeem::Token;
@@ -19,6 +20,9 @@ Examples:
   cofferdam agents resume ops/deploy --override --reason \"found and fixed\"
   cofferdam agents tree
   cofferdam agents token --delegation del.jwt --key deploy.key > deploy.token
+  curl -s http://127.0.0.1:7400/.well-known/jwks.json > jwks.json
+  cofferdam agents check --delegation del.jwt --jwks jwks.json
+  cofferdam agents narrow --delegation del.jwt --key deploy.key --to did:key:z6Mk... --capability deploy:web:staging
 
 An agent is created by its document too; `create` makes it known before. Whatever is done to an agent
 counts from its next action on.";
@@ -70,6 +74,10 @@ enum AgentsCommand {
     },
     /// Redeem a delegation: a token of five minutes for the agent that holds its key
     Token(Token),
+    /// Check a delegation's token without a server, link by link
+    Check(chain::Check),
+    /// Pass on a part of a delegation without a server
+    Narrow(chain::Narrow),
     /// The tree of delegation: capability, end and trust at every link
     Tree,
 }
@@ -203,6 +211,21 @@ impl Agents {
             _ => None,
         }
     }
+
+    /// Whether it needs no server at all.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        matches!(self.command, AgentsCommand::Check(_) | AgentsCommand::Narrow(_))
+    }
+}
+
+/// Runs what needs no server.
+pub fn run_offline(agents: &Agents, screen: &mut Screen) -> Result<(), Failure> {
+    match &agents.command {
+        AgentsCommand::Check(check) => chain::check(check, screen),
+        AgentsCommand::Narrow(narrow) => chain::narrow(narrow, screen),
+        _ => Err(Failure::Misuse("this command talks to a server".into())),
+    }
 }
 
 /// Runs `agents`.
@@ -257,6 +280,7 @@ pub async fn run(agents: &Agents, client: &Client, screen: &mut Screen) -> Resul
             })
         }
         AgentsCommand::Token(_) => Err(Failure::Misuse("a delegation is redeemed without a token".into())),
+        AgentsCommand::Check(_) | AgentsCommand::Narrow(_) => run_offline(agents, screen),
         AgentsCommand::Tree => {
             let agents = client.get("/api/v1/agents", &[]).await?;
             let delegations = client.get("/api/v1/delegations", &[]).await?;

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod approvals;
 pub mod arguments;
 pub mod audit;
+mod chain;
 pub mod client;
 pub mod documents;
 pub mod entry;
@@ -73,6 +74,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Journal(journal) => journal::run(&journal, screen)?,
         Command::Audit(audit) if audit.is_offline() => audit::run_offline(&audit, screen)?,
         Command::Policy(policy) if policy.is_offline() => policy::run_offline(&policy, screen)?,
+        Command::Agents(agents) if agents.is_offline() => agents::run_offline(&agents, screen)?,
         command => block_on(run_client(command, &global, screen))?,
     }
     Ok(ExitCode::SUCCESS)

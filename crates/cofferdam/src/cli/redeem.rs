@@ -28,15 +28,11 @@ pub struct Token {
 pub async fn run(token: &Token, global: &Global, screen: &mut Screen) -> Result<(), Failure> {
     let chain = String::from_utf8(read(&token.delegation)?)
         .map_err(|_| Failure::Misuse("the delegation's file holds no token".into()))?;
-    let seed = secrets::Secret::new(read(&token.key)?);
-    let seed: &[u8; 32] = seed
-        .expose()
-        .try_into()
-        .map_err(|_| Failure::Misuse("the key's file has 32 bytes and nothing else".into()))?;
+    let key = read_key(&token.key)?;
     let client = Client::with(global, Vec::new())?;
     let id = new_id().map_err(anyhow::Error::from)?;
     let (url, now) = (client.url(PATH), SystemClock::shared().now());
-    let proof = proof::prove(&AgentKey::from_seed(seed), "POST", &url, chain.trim(), now, &id)
+    let proof = proof::prove(&key, "POST", &url, chain.trim(), now, &id)
         .ok_or_else(|| Failure::Failed("the proof cannot be written".into()))?;
     let form = [
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -49,7 +45,17 @@ pub async fn run(token: &Token, global: &Global, screen: &mut Screen) -> Result<
 
 const PATH: &str = crate::server::REDEEM_PATH;
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+/// The key of an agent, from its file.
+pub(super) fn read_key(path: &Path) -> Result<AgentKey, Failure> {
+    let seed = secrets::Secret::new(read(path)?);
+    let seed: &[u8; 32] = seed
+        .expose()
+        .try_into()
+        .map_err(|_| Failure::Misuse("the key's file has 32 bytes and nothing else".into()))?;
+    Ok(AgentKey::from_seed(seed))
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|source| {
         let shown = path.display();
         Failure::Other(anyhow::Error::new(source).context(format!("cannot read `{shown}`")))

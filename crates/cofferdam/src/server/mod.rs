@@ -17,6 +17,7 @@ mod exchange;
 mod explain;
 mod hooks;
 mod incidents;
+mod keys;
 mod listen;
 pub mod metrics;
 mod places;

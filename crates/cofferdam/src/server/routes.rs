@@ -6,8 +6,8 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, documents, explain, hooks, incidents, policies, sessions, status, stops, tasks,
-    tokens, trust,
+    agents, approvals, audit, documents, explain, hooks, incidents, keys, policies, sessions, status, stops,
+    tasks, tokens, trust,
 };
 use crate::app::App;
 use axum::response::Response;
@@ -121,6 +121,7 @@ const WAIVER: Scope = Scope::Thing("waiver", "id", places::waiver);
 pub static ROUTES: &[Route] = &[
     open!("GET", "/healthz", status::alive),
     open!("GET", "/readyz", status::ready),
+    open!("GET", "/.well-known/jwks.json", keys::jwks),
     route!("GET", "/metrics", READ, ROOT, status::metrics),
     route!("GET", "/api/v1/health", READ, ROOT, status::health),
 

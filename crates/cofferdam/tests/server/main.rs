@@ -11,6 +11,7 @@
 mod agents;
 mod approvals;
 mod bad_days;
+mod chain;
 mod common;
 mod configuration;
 mod exchange;

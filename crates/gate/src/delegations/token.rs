@@ -254,6 +254,16 @@ pub fn verify(token: &str, organization: &[u8; 32], audience: &str) -> Result<Ve
     Ok(chain)
 }
 
+/// What the outermost link says of itself: by whom the first one is signed, and for which platform. Nothing of it
+/// is checked; for whoever narrows what they were given, and lets the server judge.
+pub fn claimed(token: &str) -> Result<(String, String), TokenError> {
+    let mut links = nested(token)?.into_iter();
+    let (_, root) = links
+        .next()
+        .ok_or_else(|| TokenError::Malformed("no link".to_owned()))?;
+    Ok((root.iss, root.aud))
+}
+
 impl VerifiedLink {
     /// Holds strictly before.
     pub fn until(&self) -> Timestamp {
