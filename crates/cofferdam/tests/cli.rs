@@ -337,6 +337,35 @@ fn incidents_are_an_array_that_scripts_can_read_and_alert_text_does_nothing_to_a
 }
 
 #[test]
+fn what_the_starter_says_is_meant_and_an_agent_that_tells_nobody_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let lint = || {
+        run(
+            directory.path(),
+            &["policy", "lint", "cofferdam.yaml", "--output", "json"],
+        )
+    };
+    assert_eq!(run(directory.path(), &["init"]).0, 0);
+    let (code, found, said) = lint();
+    assert_eq!((code, said.as_str()), (0, ""), "{found}");
+
+    let file = directory.path().join("cofferdam.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let named = "  channels: [log]               # who is told";
+    assert!(text.contains(named));
+    std::fs::write(&file, text.replace(named, "  # who is told")).unwrap();
+    let (code, found, _) = lint();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(
+        (code, &found["findings"][0]["code"]),
+        (1, &Value::from("untold")),
+        "{found}"
+    );
+    assert_eq!(found["findings"][0]["rule"], "agent/triage");
+    assert_eq!(found["findings"].as_array().map(Vec::len), Some(1), "{found}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let up = Up::start();
     let mut child = up

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LintFinding {
-    /// Where.
+    /// Where; `agent/NAME` for what is not of a rule.
     pub rule: RuleId,
     /// A stable snake_case word: `shadowed`, `matches_nothing`, `no_resource`, `no_environment`,
-    /// `unanswerable`, `unknown_environment`, `unknown_input`.
+    /// `unanswerable`, `unknown_environment`, `unknown_input`, `untold`.
     pub code: &'static str,
     /// In words, and what would mend it.
     pub what: String,

@@ -12,7 +12,7 @@ use super::table::{Look, cell, table};
 use super::value::{list, text};
 use crate::config::{Document, Spec, load};
 use clap::{Args, Subcommand};
-use policy::PolicyDocument;
+use policy::{LintFinding, PolicyDocument, RuleId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,8 @@ fn run_lint(lint: &Lint, screen: &mut Screen) -> Result<(), Failure> {
     let environments = environments(&documents);
     // Policies by themselves say nothing of what environments there are.
     let known = (!environments.is_empty()).then_some(&environments);
-    let findings = policy::lint(&policies(&documents), known);
+    let mut findings = policy::lint(&policies(&documents), known);
+    findings.extend(documents.iter().filter_map(untold));
     let value = json!({ "findings": findings });
     screen.data(&value, |value, columns| {
         let rows = list(value, "findings").iter().map(|finding| {
@@ -198,6 +199,19 @@ fn policies(documents: &[Document]) -> Vec<(String, PolicyDocument)> {
         _ => None,
     };
     documents.iter().filter_map(policy).collect()
+}
+
+/// An agent that names no channel: what it asks for waits until somebody happens to look.
+fn untold(document: &Document) -> Option<LintFinding> {
+    let Spec::Agent(spec) = &document.spec else {
+        return None;
+    };
+    spec.channels.is_empty().then(|| LintFinding {
+        rule: RuleId(format!("agent/{}", document.name)),
+        code: "untold",
+        what: "nobody is told when it asks or behaves oddly, and nothing escalates: name `channels`"
+            .to_owned(),
+    })
 }
 
 /// Those of toolsets and of agents' autonomy, and production, which always is.
