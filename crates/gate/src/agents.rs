@@ -8,10 +8,12 @@ pub(crate) use projection::{Agents, PersonRow};
 
 use crate::record::short;
 use crate::rows::decode;
-use crate::{AgentAuthority, Authority, Gate, InstallError, Spot};
+use crate::{AgentAuthority, Authority, Gate, HeldAt, InstallError, Spot, held};
 use journal::kind;
 use key::{AgentKey, unwritten, written};
-use policy::{AgentEvent, AgentStatus, IllegalAgentEvent, Place, Principal, Timestamp, did_key, key_id};
+use policy::{
+    AgentEvent, AgentStatus, IllegalAgentEvent, Place, Principal, Reach, Timestamp, did_key, key_id,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Keyring, KeysError, NewEntry, Reader, StoreError, Tx};
@@ -65,6 +67,9 @@ pub struct AgentRow {
     pub expires: Option<Timestamp>,
     /// Where it stands; what time does to it comes in by [`AgentRow::status_at`].
     pub status: AgentStatus,
+    /// Where the role holds of those who hold it back, while it is suspended or locked.
+    #[serde(default = "HeldAt::root", skip_serializing_if = "HeldAt::is_root")]
+    pub held_at: HeldAt,
     /// Why, in the words of whoever changed it last.
     pub reason: Option<String>,
     /// When.
@@ -100,6 +105,9 @@ pub enum AgentError {
     /// It cannot be like that.
     #[error("{0}")]
     Misfit(String),
+    /// It is held back by a role at a place where theirs does not hold.
+    #[error("agent `{0}` is held back at {1}, and your role does not hold there")]
+    Above(String, String),
     /// Its status does not allow that.
     #[error(transparent)]
     Illegal(#[from] IllegalAgentEvent),
@@ -118,6 +126,11 @@ impl AgentRow {
             Some(expires) if now >= expires => self.status.after(AgentEvent::Expire).unwrap_or(self.status),
             _ => self.status,
         }
+    }
+
+    /// Where the role holds of those who hold it back now.
+    pub fn held_at_now(&self) -> Option<&HeldAt> {
+        matches!(self.status, AgentStatus::Suspended | AgentStatus::Locked).then_some(&self.held_at)
     }
 
     /// When it, and each of its keys, stops to hold by itself.
@@ -193,11 +206,13 @@ impl Gate {
         .await
     }
 
-    /// Drives an agent's status; effective on its next action. `expires` is its new end when it is
+    /// Drives an agent's status; effective on its next action. `reaches` is where `by` has the role for it:
+    /// what is held back at a place, a role there lets act again. `expires` is its new end when it is
     /// renewed.
     pub async fn agent_event(
         &self,
         by: &Principal,
+        reaches: &[Reach],
         name: &str,
         event: AgentEvent,
         reason: &str,
@@ -216,11 +231,21 @@ impl Gate {
                 "only an agent that has expired gets another end".to_owned(),
             ));
         }
-        let (by, reason) = (by.clone(), short(reason));
+        let (by, reason, reaches) = (by.clone(), short(reason), reaches.to_vec());
+        let at = held::widest(&reaches, &self.spot_of(&name)?);
         self.changing_agent(move |tx| {
             let row = agent_row(tx, &name)?.ok_or_else(|| AgentError::Unknown(name.clone()))?;
             row.status_at(now).after(event)?;
-            tx.append(driven(&by, &name, event, &reason, expires)?)?;
+            let lets_go = matches!(event, AgentEvent::Resume | AgentEvent::Override);
+            if let Some(above) = row.held_at.above(&reaches).filter(|_| lets_go) {
+                return Err(AgentError::Above(name, held::told(above)));
+            }
+            let mut entry = driven(&by, &name, event, &reason, expires)?;
+            let holds = matches!(event, AgentEvent::Suspend | AgentEvent::Lock);
+            if let (Some(at), true, Some(body)) = (held::said(&at), holds, entry.body.as_object_mut()) {
+                body.insert("at".to_owned(), json!(at));
+            }
+            tx.append(entry)?;
             agent_row(tx, &name)?.ok_or(AgentError::Unknown(name))
         })
         .await

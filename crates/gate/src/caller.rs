@@ -1,6 +1,7 @@
 //! Who calls, as established by a token, and what it may do where. Cannot be made outside this crate.
 
-use policy::{Area, Place, Principal};
+use crate::held;
+use policy::{Principal, Reach, Spot};
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Formatter};
 
@@ -57,60 +58,6 @@ pub struct RoleAt {
     pub role: Role,
     /// Where.
     pub reach: Reach,
-}
-
-/// A part of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reach {
-    /// The root: all of it, and what belongs to nobody in particular.
-    Everywhere,
-    /// An organization, a team or a project with all that is in it.
-    Area(Area),
-    /// One agent, at its place and no other.
-    Agent(Place, String),
-}
-
-/// Where a thing is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Spot {
-    /// It belongs to nobody in particular, or to whom cannot be told: for roles at the root alone.
-    Root,
-    /// A branch as a whole.
-    Area(Area),
-    /// An agent's, or the agent.
-    Agent(Place, String),
-}
-
-impl Reach {
-    /// Reads one to four names with slashes between them.
-    pub fn parse(text: &str) -> Option<Reach> {
-        if let Some(area) = Area::parse(text) {
-            return Some(Reach::Area(area));
-        }
-        let (place, agent) = text.rsplit_once('/')?;
-        let place = Place::parse(place)?;
-        Place::is_name(agent).then(|| Reach::Agent(place, agent.to_owned()))
-    }
-
-    /// Whether all of `spot` is in it.
-    pub fn covers(&self, spot: &Spot) -> bool {
-        match (self, spot) {
-            (Reach::Everywhere, _) => true,
-            (Reach::Area(area), Spot::Area(other)) => area.contains_area(other),
-            (Reach::Area(area), Spot::Agent(place, _)) => area.contains(place),
-            (Reach::Agent(place, name), Spot::Agent(other, agent)) => place == other && name == agent,
-            (Reach::Area(_), Spot::Root) | (Reach::Agent(..), Spot::Root | Spot::Area(_)) => false,
-        }
-    }
-
-    /// The same part, as something that is somewhere.
-    pub fn spot(&self) -> Spot {
-        match self {
-            Reach::Everywhere => Spot::Root,
-            Reach::Area(area) => Spot::Area(area.clone()),
-            Reach::Agent(place, agent) => Spot::Agent(place.clone(), agent.clone()),
-        }
-    }
 }
 
 impl RoleAt {
@@ -210,6 +157,15 @@ impl Caller {
     pub fn holds(&self, wanted: &[Role], spot: &Spot) -> bool {
         holds(&self.roles, wanted, spot)
     }
+    /// Where it has one of these roles.
+    pub fn reaches(&self, wanted: &[Role]) -> Vec<Reach> {
+        let held = self.roles.iter().filter(|at| wanted.contains(&at.role));
+        held.map(|at| at.reach.clone()).collect()
+    }
+    /// The widest part that `spot` is in where it has one of these roles.
+    pub fn widest(&self, wanted: &[Role], spot: &Spot) -> Reach {
+        held::widest(&self.reaches(wanted), spot)
+    }
     /// Whether it has one of these roles anywhere.
     pub fn holds_somewhere(&self, wanted: &[Role]) -> bool {
         self.roles.iter().any(|at| wanted.contains(&at.role))
@@ -235,6 +191,7 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::{Area, Place};
 
     #[test]
     fn a_role_holds_where_it_was_given_and_below() {

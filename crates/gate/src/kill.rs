@@ -4,7 +4,7 @@
 use crate::stoppable::{Flights, PendingApprovals, Stood};
 use crate::stops::Recorded;
 use crate::{Gate, Stoppable};
-use policy::{Principal, Stop, StopScope};
+use policy::{Principal, Reach, Stop, StopScope};
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -48,11 +48,16 @@ impl Gate {
     }
 
     /// Stops now, and returns when all that the stop covers is cancelled or fenced, or five seconds have
-    /// passed. Never fails; says what it could not reach.
+    /// passed. Never fails; says what it could not reach. It is raised at the root.
     pub async fn kill(&self, by: &Principal, scope: StopScope, reason: &str) -> KillAnswer {
+        self.kill_at(by, Reach::Everywhere, scope, reason).await
+    }
+
+    /// The same by a role that holds at `at` and not at the root: whoever lifts it has theirs there.
+    pub async fn kill_at(&self, by: &Principal, at: Reach, scope: StopScope, reason: &str) -> KillAnswer {
         let within = Bound::starting(self.clock.clone());
         // INVARIANT (a stop works first and is recorded second).
-        let (stop, number, told) = self.raise(by, scope, reason);
+        let (stop, number, told) = self.raise(by, at, scope, reason);
         let recording = self.record_stop(number, stop.clone());
         let mut asked = JoinSet::new();
         for stoppable in self.stoppables(&told.cancelled) {

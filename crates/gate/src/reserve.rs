@@ -5,7 +5,8 @@
 //! the journal does not hold yet. (On a file system that copies on
 //! write, overwriting may need space all the same; the answer to a stop then says so.)
 
-use policy::{Stop, StopScope};
+use crate::held;
+use policy::{Reach, Stop, StopScope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
@@ -43,6 +44,9 @@ struct Kept {
     scope: String,
     reason: String,
     by: String,
+    /// Not said of the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Reach>,
 }
 
 impl Kept {
@@ -52,6 +56,7 @@ impl Kept {
             scope: StopScope::parse(&self.scope).unwrap_or(StopScope::All),
             reason: self.reason,
             by: self.by,
+            at: self.at.unwrap_or(Reach::Everywhere),
         }
     }
 }
@@ -107,6 +112,7 @@ impl Reserve {
             scope: StopScope::All,
             reason: format!("`{}` was damaged, and a stop may be lost", path.display()),
             by: crate::gate::platform().to_string(),
+            at: Reach::Everywhere,
         };
         self.keep(everything);
         self.write();
@@ -117,10 +123,10 @@ impl Reserve {
         &self.stops
     }
 
-    /// Keeps one more, one for each scope and raiser; says whether it is on the disk.
+    /// Keeps one more, one for each scope, raiser and place; says whether it is on the disk.
     pub(crate) fn keep(&mut self, stop: Stop) -> bool {
         self.stops
-            .retain(|kept| kept.scope != stop.scope || kept.by != stop.by);
+            .retain(|kept| kept.scope != stop.scope || kept.by != stop.by || kept.at != stop.at);
         self.stops.push(stop);
         self.write()
     }
@@ -133,7 +139,7 @@ impl Reserve {
     /// Forgets what this raiser kept of this scope, because the journal holds it; who else raised it is
     /// remembered.
     pub(crate) fn forget_recorded(&mut self, stop: &Stop) -> bool {
-        self.forget_those(|kept| kept.scope == stop.scope && kept.by == stop.by)
+        self.forget_those(|kept| kept.scope == stop.scope && kept.by == stop.by && kept.at == stop.at)
     }
 
     fn forget_those(&mut self, over: impl Fn(&Stop) -> bool) -> bool {
@@ -151,6 +157,7 @@ impl Reserve {
                 scope: StopScope::All,
                 reason: format!("{} stops could not be recorded", self.stops.len()),
                 by: crate::gate::platform().to_string(),
+                at: Reach::Everywhere,
             };
             slot(number, &[all])
         });
@@ -180,6 +187,7 @@ fn slot(number: u64, stops: &[Stop]) -> Option<Vec<u8>> {
         scope: stop.scope.to_string(),
         reason: stop.reason.clone(),
         by: stop.by.clone(),
+        at: held::said(&stop.at).cloned(),
     });
     let text = serde_json::to_vec(&Slot {
         number,
@@ -217,6 +225,7 @@ mod tests {
             scope,
             reason: "halt".to_owned(),
             by: "person:eve".to_owned(),
+            at: Reach::Everywhere,
         }
     }
 
@@ -339,6 +348,7 @@ mod tests {
             scope: "galaxy:7".to_owned(),
             reason: "halt".to_owned(),
             by: "person:eve".to_owned(),
+            at: None,
         };
         assert_eq!(kept.stop(), stop(StopScope::All));
     }

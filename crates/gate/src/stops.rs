@@ -2,10 +2,10 @@
 
 use crate::record::short;
 use crate::rows::{self, body, decode};
-use crate::{Authority, Gate, SessionView, documents};
+use crate::{Authority, Gate, HeldAt, SessionView, documents, held};
 use journal::kind;
 use policy::{
-    Chain, Member, Principal, PrincipalKind, Reached, Stop, StopScope, StopSet, Subject, Timestamp,
+    Chain, Member, Principal, PrincipalKind, Reach, Reached, Stop, StopScope, StopSet, Subject, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,10 +40,15 @@ pub struct StopAnswer {
 
 impl Gate {
     /// Stops now, and does not wait for what it cuts ([`Gate::kill`] does). Never fails: what could not be
-    /// recorded is said in the answer and tried again.
+    /// recorded is said in the answer and tried again. It is raised at the root.
     pub async fn stop(&self, by: &Principal, scope: StopScope, reason: &str) -> StopAnswer {
+        self.stop_at(by, Reach::Everywhere, scope, reason).await
+    }
+
+    /// The same by a role that holds at `at` and not at the root: whoever lifts it has theirs there.
+    pub async fn stop_at(&self, by: &Principal, at: Reach, scope: StopScope, reason: &str) -> StopAnswer {
         // INVARIANT (a stop works first and is recorded second).
-        let (stop, number, reached) = self.raise(by, scope, reason);
+        let (stop, number, reached) = self.raise(by, at, scope, reason);
         let recorded = self.record_stop(number, stop).await;
         StopAnswer {
             durable: recorded.is_ok_and(Recorded::is_durable),
@@ -52,11 +57,18 @@ impl Gate {
     }
 
     /// In memory, and so in force.
-    pub(crate) fn raise(&self, by: &Principal, scope: StopScope, reason: &str) -> (Stop, u64, Reached) {
+    pub(crate) fn raise(
+        &self,
+        by: &Principal,
+        at: Reach,
+        scope: StopScope,
+        reason: &str,
+    ) -> (Stop, u64, Reached) {
         let stop = Stop {
             scope,
             reason: short(reason),
             by: by.to_string(),
+            at,
         };
         let (number, reached) = self.stops.raise(stop.clone());
         (stop, number, reached)
@@ -111,17 +123,39 @@ impl Gate {
         true
     }
 
-    /// Ends the stop of this scope that stands now, if policy lets `by` do it; durable first, effective
-    /// second. A refusal by policy is recorded. One that is pulled while this is being recorded stands. `false` when there was none, neither
-    /// in memory nor in the journal.
-    pub async fn lift(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
-        self.end(by, scope, reason, false).await
+    /// Ends the stop of this scope that stands now, if policy lets `by` do it and one of `reaches`, where
+    /// their role holds, covers each place at which it was raised; durable first, effective second. A
+    /// refusal is recorded. One that is pulled while this is being recorded stands. `false` when there was
+    /// none, neither in memory nor in the journal.
+    pub async fn lift(
+        &self,
+        by: &Principal,
+        reaches: &[Reach],
+        scope: &StopScope,
+        reason: &str,
+    ) -> Result<bool, LiftError> {
+        self.end(by, reaches, scope, reason, false).await
     }
 
     /// The same for whoever pulled it as a part of something else, such as the cancelling of a session that
-    /// is over now: no policy is asked when nobody else pulled it, nor, when they are a person, they a second time.
-    pub async fn lift_own(&self, by: &Principal, scope: &StopScope, reason: &str) -> Result<bool, LiftError> {
-        self.end(by, scope, reason, true).await
+    /// is over now: neither policy nor place is asked when nobody else pulled it, nor, when they are a
+    /// person, they a second time.
+    pub async fn lift_own(
+        &self,
+        by: &Principal,
+        reaches: &[Reach],
+        scope: &StopScope,
+        reason: &str,
+    ) -> Result<bool, LiftError> {
+        self.end(by, reaches, scope, reason, true).await
+    }
+
+    /// Every place at which the stop of this scope was raised since it was lifted last, as the journal has
+    /// it; `None` when it has none.
+    pub fn raised_at(&self, scope: &StopScope) -> Result<Option<HeldAt>, StoreError> {
+        let row = self.store.read(|reader| reader.row(STOPS, &scope.to_string()))?;
+        let row: Option<StopRow> = row.map(decode).transpose()?;
+        Ok(row.map(|row| row.at))
     }
 
     /// Everybody who raised the stop of this scope since it was lifted last, as the journal has it.
@@ -136,6 +170,7 @@ impl Gate {
     async fn end(
         &self,
         by: &Principal,
+        reaches: &[Reach],
         scope: &StopScope,
         reason: &str,
         own: bool,
@@ -146,6 +181,7 @@ impl Gate {
             Arc::clone(&self.stops),
         );
         let (by, scope, reason) = (by.clone(), scope.clone(), short(reason));
+        let reaches = reaches.to_vec();
         let authority = Arc::clone(&self.authority);
         let task = tokio::spawn(async move {
             let mut reserve = reserve.lock().await;
@@ -157,9 +193,10 @@ impl Gate {
                 owed: waiting.cloned().chain(owed).collect(),
                 scope: scope.to_string(),
                 by,
+                reaches,
                 reason,
                 own,
-                standing: standing.by.clone(),
+                standing: standing.stop.clone(),
                 authority: authority.load_full(),
             };
             let write = move |tx: &mut Tx<'_>| lift.record(tx);
@@ -262,20 +299,22 @@ fn record_reserved(runtime: &Handle, store: Store, reserve: Arc<tokio::sync::Mut
 struct Lift {
     scope: String,
     by: Principal,
+    /// Where they have the role to lift it.
+    reaches: Vec<Reach>,
     reason: String,
     /// Nobody is asked when the stop is theirs alone.
     own: bool,
-    /// Who raised what is in force in memory.
-    standing: Option<String>,
+    /// What is in force in memory.
+    standing: Option<Stop>,
     /// Raised, and not recorded before.
     owed: Vec<Stop>,
     authority: Arc<Authority>,
 }
 
 impl Lift {
-    /// `false` when there is no stop. A refusal by policy is an entry too, and not an error of this write.
+    /// `false` when there is no stop. A refusal is an entry too, and not an error of this write.
     fn record(&self, tx: &mut Tx<'_>) -> Result<Result<bool, LiftError>, StoreError> {
-        let raisers = self.raisers(tx)?;
+        let (raisers, at) = self.raisers(tx)?;
         if raisers.is_empty() {
             return Ok(Ok(false));
         }
@@ -284,7 +323,7 @@ impl Lift {
         let is_once = self.by.kind != PrincipalKind::Person || raisers.get(&by) == Some(&1);
         let is_alone = raisers.len() == 1 && raisers.contains_key(&by) && is_once;
         if !(self.own && is_alone)
-            && let Err(refusal) = self.judge(tx, &raisers)?
+            && let Err(refusal) = self.judge(tx, &raisers, &at)?
         {
             let raised_by: Vec<&String> = raisers.keys().collect();
             let body = json!({
@@ -301,26 +340,33 @@ impl Lift {
         Ok(Ok(true))
     }
 
-    /// Everybody who raised it since it was lifted last, and how often: by the journal, and by what is
-    /// still to be recorded.
-    fn raisers(&self, tx: &Tx<'_>) -> Result<BTreeMap<String, u64>, StoreError> {
+    /// Everybody who raised it since it was lifted last, how often, and where: by the journal, and by what
+    /// is still to be recorded.
+    fn raisers(&self, tx: &Tx<'_>) -> Result<(BTreeMap<String, u64>, HeldAt), StoreError> {
         let recorded: Option<StopRow> = tx.row(STOPS, &self.scope)?.map(decode).transpose()?;
-        let mut raisers = recorded.map(|row| row.raisers).unwrap_or_default();
+        let (mut raisers, mut at) = recorded.map(|row| (row.raisers, row.at)).unwrap_or_default();
         for stop in &self.owed {
             *raisers.entry(stop.by.clone()).or_default() += 1;
+            at = at.and(stop.at.clone());
         }
-        if let Some(by) = &self.standing {
-            raisers.entry(by.clone()).or_insert(1);
+        if let Some(stop) = &self.standing {
+            raisers.entry(stop.by.clone()).or_insert(1);
+            at = at.and(stop.at.clone());
         }
-        Ok(raisers)
+        Ok((raisers, at))
     }
 
-    /// Policy as of this transaction. Nobody who raised it lifts it, whoever raised it again later.
+    /// Places, and policy as of this transaction. What was raised at a place is lifted by whoever has the
+    /// role there; nobody who raised it lifts it, whoever raised it again later.
     fn judge(
         &self,
         tx: &Tx<'_>,
         raisers: &BTreeMap<String, u64>,
+        at: &HeldAt,
     ) -> Result<Result<(), LiftError>, StoreError> {
+        if let Some(above) = at.above(&self.reaches) {
+            return Ok(Err(LiftError::Above(held::told(above))));
+        }
         if documents::generation_now(tx)? != self.authority.generation {
             let changed = "the policies were changed meanwhile; lift it again";
             return Err(StoreError::Refused(changed.to_owned()));
@@ -342,6 +388,9 @@ impl Lift {
 /// Why a stop was not lifted. It stands.
 #[derive(Debug, thiserror::Error)]
 pub enum LiftError {
+    /// It was raised by a role at a place where theirs does not hold.
+    #[error("this stop was raised at {0}, and your role does not hold there")]
+    Above(String),
     /// Whoever raised it.
     #[error("{0} raised this stop, and policy `{1}` lets only another person lift it")]
     OwnStop(Principal, String),
@@ -393,6 +442,7 @@ pub(crate) fn restore_altered(store: &Store, reserve: &Reserve, stops: &StopSet,
         scope: StopScope::All,
         reason: short(&altered(finding)),
         by: crate::gate::platform().to_string(),
+        at: Reach::Everywhere,
     };
     restored(stops, everything);
 }
@@ -477,11 +527,11 @@ async fn raise(store: &Store, stop: Stop) -> Result<(), StoreError> {
 }
 
 fn raised(stop: &Stop) -> NewEntry {
-    NewEntry::new(
-        kind::STOP_RAISED,
-        &stop.by,
-        json!({ "scope": stop.scope.to_string(), "reason": stop.reason }),
-    )
+    let mut body = json!({ "scope": stop.scope.to_string(), "reason": stop.reason });
+    if let (Some(at), Some(body)) = (held::said(&stop.at), body.as_object_mut()) {
+        body.insert("at".to_owned(), json!(at));
+    }
+    NewEntry::new(kind::STOP_RAISED, &stop.by, body)
 }
 
 /// A stop as stored.
@@ -494,6 +544,9 @@ struct StopRow {
     entry: u64,
     /// Everybody who raised it since it was lifted last, and how often.
     raisers: BTreeMap<String, u64>,
+    /// Where.
+    #[serde(default = "HeldAt::root", skip_serializing_if = "HeldAt::is_root")]
+    at: HeldAt,
 }
 
 impl StopRow {
@@ -505,6 +558,7 @@ impl StopRow {
             scope: StopScope::parse(&self.scope).ok_or_else(corrupt)?,
             reason: self.reason,
             by: self.by,
+            at: self.at.one(),
         })
     }
 }
@@ -513,6 +567,7 @@ impl StopRow {
 struct Body {
     scope: String,
     reason: String,
+    at: Option<Reach>,
 }
 
 /// Rows are [`StopRow`]s by scope: the stops in force.
@@ -529,7 +584,11 @@ impl Projection for Stops {
 
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         let entry = applied.entry;
-        let Body { scope: text, reason } = body(entry)?;
+        let Body {
+            scope: text,
+            reason,
+            at,
+        } = body(entry)?;
         if StopScope::parse(&text).is_none() {
             return Err(Corrupt(format!(
                 "entry {}: `{text}` is no scope of a stop",
@@ -540,7 +599,7 @@ impl Projection for Stops {
             return rows.delete(&text);
         }
         let stood: Option<StopRow> = rows::get(rows, &text)?;
-        let mut raisers = stood.map(|row| row.raisers).unwrap_or_default();
+        let (mut raisers, held) = stood.map(|row| (row.raisers, row.at)).unwrap_or_default();
         *raisers.entry(entry.actor.clone()).or_default() += 1;
         let row = StopRow {
             scope: text.clone(),
@@ -549,6 +608,7 @@ impl Projection for Stops {
             raised: entry.timestamp,
             entry: entry.sequence,
             raisers,
+            at: held.and(at.unwrap_or(Reach::Everywhere)),
         };
         rows::put(rows, &text, &row)
     }

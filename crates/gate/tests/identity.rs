@@ -86,7 +86,10 @@ fn trigger() -> Principal {
 }
 
 async fn event(world: &World, agent: &str, event: AgentEvent) -> Result<AgentStatus, String> {
-    let row = world.gate.agent_event(&alice(), agent, event, "so", None).await;
+    let row = world
+        .gate
+        .agent_event(&alice(), gate::EVERYWHERE, agent, event, "so", None)
+        .await;
     row.map(|row| row.status).map_err(|error| error.to_string())
 }
 
@@ -177,7 +180,14 @@ async fn a_security_suspension_needs_an_override_and_an_end_a_later_one() {
     let later = Some(world.gate.store().clock().now().plus_ms(5000));
     let renewed = world
         .gate
-        .agent_event(&alice(), "temp", AgentEvent::Renew, "more", later)
+        .agent_event(
+            &alice(),
+            gate::EVERYWHERE,
+            "temp",
+            AgentEvent::Renew,
+            "more",
+            later,
+        )
         .await
         .unwrap();
     assert_eq!(

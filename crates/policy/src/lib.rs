@@ -44,7 +44,7 @@ pub use lint::{LintFinding, lint};
 pub use permit::{
     Failure, InFlight, Outcome, Permit, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled,
 };
-pub use place::{Area, Branch, Place};
+pub use place::{Area, Branch, Place, Reach, Spot};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{
     Approver, LiftSpec, LoadError, Match, Mode, PolicyDocument, PolicySet, RULE_OF_TWO, RuleId, RuleOutcome,

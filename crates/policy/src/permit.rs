@@ -296,6 +296,7 @@ mod tests {
             scope: StopScope::All,
             reason: "drill".to_owned(),
             by: "person:alice".to_owned(),
+            at: crate::Reach::Everywhere,
         }
     }
 

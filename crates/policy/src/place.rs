@@ -1,8 +1,10 @@
 //! Where an agent belongs in the tree of tenancy: `organization/team/project`. Nothing is looked up here.
 
 mod branch;
+mod reach;
 
 pub use branch::Branch;
+pub use reach::{Reach, Spot};
 
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Formatter};

@@ -8,6 +8,7 @@ mod scope;
 pub use cancel::{Cancel, Cancelled};
 pub use scope::{Doing, Member, StopScope, Subject};
 
+use crate::Reach;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -21,6 +22,8 @@ pub struct Stop {
     pub reason: String,
     /// Who pulled it.
     pub by: String,
+    /// Where the role holds by which they did.
+    pub at: Reach,
 }
 
 /// Refused because of this stop.
@@ -51,8 +54,8 @@ pub struct StopSet {
 pub struct Upheld {
     /// The number of the stop in force; `None` when there is none.
     pub number: Option<u64>,
-    /// Who pulled it.
-    pub by: Option<String>,
+    /// That stop.
+    pub stop: Option<Stop>,
     /// Raised, and not yet [`StopSet::recorded`], in the order in which they were raised.
     pub unrecorded: Vec<(u64, Stop)>,
 }
@@ -139,7 +142,7 @@ impl StopSet {
         let raised = board.stops.get(scope);
         Upheld {
             number: raised.map(|raised| raised.number),
-            by: raised.map(|raised| raised.stop.by.clone()),
+            stop: raised.map(|raised| raised.stop.clone()),
             unrecorded: of_scope.map(|(number, stop)| (*number, stop.clone())).collect(),
         }
     }

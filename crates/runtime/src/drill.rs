@@ -9,8 +9,8 @@ mod tool;
 use crate::Runtime;
 use crate::agent::AgentSpec;
 use gate::{
-    AgentAuthority, Bounds, Held, KillAnswer, LiftError, NewSession, SessionError, SessionView, Tool, Tools,
-    TrustTerms,
+    AgentAuthority, Bounds, EVERYWHERE, Held, KillAnswer, LiftError, NewSession, SessionError, SessionView,
+    Tool, Tools, TrustTerms,
 };
 use journal::kind;
 use journal::machine::{Session, SessionEvent};
@@ -106,7 +106,8 @@ impl Runtime {
 async fn run(runtime: &Arc<Runtime>, by: &Principal, sessions: usize) -> Result<Drilled, DrillError> {
     let (gate, scope) = (&runtime.gate, StopScope::Agent(AGENT.to_owned()));
     // One that a drill left behind when its process died.
-    gate.lift_own(by, &scope, "another drill begins").await?;
+    gate.lift_own(by, EVERYWHERE, &scope, "another drill begins")
+        .await?;
     gate.add_agent(AGENT, authority(by));
     let clock = gate.store().clock();
     let watch = Arc::new(Watch::new(clock.clone()));
@@ -120,7 +121,7 @@ async fn run(runtime: &Arc<Runtime>, by: &Principal, sessions: usize) -> Result<
     end_queued(runtime, by, &seated).await;
     gate.remove_agent(AGENT);
     if answer.unreached.is_empty() {
-        gate.lift_own(by, &scope, "the drill is over").await?;
+        gate.lift_own(by, EVERYWHERE, &scope, "the drill is over").await?;
     }
     live?;
     let drilled = Drilled {

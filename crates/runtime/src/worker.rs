@@ -13,7 +13,7 @@ mod run;
 mod stops;
 
 use crate::agent::AgentSpec;
-use gate::{Gate, SessionError, SessionView, Tools};
+use gate::{EVERYWHERE, Gate, SessionError, SessionView, Tools};
 use journal::machine::{Session, SessionEvent};
 use policy::{Principal, Stop, StopScope};
 use serde_json::Value;
@@ -219,7 +219,9 @@ impl Runtime {
             .is_ok()
         {
             // A session that is over needs no stop; the list of stops is for people to read.
-            if let Err(error) = self.gate.lift_own(by, &scope, "the session is cancelled").await {
+            // Whoever raised it, and where: it lets nothing go.
+            let said = "the session is cancelled";
+            if let Err(error) = self.gate.lift_own(by, EVERYWHERE, &scope, said).await {
                 tracing::warn!(session, %error, "stop of a cancelled session not lifted");
             }
         }

@@ -7,7 +7,7 @@
 
 use super::{App, Options, beside};
 use anyhow::Context as _;
-use gate::{Gate, KillAnswer, LiftError};
+use gate::{EVERYWHERE, Gate, KillAnswer, LiftError};
 use policy::{Place, Principal, StopScope};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,7 @@ pub async fn lift_all(
     for app in organizations.values().flatten() {
         let here = match app.gate.raised_by(scope) {
             Ok(raisers) if raisers == [platform.to_string()] => {
-                app.gate.lift_own(&platform, scope, &reason).await
+                app.gate.lift_own(&platform, EVERYWHERE, scope, &reason).await
             }
             Ok(_) => Ok(false),
             Err(error) => Err(error.into()),

@@ -404,6 +404,7 @@ fn one(agent: &Value) -> String {
     for (name, value) in [
         ("did", text(agent, "did")),
         ("status", text(agent, "status")),
+        ("held at", text(agent, "held_at")),
         ("reason", text(agent, "reason")),
         ("sponsor", text(agent, "sponsor")),
         ("parent", text(agent, "parent")),

@@ -232,12 +232,13 @@ fn rows(stops: &[Value], columns: usize) -> String {
         vec![
             cell(text(s, "scope"), Look::Red),
             text(s, "by").into(),
+            text(s, "at").into(),
             text(s, "reason").into(),
         ]
     };
     table(
         columns,
-        &["SCOPE", "BY", "REASON"],
+        &["SCOPE", "BY", "RAISED AT", "REASON"],
         stops.iter().map(row).collect(),
         "no stops",
     )

@@ -157,8 +157,13 @@ async fn drive(call: &Call, event: AgentEvent, change: &Change) -> Answer {
     let reason = stated(&change.reason, "no reason given")?;
     let expires = expires(call, change.expires_in_seconds)?;
     let (gate, by) = (&call.app.gate, call.caller.principal());
+    // An operator everywhere who administers a part overrides what was locked in that part.
+    let reaches = match event {
+        AgentEvent::Override => call.caller.reaches(&[Role::Admin]),
+        _ => call.caller.reaches(call.roles),
+    };
     let row = gate
-        .agent_event(by, call.parameter("name"), event, &reason, expires)
+        .agent_event(by, &reaches, call.parameter("name"), event, &reason, expires)
         .await?;
     ok(&view(call, &row))
 }
@@ -238,6 +243,7 @@ fn view(call: &Call, row: &AgentRow) -> Value {
         "did": row.did,
         "status": row.status_at(now),
         "reason": row.reason,
+        "held_at": row.held_at_now().map(ToString::to_string),
         "configured": held.is_some(),
         "sponsor": held.map_or(&row.sponsor, |held| &held.sponsor),
         "place": held.map_or(&row.place, |held| &held.place),
@@ -287,6 +293,7 @@ impl From<AgentError> for ApiError {
         match error {
             AgentError::Unknown(name) => ApiError::not_found(format!("agent `{name}`")),
             AgentError::Exists(_) | AgentError::Illegal(_) => ApiError::conflict(error.to_string()),
+            AgentError::Above(..) => ApiError::forbidden(error.to_string()),
             AgentError::Misfit(what) => ApiError::malformed("", what),
             AgentError::Keys(keys) => ApiError::internal(&keys),
             AgentError::Store(store) => store.into(),

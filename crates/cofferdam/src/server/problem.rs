@@ -226,7 +226,9 @@ impl From<DrillError> for ApiError {
 impl From<LiftError> for ApiError {
     fn from(error: LiftError) -> ApiError {
         match error {
-            LiftError::OwnStop(..) | LiftError::NotAPerson(..) => ApiError::forbidden(error.to_string()),
+            LiftError::OwnStop(..) | LiftError::NotAPerson(..) | LiftError::Above(_) => {
+                ApiError::forbidden(error.to_string())
+            }
             LiftError::Store(error) => error.into(),
         }
     }

@@ -21,7 +21,7 @@ pub async fn list(call: Call) -> Answer {
         let spot = stop_spot(&call.app, &stop.scope)?;
         let theirs = matches!(stop.scope, StopScope::All | StopScope::Network) || call.sees(&[spot]);
         if theirs || above(&call, &stop.scope) {
-            seen.push(view(&stop));
+            seen.push(view(&call, &stop)?);
         }
     }
     ok(&seen)
@@ -55,13 +55,13 @@ struct Raise {
 pub async fn raise(call: Call) -> Answer {
     let body: Raise = call.json()?;
     let scope = scope(&call, &body.scope)?;
-    admit(&call, &scope)?;
+    let at = admit(&call, &scope)?;
     let reason = stated(&body.reason, "no reason given")?;
     let (known, named) = (known(&call, &scope), scope.to_string());
     let by = call.caller.principal();
     // INVARIANT (a stop of everything stops everybody): at once, whatever the others take.
     let (answer, others) = tokio::join!(
-        call.app.gate.kill(by, scope.clone(), &reason),
+        call.app.gate.kill_at(by, at, scope.clone(), &reason),
         organizations::stop_all(&call.app.organizations, by, &scope, &reason),
     );
     let mut told = stopped(&answer);
@@ -161,7 +161,8 @@ pub async fn lift(call: Call) -> Answer {
             "the platform has stopped `{scope}` in every organization; it is lifted there first"
         )));
     }
-    let own = call.app.gate.lift(by, &scope, &reason).await?;
+    let reaches = call.caller.reaches(call.roles);
+    let own = call.app.gate.lift(by, &reaches, &scope, &reason).await?;
     call.app.runtime.wake();
     let others = organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
     if !own && !others {
@@ -170,10 +171,10 @@ pub async fn lift(call: Call) -> Answer {
     ok(&json!({"scope": scope.to_string(), "lifted": true}))
 }
 
-/// Only what is the caller's to stop.
-fn admit(call: &Call, scope: &StopScope) -> Result<(), ApiError> {
+/// Only what is the caller's to stop; where their role holds by which they may.
+fn admit(call: &Call, scope: &StopScope) -> Result<Reach, ApiError> {
     if call.everywhere() {
-        return Ok(());
+        return Ok(Reach::Everywhere);
     }
     let spot = stop_spot(&call.app, scope)?;
     let missing = || match scope {
@@ -182,7 +183,8 @@ fn admit(call: &Call, scope: &StopScope) -> Result<(), ApiError> {
         }
         _ => ApiError::forbidden("this stops things of everybody, and needs the role at the root"),
     };
-    call.admit(&[spot], missing)
+    call.admit(std::slice::from_ref(&spot), missing)?;
+    Ok(call.caller.widest(call.roles, &spot))
 }
 
 /// Most names of one kind in an answer.
@@ -239,6 +241,10 @@ fn scope(call: &Call, text: &str) -> Result<StopScope, ApiError> {
     }
 }
 
-fn view(stop: &Stop) -> Value {
-    json!({"scope": stop.scope.to_string(), "reason": stop.reason, "by": stop.by})
+fn view(call: &Call, stop: &Stop) -> Result<Value, ApiError> {
+    let at = call.app.gate.raised_at(&stop.scope)?.unwrap_or_default();
+    let at = at.and(stop.at.clone());
+    Ok(json!({
+        "scope": stop.scope.to_string(), "reason": stop.reason, "by": stop.by, "at": at.to_string(),
+    }))
 }

@@ -190,7 +190,7 @@ async fn stops_hold_over_a_restart_and_are_lifted() {
     let stops = platform.get("/api/v1/stops").await.body;
     assert_eq!(
         stops,
-        json!([{"scope": "agent:finder", "reason": "drill", "by": "person:alice"}])
+        json!([{"scope": "agent:finder", "reason": "drill", "by": "person:alice", "at": "the root"}])
     );
     let body = json!({"scope": "agent:finder", "reason": "over"})
         .to_string()

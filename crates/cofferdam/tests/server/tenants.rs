@@ -306,6 +306,85 @@ async fn every_route_hides_from_a_tenant_what_another_has() {
     platform.stop().await;
 }
 
+/// What the root holds back the root lets go; a tenant sees that it is, and lets go what is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_lifts_and_resumes_nothing_that_the_root_holds_back() {
+    let platform = platform().await;
+    let (root, theirs) = (platform.admin.clone(), "admin@acme");
+    let tenant = platform
+        .token(json!({"principal": "ann", "roles": [theirs]}))
+        .await;
+    let lesser = platform
+        .token(json!({"principal": "ben", "roles": ["operator@acme/pay"]}))
+        .await;
+    let both = platform
+        .token(json!({"principal": "bea", "roles": ["operator", "admin@acme"]}))
+        .await;
+    let stop = |what: &str| (what.to_owned(), "/api/v1/stops".to_owned());
+    let agent = |verb: &str| ("POST".to_owned(), format!("/api/v1/agents/payer/{verb}"));
+    let (raise, lift) = (stop("POST"), stop("DELETE"));
+    let (suspend, resume) = (agent("suspend"), agent("resume"));
+    let scope = json!({"scope": "agent:payer", "reason": "halt"});
+    let (why, lock, unlock) = (
+        json!({"reason": "so"}),
+        json!({"reason": "so", "security": true}),
+        json!({"reason": "so", "override": true}),
+    );
+    let raised_at =
+        |place: &str| format!("this stop was raised at {place}, and your role does not hold there");
+    let held_at =
+        |place: &str| format!("agent `payer` is held back at {place}, and your role does not hold there");
+    #[rustfmt::skip]
+    let table = [
+        (&root,   &raise,   &scope,  200, String::new()),
+        (&tenant, &lift,    &scope,  403, raised_at("the root")),
+        (&tenant, &raise,   &scope,  200, String::new()),
+        (&tenant, &lift,    &scope,  403, raised_at("the root")),
+        (&root,   &lift,    &scope,  200, String::new()),
+        (&tenant, &raise,   &scope,  200, String::new()),
+        (&lesser, &lift,    &scope,  403, raised_at("acme")),
+        (&tenant, &lift,    &scope,  200, String::new()),
+        (&lesser, &raise,   &scope,  200, String::new()),
+        (&tenant, &lift,    &scope,  200, String::new()),
+        (&root,   &suspend, &why,    200, String::new()),
+        (&tenant, &resume,  &why,    403, held_at("the root")),
+        (&tenant, &resume,  &unlock, 403, held_at("the root")),
+        (&root,   &resume,  &why,    200, String::new()),
+        (&tenant, &suspend, &why,    200, String::new()),
+        (&lesser, &resume,  &why,    403, held_at("acme")),
+        (&root,   &suspend, &lock,   200, String::new()),
+        (&tenant, &resume,  &unlock, 403, held_at("the root")),
+        (&both,   &resume,  &unlock, 403, held_at("the root")),
+        (&root,   &resume,  &unlock, 200, String::new()),
+        (&tenant, &suspend, &lock,   200, String::new()),
+        (&tenant, &resume,  &unlock, 200, String::new()),
+    ];
+    for (number, (token, (method, path), body, status, detail)) in table.into_iter().enumerate() {
+        let method: Method = method.parse().unwrap();
+        let body = body.to_string().into_bytes();
+        let answer = platform.send(method, path, Some(token), Some(body)).await;
+        assert_eq!(answer.status.as_u16(), status, "row {number}: {answer:?}");
+        if status == 403 {
+            assert_eq!(answer.body["detail"], detail.as_str(), "row {number}");
+            // Whoever is refused can see why.
+            let shown = match path.ends_with("stops") {
+                true => platform.send(Method::GET, path, Some(token), None).await.body[0]["at"].clone(),
+                false => {
+                    let agent = platform
+                        .send(Method::GET, "/api/v1/agents/payer", Some(token), None)
+                        .await;
+                    agent.body["held_at"].clone()
+                }
+            };
+            assert!(
+                detail.contains(shown.as_str().unwrap().split(", ").next().unwrap()),
+                "{shown}"
+            );
+        }
+    }
+    platform.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_sees_its_own_and_its_agents_find_no_others_incidents() {
     let platform = platform().await;

@@ -5,9 +5,11 @@ use super::key::{proves_rotation, unwritten};
 use super::{AGENTS, AgentRow, HeldKey, KEYS_KEPT};
 use crate::delegations::{DelegationRow, Revocation};
 use crate::rows::{self, body};
-use crate::{Role, RoleAt, Spot};
+use crate::{HeldAt, Role, RoleAt, Spot};
 use journal::{Entry, kind};
-use policy::{AgentEvent, AgentStatus, Place, Principal, PrincipalKind, Timestamp, key_id, public_key_of};
+use policy::{
+    AgentEvent, AgentStatus, Place, Principal, PrincipalKind, Reach, Timestamp, key_id, public_key_of,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::{Applied, Corrupt, Projection, Row, Rows};
@@ -228,6 +230,7 @@ fn created(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         parent,
         expires,
         status: AgentStatus::Created,
+        held_at: HeldAt::root(),
         reason: None,
         created: entry.timestamp,
         updated: entry.timestamp,
@@ -241,6 +244,7 @@ struct Driven {
     event: AgentEvent,
     reason: Option<String>,
     expires: Option<Timestamp>,
+    at: Option<Reach>,
 }
 
 fn driven(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -256,6 +260,14 @@ fn driven(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     let from = match driven.event {
         AgentEvent::Renew => row.status.after(AgentEvent::Expire).unwrap_or(row.status),
         _ => row.status,
+    };
+    let already = matches!(row.status, AgentStatus::Suspended | AgentStatus::Locked);
+    row.held_at = match driven.event {
+        AgentEvent::Suspend | AgentEvent::Lock => {
+            let before = if already { row.held_at } else { HeldAt::default() };
+            before.and(driven.at.unwrap_or(Reach::Everywhere))
+        }
+        _ => HeldAt::root(),
     };
     row.status = from
         .after(driven.event)

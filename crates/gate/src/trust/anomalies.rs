@@ -6,8 +6,8 @@ use super::projection::{ACTIVITY, ActivityRow};
 use crate::Gate;
 use crate::gate::platform;
 use crate::rows::decode;
-use policy::StopScope;
 use policy::trust::Anomaly;
+use policy::{Reach, StopScope};
 use serde::Serialize;
 use serde_json::json;
 use store::{NewEntry, Reader, StoreError, Tx};
@@ -80,7 +80,9 @@ impl Gate {
         };
         if !self.stops.list().iter().any(|stop| stop.scope == scope) {
             let reason = format!("anomaly: {}", first.finding);
-            self.stop(&platform(), scope, &reason).await;
+            // Its own document asks for this, so whoever operates it looks into it and lifts it.
+            let at = self.spot_of(agent).map_or(Reach::Everywhere, Reach::from);
+            self.stop_at(&platform(), at, scope, &reason).await;
         }
         true
     }

@@ -99,7 +99,7 @@ async fn the_order_of_the_gate() {
     );
     world
         .gate
-        .lift(&by, &StopScope::Agent("triage".into()), "again")
+        .lift(&by, gate::EVERYWHERE, &StopScope::Agent("triage".into()), "again")
         .await
         .unwrap();
     assert!(

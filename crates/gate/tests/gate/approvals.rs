@@ -57,7 +57,7 @@ async fn the_life_of_an_approval() {
                 "lift" => assert!(
                     world
                         .gate
-                        .lift(&Principal::person("eve"), &StopScope::All, "")
+                        .lift(&Principal::person("eve"), gate::EVERYWHERE, &StopScope::All, "")
                         .await
                         .unwrap()
                 ),

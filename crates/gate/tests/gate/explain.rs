@@ -43,7 +43,7 @@ async fn explanations_agree_with_admissions() {
             "bound" => {
                 world
                     .gate
-                    .lift(&eve, &StopScope::Agent("triage".into()), "")
+                    .lift(&eve, gate::EVERYWHERE, &StopScope::Agent("triage".into()), "")
                     .await
                     .unwrap();
                 world.advance(60_000);

@@ -70,7 +70,12 @@ async fn without_a_record_nothing_is_permitted_and_a_stop_works_all_the_same() {
         assert!(
             world
                 .gate
-                .lift(&Principal::person("eve"), &StopScope::All, "over")
+                .lift(
+                    &Principal::person("eve"),
+                    gate::EVERYWHERE,
+                    &StopScope::All,
+                    "over"
+                )
                 .await
                 .unwrap()
         );
@@ -165,7 +170,12 @@ async fn a_stop_on_a_full_disk_is_recorded_when_there_is_space() {
     assert!(
         world
             .gate
-            .lift(&Principal::person("eve"), &StopScope::Agent("d".into()), "")
+            .lift(
+                &Principal::person("eve"),
+                gate::EVERYWHERE,
+                &StopScope::Agent("d".into()),
+                ""
+            )
             .await
             .is_err()
     );

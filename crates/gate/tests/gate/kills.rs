@@ -132,7 +132,11 @@ async fn what_was_approved_before_a_stop_is_used_after_it_and_never_when_it_expi
         let said = world.check(&session, "a", &propose("x")).await;
         assert_eq!(said, "stopped by person:eve: halt");
         world.advance(minutes * 60_000);
-        world.gate.lift(&eve(), &triage(), "over").await.unwrap();
+        world
+            .gate
+            .lift(&eve(), gate::EVERYWHERE, &triage(), "over")
+            .await
+            .unwrap();
         let said = world.check(&session, "a", &propose("x")).await;
         assert!(said.starts_with(expected), "after {minutes} minutes: {said}");
         assert_eq!(said.contains("expired"), minutes > 10, "{said}");
@@ -292,7 +296,7 @@ async fn racing_stops_and_lifts_end_in_one_truth() {
                     if (n + side + round) % 2 == 0 {
                         assert!(gate.kill(&eve(), scope, "halt").await.durable);
                     } else {
-                        gate.lift(&eve(), &scope, "over").await.unwrap();
+                        gate.lift(&eve(), gate::EVERYWHERE, &scope, "over").await.unwrap();
                     }
                 }
             });
@@ -304,7 +308,13 @@ async fn racing_stops_and_lifts_end_in_one_truth() {
         let world = world.reopened().await;
         assert_eq!(world.gate.stops(), in_memory);
         for stop in in_memory {
-            assert!(world.gate.lift(&eve(), &stop.scope, "over").await.unwrap());
+            assert!(
+                world
+                    .gate
+                    .lift(&eve(), gate::EVERYWHERE, &stop.scope, "over")
+                    .await
+                    .unwrap()
+            );
         }
         assert_eq!(world.check(&session, "b", &read("a")).await, "permit");
     }

@@ -160,7 +160,11 @@ impl Life {
             Happening::Stop(which) => assert!(gate.stop(&by, self.scope(which), "halt").await.durable),
             Happening::Lift => {
                 for stop in gate.stops() {
-                    assert!(gate.lift(&by, &stop.scope, "over").await.unwrap());
+                    assert!(
+                        gate.lift(&by, gate::EVERYWHERE, &stop.scope, "over")
+                            .await
+                            .unwrap()
+                    );
                 }
             }
             Happening::Restart => {

@@ -52,6 +52,7 @@ fn halt() -> Stop {
         scope: StopScope::All,
         reason: "halt".to_owned(),
         by: "person:eve".to_owned(),
+        at: policy::Reach::Everywhere,
     }
 }
 

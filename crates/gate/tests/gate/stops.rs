@@ -43,8 +43,20 @@ async fn a_stop_covers_its_scope_until_it_is_lifted() {
             assert_eq!(said, expected, "{scope:?} {session}");
         }
         assert_eq!(world.gate.stops().len(), 1);
-        assert!(world.gate.lift(&eve(), &scope, "over").await.unwrap());
-        assert!(!world.gate.lift(&eve(), &scope, "over").await.unwrap());
+        assert!(
+            world
+                .gate
+                .lift(&eve(), gate::EVERYWHERE, &scope, "over")
+                .await
+                .unwrap()
+        );
+        assert!(
+            !world
+                .gate
+                .lift(&eve(), gate::EVERYWHERE, &scope, "over")
+                .await
+                .unwrap()
+        );
     }
     assert_eq!(world.bodies("stop.raised").len(), count);
     assert_eq!(world.bodies("stop.lifted").len(), count);
@@ -75,7 +87,10 @@ async fn a_stop_is_lifted_by_another_person_where_policy_asks() {
         let world = World::with(authority(rules, &[("triage", agent(policy::Level::L3))])).await;
         world.gate.kill(raises, StopScope::All, "halt").await;
         let world = world.reopened().await;
-        let lifted = world.gate.lift(lifts, &StopScope::All, "over").await;
+        let lifted = world
+            .gate
+            .lift(lifts, gate::EVERYWHERE, &StopScope::All, "over")
+            .await;
         let lifted = lifted.map_err(|error| error.to_string());
         assert_eq!(lifted, expected.map_err(str::to_owned), "{raises} then {lifts}");
         assert_eq!(world.gate.stops().is_empty(), lifted.is_ok());
@@ -88,7 +103,7 @@ async fn a_stop_is_lifted_by_another_person_where_policy_asks() {
         // What pulled it as a part of something else ends it all the same.
         let own = world
             .gate
-            .lift_own(raises, &StopScope::All, "done")
+            .lift_own(raises, gate::EVERYWHERE, &StopScope::All, "done")
             .await
             .unwrap();
         assert_eq!(own, lifted.is_err());
@@ -134,8 +149,8 @@ async fn a_stop_of_several_people_is_each_of_theirs() {
             }
             let (by, all) = (Principal::person(lifts), StopScope::All);
             let lifted = match is_own {
-                true => world.gate.lift_own(&by, &all, "over").await,
-                false => world.gate.lift(&by, &all, "over").await,
+                true => world.gate.lift_own(&by, gate::EVERYWHERE, &all, "over").await,
+                false => world.gate.lift(&by, gate::EVERYWHERE, &all, "over").await,
             };
             let lifted = lifted.map_err(|error| error.to_string());
             assert_eq!(lifted, expected, "{raise:?} then {lifts}, reopened: {reopens}");
@@ -152,8 +167,79 @@ async fn a_stop_of_several_people_is_each_of_theirs() {
                     .gate
                     .stop(&Principal::person("zoe"), all.clone(), "halt")
                     .await;
-                assert!(world.gate.lift(&eve(), &all, "over").await.unwrap());
+                assert!(
+                    world
+                        .gate
+                        .lift(&eve(), gate::EVERYWHERE, &all, "over")
+                        .await
+                        .unwrap()
+                );
             }
+        }
+    }
+}
+
+/// What was raised by a role at a place is lifted by a role there, whoever raised it again at another.
+#[tokio::test]
+async fn a_stop_is_lifted_where_its_raisers_have_their_roles() {
+    use policy::Reach;
+    let at = |text: &str| match text {
+        "/" => Reach::Everywhere,
+        text => Reach::parse(text).unwrap(),
+    };
+    let above = |place: &str| {
+        Err(format!(
+            "this stop was raised at {place}, and your role does not hold there"
+        ))
+    };
+    let triage = "default/default/default/triage";
+    #[rustfmt::skip]
+    let table: [(&[&str], &[&str], Result<bool, String>); 8] = [
+        (&["/"],                   &["/"],                  Ok(true)),
+        (&["/"],                   &["default"],            above("the root")),
+        (&["default"],             &["/"],                  Ok(true)),
+        (&["default"],             &["default"],            Ok(true)),
+        (&["default"],             &[triage],               above("default")),
+        (&[triage],                &["default/default"],    Ok(true)),
+        (&["default", "/"],        &["default"],            above("the root")),
+        (&["/", "default"],        &["default"],            above("the root")),
+    ];
+    for (raise, reaches, expected) in table {
+        // In memory and the journal, and as a restart finds it.
+        for restarts in [false, true] {
+            let mut world = World::new().await;
+            for place in raise {
+                let scope = scope("agent:triage");
+                drop(world.gate.stop_at(&eve(), at(place), scope, "halt").await);
+            }
+            if restarts {
+                world = world.reopened().await;
+            }
+            let held = world.gate.raised_at(&scope("agent:triage")).unwrap().unwrap();
+            let told = if raise.contains(&"/") {
+                "the root"
+            } else {
+                raise[0]
+            };
+            assert_eq!(held.to_string(), told);
+            let reaches: Vec<Reach> = reaches.iter().map(|text| at(text)).collect();
+            let bob = Principal::person("bob");
+            let lifted = world
+                .gate
+                .lift(&bob, &reaches, &scope("agent:triage"), "over")
+                .await;
+            let lifted = lifted.map_err(|error| error.to_string());
+            assert_eq!(
+                lifted, expected,
+                "{raise:?} then {reaches:?}, restarted: {restarts}"
+            );
+            assert_eq!(world.gate.stops().is_empty(), lifted.is_ok());
+            let refused = world.bodies("stop.lift_refused").len();
+            assert_eq!(
+                refused,
+                usize::from(lifted.is_err()),
+                "{raise:?} then {reaches:?}"
+            );
         }
     }
 }
@@ -195,7 +281,11 @@ async fn a_denial_tells_a_stop_of_actions_from_one_of_sessions() {
         assert!(world.admit(&session, text, &read("a")).await.is_err());
         let denied = world.bodies("action.denied");
         assert_eq!(denied.last().unwrap()["code"], code, "{text}");
-        world.gate.lift(&eve(), &scope(text), "over").await.unwrap();
+        world
+            .gate
+            .lift(&eve(), gate::EVERYWHERE, &scope(text), "over")
+            .await
+            .unwrap();
     }
 }
 
@@ -230,7 +320,11 @@ async fn a_stop_survives_a_restart() {
         .stop(&eve(), StopScope::Agent("triage".into()), "halt")
         .await;
     world.gate.stop(&eve(), StopScope::All, "all").await;
-    world.gate.lift(&eve(), &StopScope::All, "but").await.unwrap();
+    world
+        .gate
+        .lift(&eve(), gate::EVERYWHERE, &StopScope::All, "but")
+        .await
+        .unwrap();
     let world = world.reopened().await;
     assert_eq!(world.gate.stops().len(), 1);
     assert_eq!(
@@ -318,7 +412,7 @@ async fn a_stop_pulled_while_its_scope_is_lifted_is_not_lost() {
         let world = World::new().await;
         world.gate.stop(&eve(), scope.clone(), "first").await;
         let (gate, all) = (world.gate.clone(), scope.clone());
-        let lifting = tokio::spawn(async move { gate.lift(&eve(), &all, "over").await });
+        let lifting = tokio::spawn(async move { gate.lift(&eve(), gate::EVERYWHERE, &all, "over").await });
         for _ in 0..polls {
             tokio::task::yield_now().await;
         }
@@ -330,7 +424,11 @@ async fn a_stop_pulled_while_its_scope_is_lifted_is_not_lost() {
         assert_eq!(world.gate.stops(), in_memory, "after {polls} polls");
         stood += in_memory.len();
         assert_eq!(
-            world.gate.lift(&eve(), &scope, "over").await.unwrap(),
+            world
+                .gate
+                .lift(&eve(), gate::EVERYWHERE, &scope, "over")
+                .await
+                .unwrap(),
             !in_memory.is_empty()
         );
         assert!(world.gate.stops().is_empty());
@@ -368,7 +466,13 @@ async fn an_altered_journal_stops_everything_and_identifies_nobody() {
         said.starts_with("stopped by service:cofferdam: the journal does not verify: "),
         "{said}"
     );
-    assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.is_err());
+    assert!(
+        world
+            .gate
+            .lift(&eve(), gate::EVERYWHERE, &StopScope::All, "over")
+            .await
+            .is_err()
+    );
     assert_eq!(world.gate.stops().len(), 2);
 }
 
@@ -391,11 +495,23 @@ async fn a_journal_that_is_found_altered_in_use_stops_everything_for_good() {
     assert!(flight.cancel().is_cancelled());
     let stopped = "stopped by service:cofferdam: the journal does not verify: entry 3 was altered";
     assert_eq!(world.check(&session, "b", &read("a")).await, stopped);
-    assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.is_err());
+    assert!(
+        world
+            .gate
+            .lift(&eve(), gate::EVERYWHERE, &StopScope::All, "over")
+            .await
+            .is_err()
+    );
     drop(flight);
     let world = world.reopened().await;
     assert_eq!(world.gate.store().health(), store::Health::Ready);
     assert_eq!(world.check(&session, "b", &read("a")).await, stopped);
-    assert!(world.gate.lift(&eve(), &StopScope::All, "over").await.unwrap());
+    assert!(
+        world
+            .gate
+            .lift(&eve(), gate::EVERYWHERE, &StopScope::All, "over")
+            .await
+            .unwrap()
+    );
     assert_eq!(world.check(&session, "b", &read("a")).await, "permit");
 }

@@ -255,7 +255,11 @@ async fn a_tier_caps_what_the_document_gives_and_falls_at_once() {
     let eve = Principal::person("eve");
     let scope = StopScope::Agent("triage".into());
     world.gate.stop(&eve, scope.clone(), "odd").await;
-    world.gate.lift(&eve, &scope, "seen").await.unwrap();
+    world
+        .gate
+        .lift(&eve, gate::EVERYWHERE, &scope, "seen")
+        .await
+        .unwrap();
     assert_eq!(
         world.check(&session, "a", &post("x")).await,
         "denied: trust 300 is probationary, which holds level L3 at L1: read-only"

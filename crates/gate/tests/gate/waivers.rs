@@ -217,7 +217,7 @@ fn in_staging() -> policy::Action {
 async fn stop_and_lift(world: &World, scope: StopScope) {
     let eve = Principal::person("eve");
     drop(world.gate.stop(&eve, scope.clone(), "halt").await);
-    assert!(world.gate.lift(&eve, &scope, "").await.unwrap());
+    assert!(world.gate.lift(&eve, gate::EVERYWHERE, &scope, "").await.unwrap());
 }
 
 async fn taint(world: &World, session: &str) {
@@ -379,5 +379,9 @@ async fn turn(world: &World, event: &str) {
     };
     let by = Principal::person("alice");
     world.gate.identify_agents(&[name.to_owned()]).await.unwrap();
-    world.gate.agent_event(&by, name, event, "", None).await.unwrap();
+    world
+        .gate
+        .agent_event(&by, gate::EVERYWHERE, name, event, "", None)
+        .await
+        .unwrap();
 }

@@ -247,7 +247,7 @@ async fn no_end_lifts_what_holds_an_agent_back() {
     for happens in [AgentEvent::Suspend, AgentEvent::Lock, AgentEvent::Revoke] {
         let got = world
             .gate
-            .agent_event(&alice(), "lead", happens, "so", soon)
+            .agent_event(&alice(), gate::EVERYWHERE, "lead", happens, "so", soon)
             .await;
         let expected = "only an agent that has expired gets another end";
         assert_eq!(got.unwrap_err().to_string(), expected, "{happens:?}");
@@ -262,7 +262,14 @@ async fn no_end_lifts_what_holds_an_agent_back() {
     let later = Some(now.plus_ms(HOUR_MS.cast_signed()));
     let renewed = world
         .gate
-        .agent_event(&alice(), "temp", AgentEvent::Renew, "more", later)
+        .agent_event(
+            &alice(),
+            gate::EVERYWHERE,
+            "temp",
+            AgentEvent::Renew,
+            "more",
+            later,
+        )
         .await;
     assert_eq!(
         renewed.unwrap_err().to_string(),

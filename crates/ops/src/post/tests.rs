@@ -141,7 +141,12 @@ async fn a_stop_only_puts_it_off() {
     );
     postman
         .gate
-        .lift(&Principal::person("alice"), &policy::StopScope::All, "go on")
+        .lift(
+            &Principal::person("alice"),
+            gate::EVERYWHERE,
+            &policy::StopScope::All,
+            "go on",
+        )
         .await
         .unwrap();
     postman.deliver(&delivery).await.unwrap();

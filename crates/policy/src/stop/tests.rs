@@ -55,6 +55,7 @@ fn stop(scope: StopScope) -> Stop {
         scope,
         reason: "drill".to_owned(),
         by: "person:alice".to_owned(),
+        at: crate::Reach::Everywhere,
     }
 }
 

@@ -122,7 +122,13 @@ async fn queued_sessions_keep_the_contract_and_go_on_when_the_stop_is_lifted() {
     let world = &stand.world;
     let queued = world.gate.sessions(Some(Session::Queued), 100).unwrap();
     assert_eq!(queued.len(), 9, "what was covered and nothing else");
-    assert!(world.gate.lift(&eve(), &worker(), "over").await.unwrap());
+    assert!(
+        world
+            .gate
+            .lift(&eve(), gate::EVERYWHERE, &worker(), "over")
+            .await
+            .unwrap()
+    );
     world.runtime.wake();
     for session in queued {
         world.reaches(&session.id, Session::Completed).await;
@@ -233,7 +239,11 @@ async fn a_waiting_session_goes_on_only_when_the_stop_is_lifted() {
     let later = world.create_for("other", json!({})).await;
     world.reaches(&later, Session::Waiting).await;
     assert_eq!(state(&world.gate, &id), Session::Waiting);
-    world.gate.lift(&eve(), &worker(), "over").await.unwrap();
+    world
+        .gate
+        .lift(&eve(), gate::EVERYWHERE, &worker(), "over")
+        .await
+        .unwrap();
     world.runtime.wake();
     world.reaches(&id, Session::Completed).await;
     assert_eq!(ask.runs(), 1);
