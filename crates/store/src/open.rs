@@ -32,6 +32,9 @@ pub(crate) fn open(mut options: Options) -> Result<Opened, StoreError> {
     refuse_duplicate_projections(&options)?;
     make_directory(&options.directory)?;
     let lock = take_lock(&options.directory)?;
+    if let Err(error) = schema::remove_scratch(&options.directory) {
+        tracing::warn!(%error, "what a verification left cannot be removed");
+    }
     let database = options.directory.join(schema::DATABASE);
     let connection = schema::open_writer(&database, options.vfs.as_deref(), options.synchronous)?;
     let Some(organization) = options.keys.organization.take() else {

@@ -4,7 +4,7 @@
 //! write-ahead log (`synchronous=FULL`). What is deleted or replaced is overwritten (`secure_delete`),
 //! because erasing has to destroy.
 
-use crate::StoreError;
+use crate::{StoreError, seal};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
@@ -118,6 +118,61 @@ pub(crate) fn open_in_memory() -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// A database with the same tables that is gone with its connection, for folding again what may be larger
+/// than memory: a file in `directory`, which loses its name at once; without one, a file that SQLite makes
+/// and unlinks where the system keeps such files.
+pub(crate) fn open_scratch(directory: Option<&Path>) -> Result<Connection, StoreError> {
+    let mut connection = match directory {
+        Some(directory) => scratch_in(directory)?,
+        None => Connection::open("")?,
+    };
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "cache_size", -SCRATCH_CACHE_KIB)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    // Nothing of it is ever read again, nor taken back.
+    connection.pragma_update(None, "journal_mode", "OFF")?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn scratch_in(directory: &Path) -> Result<Connection, StoreError> {
+    let random = seal::random().map_err(|error| StoreError::Unavailable {
+        reason: format!("no randomness for the name of a file: {error}"),
+    })?;
+    let name = policy::canonical::hex(random.get(..8).unwrap_or_default());
+    let path = directory.join(format!("{SCRATCH}{name}"));
+    let unavailable = |error: std::io::Error| StoreError::Unavailable {
+        reason: format!("`{}`: {error}", path.display()),
+    };
+    let mut file = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    file.write(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(unavailable)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(&path, flags);
+    // Whatever becomes of this process, the file goes with it.
+    std::fs::remove_file(&path).map_err(unavailable)?;
+    Ok(opened?)
+}
+
+/// Removes what a process left that died between making such a file and taking its name away.
+pub(crate) fn remove_scratch(directory: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the names of files begin that a verification folds into.
+const SCRATCH: &str = "verification-";
+/// What of it is kept in memory, in KiB; negative in SQLite's convention.
+const SCRATCH_CACHE_KIB: i64 = 32 * 1024;
 /// Pages of 4 KiB after which the write-ahead log is copied to the database.
 const LOG_PAGES_MAX: u32 = 4_000;
 /// Size that an emptied write-ahead log may keep, in bytes: what it usually grows to.

@@ -1,7 +1,8 @@
 //! Verification of everything that is stored: leaves, tree, checkpoints, payloads, projections.
 //!
 //! One pass over the entries on a connection of its own, in one snapshot, so that the writer goes on.
-//! Projections are folded again into a database in memory, by the code that folds them live.
+//! Projections are folded again into a database of its own, by the code that folds them live: a file, so
+//! that what a verification takes of memory does not grow with the journal.
 
 use crate::fold::Sums;
 use crate::head::{self, Head};
@@ -16,7 +17,7 @@ use journal::{Entry, kind};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Row};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Entries between two reports of progress.
@@ -86,9 +87,10 @@ fn look(shared: &Shared, against: &[String], progress: &mut dyn FnMut(u64, u64))
         checkpoints.entry(checkpoint.size).or_default().push(checkpoint);
     }
     let mut verification = Verification::new(shared, &source, checkpoints)?;
-    if let Some(finding) = altered_schema(&source, &verification.memory)? {
+    if let Some(finding) = altered_schema(&source, &verification.again)? {
         return Err(finding.into());
     }
+    verification.again.execute_batch(ERASURES)?;
     verification.read_entries(progress)?;
     verification.finish()
 }
@@ -96,7 +98,8 @@ fn look(shared: &Shared, against: &[String], progress: &mut dyn FnMut(u64, u64))
 struct Verification<'a> {
     shared: &'a Shared,
     source: &'a Connection,
-    memory: Connection,
+    /// Where everything is folded again.
+    again: Connection,
     /// Whether payloads and projections can be compared.
     keyed: bool,
     /// By size; what the tree has to be at that size.
@@ -109,10 +112,6 @@ struct Verification<'a> {
     commitments: u64,
     /// Decrypted and compared.
     payloads: u64,
-    /// Found erased.
-    gone: BTreeSet<(u64, String)>,
-    /// Said to be erased.
-    erased: BTreeSet<(u64, String)>,
 }
 
 impl<'a> Verification<'a> {
@@ -121,12 +120,14 @@ impl<'a> Verification<'a> {
         source: &'a Connection,
         checkpoints: BTreeMap<u64, Vec<Checkpoint>>,
     ) -> Result<Verification<'a>, Stop> {
-        let memory = schema::open_in_memory()?;
-        memory.execute_batch("BEGIN")?;
+        // A directory that is not ours is only read.
+        let directory = (!shared.foreign).then_some(shared.directory.as_path());
+        let again = schema::open_scratch(directory)?;
+        again.execute_batch("BEGIN")?;
         Ok(Verification {
             shared,
             source,
-            memory,
+            again,
             keyed: shared.digest_key.is_some(),
             checkpoints,
             replay: Replay::new(),
@@ -135,8 +136,6 @@ impl<'a> Verification<'a> {
             claims: BTreeMap::new(),
             commitments: 0,
             payloads: 0,
-            gone: BTreeSet::new(),
-            erased: BTreeSet::new(),
         })
     }
 
@@ -167,7 +166,7 @@ impl<'a> Verification<'a> {
                 }
                 .into());
             }
-            self.tree.append(&self.memory, hash)?;
+            self.tree.append(&self.again, hash)?;
             self.tree.last = Some(entry.timestamp);
             for checkpoint in self.checkpoints.get(&self.replay.size()).into_iter().flatten() {
                 self.replay.check(checkpoint)?;
@@ -188,7 +187,9 @@ impl<'a> Verification<'a> {
         }
         self.commitments += entry.commitments.len() as u64;
         if entry.kind == kind::PAYLOAD_ERASED {
-            self.erased.extend(erased(&entry));
+            for (of, name) in erased(&entry) {
+                self.mark(SAID, of, &name)?;
+            }
         }
         if !self.keyed {
             return Ok(());
@@ -201,14 +202,14 @@ impl<'a> Verification<'a> {
             match payload? {
                 Erasable::Present(value) => readable.push((name.clone(), value)),
                 Erasable::Erased | Erasable::Absent => {
-                    self.gone.insert((entry.sequence, name.clone()));
+                    self.mark(GONE, entry.sequence, name)?;
                 }
             }
         }
         self.payloads += readable.len() as u64;
         let sequence = entry.sequence;
         match refold::apply(
-            &self.memory,
+            &self.again,
             self.shared,
             &self.shared.projections,
             &mut self.sums,
@@ -260,29 +261,33 @@ impl<'a> Verification<'a> {
             return Err(derived("the head of the log"));
         }
         let sql = "SELECT level || '/' || position, hash FROM nodes WHERE ?1 = ?1 ORDER BY level, position";
-        match first_difference(self.source, &self.memory, sql, "")? {
+        match first_difference(self.source, &self.again, sql, "")? {
             Some(node) => Err(derived(&format!("node {node} of the tree"))),
             None => Ok(()),
         }
     }
 
+    /// Notes one side of an erasure.
+    fn mark(&self, sql: &str, sequence: u64, name: &str) -> Result<(), Stop> {
+        self.again.prepare_cached(sql)?.execute((sequence, name))?;
+        Ok(())
+    }
+
     /// What is gone was erased by an entry, what was erased is gone, and there is nothing besides.
     fn check_erasures(&self) -> Result<(), Stop> {
-        let altered = |(sequence, name): &(u64, String), reason: &str| {
-            Stop::Found(Finding::Payload {
-                sequence: *sequence,
-                name: name.clone(),
+        let sql = "SELECT seq, name, gone FROM erasures WHERE gone <> said ORDER BY said, seq, name LIMIT 1";
+        let mut statement = self.again.prepare(sql)?;
+        let mut odd = statement.query([])?;
+        if let Some(row) = odd.next()? {
+            let reason = match row.get::<_, bool>(2)? {
+                true => "it is gone, and no entry says that it was erased",
+                false => "it was erased, and is there again",
+            };
+            return Err(Stop::Found(Finding::Payload {
+                sequence: row.get(0)?,
+                name: row.get(1)?,
                 reason: reason.to_owned(),
-            })
-        };
-        if let Some(payload) = self.gone.difference(&self.erased).next() {
-            return Err(altered(
-                payload,
-                "it is gone, and no entry says that it was erased",
-            ));
-        }
-        if let Some(payload) = self.erased.difference(&self.gone).next() {
-            return Err(altered(payload, "it was erased, and is there again"));
+            }));
         }
         let rows: u64 = self
             .source
@@ -304,7 +309,7 @@ impl<'a> Verification<'a> {
                 continue;
             }
             for (what, sql) in COMPARED {
-                let difference = first_difference(self.source, &self.memory, sql, name)
+                let difference = first_difference(self.source, &self.again, sql, name)
                     .map_err(damaged(format!("projection `{name}`")))?;
                 if let Some(row) = difference {
                     return Err(derived(&format!("{what} `{row}` of projection `{name}`")));
@@ -328,7 +333,18 @@ impl<'a> Verification<'a> {
     }
 }
 
-/// What a projection consists of; the first column names the row.
+/// Which payloads are gone, and which are said to be.
+const ERASURES: &str = "CREATE TABLE erasures(
+    seq INTEGER NOT NULL, name TEXT NOT NULL, gone INTEGER NOT NULL, said INTEGER NOT NULL, PRIMARY KEY(seq, name)
+) STRICT, WITHOUT ROWID";
+/// Found erased.
+const GONE: &str =
+    "INSERT INTO erasures(seq, name, gone, said) VALUES (?1, ?2, 1, 0) ON CONFLICT DO UPDATE SET gone = 1";
+/// Said to be erased.
+const SAID: &str =
+    "INSERT INTO erasures(seq, name, gone, said) VALUES (?1, ?2, 0, 1) ON CONFLICT DO UPDATE SET said = 1";
+
+/// What a projection consists of, in the order in which it is kept, so that nothing is sorted; the first column names the row.
 const COMPARED: [(&str, &str); 3] = [
     (
         "row",
@@ -336,7 +352,7 @@ const COMPARED: [(&str, &str); 3] = [
     ),
     (
         "the index of row",
-        "SELECT key, name, value FROM row_index WHERE projection = ?1 ORDER BY key, name, value",
+        "SELECT key, name, value FROM row_index WHERE projection = ?1 ORDER BY name, value, key",
     ),
     (
         "the text of row",

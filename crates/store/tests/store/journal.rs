@@ -532,3 +532,45 @@ async fn a_data_directory_of_another_log_is_refused() {
     assert!(matches!(refused, StoreError::Refused(reason) if reason.contains("there is no journal in")));
     assert!(!empty.exists(), "reading makes nothing");
 }
+
+/// The file that it folds into has no name any more while it is written, so nothing is left whatever happens;
+/// what a process left that died before it took the name away, the next start removes.
+#[tokio::test]
+async fn a_verification_folds_into_a_file_without_a_name() {
+    let place = Place::new();
+    std::fs::create_dir(place.data()).unwrap();
+    let left = place.data().join("verification-0011");
+    std::fs::write(&left, "of a process that died").unwrap();
+    let store = place.open();
+    assert!(!left.exists());
+    fill(&store, 1200).await;
+    let names = |directory: std::path::PathBuf| {
+        let entries = std::fs::read_dir(directory).unwrap().flatten();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = names(place.data());
+    let (mut seen, mut looked) = (0, 0);
+    let mut progress = |_, _| {
+        looked += 1;
+        assert_eq!(names(place.data()), before);
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let unnamed = |to: &std::path::PathBuf| {
+            let to = to.to_string_lossy();
+            to.contains("verification-")
+                && to.contains("(deleted)")
+                && to.starts_with(&*place.data().to_string_lossy())
+        };
+        seen += open
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .filter(unnamed)
+            .count();
+    };
+    let verified = store.verify(&[], &mut progress).unwrap().unwrap();
+    assert_eq!(verified.projections, 2);
+    assert!(looked > 0 && seen >= looked, "{seen} of {looked}");
+    assert_eq!(names(place.data()), before);
+}
