@@ -2,7 +2,7 @@
 //! down to the agent that acts. Built anew for every admission from rows that are kept while nothing
 //! about identities or configuration changes; the times in them are asked for each time.
 
-use crate::agents::{self, AgentRow, PersonRow, read_agent, read_person, sponsor_of};
+use crate::agents::{self, AGENTS, AgentRow, PersonRow, read_agent, read_person, sponsor_of};
 use crate::caller::holds;
 use crate::delegations::token::{VerifiedChain, VerifiedLink};
 use crate::delegations::{DelegationRow, lineage};
@@ -15,7 +15,7 @@ use policy::{
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use store::{Reader, StoreError};
+use store::{Moment, Reader, StoreError};
 
 /// Chains that are kept; past it all are forgotten, and read again as they are needed.
 const KEPT_MAX: usize = 4096;
@@ -44,12 +44,15 @@ struct HeldAgent {
     sponsors: Vec<(String, PersonRow)>,
 }
 
-/// What has been read, by agent, cause and delegation.
-pub(crate) type Kept = Mutex<HashMap<(String, Principal, Option<String>), Arc<Held>>>;
+/// An agent, the cause and the delegation.
+type Key = (String, Principal, Option<String>);
+
+/// What has been read, and when.
+pub(crate) type Kept = Mutex<HashMap<Key, (Arc<Held>, Moment)>>;
 
 impl Gate {
-    /// What the chain of a session of `agent` is made of. Reads one row when nothing has changed since
-    /// this chain was seen before.
+    /// What the chain of a session of `agent` is made of. Reads nothing when nothing has changed since this
+    /// chain was seen before.
     pub(crate) fn behind(
         &self,
         reader: &Reader<'_>,
@@ -58,20 +61,34 @@ impl Gate {
         cause: &Principal,
         delegation: Option<&str>,
     ) -> Result<Arc<Held>, StoreError> {
+        if let Some(held) = self.seen_before(authority, agent, cause, delegation) {
+            return Ok(held);
+        }
         let identities = agents::generation(reader)?;
         let key = (agent.to_owned(), cause.clone(), delegation.map(str::to_owned));
-        let is_new =
-            |held: &&Arc<Held>| held.identities == identities && held.generation == authority.generation;
-        if let Some(held) = lock(&self.chains).get(&key).filter(is_new) {
-            return Ok(Arc::clone(held));
-        }
         let held = Arc::new(self.read_held(reader, authority, identities, &key)?);
         let mut kept = lock(&self.chains);
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
-        kept.insert(key, Arc::clone(&held));
+        kept.insert(key, (Arc::clone(&held), reader.moment()));
         Ok(held)
+    }
+
+    /// What [`Gate::behind`] gave before, if it is so still: whoever changed anything that it rests on was
+    /// not told yet.
+    pub(crate) fn seen_before(
+        &self,
+        authority: &Authority,
+        agent: &str,
+        cause: &Principal,
+        delegation: Option<&str>,
+    ) -> Option<Arc<Held>> {
+        let key = (agent.to_owned(), cause.clone(), delegation.map(str::to_owned));
+        let kept = lock(&self.chains);
+        let (held, moment) = kept.get(&key)?;
+        let is_so = held.generation == authority.generation && !self.store.changed_since(AGENTS, *moment);
+        is_so.then(|| Arc::clone(held))
     }
 
     fn read_held(
@@ -79,7 +96,7 @@ impl Gate {
         reader: &Reader<'_>,
         authority: &Authority,
         identities: u64,
-        (agent, cause, delegation): &(String, Principal, Option<String>),
+        (agent, cause, delegation): &Key,
     ) -> Result<Held, StoreError> {
         let delegations = match delegation {
             Some(id) => lineage(reader, id)?,

@@ -78,7 +78,10 @@ impl Engine {
     /// Opens the database again and checks what has to be right before anything is acknowledged.
     pub(crate) fn reopen(shared: &Shared, checks: Checks) -> Result<Result<Engine, Finding>, StoreError> {
         let connection = schema::open_writer(&shared.database(), shared.vfs.as_deref(), shared.synchronous)?;
-        Engine::load(shared, connection, checks)
+        let loaded = Engine::load(shared, connection, checks);
+        // What the last commit came to is seen only now.
+        shared.changes.told(&vec![true; shared.projections.len()]);
+        loaded
     }
 
     /// Reads the head and checks it, the tail and the projections that decide about acting.
@@ -318,7 +321,10 @@ impl Batch<'_> {
         if let (crate::Health::Corrupt(finding), false) = (self.shared.health(), self.despite_findings) {
             return Err(StoreError::Corrupt { finding });
         }
-        self.engine.connection.prepare_cached("COMMIT")?.execute([])?;
+        let committed = self.engine.connection.prepare_cached("COMMIT")?.execute([]);
+        // After an error too: it may hold all the same.
+        self.shared.changes.told(&self.changed);
+        committed?;
         self.open = false;
         self.engine.signed = signed;
         std::mem::swap(&mut self.engine.head, &mut self.head);

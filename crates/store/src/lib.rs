@@ -40,5 +40,6 @@ pub use keys::{Keyring, Keys, KeysError};
 pub use payloads::PAYLOAD_BYTES_MAX;
 pub use projection::{Applied, Corrupt, Projection, Row, Rows};
 pub use read::{Erasable, Reader, Stored};
+pub use shared::Moment;
 pub use store::{Health, Options, Signed, Store, Verified};
 pub use write::{NewEntry, NewPayload, Retention, Tx, Written};

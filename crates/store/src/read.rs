@@ -1,7 +1,7 @@
 //! Reading: a consistent snapshot of committed state.
 
 use crate::query::{self, TreeNodes};
-use crate::shared::Shared;
+use crate::shared::{Moment, Shared};
 use crate::{Row, StoreError, head, payloads};
 use journal::Entry;
 use journal::merkle::{self, Hash};
@@ -33,9 +33,14 @@ pub enum Erasable<T> {
 pub struct Reader<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) shared: &'a Shared,
+    pub(crate) moment: Moment,
 }
 
 impl Reader<'_> {
+    /// When it was taken, or a little before: for [`crate::Store::changed_since`].
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
     /// Number of committed entries.
     pub fn size(&self) -> Result<u64, StoreError> {
         query::size(self.connection)

@@ -8,7 +8,7 @@ use crate::{Projection, StoreError, schema};
 use journal::note::{Signer, Verifier};
 use rusqlite::Connection;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Idle connections kept for readers. One of them always stays open: it keeps the write-ahead log's
@@ -36,8 +36,52 @@ pub(crate) struct Shared {
     /// The writer's thread compares what opening left out; what is written waits for it.
     pub(crate) comparing: AtomicBool,
     pub(crate) committed: tokio::sync::watch::Sender<u64>,
+    pub(crate) changes: Changes,
     readers: Mutex<Option<Vec<Connection>>>,
 }
+
+/// When each projection changed last, counted in commits of this process: so that what was read of one can
+/// be known to be what it still is, without reading it again.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    commits: AtomicU64,
+    /// In the order of the projections.
+    last: Vec<AtomicU64>,
+}
+
+impl Changes {
+    fn of(projections: usize) -> Changes {
+        Changes {
+            commits: AtomicU64::new(0),
+            last: (0..projections).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Taken before a snapshot is: it shows every change up to here.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment(self.commits.load(Ordering::SeqCst))
+    }
+
+    /// These changed in a commit that every snapshot from now on shows; before anybody is told of it.
+    /// INVARIANT (no moment too late): the projections say so before the count of commits does.
+    pub(crate) fn told(&self, changed: &[bool]) {
+        let next = self.commits.load(Ordering::SeqCst) + 1;
+        for (last, _) in self.last.iter().zip(changed).filter(|(_, changed)| **changed) {
+            last.store(next, Ordering::SeqCst);
+        }
+        self.commits.store(next, Ordering::SeqCst);
+    }
+
+    /// Whether the projection of this number changed after `moment`, or may have.
+    pub(crate) fn since(&self, projection: usize, moment: Moment) -> bool {
+        let last = self.last.get(projection);
+        last.is_none_or(|last| last.load(Ordering::SeqCst) > moment.0)
+    }
+}
+
+/// A point in the order of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
 
 impl Shared {
     /// Everything but the readers comes from outside.
@@ -50,6 +94,7 @@ impl Shared {
     ) -> Shared {
         let mut projections = options.projections;
         projections.sort_by_key(|p| p.name());
+        let changes = Changes::of(projections.len());
         Shared {
             origin: options.origin,
             directory: options.directory,
@@ -66,6 +111,7 @@ impl Shared {
             foreign,
             health: Mutex::new(Health::Ready),
             comparing: AtomicBool::new(false),
+            changes,
             committed: tokio::sync::watch::Sender::new(0),
             readers: Mutex::new(Some(vec![reader])),
         }

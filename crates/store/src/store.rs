@@ -1,7 +1,7 @@
 //! Opening, health, signing, verifying, rebuilding, exporting.
 
 use crate::clock::SharedClock;
-use crate::shared::{Shared, lock};
+use crate::shared::{Moment, Shared, lock};
 use crate::writer::{Order, Typed, WAITING_MAX};
 use crate::{Keys, Projection, Reader, StoreError, Tx, Written, export, open, signing, verify};
 use journal::checkpoint::Checkpoint;
@@ -135,7 +135,21 @@ impl Store {
         closure: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let shared = &*self.inner.shared;
-        shared.with_reader(|connection| closure(&Reader { connection, shared }))
+        let moment = shared.changes.moment();
+        shared.with_reader(|connection| {
+            closure(&Reader {
+                connection,
+                shared,
+                moment,
+            })
+        })
+    }
+    /// Whether rows of this projection were changed by a commit of this process after `moment`, or may have
+    /// been. Reads nothing. Whoever is told of a commit finds its changes here.
+    pub fn changed_since(&self, projection: &str, moment: Moment) -> bool {
+        let shared = &*self.inner.shared;
+        let found = shared.projections.binary_search_by_key(&projection, |p| p.name());
+        found.map_or(true, |number| shared.changes.since(number, moment))
     }
     /// Number of committed entries; `changed` on every commit. For live tails.
     pub fn committed(&self) -> tokio::sync::watch::Receiver<u64> {

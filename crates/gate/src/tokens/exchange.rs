@@ -237,8 +237,14 @@ impl Gate {
     /// Whether `agent` may act under `delegation` now: every link of that chain, and not what it may do.
     pub fn check_chain(&self, agent: &str, delegation: &str) -> Result<(), RedeemError> {
         let (authority, cause) = (self.authority.load_full(), Principal::agent(agent));
-        let read = |reader: &Reader<'_>| self.behind(reader, &authority, agent, &cause, Some(delegation));
-        let held = self.store.read(read)?;
+        let held = match self.seen_before(&authority, agent, &cause, Some(delegation)) {
+            Some(held) => held,
+            None => {
+                let read =
+                    |reader: &Reader<'_>| self.behind(reader, &authority, agent, &cause, Some(delegation));
+                self.store.read(read)?
+            }
+        };
         stands(&held, &authority, self.deadlines.now())
     }
 

@@ -574,3 +574,100 @@ async fn a_verification_folds_into_a_file_without_a_name() {
     assert!(looked > 0 && seen >= looked, "{seen} of {looked}");
     assert_eq!(names(place.data()), before);
 }
+
+/// What was read of a projection is what it is as long as the store does not say that it changed; it says so
+/// before anybody is told of the commit, and of no projection that did not change.
+#[tokio::test]
+async fn a_change_of_a_projection_is_known_when_its_commit_is() {
+    let place = Place::new();
+    let store = place.open();
+    let read = |store: &Store| {
+        store
+            .read(|reader| Ok((reader.moment(), reader.row("documents", "a")?)))
+            .unwrap()
+    };
+    append(&store, put("a", "g", "one")).await.unwrap();
+    let (moment, before) = read(&store);
+    assert!(!store.changed_since("documents", moment) && !store.changed_since("counts", moment));
+    append(&store, NewEntry::new("other.happened", "person:alice", json!({})))
+        .await
+        .unwrap();
+    assert!(
+        !store.changed_since("documents", moment),
+        "another entry changes nothing"
+    );
+    append(&store, put("a", "h", "two")).await.unwrap();
+    assert!(store.changed_since("documents", moment) && store.changed_since("counts", moment));
+    assert!(
+        store.changed_since("no such", moment),
+        "what is not known may have"
+    );
+    let (moment, after) = read(&store);
+    assert_ne!(before, after);
+    assert!(!store.changed_since("documents", moment));
+    // A snapshot that is older than a change does not pass for newer than it.
+    let held = store.read(|reader| {
+        reader.size()?;
+        Ok(reader.moment())
+    });
+    append(&store, delete("a")).await.unwrap();
+    assert!(store.changed_since("documents", held.unwrap()));
+    let (moment, _) = read(&store);
+    store.rebuild().unwrap();
+    assert!(store.changed_since("documents", moment), "made again");
+}
+
+/// Many threads read through what they kept; nobody sees what was before a change whose commit returned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_kept_is_never_older_than_a_commit_that_returned() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let place = Place::new();
+    let store = place.open();
+    append(&store, put("a", "0", "x")).await.unwrap();
+    let (committed, over) = (
+        std::sync::Arc::new(AtomicU64::new(0)),
+        std::sync::Arc::new(AtomicBool::new(false)),
+    );
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, committed, over) = (store.clone(), committed.clone(), over.clone());
+            std::thread::spawn(move || {
+                let mut kept: Option<(store::Moment, u64)> = None;
+                let (mut hits, mut reads) = (0_u64, 0_u64);
+                while !over.load(Ordering::SeqCst) {
+                    let least = committed.load(Ordering::SeqCst);
+                    let group = match kept.filter(|(moment, _)| !store.changed_since("documents", *moment)) {
+                        Some((_, group)) => {
+                            hits += 1;
+                            group
+                        }
+                        None => {
+                            reads += 1;
+                            let read = store.read(|reader| {
+                                let row = reader.row("documents", "a")?.unwrap();
+                                Ok((reader.moment(), row["group"].as_str().unwrap().parse().unwrap()))
+                            });
+                            let read = read.unwrap();
+                            kept = Some(read);
+                            read.1
+                        }
+                    };
+                    assert!(group >= least, "{group} is before {least}");
+                }
+                (hits, reads)
+            })
+        })
+        .collect();
+    for n in 1..300_u64 {
+        append(&store, put("a", &n.to_string(), "x")).await.unwrap();
+        committed.store(n, Ordering::SeqCst);
+        append(&store, NewEntry::new("other.happened", "person:alice", json!({})))
+            .await
+            .unwrap();
+    }
+    over.store(true, Ordering::SeqCst);
+    for reader in readers {
+        let (hits, reads) = reader.join().unwrap();
+        assert!(hits > reads && reads > 0, "{hits} {reads}");
+    }
+}
