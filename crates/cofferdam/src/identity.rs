@@ -96,6 +96,7 @@ impl Identity {
             .map_err(|error| match error {
                 TokenError::Unknown(_) => refused("this token was revoked, or has ended"),
                 TokenError::Misfit(why) => refused(&why),
+                TokenError::TooMany(_) => ApiError::overloaded(error.to_string()),
                 TokenError::Store(store) => store.into(),
             })
     }

@@ -491,6 +491,11 @@ pub(crate) fn read_agent(reader: &Reader<'_>, name: &str) -> Result<Option<Agent
         .transpose()
 }
 
+/// The row of a person, as of now in this transaction.
+pub(crate) fn person_row(tx: &Tx<'_>, name: &str) -> Result<Option<PersonRow>, StoreError> {
+    tx.row(AGENTS, &format!("person/{name}"))?.map(decode).transpose()
+}
+
 pub(crate) fn read_person(reader: &Reader<'_>, name: &str) -> Result<Option<PersonRow>, StoreError> {
     reader
         .row(AGENTS, &format!("person/{name}"))?

@@ -83,13 +83,14 @@ impl Gate {
             policies: Arc::new(PolicySet::empty()),
             agents: BTreeMap::new(),
         };
+        let deadlines = Arc::new(Deadlines::load(&store, &clock)?);
         let gate = Arc::new(Gate {
             // Rows that somebody altered identify nobody.
             tokens: RwLock::new(match health {
                 Health::Corrupt(_) => HashMap::new(),
-                _ => tokens::load(&store)?,
+                _ => tokens::load(&store, deadlines.now())?,
             }),
-            deadlines: Arc::new(Deadlines::load(&store, &clock)?),
+            deadlines,
             rates: Arc::new(Rates::load(&store, &clock)?),
             settlements: Settlements::start(&runtime, store.clone()),
             authority: Arc::new(ArcSwap::from_pointee(nothing)),

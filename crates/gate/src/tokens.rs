@@ -1,7 +1,7 @@
 //! Tokens of people and triggers: opaque, random, stored as SHA-256 only.
 
 use crate::rows::{self, body, decode};
-use crate::{Caller, Gate, Role, RoleAt, Unidentified};
+use crate::{Caller, Gate, Role, RoleAt, Unidentified, agents};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use journal::{Entry, kind};
@@ -23,6 +23,8 @@ const PREFIX: &str = "cfd_";
 const ROLES_MAX: usize = 256;
 /// Most groups of one person.
 const GROUPS_MAX: usize = 64;
+/// Most tokens of one person that hold at once: each is a part of what their agents' chains are judged by.
+pub const HOLDING_MAX: usize = 64;
 /// Rows read at a time.
 const READ_AT_ONCE: usize = 512;
 
@@ -69,6 +71,9 @@ pub enum TokenError {
     /// A role that does not fit the principal.
     #[error("{0}")]
     Misfit(String),
+    /// They hold as many as one person may.
+    #[error("{0} holds {HOLDING_MAX} tokens already; revoke some, or wait until they end")]
+    TooMany(Principal),
     /// Not recorded.
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -84,8 +89,9 @@ impl Gate {
         fits(&new).map_err(TokenError::Misfit)?;
         let secret = new_secret()?;
         let hash = digest(secret.expose());
-        let by = by.clone();
+        let (by, now) = (by.clone(), self.deadlines.now());
         let write = move |tx: &mut Tx<'_>| {
+            few(tx, &new.principal, now)?;
             let id = format!("tok-{}", tx.next_sequence());
             let body = json!({
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups, "trigger": new.trigger,
@@ -97,6 +103,7 @@ impl Gate {
         };
         let view = self.store.write::<_, TokenError, _>(write).await?.value;
         let mut held = self.held();
+        held.retain(|_, held| !held.is_over(now));
         // It is listed since its commit, so somebody may have revoked it before it could get here.
         let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
@@ -124,7 +131,10 @@ impl Gate {
         let now = self.deadlines.now();
         let write = move |tx: &mut Tx<'_>| {
             let hex = policy::canonical::hex(&hash);
-            if let Some(found) = tx.find(TOKENS, "signed", &signed)?.into_iter().next() {
+            // One that was taken before its signed part was kept is known by all of it.
+            let mut found = tx.find(TOKENS, "signed", &signed)?;
+            found.extend(tx.find(TOKENS, "sha256", &hex)?);
+            if let Some(found) = found.into_iter().next() {
                 let view = decode::<TokenRow>(found.value)?.view;
                 let over = view.revoked || view.expires.is_some_and(|expires| expires <= now);
                 return if over {
@@ -133,6 +143,7 @@ impl Gate {
                     Ok(view)
                 };
             }
+            few(tx, &new.principal, now)?;
             let id = format!("tok-{}", tx.next_sequence());
             let body = json!({
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups,
@@ -146,6 +157,7 @@ impl Gate {
         let view = self.store.write::<_, TokenError, _>(write).await?.value;
         let taken = Held::of(&view);
         let mut held = self.held();
+        held.retain(|_, held| !held.is_over(now));
         // As in `create_token`: it may have been ended before it could get here.
         let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
@@ -161,11 +173,15 @@ impl Gate {
     pub async fn revoke_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
         let forget = || self.held().retain(|_, held| held.caller.token != id);
         forget();
-        let (by, token) = (by.clone(), id.to_owned());
+        let (by, token, at) = (by.clone(), id.to_owned(), self.deadlines.now());
         let write = move |tx: &mut Tx<'_>| {
             let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
             if !row.view.revoked {
-                tx.append(NewEntry::new(kind::TOKEN_REVOKED, by, json!({ "token": token })))?;
+                tx.append(NewEntry::new(
+                    kind::TOKEN_REVOKED,
+                    by,
+                    json!({ "token": token, "at": at }),
+                ))?;
             }
             Ok(())
         };
@@ -173,6 +189,16 @@ impl Gate {
         // Once more: it may have been put there while its end was being recorded.
         forget();
         written.map(drop)
+    }
+
+    /// One.
+    pub fn token(&self, id: &str) -> Result<TokenView, TokenError> {
+        let row = self.store.read(|reader| reader.row(TOKENS, id))?;
+        let row: TokenRow = row
+            .map(decode)
+            .transpose()?
+            .ok_or_else(|| TokenError::Unknown(id.to_owned()))?;
+        Ok(row.view)
     }
 
     /// All, the newest first.
@@ -244,8 +270,21 @@ impl Held {
     }
 }
 
-/// Every token that is not revoked, by the SHA-256 of its secret.
-pub(crate) fn load(store: &Store) -> Result<HashMap<[u8; 32], Held>, StoreError> {
+/// Refuses whoever holds as many tokens as one person may. Without a limit, somebody to whom a provider gives
+/// tokens could make the journal and their own row as long as they like, and decisions be made again and again.
+fn few(tx: &Tx<'_>, principal: &Principal, now: Timestamp) -> Result<(), TokenError> {
+    if principal.kind != PrincipalKind::Person {
+        return Ok(());
+    }
+    let person = agents::person_row(tx, &principal.name)?;
+    match person.is_some_and(|person| person.holding(now) >= HOLDING_MAX) {
+        true => Err(TokenError::TooMany(principal.clone())),
+        false => Ok(()),
+    }
+}
+
+/// Every token that holds, by the SHA-256 of its secret.
+pub(crate) fn load(store: &Store, now: Timestamp) -> Result<HashMap<[u8; 32], Held>, StoreError> {
     let mut tokens = HashMap::new();
     for row in read_all(store)? {
         let corrupt = || StoreError::Corrupt {
@@ -257,6 +296,7 @@ pub(crate) fn load(store: &Store) -> Result<HashMap<[u8; 32], Held>, StoreError>
         }
     }
     exchange::load(store, &mut tokens)?;
+    tokens.retain(|_, held| !held.is_over(now));
     Ok(tokens)
 }
 

@@ -265,6 +265,7 @@ impl From<TokenError> for ApiError {
         match error {
             TokenError::Unknown(id) => ApiError::not_found(format!("token `{id}`")),
             TokenError::Misfit(what) => ApiError::malformed("/roles", what),
+            TokenError::TooMany(_) => ApiError::conflict(error.to_string()),
             TokenError::Store(store) => store.into(),
         }
     }

@@ -49,6 +49,26 @@ impl PersonRow {
         roles
     }
 
+    /// Forgets what tells nothing any more at `now`: of the tokens that are over only the last to end does.
+    /// The row is as long as what they hold, whatever they were given before. Returns the ids.
+    fn forget(&mut self, now: Timestamp) -> Vec<String> {
+        let over =
+            |(id, token): (&String, &PersonToken)| (!token.holds(now)).then_some((token.ended(), id.clone()));
+        let mut over: Vec<(Option<Timestamp>, String)> = self.tokens.iter().filter_map(over).collect();
+        over.sort();
+        over.pop();
+        let ids: Vec<String> = over.into_iter().map(|(_, id)| id).collect();
+        for id in &ids {
+            self.tokens.remove(id);
+        }
+        ids
+    }
+
+    /// How many of their tokens hold.
+    pub fn holding(&self, now: Timestamp) -> usize {
+        self.tokens.values().filter(|token| token.holds(now)).count()
+    }
+
     /// When each of their tokens stops to hold by itself.
     pub fn ends(&self) -> impl Iterator<Item = Timestamp> {
         self.tokens.values().filter_map(|token| token.expires)
@@ -140,6 +160,8 @@ struct TokenCreated {
 #[derive(Deserialize)]
 struct TokenRevoked {
     token: String,
+    /// By the time that never goes back; entries did not always tell it.
+    at: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -168,19 +190,22 @@ fn token_created(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         expires,
         revoked: None,
     };
+    for gone in person.forget(entry.timestamp) {
+        rows.delete(&format!("token/{gone}"))?;
+    }
     person.tokens.insert(token, held);
     rows::put(rows, &key, &person)
 }
 
 fn token_revoked(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let TokenRevoked { token } = body(entry)?;
+    let TokenRevoked { token, at } = body(entry)?;
     let Some(Owner { person }) = rows::get(rows, &format!("token/{token}"))? else {
         return Ok(());
     };
     let key = format!("person/{person}");
     let mut row: PersonRow = rows::get(rows, &key)?.unwrap_or_default();
     if let Some(held) = row.tokens.get_mut(&token) {
-        held.revoked.get_or_insert(entry.timestamp);
+        held.revoked.get_or_insert(at.unwrap_or(entry.timestamp));
     }
     rows::put(rows, &key, &row)
 }

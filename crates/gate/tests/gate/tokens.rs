@@ -300,3 +300,105 @@ async fn a_token_revoked_while_it_is_made_never_identifies() {
             .is_err()
     );
 }
+
+/// Somebody to whom a provider gives as many tokens as they like holds few here, and what they held before
+/// is not kept where decisions read it.
+#[tokio::test]
+async fn a_person_of_a_provider_holds_few_tokens_and_leaves_no_pile() {
+    let world = World::new().await;
+    let by = Principal::service("cofferdam");
+    let ann = Principal::person("corporate/ann");
+    let take = async |number: u64, expires: Timestamp| {
+        let new = NewToken {
+            expires: Some(expires),
+            ..new(ann.clone(), &[Role::Viewer], None)
+        };
+        world
+            .gate
+            .take_token(&by, new, "corporate", &format!("head.{number}.signature"))
+            .await
+    };
+    let until = |ms: i64| Timestamp::from_ms(START_MS + ms);
+    let held = |world: &World| {
+        let row = world.rows().remove("agents:person/corporate/ann").unwrap();
+        let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+        row["tokens"].as_object().unwrap().len()
+    };
+    for number in 0..gate::HOLDING_MAX as u64 {
+        take(number, until(1000)).await.unwrap();
+    }
+    let (entries, rows) = (world.entries().len(), world.rows());
+    let more = take(1000, until(1000)).await.unwrap_err();
+    assert!(matches!(more, TokenError::TooMany(_)), "{more}");
+    // The same one again is the same one, and moves nothing that decisions are compared with.
+    assert_eq!(take(3, until(1000)).await.unwrap().principal(), &ann);
+    assert_eq!((world.entries().len(), world.rows()), (entries, rows));
+    assert_eq!(held(&world), gate::HOLDING_MAX);
+    for round in 1..20 {
+        world.advance(1000);
+        take(2000 + round, until(1000 * round as i64 + 900))
+            .await
+            .unwrap();
+        assert_eq!(held(&world), 2, "the one that holds and the last that ended");
+    }
+    let of_tokens = world
+        .rows()
+        .into_keys()
+        .filter(|key| key.starts_with("agents:token/"));
+    assert_eq!(of_tokens.count(), 2);
+    assert_eq!(world.gate.store().rebuild().unwrap(), Vec::<String>::new());
+    let world = world.reopened().await;
+    assert!(world.gate.identify("head.2019.signature").is_ok());
+    assert!(world.gate.identify("head.2018.signature").is_err());
+}
+
+/// It was taken by a program that did not keep its signed part by itself.
+#[tokio::test]
+async fn a_token_that_was_taken_and_ended_long_ago_is_not_taken_again() {
+    use sha2::Digest;
+    let world = World::new().await;
+    let text = "head.body.signature";
+    let body = json!({
+        "token": format!("tok-{}", world.entries().len()), "principal": "person:corporate/ann", "roles": ["viewer"],
+        "groups": [], "expires": null, "provider": "corporate",
+        "sha256": policy::canonical::hex(&sha2::Sha256::digest(text)),
+    });
+    let id = body["token"].as_str().unwrap().to_owned();
+    let by = Principal::service("cofferdam");
+    let actor = by.clone();
+    let create = move |tx: &mut store::Tx<'_>| tx.append(store::NewEntry::new("token.created", actor, body));
+    world
+        .gate
+        .store()
+        .write::<_, store::StoreError, _>(create)
+        .await
+        .unwrap();
+    let take = async || {
+        let new = new(Principal::person("corporate/ann"), &[Role::Viewer], None);
+        world.gate.take_token(&by, new, "corporate", text).await
+    };
+    assert_eq!(take().await.unwrap().token(), id);
+    world.gate.revoke_token(&by, &id).await.unwrap();
+    assert!(matches!(take().await.unwrap_err(), TokenError::Unknown(_)));
+}
+
+/// The end of a token and its revocation are of one time, whatever is done to the machine's clock between.
+#[tokio::test]
+async fn a_revocation_under_a_clock_that_went_back_is_the_last_end() {
+    let world = World::new().await;
+    let by = Principal::service("cofferdam");
+    let (kept, _) = make(&world, new(Principal::person("carol"), &[Role::Admin], None)).await;
+    let brief = NewToken {
+        expires: Some(Timestamp::from_ms(START_MS + 3_600_000)),
+        ..new(Principal::person("carol"), &[Role::Admin], None)
+    };
+    make(&world, brief).await;
+    world.advance(7_200_000);
+    let now = world.gate.time();
+    world.clock.set(Timestamp::from_ms(START_MS));
+    world.gate.revoke_token(&by, &kept).await.unwrap();
+    let row = world.rows().remove("agents:person/carol").unwrap();
+    let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+    let revoked: Timestamp = serde_json::from_value(row["tokens"][&kept]["revoked"].clone()).unwrap();
+    assert!(revoked >= now, "{revoked} is before {now}");
+}
