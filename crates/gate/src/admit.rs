@@ -128,7 +128,7 @@ impl Gate {
     async fn permit(&self, seen: &Seen, ruling: Ruling) -> Result<Permit, Uncommitted> {
         let permit = self.commit(seen, ruling).await?;
         match self.stops.covering(&seen.subject) {
-            Some(stop) => Err(Uncommitted::Stopped(stop)),
+            Some(stop) => Err(Uncommitted::Stopped(Box::new(stop))),
             None => Ok(permit),
         }
     }
@@ -144,7 +144,7 @@ impl Gate {
                     entry,
                 });
             }
-            Uncommitted::Stopped(stop) => stopped(stop),
+            Uncommitted::Stopped(stop) => stopped(*stop),
             Uncommitted::Bound {
                 what,
                 limit,
@@ -161,7 +161,7 @@ fn stopped(stop: Stop) -> Refused {
     } else {
         "stopped"
     };
-    let refusal = Stopped { stop };
+    let refusal = Stopped::from(stop);
     let grounds = Grounds {
         reason: refusal.to_string(),
         code: Some(code.to_owned()),

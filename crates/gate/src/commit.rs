@@ -29,7 +29,7 @@ pub(crate) enum Uncommitted {
     /// Something that was judged has changed: decide again.
     Changed,
     /// A stop covers it.
-    Stopped(Stop),
+    Stopped(Box<Stop>),
     /// The step was admitted meanwhile.
     Admitted(u64),
     /// A bound is reached.
@@ -244,7 +244,7 @@ impl Judged {
             return Err(Uncommitted::Changed);
         }
         if let Some(stop) = stops::covering(tx, &self.subject)? {
-            return Err(Uncommitted::Stopped(stop));
+            return Err(Uncommitted::Stopped(Box::new(stop)));
         }
         if documents::generation_now(tx)? != self.generation {
             return Err(Uncommitted::Changed);

@@ -31,7 +31,13 @@ pub struct Stop {
 #[error("stopped by {}: {}", stop.by, stop.reason)]
 pub struct Stopped {
     /// The stop that covers it.
-    pub stop: Stop,
+    pub stop: Box<Stop>,
+}
+
+impl From<Stop> for Stopped {
+    fn from(stop: Stop) -> Stopped {
+        Stopped { stop: Box::new(stop) }
+    }
 }
 
 /// What a stop reached. It is told to flights and not enforced in them: whether a tool that was
@@ -169,7 +175,7 @@ impl StopSet {
     pub(crate) fn register(&self, permit: u64, subject: &Subject) -> Result<Cancel, Stopped> {
         let mut board = self.write();
         if let Some(stop) = board.covering(subject) {
-            return Err(Stopped { stop: stop.clone() });
+            return Err(Stopped::from(stop.clone()));
         }
         let cancel = Cancel::default();
         board.flights.insert(

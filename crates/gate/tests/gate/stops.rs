@@ -192,15 +192,16 @@ async fn a_stop_is_lifted_where_its_raisers_have_their_roles() {
             "this stop was raised at {place}, and your role does not hold there"
         ))
     };
-    let triage = "default/default/default/triage";
+    const TRIAGE: &str = "default/default/default/triage";
+    type Places = &'static [&'static str];
     #[rustfmt::skip]
-    let table: [(&[&str], &[&str], Result<bool, String>); 8] = [
+    let table: [(Places, Places, Result<bool, String>); 8] = [
         (&["/"],                   &["/"],                  Ok(true)),
         (&["/"],                   &["default"],            above("the root")),
         (&["default"],             &["/"],                  Ok(true)),
         (&["default"],             &["default"],            Ok(true)),
-        (&["default"],             &[triage],               above("default")),
-        (&[triage],                &["default/default"],    Ok(true)),
+        (&["default"],             &[TRIAGE],               above("default")),
+        (&[TRIAGE],                &["default/default"],    Ok(true)),
         (&["default", "/"],        &["default"],            above("the root")),
         (&["/", "default"],        &["default"],            above("the root")),
     ];

@@ -65,7 +65,7 @@ impl Stoppable for Queue {
 impl Runtime {
     /// Why this session has to end: a stop covers it, or did while it ran.
     pub(super) fn stopped_by(&self, session: &SessionView) -> Option<String> {
-        let said = |stop| Stopped { stop }.to_string();
+        let said = |stop| Stopped::from(stop).to_string();
         let cut = self.state().cut.get(&session.id).cloned();
         cut.or_else(|| self.gate.stop_over(session)).map(said)
     }
@@ -92,7 +92,7 @@ impl Runtime {
                 }
             }
         }
-        let reason = Stopped { stop: stop.clone() }.to_string();
+        let reason = Stopped::from(stop.clone()).to_string();
         for id in idle {
             self.end_idle(&id, &reason).await;
         }
