@@ -95,7 +95,7 @@ impl Gate {
             let id = format!("tok-{}", tx.next_sequence());
             let body = json!({
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups, "trigger": new.trigger,
-                "expires": new.expires, "sha256": policy::canonical::hex(&hash),
+                "expires": new.expires, "sha256": policy::canonical::hex(&hash), "at": now,
             });
             tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
             let row = row(tx, &id)?;
@@ -148,7 +148,7 @@ impl Gate {
             let body = json!({
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups,
                 "expires": new.expires, "provider": provider, "sha256": hex,
-                "signed": signed,
+                "signed": signed, "at": now,
             });
             tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
             let row = row(tx, &id)?;

@@ -155,6 +155,8 @@ struct TokenCreated {
     principal: Principal,
     roles: Vec<RoleAt>,
     expires: Option<Timestamp>,
+    /// By the time that never goes back; entries did not always tell it.
+    at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +177,7 @@ fn token_created(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         principal,
         roles,
         expires,
+        at,
     } = body(entry)?;
     if principal.kind != PrincipalKind::Person {
         return Ok(());
@@ -190,7 +193,8 @@ fn token_created(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         expires,
         revoked: None,
     };
-    for gone in person.forget(entry.timestamp) {
+    // An entry from before this was told changes the same as it did then.
+    for gone in at.map(|at| person.forget(at)).unwrap_or_default() {
         rows.delete(&format!("token/{gone}"))?;
     }
     person.tokens.insert(token, held);
