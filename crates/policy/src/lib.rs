@@ -14,6 +14,7 @@ pub mod canonical;
 mod decide;
 mod explain;
 mod grant;
+mod guard;
 mod identity;
 mod level;
 mod lint;

@@ -16,12 +16,12 @@ mod answer;
 mod builtins;
 mod load;
 
+use crate::guard::guarded;
 use crate::rule::{Asking, Facts};
 use crate::{LoadError, RuleId};
 use regorus::Value;
 use regorus::rvm::program::Program;
 use regorus::rvm::vm::{ExecutionMode, RegoVM, VmError};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Most instructions that one of the three rules may take. About 5 ms.
@@ -109,8 +109,9 @@ impl Module {
         for seen in facts.each_agent().take(asked) {
             builtins::begin();
             // The library is known to panic on input that it should refuse.
-            let found = catch_unwind(AssertUnwindSafe(|| self.evaluate(seen.module_input())));
-            let found = found.unwrap_or_else(|_| Err("the module made its engine fail".to_owned()))?;
+            let found = guarded("the module made its engine fail", || {
+                self.evaluate(seen.module_input())
+            })?;
             all = Some(match all {
                 None => found,
                 Some(before) => before.and(found),

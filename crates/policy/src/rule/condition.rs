@@ -4,6 +4,7 @@ use super::bounds::Bounds;
 use super::constants::Constants;
 use super::dialect;
 use super::facts::{Facts, Seen};
+use crate::guard::guarded;
 use cel::common::ast::IdedExpr;
 use cel::common::types::CelBool;
 use cel::parser::PrattParser;
@@ -46,7 +47,7 @@ impl Condition {
         let asked = if self.of_agent { usize::MAX } else { 1 };
         let (mut any, mut all) = (false, true);
         for seen in facts.each_agent().take(asked) {
-            let holds = self.holds_for(seen)?;
+            let holds = guarded("the condition made its engine fail", || self.holds_for(seen))?;
             any |= holds;
             all &= holds;
         }
