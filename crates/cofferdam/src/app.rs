@@ -115,6 +115,8 @@ pub struct App {
     pub clock: SharedClock,
     /// Names that requests may use for us.
     pub hosts: Vec<String>,
+    /// Where the platform listens.
+    pub address: SocketAddr,
     /// Slots for notifications.
     pub intake: Semaphore,
     /// Slots for questions to `explain`.
@@ -360,7 +362,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let mut organizations = Vec::new();
     let mut served = BTreeMap::new();
     for (name, options) in organizations::options(&options)? {
-        let opened = open(&options, BTreeMap::new(), draining.clone()).await;
+        let opened = open(&options, address, BTreeMap::new(), draining.clone()).await;
         let one = opened.map_err(|error| format!("{error:#}"));
         if let Err(error) = &one {
             tracing::error!(organization = name, "not served: {error}");
@@ -371,7 +373,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         );
         organizations.extend(one.map(|one| (one, options)));
     }
-    let mut own = open(&options, served, draining.clone()).await?;
+    let mut own = open(&options, address, served, draining.clone()).await?;
     // INVARIANT (a stop of everything stops everybody): also whoever was not there when it was raised.
     for (one, _) in &organizations {
         organizations::hold(&own.app, &one.app).await;
@@ -402,6 +404,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
 /// Opens one organization. Nothing moves in it yet.
 async fn open(
     options: &Options,
+    address: SocketAddr,
     organizations: BTreeMap<String, Served>,
     draining: channel::Receiver<bool>,
 ) -> anyhow::Result<Opened> {
@@ -436,6 +439,7 @@ async fn open(
         identity: Identity::new().context("cannot ask identity providers")?,
         metrics: Metrics::default(),
         hosts: options.hosts.clone(),
+        address,
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
         verifying: Arc::new(Semaphore::new(1)),

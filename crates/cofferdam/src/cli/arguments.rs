@@ -176,7 +176,8 @@ pub struct Up {
     /// Allow an address other than loopback, although there is no TLS yet
     #[arg(long)]
     pub listen_without_tls: bool,
-    /// A name that requests may use for this server, besides localhost and addresses; may be given several times
+    /// A name that requests may use for this server, besides localhost and addresses; may be given several times.
+    /// Delegations are redeemed under such a name, or at the address it listens at
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub allow_host: Vec<String>,
     /// Where data lives; its keys lie beside it in DIR-keys

@@ -4,12 +4,15 @@
 use super::call::{Answer, json as answer};
 use super::problem::ApiError;
 use super::routes::Shared;
+use crate::app::App;
 use bytes::Bytes;
 use gate::delegations::proof::Request;
 use gate::{RedeemError, Shown};
+use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::json;
+use std::net::IpAddr;
 use tokio::sync::Semaphore;
 
 /// `POST` here.
@@ -21,7 +24,7 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// RFC 8693, 3.
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// Longest form, in bytes: the longest token, and what stands around it.
-const FORM_BYTES_MAX: usize = 40 * 1024;
+pub const FORM_BYTES_MAX: usize = 40 * 1024;
 /// Redemptions that are judged at once, since anybody may ask for one.
 static REDEEMING: Semaphore = Semaphore::const_new(4);
 
@@ -31,7 +34,7 @@ pub struct Bare {
     pub app: Shared,
     /// Headers.
     pub headers: HeaderMap,
-    /// The body, at most as long as any.
+    /// The body, at most [`FORM_BYTES_MAX`] long.
     pub body: Bytes,
 }
 
@@ -78,6 +81,12 @@ pub async fn redeem(bare: Bare) -> Answer {
     let (Some(host), Some(proof)) = (host, proof) else {
         return refused("invalid_dpop_proof", "send one proof in the header `DPoP`");
     };
+    if !is_ours(&bare.app, host) {
+        return refused(
+            "invalid_dpop_proof",
+            "this server does not know itself by that name: `up --allow-host NAME` tells it",
+        );
+    }
     let path = format!("{}{PATH}", bare.app.below);
     let request = Request {
         method: "POST",
@@ -110,6 +119,26 @@ pub async fn redeem(bare: Bare) -> Answer {
     }
 }
 
+/// Whether `host`, which the sender chooses, means this server: a name that it was told, or the address that
+/// it listens at. A proof that was made for another server is for another name, and nobody who received it
+/// there can pass it off as ours by sending that name along.
+fn is_ours(app: &App, host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    if app.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return true;
+    }
+    let own = app.address.ip();
+    let near = own.is_loopback() || own.is_unspecified();
+    let here = match name.parse::<IpAddr>() {
+        Ok(ip) => ip == own || (ip.is_loopback() && near),
+        Err(_) => name.eq_ignore_ascii_case("localhost") && near,
+    };
+    here && authority.port_u16().unwrap_or(80) == app.address.port()
+}
+
 /// The body as a form. A form is spelled as a query is.
 fn form(bare: &Bare) -> Result<Form, &'static str> {
     let kind = bare
@@ -118,9 +147,6 @@ fn form(bare: &Bare) -> Result<Form, &'static str> {
         .and_then(|kind| kind.to_str().ok());
     if kind.and_then(|kind| kind.split(';').next()) != Some("application/x-www-form-urlencoded") {
         return Err("send a form: application/x-www-form-urlencoded");
-    }
-    if bare.body.len() > FORM_BYTES_MAX {
-        return Err("the form is too long");
     }
     let text = std::str::from_utf8(&bare.body).map_err(|_| "the form is not UTF-8")?;
     let uri: Uri = format!("/?{text}")

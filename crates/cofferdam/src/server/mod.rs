@@ -154,7 +154,8 @@ async fn answer(
         Ok(Judged::Admitted(caller, guard)) => (caller, guard),
         Ok(Judged::Answered(response)) => return Ok(response),
         Ok(Judged::Unknown(handler)) => {
-            let (headers, body) = (head.headers, read(body).await?);
+            // Anybody may send this, so it is never more than what a redemption can need.
+            let (headers, body) = (head.headers, read(body, exchange::FORM_BYTES_MAX).await?);
             return handler(exchange::Bare { app, headers, body }).await;
         }
         Err(refused) => {
@@ -162,7 +163,7 @@ async fn answer(
             return Err(refused);
         }
     };
-    let body = read(body).await?;
+    let body = read(body, BODY_BYTES_MAX).await?;
     let parameters = parameters
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -277,15 +278,15 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && (1..=TOKEN_BYTES_MAX).contains(&token.len())).then_some(token)
 }
 
-/// The whole body, or why not. Never holds more than the limit.
-async fn read(body: Body) -> Result<Bytes, ApiError> {
+/// The whole body, or why not. Never holds more than `most` bytes.
+async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     let reading = async {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| ApiError::malformed("body", root_cause(&error)))?;
-            if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(ApiError::too_large(BODY_BYTES_MAX));
+            if bytes.len() + chunk.len() > most {
+                return Err(ApiError::too_large(most));
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -140,3 +140,88 @@ async fn an_agent_redeems_its_delegation_and_acts_as_itself_alone() {
     assert_eq!(gone.status, StatusCode::UNAUTHORIZED, "revoked: {gone:?}");
     platform.stop().await;
 }
+
+/// Whoever received a proof elsewhere cannot show it here by sending along the name that it was made for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_is_of_a_name_that_this_server_knows_itself_by() {
+    let platform = platform().await;
+    let (own, port) = (
+        platform.url("/api/v1/token"),
+        reqwest::Url::parse(&platform.url("/")).unwrap().port().unwrap(),
+    );
+    let send = async |host: String| {
+        let request = platform
+            .http
+            .request(Method::POST, &own)
+            .header("host", host)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("dpop", "a.b.c")
+            .body(format!(
+                "grant_type={GRANT}&subject_token_type={JWT}&subject_token=a.b.c"
+            ));
+        answer(request.send().await.unwrap()).await
+    };
+    #[rustfmt::skip]
+    let table = [
+        (format!("127.0.0.1:{port}"),                true),
+        (format!("localhost:{port}"),                true),
+        (format!("LOCALHOST:{port}"),                true),
+        (format!("[::1]:{port}"),                    true),
+        (format!("10.9.8.7:{port}"),                 false),
+        (format!("[2001:db8::1]:{port}"),            false),
+        (format!("127.0.0.1:{}", port ^ 1),          false),
+        (format!("localhost:{}", port ^ 1),          false),
+        ("localhost".to_owned(),                     false),
+    ];
+    for (host, ours) in table {
+        let got = send(host.clone()).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{host}: {got:?}");
+        let detail = got.body["detail"].as_str().unwrap();
+        assert_eq!(
+            detail.contains("does not know itself by that name"),
+            !ours,
+            "{host}: {detail}"
+        );
+    }
+    platform.stop().await;
+    let platform = Platform::start_in(tempfile::tempdir().unwrap(), |options| {
+        options.hosts = vec!["Cofferdam.example".to_owned()];
+    })
+    .await;
+    let request = platform
+        .http
+        .request(Method::POST, platform.url("/api/v1/token"))
+        .header("host", "cofferdam.example")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("dpop", "a.b.c")
+        .body(format!(
+            "grant_type={GRANT}&subject_token_type={JWT}&subject_token=a.b.c"
+        ));
+    let got = answer(request.send().await.unwrap()).await;
+    assert_eq!(
+        got.body["error"], "invalid_grant",
+        "a name that it was told: {got:?}"
+    );
+    platform.stop().await;
+}
+
+/// A stranger's body is read as far as a redemption can need, and no further.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_is_too_long_is_refused_before_it_is_read() {
+    let platform = platform().await;
+    let table = [
+        (39 * 1024, StatusCode::BAD_REQUEST),
+        (41 * 1024, StatusCode::PAYLOAD_TOO_LARGE),
+        (900 * 1024, StatusCode::PAYLOAD_TOO_LARGE),
+    ];
+    for (length, status) in table {
+        let request = platform
+            .http
+            .request(Method::POST, platform.url("/api/v1/token"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("a".repeat(length));
+        let got = answer(request.send().await.unwrap()).await;
+        assert_eq!(got.status, status, "{length}: {got:?}");
+    }
+    platform.stop().await;
+}
