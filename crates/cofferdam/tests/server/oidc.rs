@@ -183,6 +183,12 @@ async fn people_of_a_real_provider_come_in_by_what_their_groups_may() {
     let rotated = provider.token("carol", "urn:ours").await;
     tokio::time::sleep(Duration::from_millis(5100)).await;
     assert_eq!(whoami(&platform, &rotated).await.status.as_u16(), 200);
+    let held = whoami(&platform, &alice).await;
+    assert_eq!(
+        held.status.as_u16(),
+        200,
+        "it was taken before its key was withdrawn: {held:?}"
+    );
     let withdrawn = whoami(&platform, &carol_before).await;
     assert_eq!(
         withdrawn.status.as_u16(),

@@ -361,3 +361,51 @@ async fn of_two_redemptions_at_once_one_is_given() {
         assert_eq!(given, 1);
     }
 }
+
+/// The key that a delegation is bound to is replaced while its holder has a token and a session runs under it.
+#[tokio::test]
+async fn a_token_and_a_session_go_on_while_keys_are_rotated_until_the_key_is_forgotten() {
+    for rotated in ["deploy", "lead"] {
+        let world = world().await;
+        let first = made(&world, from("lead", "deploy", &["git.log:repository/*"])).await;
+        let (_, token) = by(&world, "deploy", &first.token).await.unwrap();
+        let session = running(&world, "deploy", &trigger(), Some(&first.id)).await;
+        let mut steps = 0..;
+        let mut acts = async || {
+            let step = steps.next().unwrap().to_string();
+            world.check(&session, &step, &read("repository/a")).await
+        };
+        let holds = || world.gate.identify(&secret(&token)).is_ok();
+        assert_eq!((holds(), acts().await.as_str()), (true, "permit"));
+        let old = seed(&world, rotated);
+        for times in 1..=5 {
+            world.gate.rotate_agent(&alice(), rotated).await.unwrap();
+            let now = (holds(), acts().await);
+            assert_eq!(now, (true, "permit".to_owned()), "{rotated}, {times} times");
+        }
+        // Its sixth successor is one more than what is remembered.
+        world.gate.rotate_agent(&alice(), rotated).await.unwrap();
+        let why = format!("the key of agent `{rotated}` was rotated");
+        let said = acts().await;
+        assert!(!holds() && said.contains(&why), "{rotated}: {said}");
+        // Nor does the old key redeem what it could have.
+        let again = made(&world, from("lead", "deploy", &["git.log:repository/*"])).await;
+        let proof = proved(&world, &old, &again.token);
+        let refused = redeemed(&world, &again.token, &proof).await.unwrap_err();
+        assert!(matches!(refused, RedeemError::NotHolder), "{rotated}: {refused}");
+    }
+}
+
+/// A key that was replaced verifies for a day, and a delegation made with it ends before.
+#[tokio::test]
+async fn a_rotated_key_ends_nothing_before_its_time_and_everything_after() {
+    let world = world().await;
+    let first = made(&world, from("lead", "deploy", &["git.log:repository/*"])).await;
+    let session = running(&world, "deploy", &trigger(), Some(&first.id)).await;
+    world.gate.rotate_agent(&alice(), "deploy").await.unwrap();
+    world.advance(first.until.since_ms(world.gate.time()) as u64 - 1);
+    assert_eq!(world.check(&session, "1", &read("repository/a")).await, "permit");
+    world.advance(1);
+    let said = world.check(&session, "2", &read("repository/a")).await;
+    assert!(said.contains("has expired"), "{said}");
+}
