@@ -523,16 +523,26 @@ pub(crate) fn all<T: serde::de::DeserializeOwned>(
     prefix: &str,
 ) -> Result<Vec<T>, StoreError> {
     let mut found = Vec::new();
+    each(reader, prefix, |row| found.push(row))?;
+    Ok(found)
+}
+
+/// Gives every row whose key begins with `prefix`, in order of key.
+pub(crate) fn each<T: serde::de::DeserializeOwned>(
+    reader: &Reader<'_>,
+    prefix: &str,
+    mut give: impl FnMut(T),
+) -> Result<(), StoreError> {
     let mut after = prefix.to_owned();
     loop {
         let rows = reader.rows(AGENTS, Some(&after), READ_AT_ONCE)?;
-        let Some(last) = rows.last() else { return Ok(found) };
+        let Some(last) = rows.last() else { return Ok(()) };
         after = last.key.clone();
         for row in rows {
             if !row.key.starts_with(prefix) {
-                return Ok(found);
+                return Ok(());
             }
-            found.push(decode(row.value)?);
+            give(decode(row.value)?);
         }
     }
 }

@@ -338,14 +338,15 @@ pub(crate) fn may_still_decide<'a>(
     Ok(true)
 }
 
-/// The newest decision of a person about the verb and resource of `view` by its agent.
+/// How many requests are looked through for what is like another.
+const ALIKE_MAX: usize = 64;
+
+/// The newest decision of a person about the verb and resource of `view` by its agent, of those that were asked
+/// for last.
 fn similar(reader: &Reader<'_>, view: &ApprovalView) -> Result<Option<Similar>, StoreError> {
     let mut newest: Option<Similar> = None;
-    for row in reader.find(
-        APPROVALS,
-        "alike",
-        &alike(&view.agent, &view.verb, &view.resource),
-    )? {
+    let alike = alike(&view.agent, &view.verb, &view.resource);
+    for row in reader.find_last(APPROVALS, "alike", &alike, ALIKE_MAX)? {
         let other: ApprovalView = decode(row.value)?;
         let later = newest
             .as_ref()

@@ -13,6 +13,7 @@ use crate::{AgentAuthority, AgentError, Authority, Gate, documents};
 use journal::kind;
 use policy::{AgentStatus, Capability, Principal, Timestamp, key_id};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use store::{KeysError, NewEntry, Reader, StoreError, Tx};
 use token::{Narrowing, TokenError, VerifiedChain};
 
@@ -202,11 +203,30 @@ impl Gate {
         row.ok_or_else(|| DelegateError::Unknown(id.to_owned()))
     }
 
-    /// All delegations, the newest first.
-    pub fn delegations(&self) -> Result<Vec<DelegationRow>, StoreError> {
-        let mut all: Vec<DelegationRow> = self.store.read(|reader| agents::all(reader, "delegation/"))?;
-        all.sort_by_key(|row| std::cmp::Reverse(rows::number(&row.id)));
-        Ok(all)
+    /// Delegations, the newest first, up to `limit`: of all, or of those older than the one of id `before`.
+    pub fn delegations(&self, before: Option<&str>, limit: usize) -> Result<Vec<DelegationRow>, StoreError> {
+        let before = before.map_or(u64::MAX, rows::number);
+        let mut newest: BTreeMap<u64, DelegationRow> = BTreeMap::new();
+        self.store.read(|reader| {
+            agents::each(reader, "delegation/", |row: DelegationRow| {
+                let number = rows::number(&row.id);
+                if number < before {
+                    newest.insert(number, row);
+                }
+                if newest.len() > limit {
+                    newest.pop_first();
+                }
+            })
+        })?;
+        Ok(newest.into_values().rev().collect())
+    }
+
+    /// Those that `row` hangs from, from the first on.
+    pub fn delegations_above(&self, row: &DelegationRow) -> Result<Vec<DelegationRow>, StoreError> {
+        match &row.under {
+            Some(under) => self.store.read(|reader| lineage(reader, under)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The public half of the key that signs first links: what others check delegations by.

@@ -571,7 +571,11 @@ async fn a_rebuild_of_the_fold_gives_the_same_rows() {
     assert!(world.gate.store().verify(&[], &mut |_, _| ()).unwrap().is_ok());
     assert_eq!(world.rows(), before);
     assert_eq!(
-        world.gate.delegations().unwrap()[0].revoked.as_ref().unwrap().by,
+        world.gate.delegations(None, 10).unwrap()[0]
+            .revoked
+            .as_ref()
+            .unwrap()
+            .by,
         "person:alice"
     );
     assert!(matches!(world.gate.agent("nobody"), Err(AgentError::Unknown(_))));

@@ -183,6 +183,23 @@ pub(crate) fn find(
     collect(projection, &mut rows)
 }
 
+/// Of the rows by index the last `limit`, by the numbers at the ends of their keys: `apr-9` is before `apr-10`.
+/// Reads no more of the others than their keys.
+pub(crate) fn find_last(
+    connection: &Connection,
+    projection: &str,
+    (index, value): (&str, &str),
+    limit: usize,
+) -> Result<Vec<Row>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, value FROM rows WHERE projection = ?1 AND key IN (
+             SELECT key FROM row_index WHERE projection = ?1 AND name = ?2 AND value = ?3
+             ORDER BY length(key) DESC, key DESC LIMIT ?4)",
+    )?;
+    let mut rows = statement.query((projection, index, value, limit))?;
+    collect(projection, &mut rows)
+}
+
 /// Rows by words, best first.
 pub(crate) fn search(
     connection: &Connection,

@@ -98,6 +98,17 @@ impl Reader<'_> {
     pub fn find(&self, projection: &str, index: &str, value: &str) -> Result<Vec<Row>, StoreError> {
         query::find(self.connection, projection, index, value)
     }
+    /// Of the rows whose index holds `value` the last `limit`, by the numbers that their keys end with; in no
+    /// order.
+    pub fn find_last(
+        &self,
+        projection: &str,
+        index: &str,
+        value: &str,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        query::find_last(self.connection, projection, (index, value), limit)
+    }
     /// Rows whose text has any of the words, best first. Words are data, never query syntax; at most 64 count.
     pub fn search(&self, projection: &str, words: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
         query::search(self.connection, projection, words, limit)

@@ -283,7 +283,8 @@ pub async fn run(agents: &Agents, client: &Client, screen: &mut Screen) -> Resul
         AgentsCommand::Check(_) | AgentsCommand::Narrow(_) => run_offline(agents, screen),
         AgentsCommand::Tree => {
             let agents = client.get("/api/v1/agents", &[]).await?;
-            let delegations = client.get("/api/v1/delegations", &[]).await?;
+            let newest = [("limit", "1000".to_owned())];
+            let delegations = client.get("/api/v1/delegations", &newest).await?;
             let whole = json!({"agents": agents, "delegations": delegations});
             screen.data(&whole, |whole, _| {
                 tree(list(whole, "agents"), list(whole, "delegations"))

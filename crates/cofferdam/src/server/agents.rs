@@ -19,7 +19,7 @@ pub async fn whoami(call: Call) -> Answer {
     let delegation = match caller.delegation() {
         Some(id) => {
             let row = call.app.gate.delegation(id)?;
-            Some(shown(&row, std::slice::from_ref(&row), call.app.clock.now()))
+            Some(shown(&call, &row)?)
         }
         None => None,
     };
@@ -168,16 +168,33 @@ async fn drive(call: &Call, event: AgentEvent, change: &Change) -> Answer {
     ok(&view(call, &row))
 }
 
-/// `GET /api/v1/delegations`: all, the newest first; never a token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delegations {
+    limit: Option<usize>,
+    /// The id that the last page ended with.
+    before: Option<String>,
+}
+
+/// `GET /api/v1/delegations?limit=&before=`: the newest first, or the newest that are older than `before`;
+/// never a token.
 pub async fn delegations(call: Call) -> Answer {
-    let mut rows = Vec::new();
-    for row in call.app.gate.delegations()? {
+    let query: Delegations = call.query()?;
+    let limit = query.limit.unwrap_or(100).min(1000);
+    let mut seen = Vec::new();
+    for row in call
+        .app
+        .gate
+        .delegations(query.before.as_deref(), call.look(limit))?
+    {
+        if seen.len() == limit {
+            break;
+        }
         if call.sees(&all_of(&call.app, &row.path)?) {
-            rows.push(row);
+            seen.push(shown(&call, &row)?);
         }
     }
-    let now = call.app.gate.time();
-    ok(&rows.iter().map(|row| shown(row, &rows, now)).collect::<Vec<_>>())
+    ok(&seen)
 }
 
 #[derive(Deserialize)]
@@ -209,8 +226,12 @@ pub async fn delegate(call: Call) -> Answer {
         let unknown = || AgentError::Unknown(written.clone()).into();
         call.admit_agent(&call.app.gate.agent(written)?.name, unknown)?;
     }
+    if let Some(under) = &new.under {
+        let from = call.app.gate.agent(&new.from)?.name;
+        call.admit_delegation(under, &from, || DelegateError::Unknown(under.clone()).into())?;
+    }
     let row = call.app.gate.delegate(call.caller.principal(), new).await?;
-    let mut answer = shown(&row, std::slice::from_ref(&row), call.app.gate.time());
+    let mut answer = shown(&call, &row)?;
     if let Some(answer) = answer.as_object_mut() {
         answer.insert("token".to_owned(), Value::String(row.token));
     }
@@ -230,7 +251,7 @@ pub async fn revoke_delegation(call: Call) -> Answer {
     let reason = stated(&body.reason, "no reason given")?;
     let (gate, by) = (&call.app.gate, call.caller.principal());
     let row = gate.revoke_delegation(by, call.parameter("id"), &reason).await?;
-    ok(&shown(&row, std::slice::from_ref(&row), call.app.gate.time()))
+    ok(&shown(&call, &row)?)
 }
 
 /// What is configured prevails over what was said when the agent was created.
@@ -255,26 +276,21 @@ fn view(call: &Call, row: &AgentRow) -> Value {
     })
 }
 
-/// A delegation without its token, and whether it holds: by itself and by those of `all` above it.
-fn shown(row: &DelegationRow, all: &[DelegationRow], now: Timestamp) -> Value {
-    let mut state = if now < row.until { "holds" } else { "expired" };
-    let mut above = Some(row);
-    while let Some(link) = above {
-        if link.revoked.is_some() {
-            state = "revoked";
-        }
-        let under = link.under.as_deref();
-        // Those above were made before, so this ends.
-        above = all
-            .iter()
-            .find(|other| Some(other.id.as_str()) == under && other.id != link.id);
-    }
-    json!({
+/// A delegation without its token, and whether it holds: by itself and by those above it.
+fn shown(call: &Call, row: &DelegationRow) -> Result<Value, ApiError> {
+    let above = call.app.gate.delegations_above(row)?;
+    let is_over = |link: &DelegationRow| link.revoked.is_some();
+    let state = match () {
+        () if is_over(row) || above.iter().any(is_over) => "revoked",
+        () if call.app.gate.time() < row.until => "holds",
+        () => "expired",
+    };
+    Ok(json!({
         "id": row.id, "from": row.from, "to": row.to, "path": row.path, "under": row.under,
         "capabilities": row.capabilities, "except": row.except, "trust": row.trust, "made": row.made,
         "until": row.until, "by": row.by, "jti": row.jti, "hash": row.hash, "previous": row.previous,
         "state": state, "revoked": row.revoked,
-    })
+    }))
 }
 
 fn expires(call: &Call, seconds: Option<i64>) -> Result<Option<Timestamp>, ApiError> {

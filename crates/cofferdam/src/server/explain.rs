@@ -43,6 +43,11 @@ pub async fn explain(call: Call) -> Answer {
     }
     let unknown = || ApiError::malformed("/agent", format!("there is no agent `{}`", question.agent));
     call.admit_agent(&question.agent, unknown)?;
+    if let Some(id) = &question.delegation {
+        call.admit_delegation(id, &question.agent, || {
+            gate::DelegateError::Unknown(id.clone()).into()
+        })?;
+    }
     if let Some(id) = &question.delegation
         && call.app.gate.delegation(id)?.to != question.agent
     {

@@ -9,7 +9,7 @@ use super::call::Call;
 use super::problem::ApiError;
 use crate::app::App;
 use crate::config::Kind;
-use gate::{Role, RoleAt, SessionError, Spot, TokenView};
+use gate::{Role, RoleAt, SessionError, Spot, TokenError, TokenView};
 use journal::Entry;
 use policy::StopScope;
 use serde_json::Value;
@@ -116,6 +116,24 @@ impl Call {
     /// See [`Call::admit`].
     pub fn admit_agent(&self, agent: &str, missing: impl Fn() -> ApiError) -> Result<(), ApiError> {
         self.admit(&[self.app.gate.spot_of(agent)?], missing)
+    }
+
+    /// Refuses a delegation that a request names for `agent`, when it is neither to that agent nor the
+    /// caller's to see.
+    ///
+    /// # Errors
+    /// What `missing` gives, which is what there is to say of one that does not exist.
+    pub fn admit_delegation(
+        &self,
+        id: &str,
+        agent: &str,
+        missing: impl Fn() -> ApiError,
+    ) -> Result<(), ApiError> {
+        match self.app.gate.delegation(id) {
+            Ok(row) if row.to == agent || self.sees(&all_of(&self.app, &row.path)?) => Ok(()),
+            Ok(_) | Err(gate::DelegateError::Unknown(_)) => Err(missing()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// How many to read for a list of at most `limit`.
@@ -255,10 +273,10 @@ pub(super) fn document_spot(app: &App, kind: Kind, name: &str, document: &Value)
 
 /// Of a token: wherever a role of it holds; a trigger's is where the trigger's agent is.
 pub fn token(app: &App, _: &Call, id: &str) -> Result<Option<Vec<Spot>>, ApiError> {
-    let tokens = app.gate.tokens()?;
-    match tokens.iter().find(|view| view.id == id) {
-        Some(view) => Ok(Some(token_spots(app, view)?)),
-        None => Ok(None),
+    match app.gate.token(id) {
+        Ok(view) => Ok(Some(token_spots(app, &view)?)),
+        Err(TokenError::Unknown(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -334,13 +352,11 @@ pub(super) fn entry_spots(app: &App, entry: &Entry) -> Result<Vec<Spot>, StoreEr
             Err(_) => root(),
         },
         "token" => {
-            let tokens = app
-                .gate
-                .tokens()
-                .map_err(|error| StoreError::Refused(error.to_string()))?;
-            match tokens.iter().find(|view| Some(view.id.as_str()) == text("token")) {
-                Some(view) => token_spots(app, view),
-                None => root(),
+            // One row and not all of them: this is asked of each entry of a stream.
+            match text("token").map(|id| app.gate.token(id)) {
+                Some(Ok(view)) => token_spots(app, &view),
+                Some(Err(TokenError::Store(error))) => Err(error),
+                Some(Err(_)) | None => root(),
             }
         }
         "config" => match (text("kind"), text("name")) {

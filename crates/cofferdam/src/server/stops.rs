@@ -203,10 +203,15 @@ fn scope(call: &Call, text: &str) -> Result<StopScope, ApiError> {
         ));
     }
     match text.split_once(':') {
-        Some(("agent", path)) if path.contains('/') => match authority.resolve(path) {
-            Some((name, _)) => return Ok(StopScope::Agent(name.to_owned())),
-            None => return wrong(format!("no agent is called `{path}`")),
-        },
+        Some(("agent", path)) if path.contains('/') => {
+            let found = authority
+                .resolve(path)
+                .filter(|(name, agent)| call.sees(&[Spot::Agent(agent.place.clone(), (*name).to_owned())]));
+            return match found {
+                Some((name, _)) => Ok(StopScope::Agent(name.to_owned())),
+                None => wrong(format!("no agent is called `{path}`")),
+            };
+        }
         Some((kind @ ("team" | "project"), end)) if StopScope::parse(text).is_none() => {
             let depth = if kind == "team" { 2 } else { 3 };
             let sees = |(name, agent): &(&String, &Arc<AgentAuthority>)| {

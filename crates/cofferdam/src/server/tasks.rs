@@ -62,6 +62,10 @@ pub async fn submit(call: Call) -> Answer {
     }
     let unknown = || SessionError::UnknownAgent(task.agent.clone()).into();
     call.admit_agent(&task.agent, unknown)?;
+    if let Some(id) = &task.delegation {
+        let missing = || SessionError::NotDelegated(id.clone(), "is not there").into();
+        call.admit_delegation(id, &task.agent, missing)?;
+    }
     let key = task.task_id.as_deref().map(checked_id).transpose()?.map(name_of);
     let new = NewSession {
         agent: task.agent.clone(),

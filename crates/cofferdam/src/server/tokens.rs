@@ -187,11 +187,8 @@ fn principal(text: &str) -> Result<Principal, ApiError> {
 /// `DELETE /api/v1/tokens/{id}`: ends a token now.
 pub async fn revoke(call: Call) -> Answer {
     if !call.everywhere() {
-        let id = call.parameter("id");
-        let tokens = call.app.gate.tokens()?;
-        if let Some(view) = tokens.iter().find(|view| view.id == id) {
-            sponsors_within(&call, &view.principal)?;
-        }
+        let view = call.app.gate.token(call.parameter("id"))?;
+        sponsors_within(&call, &view.principal)?;
     }
     call.app
         .gate

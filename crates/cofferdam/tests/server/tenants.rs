@@ -306,6 +306,99 @@ async fn every_route_hides_from_a_tenant_what_another_has() {
     platform.stop().await;
 }
 
+/// What names a thing of another tenant in a body is answered as what names nothing, word for word.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenants_ids_are_answered_as_those_of_nothing() {
+    let platform = platform().await;
+    let ours = things(&platform, "payer", "acme/pay").await;
+    let theirs = things(&platform, "seeker", "globex/find").await;
+    let tenant = platform
+        .token(json!({"principal": "ann", "roles": ["admin@acme"]}))
+        .await;
+    let stop = |scope: String| ("/api/v1/stops", json!({"scope": scope, "reason": "halt"}));
+    let task = |id: &str| {
+        (
+            "/api/v1/tasks",
+            json!({"agent": "payer", "input": 1, "delegation": id}),
+        )
+    };
+    let ask = |id: &str| {
+        let question =
+            json!({"agent": "payer", "verb": "git.log", "resource": "repository/x", "delegation": id});
+        ("/api/v1/explain", question)
+    };
+    let under = |id: &str| {
+        let new = json!({"from": "payer", "to": "payer-helper", "capabilities": ["incidents.search:incidents"],
+                         "ttl_seconds": 60, "under": id});
+        ("/api/v1/delegations", new)
+    };
+    #[rustfmt::skip]
+    let table = [
+        (stop("agent:seeker".into()),                     stop("agent:nobody".into())),
+        (stop("agent:find/api/seeker".into()),            stop("agent:find/api/nobody".into())),
+        (stop("agent:globex/find/api/seeker".into()),     stop("agent:globex/find/api/nobody".into())),
+        (stop(format!("session:{}", theirs.session)),     stop("session:ses-99999".into())),
+        (stop("team:find".into()),                        stop("team:nobody".into())),
+        (task(&theirs.delegation),                        task("del-99999")),
+        (ask(&theirs.delegation),                         ask("del-99999")),
+        (under(&theirs.delegation),                       under("del-99999")),
+    ];
+    for ((path, theirs_named), (_, nothing)) in table {
+        let mut answers = Vec::new();
+        for body in [&theirs_named, &nothing] {
+            let named = body["delegation"].as_str().or(body["under"].as_str());
+            let named = named.or(body["scope"]
+                .as_str()
+                .and_then(|scope| scope.split_once(':').map(|it| it.1)));
+            let body = body.to_string().into_bytes();
+            let got = platform.send(Method::POST, path, Some(&tenant), Some(body)).await;
+            answers.push((got.status, got.body.to_string().replace(named.unwrap(), "X")));
+        }
+        assert!(answers[0].0.is_client_error(), "{theirs_named}: {answers:?}");
+        assert_eq!(answers[0], answers[1], "{theirs_named}");
+    }
+    // Its own are told apart from nothing.
+    for (path, body) in [ask(&ours.delegation), task(&ours.delegation)] {
+        let body = body.to_string().into_bytes();
+        let got = platform.send(Method::POST, path, Some(&tenant), Some(body)).await;
+        let detail = got.body["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("is not to agent") || detail.contains("is to another agent"),
+            "{got:?}"
+        );
+    }
+    // Lists come in pages.
+    for _ in 0..3 {
+        let new = json!({"from": "payer", "to": "payer-helper", "capabilities": ["incidents.search:incidents"],
+                         "ttl_seconds": 60});
+        let made = platform.post("/api/v1/delegations", &new).await;
+        assert!(made.status.is_success(), "{made:?}");
+    }
+    let ids = async |query: &str, token: &str| {
+        let path = format!("/api/v1/delegations{query}");
+        let page = platform.send(Method::GET, &path, Some(token), None).await;
+        let ids = page
+            .body
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    for token in [&tenant, &platform.admin] {
+        let all = ids("", token).await;
+        assert_eq!(all.contains(&theirs.delegation), token == &platform.admin);
+        let mut paged = ids("?limit=2", token).await;
+        while paged.len() < all.len() {
+            let next = ids(&format!("?limit=2&before={}", paged.last().unwrap()), token).await;
+            assert!((1..=2).contains(&next.len()));
+            paged.extend(next);
+        }
+        assert_eq!(paged, all);
+    }
+    platform.stop().await;
+}
+
 /// What the root holds back the root lets go; a tenant sees that it is, and lets go what is its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_lifts_and_resumes_nothing_that_the_root_holds_back() {

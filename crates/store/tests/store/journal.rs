@@ -671,3 +671,33 @@ async fn what_is_kept_is_never_older_than_a_commit_that_returned() {
         assert!(hits > reads && reads > 0, "{hits} {reads}");
     }
 }
+
+/// The last of those that an index holds, by their numbers and not by their letters.
+#[tokio::test]
+async fn the_last_rows_of_an_index_are_those_of_the_greatest_numbers() {
+    let place = Place::new();
+    let store = place.open();
+    for (key, group) in [
+        ("a-9", "g"),
+        ("a-100", "g"),
+        ("a-10", "g"),
+        ("a-99", "g"),
+        ("a-101", "h"),
+    ] {
+        append(&store, put(key, group, "note")).await.unwrap();
+    }
+    let table: [(usize, &[&str]); 4] = [
+        (0, &[]),
+        (1, &["a-100"]),
+        (2, &["a-100", "a-99"]),
+        (9, &["a-10", "a-100", "a-9", "a-99"]),
+    ];
+    for (limit, expected) in table {
+        let found = store
+            .read(|reader| reader.find_last("documents", "group", "g", limit))
+            .unwrap();
+        let mut keys: Vec<&str> = found.iter().map(|row| row.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, expected, "{limit}");
+    }
+}
