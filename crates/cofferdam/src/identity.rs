@@ -7,11 +7,13 @@
 //!   provider is down; nobody new comes in then.
 //! - **No request of a stranger asks the provider twice** within a pause.
 
+pub(crate) mod fetch;
 mod keys;
 mod spec;
 mod token;
 
 pub use spec::ProviderSpec;
+pub(crate) use spec::is_address;
 
 use crate::app::App;
 use crate::server::problem::ApiError;
@@ -97,6 +99,7 @@ impl Identity {
                 TokenError::Unknown(_) => refused("this token was revoked, or has ended"),
                 TokenError::Misfit(why) => refused(&why),
                 TokenError::TooMany(_) => ApiError::overloaded(error.to_string()),
+                error @ TokenError::NoLogin(_) => error.into(),
                 TokenError::Store(store) => store.into(),
             })
     }

@@ -74,6 +74,9 @@ pub enum TokenError {
     /// They hold as many as one person may.
     #[error("{0} holds {HOLDING_MAX} tokens already; revoke some, or wait until they end")]
     TooMany(Principal),
+    /// Made by an administrator, for something that would stand still without it.
+    #[error("`{0}` is from no login; `cofferdam tokens revoke {0}` ends it")]
+    NoLogin(String),
     /// Not recorded.
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -154,15 +157,18 @@ impl Gate {
             let row = row(tx, &id)?;
             row.map(|row| row.view).ok_or(TokenError::Unknown(id))
         };
-        let view = self.store.write::<_, TokenError, _>(write).await?.value;
-        let taken = Held::of(&view);
+        let id = self.store.write::<_, TokenError, _>(write).await?.value.id;
         let mut held = self.held();
         held.retain(|_, held| !held.is_over(now));
         // As in `create_token`: it may have been ended before it could get here.
-        let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
+        let row = self.store.read(|reader| reader.row(TOKENS, &id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        if row.is_none_or(|row| row.view.revoked) {
-            return Err(TokenError::Unknown(view.id));
+        let Some(row) = row.filter(|row| !row.view.revoked) else {
+            return Err(TokenError::Unknown(id));
+        };
+        let taken = Held::of(&row.view);
+        if taken.is_over(self.deadlines.now()) {
+            return Err(TokenError::Unknown(id));
         }
         held.insert(hash, taken.clone());
         Ok(taken.caller)
@@ -201,6 +207,26 @@ impl Gate {
         Ok(row.view)
     }
 
+    /// Ends the login that identified `caller`: that token, as if it had run out now. It is no revocation, so
+    /// whoever logs out has not left: their agents go on, and what they approved counts.
+    pub async fn end_login(&self, caller: &Caller) -> Result<(), TokenError> {
+        let (by, token, at) = (caller.principal.clone(), caller.token.clone(), self.deadlines.now());
+        let write = move |tx: &mut Tx<'_>| {
+            let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
+            if row.view.provider.is_none() {
+                return Err(TokenError::NoLogin(token.clone()));
+            }
+            if !row.view.revoked {
+                let body = json!({ "token": token, "at": at });
+                tx.append(NewEntry::new(kind::TOKEN_ENDED, by, body))?;
+            }
+            Ok(())
+        };
+        self.store.write::<_, TokenError, _>(write).await?;
+        self.held().retain(|_, held| held.caller.token != caller.token);
+        Ok(())
+    }
+
     /// All, the newest first.
     pub fn tokens(&self) -> Result<Vec<TokenView>, TokenError> {
         let mut views: Vec<TokenView> = read_all(&self.store)?.into_iter().map(|row| row.view).collect();
@@ -236,6 +262,13 @@ impl Gate {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let held = tokens.values().find(|held| held.caller.token == caller.token);
         held.is_some_and(|held| !held.is_over(self.deadlines.now()))
+    }
+
+    /// When the token that identified `caller` ends by itself.
+    pub fn ends(&self, caller: &Caller) -> Option<Timestamp> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let held = tokens.values().find(|held| held.caller.token == caller.token);
+        held.and_then(|held| held.expires)
     }
 
     fn held(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 32], Held>> {
@@ -436,8 +469,9 @@ struct Created {
 }
 
 #[derive(Deserialize)]
-struct Revoked {
+struct Over {
     token: String,
+    at: Option<Timestamp>,
 }
 
 /// Rows are [`TokenRow`]s by id.
@@ -449,7 +483,7 @@ impl Projection for Tokens {
     }
 
     fn kinds(&self) -> &'static [&'static str] {
-        &[kind::TOKEN_CREATED, kind::TOKEN_REVOKED]
+        &[kind::TOKEN_CREATED, kind::TOKEN_REVOKED, kind::TOKEN_ENDED]
     }
 
     fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
@@ -462,15 +496,21 @@ impl Projection for Tokens {
         if entry.kind == kind::TOKEN_CREATED {
             return create(entry, body(entry)?, rows);
         }
-        let Revoked { token } = body(entry)?;
+        let Over { token, at } = body(entry)?;
         let missing = || {
             Corrupt(format!(
-                "entry {} revokes token `{token}`, which is not there",
+                "entry {} ends token `{token}`, which is not there",
                 entry.sequence
             ))
         };
         let mut row: TokenRow = rows::get(rows, &token)?.ok_or_else(missing)?;
-        row.view.revoked = true;
+        match entry.kind.as_str() {
+            kind::TOKEN_ENDED => {
+                let at = at.unwrap_or(entry.timestamp);
+                row.view.expires = Some(row.view.expires.map_or(at, |expires| expires.min(at)));
+            }
+            _ => row.view.revoked = true,
+        }
         rows::put(rows, &token, &row)
     }
 }

@@ -326,6 +326,7 @@ async fn what_is_above_ends_what_is_below_on_the_next_action() {
         "suspended above",
         "revoked below",
         "sponsor left",
+        "sponsor logged out",
     ] {
         let world = world().await;
         let first = made(&world, from("lead", "deploy", &["git.log:repository/*"])).await;
@@ -369,6 +370,10 @@ async fn what_is_above_ends_what_is_below_on_the_next_action() {
                 event(&world, "lead", AgentEvent::Suspend).await.unwrap();
                 "denied: agent:lead is suspended".to_owned()
             }
+            "sponsor logged out" => {
+                logged_out(&world).await;
+                "permit".to_owned()
+            }
             _ => {
                 let caller = world.caller("alice", &[Role::Operator]).await;
                 world.gate.revoke_token(&alice(), caller.token()).await.unwrap();
@@ -381,6 +386,30 @@ async fn what_is_above_ends_what_is_below_on_the_next_action() {
             "{what}"
         );
     }
+}
+
+/// Alice comes from a provider and goes again; that token is over, and is not taken a second time.
+async fn logged_out(world: &World) {
+    let new = || gate::NewToken {
+        principal: Principal::person("alice"),
+        roles: gate::RoleAt::everywhere(&[Role::Operator]),
+        groups: Vec::new(),
+        trigger: None,
+        expires: Some(world.gate.time().plus_ms(3_600_000)),
+    };
+    let take = async || {
+        let by = Principal::service("cofferdam");
+        world.gate.take_token(&by, new(), "corporate", "a.b.c").await
+    };
+    let caller = take().await.unwrap();
+    world.advance(1000);
+    world.gate.end_login(&caller).await.unwrap();
+    assert!(world.gate.identify("a.b.c").is_err() && take().await.is_err());
+    let view = world.gate.tokens().unwrap().remove(0);
+    assert_eq!((view.revoked, view.expires), (false, Some(world.gate.time())));
+    let made = world.caller("bob", &[Role::Operator]).await;
+    let refused = world.gate.end_login(&made).await.unwrap_err().to_string();
+    assert!(refused.contains("is from no login"), "{refused}");
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ pub mod kind {
     pub const CONFIG_DELETED: &str = "config.deleted";
     pub const TOKEN_CREATED: &str = "token.created";
     pub const TOKEN_REVOKED: &str = "token.revoked";
+    /// Whoever held it logged out: it ended early, and nobody took it from them.
+    pub const TOKEN_ENDED: &str = "token.ended";
     /// A delegation was redeemed for a token of a few minutes.
     pub const TOKEN_REDEEMED: &str = "token.redeemed";
     /// A delegation was not redeemed.

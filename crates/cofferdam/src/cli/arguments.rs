@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, explain, health, incidents, journal, kill, policy, sessions, tokens,
-    trust,
+    agents, approvals, audit, documents, explain, health, incidents, journal, kill, login, policy, sessions,
+    tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -47,15 +47,9 @@ pub struct Global {
     /// The organization to speak to, when the server has more than its own
     #[arg(long, global = true, value_name = "NAME", env = "COFFERDAM_ORGANIZATION", value_parser = organization)]
     pub organization: Option<String>,
-    /// The file that holds your token
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "COFFERDAM_TOKEN_FILE",
-        default_value = "./.cofferdam/admin.token"
-    )]
-    pub token_file: PathBuf,
+    /// The file that holds your token [default: that of `cofferdam login`, or ./.cofferdam/admin.token]
+    #[arg(long, global = true, value_name = "FILE", env = "COFFERDAM_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
     /// How to print what was asked for
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -112,6 +106,11 @@ pub enum Command {
     Describe(documents::Describe),
     /// Remove one document
     Delete(documents::Delete),
+    /// Log in at an OpenID provider of the server
+    #[command(after_help = login::HELP)]
+    Login(login::Login),
+    /// End the login: at the server, and the file of its token
+    Logout(login::Logout),
     /// Tokens of people and triggers
     #[command(after_help = tokens::HELP)]
     Tokens(tokens::Tokens),

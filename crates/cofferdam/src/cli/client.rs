@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::value;
 use reqwest::{Method, Url};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest answer that is read, in bytes.
@@ -20,7 +21,12 @@ pub struct Client {
     /// The path of an organization, or nothing.
     below: String,
     token: secrets::Secret,
+    /// Said beside a refusal of the token.
+    hint: Option<&'static str>,
 }
+
+/// Where the first start of a server puts its administrator's token.
+const ADMINISTRATOR: &str = "./.cofferdam/admin.token";
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,15 +37,25 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// As the command line says. Reads the token's file.
+    /// As the command line says. Reads the token's file: the one that is named, that of a login at this server,
+    /// or the administrator's, in that order.
     pub fn from_global(global: &Global) -> Result<Client, Failure> {
-        let token = std::fs::read(&global.token_file).map_err(|source| {
-            let path = global.token_file.display();
+        let login = super::login::file::path(global).filter(|path| path.exists());
+        let (path, hint) = match (&global.token_file, login) {
+            (Some(path), _) => (path.clone(), None),
+            (None, Some(path)) => (path, Some("your login may have ended: `cofferdam login`")),
+            (None, None) => (PathBuf::from(ADMINISTRATOR), None),
+        };
+        let token = std::fs::read(&path).map_err(|source| {
+            let path = path.display();
             Failure::Other(anyhow::Error::new(source).context(format!(
-                "cannot read the token file `{path}`; name yours with --token-file or COFFERDAM_TOKEN_FILE"
+                "cannot read the token file `{path}`; `cofferdam login`, or name yours with --token-file or COFFERDAM_TOKEN_FILE"
             )))
         })?;
-        Client::with(global, token)
+        Ok(Client {
+            hint,
+            ..Client::with(global, token)?
+        })
     }
 
     /// The same with another token than the command line's.
@@ -75,6 +91,7 @@ impl Client {
             base,
             below: String::new(),
             token: secrets::Secret::new(token),
+            hint: None,
         })
     }
 
@@ -121,7 +138,7 @@ impl Client {
             return Ok(Events::new(response));
         }
         let status = response.status();
-        Err(refusal(
+        Err(self.refused(
             status.as_u16(),
             &body_of(response).await.map_err(|e| self.unreachable(e))?,
         ))
@@ -139,7 +156,7 @@ impl Client {
             return Ok(Lines::new(response));
         }
         let status = response.status();
-        Err(refusal(
+        Err(self.refused(
             status.as_u16(),
             &body_of(response).await.map_err(|e| self.unreachable(e))?,
         ))
@@ -190,7 +207,7 @@ impl Client {
         };
         let (status, bytes) = patiently(answer).await.map_err(|e| self.unreachable(e))?;
         if !status.is_success() {
-            return Err(refusal(status.as_u16(), &bytes));
+            return Err(self.refused(status.as_u16(), &bytes));
         }
         if bytes.is_empty() {
             return Ok(Value::Null);
@@ -222,6 +239,26 @@ impl Client {
             .http
             .request(method, url)
             .header(reqwest::header::AUTHORIZATION, header))
+    }
+
+    fn refused(&self, status: u16, body: &[u8]) -> Failure {
+        match (refusal(status, body), self.hint) {
+            (
+                Failure::Refused {
+                    status: 401,
+                    title,
+                    detail,
+                    problems,
+                },
+                Some(hint),
+            ) => Failure::Refused {
+                status: 401,
+                title,
+                detail: format!("{detail}\n{hint}"),
+                problems,
+            },
+            (failure, _) => failure,
+        }
     }
 
     fn unreachable(&self, source: reqwest::Error) -> Failure {

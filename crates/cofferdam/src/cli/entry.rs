@@ -75,6 +75,7 @@ pub fn what(entry: &Value) -> String {
         "token.created" => vec![text(body, "principal"), text(body, "roles")],
         "token.redeemed" => vec![text(body, "agent"), text(body, "delegation")],
         "token.refused" => vec![text(body, "code"), text(body, "reason")],
+        "token.ended" => vec![text(body, "token")],
         "token.revoked" => vec![first(body, &["token", "id"]), text(body, "principal")],
         _ if kind.starts_with("session.") => vec![text(entry, "session"), text(body, "reason")],
         _ if kind.starts_with("incident.") => vec![

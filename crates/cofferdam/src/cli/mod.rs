@@ -19,6 +19,7 @@ pub mod health;
 pub mod incidents;
 pub mod journal;
 pub mod kill;
+pub mod login;
 pub mod policy;
 mod redeem;
 pub mod screen;
@@ -87,6 +88,12 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
     {
         return redeem::run(token, global, screen).await;
     }
+    // Without a token, or with the one that it ends.
+    match &command {
+        Command::Login(login) => return login::run(login, global, screen).await,
+        Command::Logout(logout) => return login::leave(logout, global, screen).await,
+        _ => {}
+    }
     let client = &Client::from_global(global)?;
     match command {
         Command::Apply(apply) => documents::apply(&apply, client, screen).await,
@@ -114,6 +121,8 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Demo(_)
         | Command::Patient(_)
         | Command::Completions(_)
+        | Command::Login(_)
+        | Command::Logout(_)
         | Command::Journal(_) => Err(Failure::Misuse("this command talks to no server".into())),
     }
 }

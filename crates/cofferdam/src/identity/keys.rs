@@ -1,9 +1,10 @@
 //! The keys of providers: discovered, kept, and asked for again when a token names one that is not there.
 
-use super::spec::is_address;
+use super::fetch::{Fetch, endpoint};
 use jsonwebtoken::jwk::Jwk;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -11,10 +12,6 @@ use tokio::sync::Mutex;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Keys are asked for again after so long: one that was withdrawn is not good for ever.
 const AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// How long a provider may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Most keys that are kept of one provider.
 const KEYS_MAX: usize = 100;
 
@@ -34,10 +31,10 @@ pub(super) enum Trouble {
     Unreachable(String),
 }
 
-/// The keys of all providers.
+/// The keys of all providers, by issuer.
 pub(super) struct Keys {
-    http: reqwest::Client,
-    held: Mutex<HashMap<String, Held>>,
+    fetch: Fetch,
+    held: std::sync::Mutex<HashMap<String, Arc<Mutex<Option<Held>>>>>,
 }
 
 /// Those of one.
@@ -52,21 +49,17 @@ struct Held {
 
 impl Keys {
     pub fn new() -> reqwest::Result<Keys> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .build()?;
         Ok(Keys {
-            http,
-            held: Mutex::default(),
+            fetch: Fetch::new()?,
+            held: std::sync::Mutex::default(),
         })
     }
 
     /// The issuer's key that a token names, at `now` on the monotonic clock. One at a time, so that many tokens ask once.
     pub async fn of(&self, issuer: &str, wanted: &Wanted, now: Duration) -> Result<Jwk, Trouble> {
-        let mut all = self.held.lock().await;
-        let held = all.get(issuer);
+        let issuers = self.of_issuer(issuer);
+        let mut slot = issuers.lock().await;
+        let held = slot.as_ref();
         let fresh = held.is_some_and(|held| held.fetched.is_some_and(|at| now.saturating_sub(at) < AGE_MAX));
         if let Some(key) = held.filter(|_| fresh).and_then(|held| find(&held.keys, wanted)) {
             return Ok(key);
@@ -78,7 +71,7 @@ impl Keys {
             };
         }
         let asked = self.ask(issuer).await;
-        let held = all.entry(issuer.to_owned()).or_insert_with(|| Held {
+        let held = slot.get_or_insert_with(|| Held {
             keys: Vec::new(),
             fetched: None,
             tried: now,
@@ -100,20 +93,10 @@ impl Keys {
     }
 
     async fn ask(&self, issuer: &str) -> Result<Vec<Value>, String> {
-        let below = format!(
-            "{}/.well-known/openid-configuration",
-            issuer.trim_end_matches('/')
-        );
-        let found = self.read(&below).await?;
-        if found.get("issuer").and_then(Value::as_str) != Some(issuer) {
-            return Err("its discovery document is of another issuer".to_owned());
-        }
-        let at = found
-            .get("jwks_uri")
-            .and_then(Value::as_str)
-            .filter(|at| is_address(at));
+        let at = endpoint(&self.fetch.discover(issuer).await?, "jwks_uri");
         let set = self
-            .read(at.ok_or("its discovery document names no address of keys")?)
+            .fetch
+            .get(&at.ok_or("its discovery document names no address of keys")?)
             .await?;
         let keys = set
             .get("keys")
@@ -122,20 +105,10 @@ impl Keys {
         Ok(keys.iter().take(KEYS_MAX).cloned().collect())
     }
 
-    async fn read(&self, address: &str) -> Result<Value, String> {
-        let told = |error: reqwest::Error| error.without_url().to_string();
-        let mut response = self.http.get(address).send().await.map_err(told)?;
-        if !response.status().is_success() {
-            return Err(format!("it answered {}", response.status()));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(told)? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > ANSWER_BYTES_MAX {
-                return Err("its answer is too long".to_owned());
-            }
-        }
-        policy::canonical::parse(&bytes, ANSWER_BYTES_MAX).map_err(|error| error.to_string())
+    /// What is held of one issuer, behind a lock of its own: a provider that is slow holds up nobody else.
+    fn of_issuer(&self, issuer: &str) -> Arc<Mutex<Option<Held>>> {
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(issuer.to_owned()).or_default())
     }
 }
 
@@ -149,4 +122,34 @@ fn find(keys: &[Value], wanted: &Wanted) -> Option<Jwk> {
     };
     let key = keys.iter().find(fits)?;
     serde_json::from_value(key.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One takes connections and never answers, the other takes none.
+    #[tokio::test]
+    async fn a_provider_that_does_not_answer_holds_up_no_other() {
+        let bound = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (silent, gone) = (bound().await, bound().await);
+        let issuer = |of: &tokio::net::TcpListener| format!("http://{}", of.local_addr().unwrap());
+        let (slow, closed) = (issuer(&silent), issuer(&gone));
+        drop(gone);
+        let keys = Keys::new().unwrap();
+        let wanted = Wanted {
+            id: "a".to_owned(),
+            algorithm: "RS256",
+        };
+        let now = Duration::from_secs(100);
+        let mut waits = std::pin::pin!(keys.of(&slow, &wanted, now));
+        tokio::select! {
+            biased;
+            _ = &mut waits => panic!("nobody answers there"),
+            // Polled after the other one, whose lock is held by then.
+            other = keys.of(&closed, &wanted, now) => {
+                assert!(matches!(other, Err(Trouble::Unreachable(_))));
+            }
+        }
+    }
 }

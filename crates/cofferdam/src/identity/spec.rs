@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 /// Most groups that have roles.
 const GROUPS_MAX: usize = 1000;
+/// Most scopes that `login` asks for.
+const SCOPES_MAX: usize = 32;
+/// Most ports that it tries.
+const PORTS_MAX: usize = 16;
 
 /// An OpenID provider and what its groups may do here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,10 +21,17 @@ pub struct ProviderSpec {
     pub audience: String,
     /// The public client that `cofferdam login` is; the audience unless said otherwise.
     #[serde(default)]
-    pub client: Option<String>,
+    pub client_id: Option<String>,
     /// What `login` asks for besides `openid`.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// RFC 8707: `login` asks for an access token for this resource. Without one it uses the ID token, whose
+    /// audience is the client.
+    #[serde(default)]
+    pub resource: Option<String>,
+    /// Ports on 127.0.0.1 that the provider may send people back to; any unless said otherwise (RFC 8252, 7.3).
+    #[serde(default)]
+    pub redirect_ports: Vec<u16>,
     /// The claim that names the person: `sub` unless said otherwise. Of `email`, only verified ones.
     #[serde(default = "sub")]
     pub name_claim: String,
@@ -43,13 +54,42 @@ impl ProviderSpec {
     /// The client that `login` is.
     #[must_use]
     pub fn client(&self) -> &str {
-        self.client.as_deref().unwrap_or(&self.audience)
+        self.client_id.as_deref().unwrap_or(&self.audience)
+    }
+
+    /// What is wrong with what `login` needs.
+    fn problems_of_login(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if self.client().is_empty() || self.client().len() > 256 {
+            problems.push(("/spec/clientId", "a client has 1 to 256 characters".to_owned()));
+        }
+        // RFC 6749, 3.3.
+        let is_scope = |scope: &String| {
+            let fits = |b: u8| b.is_ascii_graphic() && !b"\"\\".contains(&b);
+            (1..=128).contains(&scope.len()) && scope.bytes().all(fits)
+        };
+        if self.scopes.len() > SCOPES_MAX || !self.scopes.iter().all(is_scope) {
+            let what = format!("at most {SCOPES_MAX} scopes, each one word");
+            problems.push(("/spec/scopes", what));
+        }
+        let is_resource = |text: &String| {
+            reqwest::Url::parse(text).is_ok_and(|url| text.len() <= 512 && url.fragment().is_none())
+        };
+        if self.resource.as_ref().is_some_and(|text| !is_resource(text)) {
+            let what = "a resource is an absolute URI without a fragment (RFC 8707)";
+            problems.push(("/spec/resource", what.to_owned()));
+        }
+        if self.redirect_ports.len() > PORTS_MAX || self.redirect_ports.iter().any(|port| *port < 1024) {
+            let what = format!("at most {PORTS_MAX} ports, from 1024 on");
+            problems.push(("/spec/redirectPorts", what));
+        }
+        problems
     }
 
     /// What is wrong with it: where and what.
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut problems = Vec::new();
+        let mut problems = self.problems_of_login();
         if !is_address(&self.issuer) {
             let what = "an issuer is an https:// address without query; http:// only on this machine";
             problems.push(("/spec/issuer", what.to_owned()));
@@ -88,7 +128,7 @@ impl ProviderSpec {
 }
 
 /// Whether keys and tokens may be asked for there: over TLS, or on this machine.
-pub(super) fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else {
         return false;
     };

@@ -25,7 +25,7 @@ pub async fn whoami(call: Call) -> Answer {
     };
     ok(&json!({
         "principal": caller.principal(), "roles": caller.roles(), "token": caller.token(),
-        "trigger": caller.trigger(), "delegation": delegation,
+        "expires": call.app.gate.ends(caller), "trigger": caller.trigger(), "delegation": delegation,
     }))
 }
 

@@ -19,6 +19,7 @@ mod hooks;
 mod incidents;
 mod keys;
 mod listen;
+mod login;
 pub mod metrics;
 mod places;
 mod policies;

@@ -263,6 +263,7 @@ impl From<ApproveError> for ApiError {
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> ApiError {
         match error {
+            TokenError::NoLogin(_) => ApiError::conflict(error.to_string()),
             TokenError::Unknown(id) => ApiError::not_found(format!("token `{id}`")),
             TokenError::Misfit(what) => ApiError::malformed("/roles", what),
             TokenError::TooMany(_) => ApiError::conflict(error.to_string()),

@@ -6,7 +6,7 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, documents, explain, hooks, incidents, keys, policies, sessions, status, stops,
+    agents, approvals, audit, documents, explain, hooks, incidents, keys, login, policies, sessions, status, stops,
     tasks, tokens, trust,
 };
 use crate::app::App;
@@ -172,6 +172,8 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/policies/simulate", CONFIG, ROOT, policies::simulate),
     route!("GET", "/api/v1/policies/suggestions", CONFIG, ROOT, policies::suggestions),
 
+    open!("GET", "/api/v1/login", login::providers),
+    route!("POST", "/api/v1/logout", READ, EACH, login::logout),
     route!("GET", "/api/v1/whoami", EVERYBODY, EACH, agents::whoami),
     Route { method: "POST", path: exchange::PATH, handler: Handler::Proved(|bare| Box::pin(exchange::redeem(bare))) },
     route!("GET", "/api/v1/agents", READ, EACH, agents::list),

@@ -17,6 +17,7 @@ mod configuration;
 mod exchange;
 mod hooks;
 mod lifecycle;
+mod login;
 mod oidc;
 mod organizations;
 mod peers;

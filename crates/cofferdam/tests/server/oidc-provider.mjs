@@ -1,5 +1,5 @@
 // A real OpenID provider for the test beside this file: node oidc-provider.mjs PACKAGES PORT KID
-// Clients get access tokens as JWTs by client credentials; people are signed in without being asked.
+// Clients get access tokens as JWTs by client credentials; people meet the library's own forms for login and consent.
 import { generateKeyPairSync } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 
@@ -28,7 +28,7 @@ const provider = new Provider(issuer, {
     },
   ],
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: true },
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
@@ -38,19 +38,7 @@ const provider = new Provider(issuer, {
       }),
     },
   },
-  extraTokenClaims: (ctx, token) => ({ sub: token.clientId, groups: groups[token.clientId] ?? [] }),
+  extraTokenClaims: (ctx, token) => ({ sub: token.accountId ?? token.clientId, groups: groups[token.accountId ?? token.clientId] ?? [] }),
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, groups: groups[id] ?? [] }) }),
-  loadExistingGrant: async (ctx) => {
-    const grant = new ctx.oidc.provider.Grant({ clientId: ctx.oidc.client.clientId, accountId: ctx.oidc.session.accountId });
-    grant.addOIDCScope('openid');
-    await grant.save();
-    return grant;
-  },
-  interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
-});
-provider.use(async (ctx, next) => {
-  if (!ctx.path.startsWith('/interaction/')) return next();
-  const to = await provider.interactionResult(ctx.req, ctx.res, { login: { accountId: 'alice' }, consent: {} });
-  ctx.redirect(to);
 });
 provider.listen(Number(port), '127.0.0.1', () => console.log('ready'));

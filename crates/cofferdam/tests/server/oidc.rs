@@ -25,13 +25,30 @@ pub(crate) fn packages() -> Option<PathBuf> {
         .then_some(packages)
 }
 
-struct Provider {
+/// A running one.
+pub struct Provider {
     child: Child,
-    issuer: String,
+    pub issuer: String,
     http: reqwest::Client,
 }
 
 impl Provider {
+    /// On a port of its own, or `None` where there is none to start.
+    pub async fn fresh() -> Option<Provider> {
+        let Some(packages) = packages() else {
+            assert!(
+                std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_none(),
+                "oidc-provider is missing"
+            );
+            eprintln!("oidc-provider is not installed: skipping");
+            return None;
+        };
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        Some(Provider::start(&packages, port, "first").await)
+    }
+
     async fn start(packages: &std::path::Path, port: u16, key: &str) -> Provider {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/oidc-provider.mjs");
         let mut child = Command::new("node")
@@ -78,7 +95,7 @@ impl Provider {
             .to_owned()
     }
 
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.child.kill().await.unwrap();
     }
 }

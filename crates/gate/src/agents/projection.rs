@@ -113,7 +113,13 @@ impl Projection for Agents {
     }
 
     fn kinds(&self) -> &'static [&'static str] {
-        &["agent.", "delegation.", kind::TOKEN_CREATED, kind::TOKEN_REVOKED]
+        &[
+            "agent.",
+            "delegation.",
+            kind::TOKEN_CREATED,
+            kind::TOKEN_REVOKED,
+            kind::TOKEN_ENDED,
+        ]
     }
 
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -125,7 +131,13 @@ impl Projection for Agents {
         rows::put(rows, GENERATION, &after)?;
         match entry.kind.as_str() {
             kind::TOKEN_CREATED => token_created(entry, rows),
-            kind::TOKEN_REVOKED => token_revoked(entry, rows),
+            kind::TOKEN_REVOKED => token_over(entry, rows, |held, at| {
+                held.revoked.get_or_insert(at);
+            }),
+            // As if it had run out: who logs out has not left, and what they said still counts.
+            kind::TOKEN_ENDED => token_over(entry, rows, |held, at| {
+                held.expires = Some(held.expires.map_or(at, |expires| expires.min(at)));
+            }),
             kind::AGENT_CREATED => created(entry, rows),
             kind::AGENT_ROTATED => rotated(entry, rows),
             kind::DELEGATION_MADE => made(entry, rows),
@@ -160,7 +172,7 @@ struct TokenCreated {
 }
 
 #[derive(Deserialize)]
-struct TokenRevoked {
+struct TokenOver {
     token: String,
     /// By the time that never goes back; entries did not always tell it.
     at: Option<Timestamp>,
@@ -201,15 +213,20 @@ fn token_created(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     rows::put(rows, &key, &person)
 }
 
-fn token_revoked(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let TokenRevoked { token, at } = body(entry)?;
+/// `end` is told when, by the time that never goes back.
+fn token_over(
+    entry: &Entry,
+    rows: &mut dyn Rows,
+    end: impl FnOnce(&mut PersonToken, Timestamp),
+) -> Result<(), Corrupt> {
+    let TokenOver { token, at } = body(entry)?;
     let Some(Owner { person }) = rows::get(rows, &format!("token/{token}"))? else {
         return Ok(());
     };
     let key = format!("person/{person}");
     let mut row: PersonRow = rows::get(rows, &key)?.unwrap_or_default();
     if let Some(held) = row.tokens.get_mut(&token) {
-        held.revoked.get_or_insert(at.unwrap_or(entry.timestamp));
+        end(held, at.unwrap_or(entry.timestamp));
     }
     rows::put(rows, &key, &row)
 }
