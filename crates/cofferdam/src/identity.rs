@@ -1,23 +1,27 @@
-//! People who come from an OpenID provider: their tokens, verified and recorded as tokens of ours.
+//! People who come from elsewhere: from an OpenID provider by its tokens, verified and recorded as tokens of ours,
+//! and from a directory by name and password, for which they get a token of ours.
 //!
 //! Invariants:
 //! - **Only what was signed for us**: one issuer that configuration names, our audience, a key of the issuer's,
 //!   an algorithm of the list. Never `none`, never a shared secret.
 //! - **Once recorded, it needs the provider no more**: it holds until it ends or is revoked, also while the
 //!   provider is down; nobody new comes in then.
-//! - **No request of a stranger asks the provider twice** within a pause.
+//! - **No request of a stranger asks the provider twice** within a pause, nor guesses passwords without end.
 
+mod attempts;
 pub(crate) mod fetch;
 mod keys;
+pub mod ldap;
 mod spec;
 mod token;
 
-pub use spec::ProviderSpec;
 pub(crate) use spec::is_address;
+pub use spec::{DirectorySpec, OidcSpec, ProviderSpec, Roles};
 
 use crate::app::App;
 use crate::server::problem::ApiError;
-use gate::{Caller, NewToken, TokenError};
+use attempts::Attempts;
+use gate::{Caller, NewToken, TokenError, TokenView};
 use http::StatusCode;
 use keys::{Keys, Trouble};
 use policy::{Principal, Timestamp};
@@ -31,6 +35,7 @@ const LIFE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 /// What is known of the providers.
 pub struct Identity {
     keys: Keys,
+    attempts: Attempts,
 }
 
 impl std::fmt::Debug for Identity {
@@ -45,7 +50,10 @@ impl Identity {
     /// # Errors
     /// There is no TLS to ask providers over.
     pub fn new() -> reqwest::Result<Identity> {
-        Ok(Identity { keys: Keys::new()? })
+        Ok(Identity {
+            keys: Keys::new()?,
+            attempts: Attempts::default(),
+        })
     }
 
     /// Whose token of a provider this is. What was taken before is known by the gate and is not asked for.
@@ -57,7 +65,10 @@ impl Identity {
         let refused = |why: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", why);
         let head = token::head(token).map_err(refused)?;
         let providers = app.configuration.providers();
-        let found = providers.iter().find(|(_, spec)| spec.issuer == head.issuer);
+        let found = providers.iter().find_map(|(name, spec)| match spec {
+            ProviderSpec::Oidc(spec) if spec.issuer == head.issuer => Some((name, spec)),
+            _ => None,
+        });
         let (name, spec) = found.ok_or_else(|| refused("no provider of that issuer is configured"))?;
         let key = self
             .keys
@@ -76,21 +87,8 @@ impl Identity {
             })?;
         let now = app.gate.time();
         let person = token::verify(token, &head, &key, spec, now).map_err(refused)?;
-        let (roles, groups) = spec.grants(&person.groups);
-        if roles.is_empty() {
-            return Err(ApiError::forbidden(format!(
-                "none of the groups that `{}` is in has a role here",
-                person.name
-            )));
-        }
-        let new = NewToken {
-            // Nobody here, and nobody of another provider, is called that.
-            principal: Principal::person(&format!("{name}/{}", person.name)),
-            roles,
-            groups,
-            trigger: None,
-            expires: Some(person.expires.min(now.plus_ms(LIFE_MS_MAX))),
-        };
+        let expires = person.expires.min(now.plus_ms(LIFE_MS_MAX));
+        let new = granted(name, &person.name, &spec.roles, &person.groups, expires)?;
         let by = Principal::service("cofferdam");
         app.gate
             .take_token(&by, new, name, token)
@@ -103,6 +101,112 @@ impl Identity {
                 TokenError::Store(store) => store.into(),
             })
     }
+}
+
+impl Identity {
+    /// A token of ours for whoever has that name and password at the directory `provider`.
+    ///
+    /// # Errors
+    /// 401 for a wrong name or password, without saying which; 403 for somebody whom the directory does not name
+    /// clearly or none of whose groups has a role; 429 after too many failures; 503 when it cannot be asked.
+    pub async fn login(
+        &self,
+        app: &App,
+        provider: &str,
+        name: &str,
+        password: &secrets::Secret,
+    ) -> Result<(TokenView, secrets::Secret), ApiError> {
+        let providers = app.configuration.providers();
+        let Some((provider, ProviderSpec::Ldap(spec))) = providers.get_key_value(provider) else {
+            return Err(ApiError::malformed(
+                "/provider",
+                "there is no directory of that name",
+            ));
+        };
+        let attempt = self.attempts.begin(provider, name, app.clock.monotonic())?;
+        let person = match ldap::authenticate(&spec.ldap, name, password).await {
+            Ok(person) => person,
+            Err(refused) => {
+                app.metrics.unauthenticated();
+                return Err(self.refused(app, provider, attempt, &refused).await);
+            }
+        };
+        self.attempts.succeeded(attempt);
+        let hours = i64::from(spec.ldap.token_hours);
+        let expires = app.gate.time().plus_ms((hours * 60 * 60 * 1000).min(LIFE_MS_MAX));
+        let new = match is_name(&person.name) {
+            true => granted(provider, &person.name, &spec.roles, &person.groups, expires),
+            false => Err(ApiError::forbidden(
+                "the directory's name for that person has characters that no name has here",
+            )),
+        };
+        let by = Principal::service("cofferdam");
+        match new {
+            Ok(new) => Ok(app.gate.login_token(&by, new, provider).await?),
+            Err(error) => {
+                let reason = "whoever it is may do nothing here";
+                app.gate.record_login_refused(provider, "no_role", reason).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn refused(
+        &self,
+        app: &App,
+        provider: &str,
+        attempt: attempts::Attempt,
+        refused: &ldap::Refused,
+    ) -> ApiError {
+        let Some(code) = refused.code() else {
+            // Nobody guessed anything.
+            self.attempts.unanswered(attempt);
+            tracing::warn!(provider, why = %refused, "a directory cannot be asked");
+            return ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                format!("the directory `{provider}` cannot be asked, so nobody new comes in"),
+            );
+        };
+        let told = refused.to_string();
+        match app.gate.record_login_refused(provider, code, &told).await {
+            Err(error) => error.into(),
+            Ok(()) if matches!(refused, ldap::Refused::Wrong(_)) => {
+                ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", told)
+            }
+            Ok(()) => ApiError::forbidden(told),
+        }
+    }
+}
+
+/// A token for somebody of a provider, with what their groups may do.
+fn granted(
+    provider: &str,
+    person: &str,
+    roles: &Roles,
+    groups: &[String],
+    expires: Timestamp,
+) -> Result<NewToken, ApiError> {
+    let (roles, groups) = spec::grants(roles, groups);
+    if roles.is_empty() {
+        return Err(ApiError::forbidden(format!(
+            "none of the groups that `{person}` is in has a role here"
+        )));
+    }
+    Ok(NewToken {
+        // Nobody here, and nobody of another provider, is called that.
+        principal: Principal::person(&format!("{provider}/{person}")),
+        roles,
+        groups,
+        trigger: None,
+        expires: Some(expires),
+    })
+}
+
+/// Whether a provider's name for somebody is one that we can call them by.
+fn is_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
+    (1..=63).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// Whether `token` may be one of a provider's, by its form.

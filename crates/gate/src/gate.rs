@@ -37,6 +37,7 @@ pub struct Gate {
     pub(crate) organization_made: Mutex<()>,
     pub(crate) chains: crate::chains::Kept,
     pub(crate) refusals: Mutex<tokens::exchange::Refusals>,
+    pub(crate) refused_logins: Mutex<tokens::exchange::Refusals>,
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
     /// By agent: the channels that are told what needs a person.
     pub(crate) channels: RwLock<BTreeMap<String, Vec<String>>>,
@@ -101,6 +102,7 @@ impl Gate {
             organization_made: Mutex::default(),
             chains: crate::chains::Kept::default(),
             refusals: Mutex::default(),
+            refused_logins: Mutex::default(),
             stoppables: RwLock::default(),
             channels: RwLock::default(),
             store,

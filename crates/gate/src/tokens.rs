@@ -89,17 +89,40 @@ impl Gate {
         by: &Principal,
         new: NewToken,
     ) -> Result<(TokenView, secrets::Secret), TokenError> {
+        self.make_token(by, new, None).await
+    }
+
+    /// The same for somebody whom `provider` vouched for: a login, which its holder may end.
+    pub async fn login_token(
+        &self,
+        by: &Principal,
+        new: NewToken,
+        provider: &str,
+    ) -> Result<(TokenView, secrets::Secret), TokenError> {
+        self.make_token(by, new, Some(provider)).await
+    }
+
+    async fn make_token(
+        &self,
+        by: &Principal,
+        new: NewToken,
+        provider: Option<&str>,
+    ) -> Result<(TokenView, secrets::Secret), TokenError> {
         fits(&new).map_err(TokenError::Misfit)?;
+        let provider = provider.map(str::to_owned);
         let secret = new_secret()?;
         let hash = digest(secret.expose());
         let (by, now) = (by.clone(), self.deadlines.now());
         let write = move |tx: &mut Tx<'_>| {
             few(tx, &new.principal, now)?;
             let id = format!("tok-{}", tx.next_sequence());
-            let body = json!({
+            let mut body = json!({
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups, "trigger": new.trigger,
                 "expires": new.expires, "sha256": policy::canonical::hex(&hash), "at": now,
             });
+            if let (Some(provider), Some(body)) = (provider, body.as_object_mut()) {
+                body.insert("provider".to_owned(), provider.into());
+            }
             tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
             let row = row(tx, &id)?;
             row.map(|row| row.view).ok_or(TokenError::Unknown(id))

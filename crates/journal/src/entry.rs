@@ -53,6 +53,8 @@ pub mod kind {
     pub const TOKEN_REDEEMED: &str = "token.redeemed";
     /// A delegation was not redeemed.
     pub const TOKEN_REFUSED: &str = "token.refused";
+    /// A name and a password did not let anybody in.
+    pub const LOGIN_REFUSED: &str = "login.refused";
     pub const AGENT_CREATED: &str = "agent.created";
     pub const AGENT_ACTIVATED: &str = "agent.activated";
     pub const AGENT_SUSPENDED: &str = "agent.suspended";

@@ -90,6 +90,14 @@ pub fn lend(flight: &InFlight, reference: &SecretRef) -> Result<Secret, LendErro
     }
 }
 
+/// What the platform itself proves who it is with, to whoever tells it who people are: no agent's action, so there
+/// is no flight. Called in one place (`tidy`).
+pub fn own(reference: &SecretRef) -> Result<Secret, LendError> {
+    match reference {
+        SecretRef::File(path) => read(path),
+    }
+}
+
 fn read(path: &Path) -> Result<Secret, LendError> {
     let name = || path.display().to_string();
     let unreadable = |source| LendError::Unreadable { path: name(), source };

@@ -106,7 +106,7 @@ pub enum Command {
     Describe(documents::Describe),
     /// Remove one document
     Delete(documents::Delete),
-    /// Log in at an OpenID provider of the server
+    /// Log in at an identity provider of the server
     #[command(after_help = login::HELP)]
     Login(login::Login),
     /// End the login: at the server, and the file of its token

@@ -72,6 +72,7 @@ pub fn what(entry: &Value) -> String {
         }
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
+        "login.refused" => vec![text(body, "provider"), text(body, "code"), text(body, "reason")],
         "token.created" => vec![text(body, "principal"), text(body, "roles")],
         "token.redeemed" => vec![text(body, "agent"), text(body, "delegation")],
         "token.refused" => vec![text(body, "code"), text(body, "reason")],

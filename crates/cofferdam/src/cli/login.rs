@@ -1,9 +1,11 @@
-//! `cofferdam login` and `logout`: from a person at an OpenID provider to a token in a file, and back.
+//! `cofferdam login` and `logout`: from a person at an OpenID provider or in a directory to a token in a file,
+//! and back.
 //!
 //! It says where the token is, never what it is, and keeps none that the server did not take.
 
 pub mod answer;
 pub mod file;
+mod password;
 mod provider;
 mod redirect;
 
@@ -15,7 +17,7 @@ use super::text::visible;
 use super::value::{field, raw, text, time};
 use clap::Args;
 use owo_colors::OwoColorize as _;
-use provider::Provider;
+use provider::{OpenId, Provider};
 use redirect::Redirect;
 use secrets::Secret;
 use serde_json::{Value, json};
@@ -27,6 +29,7 @@ pub(super) const HELP: &str = "\
 Examples:
   cofferdam login
   cofferdam login --provider corporate --no-browser
+  cofferdam login --provider staff --user alice
   cofferdam --server https://cofferdam.example login
   cofferdam logout
 
@@ -39,6 +42,12 @@ pub struct Login {
     /// Which provider, when the server has several
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
+    /// Your name in the directory, for a provider that asks for a password; asked for at a terminal
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Read the password from standard input, which ends it
+    #[arg(long, requires = "user")]
+    password_stdin: bool,
     /// Print the address and open nothing
     #[arg(long)]
     no_browser: bool,
@@ -60,8 +69,11 @@ pub async fn run(login: &Login, global: &Global, screen: &mut Screen) -> Result<
     let path = target(global)?;
     let bare = Client::with(global, Vec::new())?;
     let provider = choose(&bare.get("/api/v1/login", &[]).await?, login.provider.as_deref())?;
-    let name = provider.name.clone();
-    let token = through_browser(provider, login, screen).await?;
+    let name = provider.name().to_owned();
+    let token = match provider {
+        Provider::Oidc(provider) => through_browser(provider, login, screen).await?,
+        Provider::Ldap { name } => by_password(&name, login, (global, &bare), screen).await?,
+    };
     let me = Client::with(global, token.expose().to_vec())?
         .get("/api/v1/whoami", &[])
         .await?;
@@ -144,10 +156,10 @@ fn choose(answer: &Value, wanted: Option<&str>) -> Result<Provider, Failure> {
         serde_json::from_value(field(answer, "providers").clone()).map_err(|error| {
             Failure::Failed(format!("the server's list of providers cannot be read: {error}"))
         })?;
-    let names: Vec<String> = providers.iter().map(|one| one.name.clone()).collect();
+    let names: Vec<String> = providers.iter().map(|one| one.name().to_owned()).collect();
     let mut fitting = providers
         .into_iter()
-        .filter(|one| wanted.is_none_or(|wanted| wanted == one.name));
+        .filter(|one| wanted.is_none_or(|wanted| wanted == one.name()));
     match (fitting.next(), fitting.next(), wanted) {
         (Some(one), None, _) => Ok(one),
         (Some(_), Some(_), _) => Err(Failure::Misuse(format!(
@@ -166,7 +178,26 @@ fn choose(answer: &Value, wanted: Option<&str>) -> Result<Provider, Failure> {
     }
 }
 
-async fn through_browser(provider: Provider, login: &Login, screen: &mut Screen) -> Result<Secret, Failure> {
+/// The name and the password go to the server, and nowhere in the clear but on this machine.
+async fn by_password(
+    provider: &str,
+    login: &Login,
+    (global, bare): (&Global, &Client),
+    screen: &mut Screen,
+) -> Result<Secret, Failure> {
+    if !crate::identity::is_address(&global.server) {
+        let what = "a password is sent over https:// only, or to this machine";
+        return Err(Failure::Misuse(what.into()));
+    }
+    let (name, password) = password::ask(login.user.as_deref(), login.password_stdin, screen)?;
+    let password = String::from_utf8(password.expose().to_vec())
+        .map_err(|_| Failure::Misuse("the password is no UTF-8".into()))?;
+    let body = json!({"provider": provider, "name": name, "password": password});
+    let answer = bare.post("/api/v1/login", &body).await?;
+    Ok(Secret::new(raw(&answer, "secret").as_bytes().to_vec()))
+}
+
+async fn through_browser(provider: OpenId, login: &Login, screen: &mut Screen) -> Result<Secret, Failure> {
     let redirect = Redirect::bind(&provider.redirect_ports).await?;
     let begun = provider.begin(&redirect.uri).await?;
     let url = begun.url.as_str();

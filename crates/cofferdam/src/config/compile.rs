@@ -108,7 +108,7 @@ pub fn compile(
     }
 }
 
-/// One issuer is one provider's.
+/// One issuer, and one part of a directory, is one provider's: or one person would be two, with two votes.
 fn provider(
     document: &Document,
     spec: &ProviderSpec,
@@ -117,11 +117,9 @@ fn provider(
 ) {
     let wrong = spec.problems();
     problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
-    if let Some((name, _)) = others.iter().find(|(_, other)| other.issuer == spec.issuer) {
-        problems.push(document.problem(
-            "/spec/issuer",
-            format!("IdentityProvider `{name}` is of this issuer"),
-        ));
+    let (at, source) = spec.source();
+    if let Some((name, _)) = others.iter().find(|(_, other)| other.source().1 == source) {
+        problems.push(document.problem(at, format!("IdentityProvider `{name}` is of the same people")));
     }
 }
 

@@ -159,7 +159,10 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         }),
         Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
         Kind::Channel => Spec::Channel(typed(spec, &origin)?),
-        Kind::IdentityProvider => Spec::IdentityProvider(Box::new(typed(spec, &origin)?)),
+        Kind::IdentityProvider => Spec::IdentityProvider(Box::new(match spec.get("ldap") {
+            Some(_) => ProviderSpec::Ldap(typed(spec, &origin)?),
+            None => ProviderSpec::Oidc(typed(spec, &origin)?),
+        })),
     };
     let place = match kind {
         Kind::Agent => place,

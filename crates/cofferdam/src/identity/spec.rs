@@ -1,5 +1,6 @@
 //! `kind: IdentityProvider`: which tokens are taken, and what the groups in them may do.
 
+use super::ldap::LdapSpec;
 use gate::{Role, RoleAt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,10 +12,32 @@ const SCOPES_MAX: usize = 32;
 /// Most ports that it tries.
 const PORTS_MAX: usize = 16;
 
+/// By group: `{sre: [operator@acme/payments, viewer]}`.
+pub type Roles = BTreeMap<String, Vec<RoleAt>>;
+
+/// Who says who people are, and what their groups may do here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderSpec {
+    /// An OpenID provider.
+    Oidc(OidcSpec),
+    /// A directory: `spec` has `ldap`.
+    Ldap(DirectorySpec),
+}
+
+/// A directory and what its groups may do here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DirectorySpec {
+    /// Which, and how it is asked.
+    pub ldap: LdapSpec,
+    /// By group.
+    pub roles: Roles,
+}
+
 /// An OpenID provider and what its groups may do here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ProviderSpec {
+pub struct OidcSpec {
     /// As in its tokens: `https://id.example`. Its discovery document is below it.
     pub issuer: String,
     /// What `aud` has to hold.
@@ -38,8 +61,8 @@ pub struct ProviderSpec {
     /// The claim that holds the groups: `groups` unless said otherwise.
     #[serde(default = "groups")]
     pub groups_claim: String,
-    /// By group: `{sre: [operator@acme/payments, viewer]}`.
-    pub roles: BTreeMap<String, Vec<RoleAt>>,
+    /// By group.
+    pub roles: Roles,
 }
 
 fn sub() -> String {
@@ -51,6 +74,39 @@ fn groups() -> String {
 }
 
 impl ProviderSpec {
+    /// Where its people come from, and where that is said.
+    #[must_use]
+    pub fn source(&self) -> (&'static str, String) {
+        match self {
+            ProviderSpec::Oidc(spec) => ("/spec/issuer", spec.issuer.clone()),
+            ProviderSpec::Ldap(spec) => (
+                "/spec/ldap/baseDn",
+                format!("{} {}", spec.ldap.url, spec.ldap.base_dn),
+            ),
+        }
+    }
+
+    /// What is wrong with it: where and what.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let (mut problems, roles) = match self {
+            ProviderSpec::Oidc(spec) => (spec.problems(), &spec.roles),
+            ProviderSpec::Ldap(spec) => (spec.ldap.problems(), &spec.roles),
+        };
+        if roles.is_empty() || roles.len() > GROUPS_MAX {
+            problems.push(("/spec/roles", format!("give 1 to {GROUPS_MAX} groups roles")));
+        }
+        let wrong =
+            |roles: &&Vec<RoleAt>| roles.is_empty() || roles.iter().any(|at| at.role == Role::Trigger);
+        if roles.values().any(|roles| wrong(&roles)) {
+            let what = "each group has roles of people: admin, operator, approver, auditor, viewer";
+            problems.push(("/spec/roles", what.to_owned()));
+        }
+        problems
+    }
+}
+
+impl OidcSpec {
     /// The client that `login` is.
     #[must_use]
     pub fn client(&self) -> &str {
@@ -86,9 +142,7 @@ impl ProviderSpec {
         problems
     }
 
-    /// What is wrong with it: where and what.
-    #[must_use]
-    pub fn problems(&self) -> Vec<(&'static str, String)> {
+    fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = self.problems_of_login();
         if !is_address(&self.issuer) {
             let what = "an issuer is an https:// address without query; http:// only on this machine";
@@ -100,31 +154,22 @@ impl ProviderSpec {
                 "tokens for nobody in particular are not taken".to_owned(),
             ));
         }
-        if self.roles.is_empty() || self.roles.len() > GROUPS_MAX {
-            problems.push(("/spec/roles", format!("give 1 to {GROUPS_MAX} groups roles")));
-        }
-        let wrong =
-            |roles: &&Vec<RoleAt>| roles.is_empty() || roles.iter().any(|at| at.role == Role::Trigger);
-        if self.roles.values().any(|roles| wrong(&roles)) {
-            let what = "each group has roles of people: admin, operator, approver, auditor, viewer";
-            problems.push(("/spec/roles", what.to_owned()));
-        }
         problems
     }
+}
 
-    /// The roles of somebody in `claimed`, and those of the groups that configuration knows.
-    pub(super) fn grants(&self, claimed: &[String]) -> (Vec<RoleAt>, Vec<String>) {
-        let known = self.roles.iter().filter(|(group, _)| claimed.contains(group));
-        let mut roles: Vec<RoleAt> = known.clone().flat_map(|(_, roles)| roles.clone()).collect();
-        roles.sort();
-        roles.dedup();
-        let is_team = |group: &&String| {
-            let word = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            (1..=64).contains(&group.len()) && group.bytes().all(word) && RoleAt::parse(group).is_none()
-        };
-        let groups = known.map(|(group, _)| group).filter(is_team).take(64).cloned();
-        (roles, groups.collect())
-    }
+/// The roles of somebody in `claimed`, and those of the groups that configuration knows.
+pub(super) fn grants(by_group: &Roles, claimed: &[String]) -> (Vec<RoleAt>, Vec<String>) {
+    let known = by_group.iter().filter(|(group, _)| claimed.contains(group));
+    let mut roles: Vec<RoleAt> = known.clone().flat_map(|(_, roles)| roles.clone()).collect();
+    roles.sort();
+    roles.dedup();
+    let is_team = |group: &&String| {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        (1..=64).contains(&group.len()) && group.bytes().all(word) && RoleAt::parse(group).is_none()
+    };
+    let groups = known.map(|(group, _)| group).filter(is_team).take(64).cloned();
+    (roles, groups.collect())
 }
 
 /// Whether keys and tokens may be asked for there: over TLS, or on this machine.

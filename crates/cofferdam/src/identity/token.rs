@@ -1,7 +1,7 @@
 //! One token of a provider: read, verified, and what it says of the person. Asks nobody.
 
 use super::keys::Wanted;
-use super::{Person, ProviderSpec};
+use super::{OidcSpec, Person};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
@@ -64,7 +64,7 @@ pub(super) fn verify(
     token: &str,
     head: &Head,
     key: &Jwk,
-    spec: &ProviderSpec,
+    spec: &OidcSpec,
     now: Timestamp,
 ) -> Result<Person, &'static str> {
     let (algorithm, _) = algorithm(Some(head.key.algorithm))?;
@@ -104,14 +104,8 @@ pub(super) fn verify(
     if spec.name_claim == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) {
         return Err("its email address is not verified");
     }
-    let is_name = |name: &&str| {
-        (1..=63).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
-    };
     let name = text(&spec.name_claim)
-        .filter(is_name)
+        .filter(|name| super::is_name(name))
         .ok_or("it does not name a person")?;
     let groups = claims.get(&spec.groups_claim).and_then(Value::as_array);
     let groups = groups.into_iter().flatten().filter_map(Value::as_str);

@@ -5,7 +5,7 @@
 //! - **One place decides who may call**: [`authorize`], from the table in [`routes`], and for things at a place
 //!   in the tree of tenancy [`places`].
 //! - **Authenticated before read**: nothing of a body is looked at before the token, but where a body is
-//!   itself what authenticates: at [`exchange`].
+//!   itself what authenticates: at [`exchange`] and [`login`].
 //! - **Never a 5xx for what a caller sent**, and never a crash: a panic is a 500 and is counted.
 
 mod agents;
@@ -187,7 +187,7 @@ async fn answer(
 async fn judge(app: &App, route: &Route, headers: &HeaderMap) -> Result<Judged, ApiError> {
     match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(app))),
-        Handler::Proved(handler) => check_journal(app, route).map(|()| Judged::Unknown(*handler)),
+        Handler::Proved(_, handler) => check_journal(app, route).map(|()| Judged::Unknown(*handler)),
         Handler::Guarded(roles, scope, handler) => {
             let caller = authorize(app, roles, headers).await?;
             check_journal(app, route)?;

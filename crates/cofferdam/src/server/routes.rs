@@ -24,8 +24,8 @@ pub type Proved = fn(Bare) -> BoxFuture<'static, Answer>;
 pub enum Handler {
     /// Without a token. Sees no caller, no body and no query, and gives nothing away.
     Open(fn(&App) -> Response),
-    /// Without a token, by a delegation and a proof that its key is held.
-    Proved(Proved),
+    /// Without a token, by what the body shows: by whom, as the golden text says it.
+    Proved(&'static str, Proved),
     /// With a token that has one of these roles, where the scope says.
     Guarded(&'static [Role], Scope, Guarded),
 }
@@ -102,6 +102,16 @@ macro_rules! route {
     };
 }
 
+macro_rules! proved {
+    ($path:expr, $who:literal, $handler:path) => {
+        Route {
+            method: "POST",
+            path: $path,
+            handler: Handler::Proved($who, |bare| Box::pin($handler(bare))),
+        }
+    };
+}
+
 const EACH: Scope = Scope::Handler;
 const ROOT: Scope = Scope::Root;
 const AGENT: Scope = Scope::Thing("agent", "agent", places::agent);
@@ -173,9 +183,10 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/policies/suggestions", CONFIG, ROOT, policies::suggestions),
 
     open!("GET", "/api/v1/login", login::providers),
+    proved!("/api/v1/login", "whoever has a password of a directory", login::login),
     route!("POST", "/api/v1/logout", READ, EACH, login::logout),
     route!("GET", "/api/v1/whoami", EVERYBODY, EACH, agents::whoami),
-    Route { method: "POST", path: exchange::PATH, handler: Handler::Proved(|bare| Box::pin(exchange::redeem(bare))) },
+    proved!(exchange::PATH, "whoever holds a delegation", exchange::redeem),
     route!("GET", "/api/v1/agents", READ, EACH, agents::list),
     route!("POST", "/api/v1/agents", ADMIN, EACH, agents::create),
     route!("GET", "/api/v1/agents/{name}", CONFIG, NAMED, agents::show),
@@ -204,7 +215,7 @@ pub fn table() -> String {
         .map(|route| {
             let who = match &route.handler {
                 Handler::Open(_) => "anyone".to_owned(),
-                Handler::Proved(_) => format!("{:<11}whoever holds a delegation", "each"),
+                Handler::Proved(who, _) => format!("{:<11}{who}", "each"),
                 Handler::Guarded(roles, scope, _) => {
                     let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
                     format!("{:<11}{}", scope.as_str(), roles.join(" "))

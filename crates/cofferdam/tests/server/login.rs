@@ -353,6 +353,51 @@ async fn assert_in_and_out(platform: &Platform, home: &Path, file: &Path, told: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_people_come_by_one_provider() {
+    let platform = Platform::start_in(tempfile::tempdir().unwrap(), |_| {}).await;
+    let roles = json!({"sre": ["viewer"]});
+    let oidc = json!({"issuer": "https://id.example", "audience": "a", "roles": roles});
+    let ldap = json!({"ldap": {"url": "ldaps://ldap.example", "baseDn": "dc=example", "groupAttribute": "memberOf"}, "roles": roles});
+    let loose = json!({"ldap": {"url": "ldap://ldap.example", "baseDn": "dc=example", "groupAttribute": "memberOf"}, "roles": {}});
+    let typo = json!({"ldap": {"uri": "ldaps://ldap.example"}, "roles": roles});
+    let port = json!({"issuer": "https://id.example", "audience": "a", "roles": roles, "scopes": ["a b"], "resource": "x", "redirectPorts": [80]});
+    let same = "IdentityProvider `one` is of the same people";
+    #[rustfmt::skip]
+    let table = [
+        (&[&oidc, &ldap][..],  "".to_owned()),
+        (&[&oidc, &oidc],      format!("/documents/1/spec/issuer: {same}")),
+        (&[&ldap, &ldap],      format!("/documents/1/spec/ldap/baseDn: {same}")),
+        (&[&loose],            "/documents/0/spec/ldap/url: passwords would cross the network in the clear: use ldaps://, startTls, or allowPlaintext: true; /documents/0/spec/roles: give 1 to 1000 groups roles".to_owned()),
+        (&[&typo],             "/documents/0/spec/ldap/uri: unknown field `uri`".to_owned()),
+        (&[&port],             "/documents/0/spec/scopes: at most 32 scopes, each one word; /documents/0/spec/resource: a resource is an absolute URI without a fragment (RFC 8707); /documents/0/spec/redirectPorts: at most 16 ports, from 1024 on".to_owned()),
+    ];
+    for (specs, expected) in table {
+        let named = specs.iter().zip(["one", "two"]).map(|(spec, name)| {
+            json!({"apiVersion": "cofferdam.dev/v1", "kind": "IdentityProvider", "metadata": {"name": name}, "spec": spec})
+        });
+        let documents: Vec<Value> = named.collect();
+        let answer = platform
+            .post(
+                "/api/v1/documents?dry_run=true",
+                &json!({ "documents": documents }),
+            )
+            .await;
+        let problems = answer.body["problems"].as_array().cloned().unwrap_or_default();
+        let text = |problem: &Value, field: &str| problem[field].as_str().unwrap().to_owned();
+        let problems: Vec<_> = problems
+            .iter()
+            .map(|problem| format!("{}: {}", text(problem, "place"), text(problem, "detail")))
+            .collect();
+        assert!(
+            problems.join("; ").starts_with(&expected),
+            "{expected}: {problems:?}"
+        );
+        assert_eq!(expected.is_empty(), answer.status.is_success(), "{answer:?}");
+    }
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_needs_a_provider_and_overwrites_nothing() {
     let platform = Platform::start_in(tempfile::tempdir().unwrap(), |_| {}).await;
     let home = tempfile::tempdir().unwrap();

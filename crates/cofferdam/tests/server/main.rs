@@ -16,6 +16,7 @@ mod common;
 mod configuration;
 mod exchange;
 mod hooks;
+mod ldap;
 mod lifecycle;
 mod login;
 mod oidc;

@@ -304,6 +304,24 @@ impl Gate {
         }))
     }
 
+    /// Records that a login at `provider` was refused, within the same limit as refusals here. What was typed is
+    /// in no entry: a password may stand where a name should.
+    pub async fn record_login_refused(
+        &self,
+        provider: &str,
+        code: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let Some(before) = lock(&self.refused_logins).admitted(self.deadlines.now()) else {
+            return Ok(());
+        };
+        let body = json!({
+            "provider": provider, "code": code, "reason": short(reason), "unrecorded_before": before,
+        });
+        let write = move |tx: &mut Tx<'_>| tx.append(NewEntry::new(kind::LOGIN_REFUSED, platform(), body));
+        self.store.write::<_, StoreError, _>(write).await.map(drop)
+    }
+
     async fn record_refused(&self, chain: &str, code: &str, error: &RedeemError) -> Result<(), StoreError> {
         let Some(before) = lock(&self.refusals).admitted(self.deadlines.now()) else {
             return Ok(());

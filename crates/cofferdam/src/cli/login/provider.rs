@@ -22,7 +22,29 @@ const TOKEN_BYTES_MAX: usize = crate::identity::TOKEN_BYTES_MAX;
 
 /// A provider as the server names it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Provider {
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Provider {
+    /// People log in there.
+    Oidc(OpenId),
+    /// People log in here.
+    Ldap {
+        /// As documents call it.
+        name: String,
+    },
+}
+
+impl Provider {
+    /// As documents call it.
+    pub fn name(&self) -> &str {
+        match self {
+            Provider::Oidc(OpenId { name, .. }) | Provider::Ldap { name } => name,
+        }
+    }
+}
+
+/// An OpenID provider.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OpenId {
     /// As documents call it.
     pub name: String,
     issuer: String,
@@ -35,7 +57,7 @@ pub struct Provider {
 
 /// A login that has begun.
 pub struct Begun {
-    provider: Provider,
+    provider: OpenId,
     fetch: Fetch,
     token_endpoint: String,
     redirect: String,
@@ -47,7 +69,7 @@ pub struct Begun {
     pub url: Url,
 }
 
-impl Provider {
+impl OpenId {
     /// Asks the provider where people log in there.
     pub async fn begin(self, redirect: &str) -> Result<Begun, Failure> {
         if !is_address(&self.issuer) {

@@ -1,0 +1,218 @@
+//! People of a directory (LDAP): found by their name, proved by their password, given roles by their groups.
+//!
+//! The client is our own, of the four operations that a login takes: the library for it reads answers with
+//! recursion and memory that nothing bounds, and ends the process over some of them.
+//!
+//! Invariants:
+//! - **No bind without a password**: an empty one would be nobody's, and succeed.
+//! - **One name for one person**: the directory's own spelling of it, of which there is exactly one.
+//! - **What is typed is a value**, never part of a filter or of a distinguished name.
+
+pub mod ber;
+mod connection;
+pub mod filter;
+pub mod message;
+mod spec;
+
+pub use spec::{Bind, LdapSpec};
+
+use connection::{Connection, Trouble};
+use filter::Filter;
+use message::{Found, Search};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long one login may take at the directory.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for one search, in seconds, as the directory is told.
+const SEARCH_SECONDS: u32 = 5;
+/// Longest name or password that is looked at, in bytes.
+pub const TYPED_BYTES_MAX: usize = 256;
+/// Longest distinguished name that is followed, in bytes.
+const DN_BYTES_MAX: usize = 1024;
+/// Most groups of one person.
+const GROUPS_MAX: u32 = 200;
+/// How many groups may stand in each other.
+const NESTED_MAX: usize = 5;
+/// `invalidCredentials`.
+const WRONG_PASSWORD: u32 = 49;
+
+/// Who somebody is, as the directory says it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The directory's own spelling.
+    pub name: String,
+    /// As `roles` may name them.
+    pub groups: Vec<String>,
+}
+
+/// Why nobody came in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Which of both is wrong is told to nobody.
+    #[error("the name or the password is wrong")]
+    Wrong(&'static str),
+    /// The directory does not say who that is.
+    #[error("{0}")]
+    Unclear(&'static str),
+    /// The directory could not be asked.
+    #[error("{0}")]
+    Trouble(String),
+}
+
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Refused {
+        Refused::Trouble(trouble.to_string())
+    }
+}
+
+impl Refused {
+    /// A stable snake_case word for the record; `None` for what is no refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Refused::Wrong(code) => Some(code),
+            Refused::Unclear(_) => Some("person_unclear"),
+            Refused::Trouble(_) => None,
+        }
+    }
+}
+
+/// Whose password this is.
+///
+/// # Errors
+/// See [`Refused`].
+pub async fn authenticate(
+    spec: &LdapSpec,
+    name: &str,
+    password: &secrets::Secret,
+) -> Result<Person, Refused> {
+    let length = password.expose().len();
+    if length == 0 {
+        return Err(Refused::Wrong("password_empty"));
+    }
+    if name.is_empty() || name.len() > TYPED_BYTES_MAX || length > TYPED_BYTES_MAX {
+        return Err(Refused::Wrong("too_long"));
+    }
+    let late = || Refused::Trouble(format!("it did not answer within {} seconds", TIMEOUT.as_secs()));
+    let asking = asked(spec, name, password);
+    tokio::time::timeout(TIMEOUT, asking).await.map_err(|_| late())?
+}
+
+async fn asked(spec: &LdapSpec, name: &str, password: &secrets::Secret) -> Result<Person, Refused> {
+    let mut directory = Connection::open(spec.target().map_err(Refused::Trouble)?).await?;
+    as_service(spec, &mut directory).await?;
+    // 1. Who that is.
+    let filter = Filter::all(&[
+        spec.people().map_err(|why| Refused::Trouble(why.to_owned()))?,
+        Filter::equal(&spec.user_attribute, name),
+    ]);
+    let entry = the_one(
+        spec.search(&mut directory, &spec.base_dn, &filter, &spec.user_attribute, 1)
+            .await?,
+    )?;
+    let own_name = match entry.values(&spec.user_attribute) {
+        [own_name] => own_name.clone(),
+        _ => {
+            return Err(Refused::Unclear(
+                "the directory has not exactly one name for that person",
+            ));
+        }
+    };
+    // 2. Whether it is them.
+    match directory.bind(&entry.dn, password.expose()).await? {
+        0 => {}
+        WRONG_PASSWORD => return Err(Refused::Wrong("password_wrong")),
+        // Locked, expired, disabled: the directory's reasons are its own.
+        _ => return Err(Refused::Wrong("bind_refused")),
+    }
+    // 3. What they are in, as the service sees it; without one as they see it themselves.
+    if spec.bind.is_some() {
+        as_service(spec, &mut directory).await?;
+    }
+    let groups = groups(spec, &mut directory, &entry.dn).await?;
+    Ok(Person {
+        name: own_name,
+        groups,
+    })
+}
+
+async fn as_service(spec: &LdapSpec, directory: &mut Connection) -> Result<(), Refused> {
+    let Some(bind) = &spec.bind else { return Ok(()) };
+    let password = secrets::own(&bind.secret_ref).map_err(|error| Refused::Trouble(error.to_string()))?;
+    match directory.bind(&bind.dn, password.expose()).await? {
+        0 => Ok(()),
+        code => Err(Trouble::Refused("the bind of `bind.dn`", code).into()),
+    }
+}
+
+fn the_one(mut found: Vec<Found>) -> Result<Found, Refused> {
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(Refused::Wrong("person_unknown")),
+        (Some(one), true) if one.dn.is_empty() || one.dn.len() > DN_BYTES_MAX => Err(Refused::Unclear(
+            "the directory names that person in a way that is not followed",
+        )),
+        (Some(one), true) => Ok(one),
+        (Some(_), false) => Err(Refused::Unclear("the directory has several people of that name")),
+    }
+}
+
+/// The groups of `dn`: of the attribute, and those that hold them, and those that hold these.
+async fn groups(spec: &LdapSpec, directory: &mut Connection, dn: &str) -> Result<Vec<String>, Refused> {
+    let mut names = BTreeSet::new();
+    if let Some(attribute) = &spec.group_attribute {
+        let filter = Filter::parse("(objectClass=*)").map_err(|why| Refused::Trouble(why.to_owned()))?;
+        let own = spec.search(directory, dn, &filter, attribute, 0).await?;
+        names.extend(own.iter().flat_map(|entry| entry.values(attribute).to_vec()));
+    }
+    if let Some(base) = &spec.group_base_dn {
+        let kind = spec.groups().map_err(|why| Refused::Trouble(why.to_owned()))?;
+        let (mut seen, mut edge) = (BTreeSet::new(), vec![dn.to_owned()]);
+        for _ in 0..NESTED_MAX {
+            let mut above = Vec::new();
+            for member in std::mem::take(&mut edge) {
+                let filter =
+                    Filter::all(&[kind.clone(), Filter::equal(&spec.group_member_attribute, &member)]);
+                for group in spec
+                    .search(directory, base, &filter, &spec.group_name_attribute, GROUPS_MAX)
+                    .await?
+                {
+                    let fits = (1..=DN_BYTES_MAX).contains(&group.dn.len());
+                    if fits && seen.insert(group.dn.clone()) {
+                        names.extend(group.values(&spec.group_name_attribute).to_vec());
+                        above.push(group.dn);
+                    }
+                    if seen.len() > GROUPS_MAX as usize {
+                        return Err(Refused::Unclear(
+                            "that person is in more groups than are followed",
+                        ));
+                    }
+                }
+            }
+            edge = above;
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+impl LdapSpec {
+    /// Below `base`, or for `most` of 0 the entry of that name alone.
+    async fn search(
+        &self,
+        directory: &mut Connection,
+        base: &str,
+        filter: &Filter,
+        attribute: &str,
+        most: u32,
+    ) -> Result<Vec<Found>, Trouble> {
+        let what = Search {
+            base,
+            below: most > 0,
+            filter,
+            attribute,
+            most: most.max(1),
+            seconds: SEARCH_SECONDS,
+        };
+        directory.search(&what).await
+    }
+}
