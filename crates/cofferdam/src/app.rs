@@ -19,6 +19,7 @@ use crate::health::{Cell, Part, Report, Status, Verification};
 use crate::identity::Identity;
 use crate::server;
 use crate::server::metrics::Metrics;
+use crate::tls::{Tls, TlsFiles};
 use anyhow::Context as _;
 use gate::Gate;
 use ops::Triage;
@@ -74,6 +75,8 @@ pub struct Options {
     pub clock: Option<SharedClock>,
     /// Name of an SQLite VFS that the journal lives on; tests put a faulty disk here.
     pub vfs: Option<String>,
+    /// What the listener speaks TLS with. `None`: it speaks none.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Options {
@@ -93,6 +96,7 @@ impl Options {
             organization: None,
             clock: None,
             vfs: None,
+            tls: None,
         }
     }
 }
@@ -131,6 +135,8 @@ pub struct App {
     pub organizations: BTreeMap<String, Served>,
     /// Turns true when the platform stops.
     pub draining: channel::Receiver<bool>,
+    /// What the listener speaks TLS with, if it does.
+    pub tls: Option<Arc<Tls>>,
     verification: Cell<Verification>,
     /// Of the timers, on the monotonic clock.
     heartbeat: Cell<Option<Duration>>,
@@ -150,6 +156,7 @@ impl App {
             Part::alive("background", self.heartbeat.get(), now),
             disk_health(self.gate.store().directory()),
         ];
+        parts.extend(self.tls.as_ref().map(|tls| tls.health()));
         parts.extend(self.organizations_health());
         Report::of(parts)
     }
@@ -246,6 +253,7 @@ fn disk_health(directory: &Path) -> Part {
 /// A started platform. Dropping it without [`Running::shutdown`] stops it without draining.
 pub struct Running {
     address: SocketAddr,
+    scheme: &'static str,
     own: Opened,
     organizations: Vec<Opened>,
     stop: channel::Sender<bool>,
@@ -274,10 +282,10 @@ impl Running {
         self.address
     }
 
-    /// `http://ADDRESS`, without a slash at the end.
+    /// `http://ADDRESS`, or `https://ADDRESS` with TLS, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// The 0600 file that holds the administrator's token: `<data-dir>/admin.token`.
@@ -357,12 +365,17 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let address = listener
         .local_addr()
         .context("cannot tell the listener's address")?;
+    let tls = open_tls(&options)?;
     let (stop, draining) = channel::channel(false);
+    let around = Around {
+        draining: draining.clone(),
+        tls: tls.clone(),
+    };
     // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
     let mut served = BTreeMap::new();
     for (name, options) in organizations::options(&options)? {
-        let opened = open(&options, address, BTreeMap::new(), draining.clone()).await;
+        let opened = open(&options, address, BTreeMap::new(), &around).await;
         let one = opened.map_err(|error| format!("{error:#}"));
         if let Err(error) = &one {
             tracing::error!(organization = name, "not served: {error}");
@@ -373,7 +386,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         );
         organizations.extend(one.map(|one| (one, options)));
     }
-    let mut own = open(&options, address, served, draining.clone()).await?;
+    let mut own = open(&options, address, served, &around).await?;
     // INVARIANT (a stop of everything stops everybody): also whoever was not there when it was raised.
     for (one, _) in &organizations {
         organizations::hold(&own.app, &one.app).await;
@@ -391,9 +404,14 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let organizations = going;
     // 3. Callers last.
     let router = server::router_of_all(&own.app);
-    let server = tokio::spawn(server::serve(listener, router, draining));
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).follow(draining.clone()));
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = tokio::spawn(server::serve(listener, router, tls, draining));
     Ok(Running {
         address,
+        scheme,
         own,
         organizations,
         stop,
@@ -401,12 +419,28 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     })
 }
 
+/// What every organization shares.
+struct Around {
+    draining: channel::Receiver<bool>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// The files of TLS, which are read before anything is opened: whoever cannot be reached should change nothing.
+fn open_tls(options: &Options) -> anyhow::Result<Option<Arc<Tls>>> {
+    let Some(files) = &options.tls else {
+        return Ok(None);
+    };
+    let clock = options.clock.clone().unwrap_or_else(SystemClock::shared);
+    let tls = Tls::open(files.clone(), clock).context("cannot speak TLS")?;
+    Ok(Some(Arc::new(tls)))
+}
+
 /// Opens one organization. Nothing moves in it yet.
 async fn open(
     options: &Options,
     address: SocketAddr,
     organizations: BTreeMap<String, Served>,
-    draining: channel::Receiver<bool>,
+    around: &Around,
 ) -> anyhow::Result<Opened> {
     // 1. The journal, and in it what everything else is recomputed from.
     let store = open_store(options).await?;
@@ -450,7 +484,8 @@ async fn open(
             .unwrap_or_default(),
         platform: OnceLock::new(),
         organizations,
-        draining,
+        draining: around.draining.clone(),
+        tls: around.tls.clone(),
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });

@@ -1,5 +1,6 @@
 //! People who come from elsewhere: from an OpenID provider by its tokens, verified and recorded as tokens of ours,
-//! and from a directory by name and password, for which they get a token of ours.
+//! from a directory by name and password, for which they get a token of ours; and people and services who show a
+//! client certificate.
 //!
 //! Invariants:
 //! - **Only what was signed for us**: one issuer that configuration names, our audience, a key of the issuer's,
@@ -9,17 +10,22 @@
 //! - **No request of a stranger asks the provider twice** within a pause, nor guesses passwords without end.
 
 mod attempts;
+mod certificate;
 pub(crate) mod fetch;
 mod keys;
 pub mod ldap;
+mod mapping;
 mod spec;
 mod token;
 
+pub use certificate::{CERTIFICATE_BYTES_MAX, ClientCertificate};
+pub use mapping::{CertificateProviderSpec, CertificateSpec, GroupsFrom, NameFrom, Unmapped};
 pub(crate) use spec::is_address;
 pub use spec::{DirectorySpec, OidcSpec, ProviderSpec, Roles};
 
 use crate::app::App;
 use crate::server::problem::ApiError;
+use crate::tls::Shown;
 use attempts::Attempts;
 use gate::{Caller, NewToken, TokenError, TokenView};
 use http::StatusCode;
@@ -62,7 +68,7 @@ impl Identity {
     /// 401 with the reason, 403 for somebody none of whose groups has a role, 503 when the provider is needed
     /// and cannot be asked.
     pub async fn take(&self, app: &App, token: &str) -> Result<Caller, ApiError> {
-        let refused = |why: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", why);
+        let refused = unauthenticated;
         let head = token::head(token).map_err(refused)?;
         let providers = app.configuration.providers();
         let found = providers.iter().find_map(|(name, spec)| match spec {
@@ -209,11 +215,84 @@ fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(fits)
 }
 
+/// Who has shown this client certificate. All of it is asked again at each request: whether its authority is still
+/// trusted, whether it holds now, and whether a mapping that is in force knows its name.
+///
+/// # Errors
+/// 401 with the reason, 403 for somebody none of whose groups has a role.
+pub async fn take_certificate(app: &App, shown: &Shown) -> Result<Caller, ApiError> {
+    let (name, mut new) = mapped(app, shown)?;
+    let now = app.gate.time();
+    let ends = new.expires.unwrap_or(now);
+    new.expires = Some(ends.min(now.plus_ms(LIFE_MS_MAX)));
+    let by = Principal::service("cofferdam");
+    let taken = app
+        .gate
+        .take_certificate(&by, new, &name, &shown.certificate.thumbprint)
+        .await;
+    taken.map_err(|error| match error {
+        TokenError::Unknown(_) => unauthenticated("the client certificate was revoked"),
+        TokenError::Misfit(why) => unauthenticated(&why),
+        error @ TokenError::TooMany(_) => ApiError::overloaded(error.to_string()),
+        error => error.into(),
+    })
+}
+
+/// Whom the certificate names now, by which provider.
+///
+/// # Errors
+/// See [`take_certificate`].
+pub fn mapped(app: &App, shown: &Shown) -> Result<(String, NewToken), ApiError> {
+    let certificate = &shown.certificate;
+    let (authority, several) = shown
+        .authority()
+        .ok_or_else(|| unauthenticated("the authority of the client certificate is not trusted any more"))?;
+    let now = app.gate.time();
+    if now > certificate.until {
+        return Err(unauthenticated("the client certificate has expired"));
+    }
+    if now < certificate.from {
+        return Err(unauthenticated("the client certificate does not hold yet"));
+    }
+    let mut known = Vec::new();
+    // A mapping that the certificate says nothing to says least of why it is refused.
+    let (mut refused, mut nameless) = (None, None);
+    for (name, spec) in app.configuration.certificate_providers().iter() {
+        match spec.map(name, certificate, authority, several) {
+            Ok(new) => known.push((name.clone(), new)),
+            Err(Unmapped::Authority) => {}
+            Err(Unmapped::Nameless(why)) => nameless = nameless.or_else(|| Some(unauthenticated(&why))),
+            Err(Unmapped::Refused(why)) => refused = refused.or_else(|| Some(unauthenticated(&why))),
+            Err(Unmapped::NoRole(name)) => {
+                let why = format!("none of the groups that `{name}` is in has a role here");
+                refused = refused.or_else(|| Some(ApiError::forbidden(why)));
+            }
+        }
+    }
+    match (known.pop(), known.is_empty(), refused.or(nameless)) {
+        (Some(one), true, _) => Ok(one),
+        (Some(_), false, _) => Err(unauthenticated(
+            "several identity providers know the client certificate",
+        )),
+        (None, _, Some(refused)) => Err(refused),
+        (None, _, None) => Err(unauthenticated(
+            "no identity provider takes client certificates of that authority",
+        )),
+    }
+}
+
+fn unauthenticated(why: &str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", why)
+}
+
 /// Whether `token` may be one of a provider's, by its form.
 #[must_use]
 pub fn is_foreign(token: &str) -> bool {
     token.len() <= TOKEN_BYTES_MAX && token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
+
+/// The mappings of client certificates in force, by name.
+pub type CertificateProviders = Arc<std::collections::BTreeMap<String, CertificateSpec>>;
 
 /// The providers in force, by name.
 pub type Providers = Arc<std::collections::BTreeMap<String, ProviderSpec>>;

@@ -12,4 +12,5 @@ pub mod identity;
 #[cfg(test)]
 mod rights;
 pub mod server;
+pub mod tls;
 pub mod up;

@@ -1,6 +1,7 @@
 //! `cofferdam up`: runs the platform in the foreground until it is told to stop.
 
 use crate::app::{self, Options};
+use crate::tls::TlsFiles;
 use anyhow::Context as _;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -19,8 +20,10 @@ const BLOCKING_THREADS: usize = 8;
 pub struct Arguments {
     /// `--listen`, default `127.0.0.1:7400`.
     pub listen: SocketAddr,
-    /// `--listen-without-tls`: allows an address other than loopback, although there is no TLS yet.
+    /// `--listen-without-tls`: allows an address other than loopback without TLS.
     pub listen_without_tls: bool,
+    /// `--tls-cert`, `--tls-key`, `--tls-client-ca`.
+    pub tls: Option<TlsFiles>,
     /// `--allow-host`: names besides `localhost` and addresses.
     pub allow_host: Vec<String>,
     /// `--data-dir`, default `./.cofferdam`.
@@ -59,12 +62,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// Tokens would go over the network in clear text.
 fn check_listen(arguments: &Arguments) -> anyhow::Result<()> {
     let address = arguments.listen;
-    if address.ip().is_loopback() || arguments.listen_without_tls {
+    if address.ip().is_loopback() || arguments.listen_without_tls || arguments.tls.is_some() {
         return Ok(());
     }
     anyhow::bail!(
-        "`{address}` can be reached from other machines, and there is no TLS yet: tokens would be sent in clear text. \
-         Listen on 127.0.0.1 behind a proxy that ends TLS, or say --listen-without-tls"
+        "`{address}` can be reached from other machines, and without TLS tokens would be sent in clear text. Give \
+         --tls-cert and --tls-key, listen on 127.0.0.1 behind a proxy that ends TLS, or say --listen-without-tls"
     )
 }
 
@@ -87,6 +90,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         organizations: arguments.organizations,
         origin: arguments.origin,
         checkpoints: arguments.checkpoints,
+        tls: arguments.tls,
         ..Options::new(arguments.data_dir)
     })
     .await?;
@@ -137,16 +141,23 @@ mod tests {
     #[test]
     fn only_loopback_is_listened_on_without_saying_so() {
         let table = [
-            ("127.0.0.1:0", false, true),
-            ("[::1]:0", false, true),
-            ("0.0.0.0:0", false, false),
-            ("10.0.0.1:0", false, false),
-            ("0.0.0.0:0", true, true),
+            ("127.0.0.1:0", false, false, true),
+            ("[::1]:0", false, false, true),
+            ("0.0.0.0:0", false, false, false),
+            ("10.0.0.1:0", false, false, false),
+            ("0.0.0.0:0", true, false, true),
+            ("0.0.0.0:0", false, true, true),
         ];
-        for (listen, listen_without_tls, expected) in table {
+        for (listen, listen_without_tls, with_tls, expected) in table {
+            let files = TlsFiles {
+                certificate: "c".into(),
+                key: "k".into(),
+                client_ca: None,
+            };
             let arguments = Arguments {
                 listen: listen.parse().unwrap(),
                 listen_without_tls,
+                tls: with_tls.then_some(files),
                 allow_host: Vec::new(),
                 data_dir: PathBuf::new(),
                 config: None,

@@ -240,12 +240,9 @@ impl Gate {
             if let Some(above) = row.held_at.above(&reaches).filter(|_| lets_go) {
                 return Err(AgentError::Above(name, held::told(above)));
             }
-            let mut entry = driven(&by, &name, event, &reason, expires)?;
             let holds = matches!(event, AgentEvent::Suspend | AgentEvent::Lock);
-            if let (Some(at), true, Some(body)) = (held::said(&at), holds, entry.body.as_object_mut()) {
-                body.insert("at".to_owned(), json!(at));
-            }
-            tx.append(entry)?;
+            let at = held::said(&at).filter(|_| holds);
+            tx.append(driven(&by, &name, event, (&reason, expires), at)?)?;
             agent_row(tx, &name)?.ok_or(AgentError::Unknown(name))
         })
         .await
@@ -388,7 +385,13 @@ pub(crate) fn identify(
         tx.append(created(by, name, key, &held.sponsor, &held.place, None, None))?;
     }
     if row.is_none_or(|row| row.status == AgentStatus::Created) {
-        tx.append(driven(by, name, AgentEvent::Activate, "configured", None)?)?;
+        tx.append(driven(
+            by,
+            name,
+            AgentEvent::Activate,
+            ("configured", None),
+            None,
+        )?)?;
     }
     Ok(())
 }
@@ -572,12 +575,15 @@ fn driven(
     by: &Principal,
     name: &str,
     event: AgentEvent,
-    reason: &str,
-    expires: Option<Timestamp>,
+    (reason, expires): (&str, Option<Timestamp>),
+    at: Option<&Reach>,
 ) -> Result<NewEntry, StoreError> {
     let kind = kind_of(event)
         .ok_or_else(|| StoreError::Refused(format!("nobody makes an agent {}", event.as_str())))?;
-    let body = json!({ "agent": name, "event": event, "reason": reason, "expires": expires });
+    let mut body = json!({ "agent": name, "event": event, "reason": reason, "expires": expires });
+    if let (Some(at), Some(body)) = (at, body.as_object_mut()) {
+        body.insert("at".to_owned(), json!(at));
+    }
     Ok(NewEntry::new(kind, by, body))
 }
 

@@ -1,6 +1,6 @@
-//! Who calls, as established by a token, and what it may do where. Cannot be made outside this crate.
+//! Who calls, as established by a token or a client certificate, and what it may do where. Cannot be made outside this crate.
 
-use crate::held;
+use crate::{Thumbprint, held};
 use policy::{Principal, Reach, Spot};
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Formatter};
@@ -137,12 +137,22 @@ pub struct Caller {
     pub(crate) trigger: Option<String>,
     /// The delegation that a [`Role::Agent`] token was given for.
     pub(crate) delegation: Option<String>,
+    /// The client certificate that its token is bound to, or that it came with.
+    pub(crate) certificate: Option<Thumbprint>,
+    /// Who vouched for it, when it was not the platform.
+    pub(crate) provider: Option<String>,
 }
 
-/// No such token, or one that no longer holds. Says no more than that to the outside.
+/// Why nobody was identified. Says no more than that to the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no valid token")]
-pub struct Unidentified;
+pub enum Unidentified {
+    /// No such token, or one that no longer holds.
+    #[error("no valid token")]
+    NoToken,
+    /// It came over a connection without its certificate.
+    #[error("the token is bound to a client certificate, which this connection has not shown")]
+    Bound,
+}
 
 impl Caller {
     /// Who it is.
@@ -181,6 +191,18 @@ impl Caller {
     /// The delegation that it is worth.
     pub fn delegation(&self) -> Option<&str> {
         self.delegation.as_deref()
+    }
+    /// The client certificate that it came with, or that its token is bound to.
+    pub fn certificate(&self) -> Option<&Thumbprint> {
+        self.certificate.as_ref()
+    }
+    /// Whether a client certificate identified it, and no token.
+    pub fn is_by_certificate(&self) -> bool {
+        self.certificate.is_some() && self.provider.is_some()
+    }
+    /// The `IdentityProvider` that vouched for it.
+    pub fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
     }
     /// The trigger it may send to.
     pub fn trigger(&self) -> Option<&str> {

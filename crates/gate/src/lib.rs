@@ -63,7 +63,7 @@ pub use stoppable::{Stood, Stoppable};
 pub use stops::{LiftError, StopAnswer};
 pub use suggest::{Suggested, Suggestions};
 pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};
-pub use tokens::{HOLDING_MAX, NewToken, TokenError, TokenView};
+pub use tokens::{HOLDING_MAX, NewToken, Thumbprint, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
 pub use trust::{EquationView, Factor, Found, PromoteError, Surroundings, TrustDay, TrustTerms, TrustView};
 pub use waivers::{WaiverError, WaiverState, WaiverView};

@@ -13,7 +13,10 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLockWriteGuard};
 use store::{Applied, Corrupt, NewEntry, Projection, Row, Rows, Store, StoreError, Tx};
 
+pub(crate) mod certificate;
 pub(crate) mod exchange;
+
+pub use certificate::Thumbprint;
 
 /// Name of the projection.
 const TOKENS: &str = "tokens";
@@ -60,6 +63,9 @@ pub struct TokenView {
     /// Who made it, when it was not the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The client certificate without which it is worth nothing (RFC 8705, `x5t#S256`), in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// Why not.
@@ -89,7 +95,17 @@ impl Gate {
         by: &Principal,
         new: NewToken,
     ) -> Result<(TokenView, secrets::Secret), TokenError> {
-        self.make_token(by, new, None).await
+        self.make_token(by, new, None, None).await
+    }
+
+    /// The same, and whoever shows it has to show this client certificate too.
+    pub async fn create_bound_token(
+        &self,
+        by: &Principal,
+        new: NewToken,
+        certificate: Option<Thumbprint>,
+    ) -> Result<(TokenView, secrets::Secret), TokenError> {
+        self.make_token(by, new, None, certificate).await
     }
 
     /// The same for somebody whom `provider` vouched for: a login, which its holder may end.
@@ -99,7 +115,7 @@ impl Gate {
         new: NewToken,
         provider: &str,
     ) -> Result<(TokenView, secrets::Secret), TokenError> {
-        self.make_token(by, new, Some(provider)).await
+        self.make_token(by, new, Some(provider), None).await
     }
 
     async fn make_token(
@@ -107,9 +123,16 @@ impl Gate {
         by: &Principal,
         new: NewToken,
         provider: Option<&str>,
+        certificate: Option<Thumbprint>,
     ) -> Result<(TokenView, secrets::Secret), TokenError> {
         fits(&new).map_err(TokenError::Misfit)?;
-        let provider = provider.map(str::to_owned);
+        let besides = [
+            ("provider", provider.map(str::to_owned)),
+            (
+                "certificate",
+                certificate.map(|certificate| certificate.to_string()),
+            ),
+        ];
         let secret = new_secret()?;
         let hash = digest(secret.expose());
         let (by, now) = (by.clone(), self.deadlines.now());
@@ -120,8 +143,9 @@ impl Gate {
                 "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups, "trigger": new.trigger,
                 "expires": new.expires, "sha256": policy::canonical::hex(&hash), "at": now,
             });
-            if let (Some(provider), Some(body)) = (provider, body.as_object_mut()) {
-                body.insert("provider".to_owned(), provider.into());
+            if let Some(body) = body.as_object_mut() {
+                let besides = besides.into_iter();
+                body.extend(besides.filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
             }
             tx.append(NewEntry::new(kind::TOKEN_CREATED, by, body))?;
             let row = row(tx, &id)?;
@@ -233,10 +257,15 @@ impl Gate {
     /// Ends the login that identified `caller`: that token, as if it had run out now. It is no revocation, so
     /// whoever logs out has not left: their agents go on, and what they approved counts.
     pub async fn end_login(&self, caller: &Caller) -> Result<(), TokenError> {
-        let (by, token, at) = (caller.principal.clone(), caller.token.clone(), self.deadlines.now());
+        let (by, token, at) = (
+            caller.principal.clone(),
+            caller.token.clone(),
+            self.deadlines.now(),
+        );
         let write = move |tx: &mut Tx<'_>| {
             let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
-            if row.view.provider.is_none() {
+            // A certificate would be recorded anew at the next request.
+            if row.view.provider.is_none() || row.view.certificate.is_some() {
                 return Err(TokenError::NoLogin(token.clone()));
             }
             if !row.view.revoked {
@@ -263,19 +292,38 @@ impl Gate {
     /// much of a stored hash equals the hash of the guess, which says nothing about a secret of 256
     /// random bits, and a guess with a chosen hash cannot be made.
     pub fn identify(&self, token: &str) -> Result<Caller, Unidentified> {
+        self.identify_with(token, None)
+    }
+
+    /// The same over a connection whose client proved to hold the key of `certificate`.
+    pub fn identify_with(
+        &self,
+        token: &str,
+        certificate: Option<&Thumbprint>,
+    ) -> Result<Caller, Unidentified> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let held = tokens.get(&digest(token.as_bytes())).ok_or(Unidentified)?;
+        let held = tokens
+            .get(&digest(token.as_bytes()))
+            .ok_or(Unidentified::NoToken)?;
         if held.is_over(self.deadlines.now()) {
-            return Err(Unidentified);
+            return Err(Unidentified::NoToken);
         }
         let caller = held.caller.clone();
+        // INVARIANT (a bound token is worth nothing alone): whoever stole it has not the certificate's key.
+        if caller
+            .certificate
+            .as_ref()
+            .is_some_and(|bound| Some(bound) != certificate)
+        {
+            return Err(Unidentified::Bound);
+        }
         drop(tokens);
         match &caller.delegation {
             // INVARIANT (revoked at once): what was redeemed is worth no more than what stands now.
             Some(delegation) => self
                 .check_chain(&caller.principal.name, delegation)
                 .map(|()| caller.clone())
-                .map_err(|_| Unidentified),
+                .map_err(|_| Unidentified::NoToken),
             None => Ok(caller),
         }
     }
@@ -320,6 +368,8 @@ impl Held {
                 token: view.id.clone(),
                 trigger: view.trigger.clone(),
                 delegation: None,
+                certificate: view.certificate.as_deref().map(Thumbprint::of_record),
+                provider: view.provider.clone(),
             },
             expires: view.expires,
         }
@@ -347,8 +397,13 @@ pub(crate) fn load(store: &Store, now: Timestamp) -> Result<HashMap<[u8; 32], He
             finding: format!("token `{}` has no SHA-256", row.view.id),
         };
         let hash = unhex(&row.sha256).ok_or_else(corrupt)?;
-        if !row.view.revoked {
-            tokens.insert(hash, Held::of(&row.view));
+        let held = Held::of(&row.view);
+        // Of what was recorded of one certificate, one after the other, the last to end holds.
+        let is_last = tokens
+            .get(&hash)
+            .is_none_or(|other: &Held| other.expires < held.expires);
+        if !row.view.revoked && is_last {
+            tokens.insert(hash, held);
         }
     }
     exchange::load(store, &mut tokens)?;
@@ -472,7 +527,7 @@ struct TokenRow {
     view: TokenView,
     /// Of the secret, lower-case hexadecimal.
     sha256: String,
-    /// Of a provider's token without its signature.
+    /// Of a provider's token without its signature, or of a client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed: Option<String>,
 }
@@ -489,6 +544,7 @@ struct Created {
     provider: Option<String>,
     sha256: String,
     signed: Option<String>,
+    certificate: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -549,6 +605,7 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         provider,
         sha256,
         signed,
+        certificate,
     } = created;
     if rows::number(&token) != entry.sequence {
         return Err(Corrupt(format!(
@@ -566,7 +623,9 @@ fn create(entry: &Entry, created: Created, rows: &mut dyn Rows) -> Result<(), Co
         expires,
         revoked: false,
         provider,
+        certificate,
     };
     let key = view.id.clone();
-    rows::put(rows, &key, &TokenRow { view, sha256, signed })
+    let row = TokenRow { view, sha256, signed };
+    rows::put(rows, &key, &row)
 }

@@ -5,7 +5,7 @@
 
 use crate::config::{Compiled, Document, Kind, Problem, Problems, Spec, compile, from_values, load};
 use crate::health::{Cell, Part, Status};
-use crate::identity::Providers;
+use crate::identity::{CertificateProviders, Providers};
 use arc_swap::ArcSwapOption;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Owner};
 use ops::Triage;
@@ -109,7 +109,11 @@ fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
     let stated = match &document.spec {
         Spec::Agent(_) => Some(document.place.organization.clone()),
         Spec::Policy(policy) => policy.place.organization().map(str::to_owned),
-        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) | Spec::IdentityProvider(_) => None,
+        Spec::Toolset(_)
+        | Spec::Trigger(_)
+        | Spec::Channel(_)
+        | Spec::IdentityProvider(_)
+        | Spec::CertificateProvider(_) => None,
     };
     if let Some(stated) = stated.filter(|stated| stated != own && *stated != none) {
         let what = format!("this is the organization `{own}`, and `{stated}` is another one");
@@ -118,7 +122,11 @@ fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
     match &mut document.spec {
         Spec::Agent(_) => own.clone_into(&mut document.place.organization),
         Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
-        Spec::Toolset(_) | Spec::Trigger(_) | Spec::Channel(_) | Spec::IdentityProvider(_) => {}
+        Spec::Toolset(_)
+        | Spec::Trigger(_)
+        | Spec::Channel(_)
+        | Spec::IdentityProvider(_)
+        | Spec::CertificateProvider(_) => {}
     }
     Ok(())
 }
@@ -327,6 +335,15 @@ impl Configuration {
         let current = self.current.load_full();
         current
             .map(|compiled| Arc::clone(&compiled.providers))
+            .unwrap_or_default()
+    }
+
+    /// The mappings of client certificates in force.
+    #[must_use]
+    pub fn certificate_providers(&self) -> CertificateProviders {
+        let current = self.current.load_full();
+        current
+            .map(|compiled| Arc::clone(&compiled.certificate_providers))
             .unwrap_or_default()
     }
 

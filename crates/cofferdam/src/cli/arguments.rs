@@ -1,6 +1,6 @@
 //! The command line as data: every command, its options, their help and examples.
 //!
-//! It runs nothing and reads nothing but the two environment variables that it names.
+//! It runs nothing and reads nothing but the environment variables that it names.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -47,9 +47,31 @@ pub struct Global {
     /// The organization to speak to, when the server has more than its own
     #[arg(long, global = true, value_name = "NAME", env = "COFFERDAM_ORGANIZATION", value_parser = organization)]
     pub organization: Option<String>,
-    /// The file that holds your token [default: that of `cofferdam login`, or ./.cofferdam/admin.token]
+    /// The file that holds your token [default: none with --client-cert, that of `cofferdam login`, or
+    /// ./.cofferdam/admin.token]
     #[arg(long, global = true, value_name = "FILE", env = "COFFERDAM_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// The authorities that the server's certificate has to be of, in PEM [default: the system's]
+    #[arg(long, global = true, value_name = "FILE", env = "COFFERDAM_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Your client certificate, in PEM: says who you are where there is no token
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "COFFERDAM_CLIENT_CERT",
+        requires = "client_key"
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "COFFERDAM_CLIENT_KEY",
+        requires = "client_cert"
+    )]
+    pub client_key: Option<PathBuf>,
     /// How to print what was asked for
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -163,6 +185,7 @@ const UP_HELP: &str = "\
 Examples:
   cofferdam up
   cofferdam up --config ./config/ --data-dir /var/lib/cofferdam
+  cofferdam up --listen 0.0.0.0:7400 --allow-host cofferdam.example --tls-cert tls.crt --tls-key tls.key
 
 The first start makes a named local administrator and says where the token is.";
 
@@ -172,9 +195,18 @@ pub struct Up {
     /// Where to listen
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7400")]
     pub listen: SocketAddr,
-    /// Allow an address other than loopback, although there is no TLS yet
-    #[arg(long)]
+    /// Allow an address other than loopback without TLS
+    #[arg(long, conflicts_with = "tls_cert")]
     pub listen_without_tls: bool,
+    /// Speak TLS with this certificate, and those between it and its authority, in PEM; read anew when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, in PEM, which nobody else can read
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Ask clients for certificates of these authorities, in PEM; an IdentityProvider says whose they are
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
     /// A name that requests may use for this server, besides localhost and addresses; may be given several times.
     /// Delegations are redeemed under such a name, or at the address it listens at
     #[arg(long, value_name = "NAME", value_parser = host_name)]

@@ -5,6 +5,7 @@
 use super::arguments::Global;
 use super::events::{Events, Lines};
 use super::failure::Failure;
+use super::secure;
 use super::value;
 use reqwest::{Method, Url};
 use serde_json::Value;
@@ -20,7 +21,10 @@ pub struct Client {
     base: Url,
     /// The path of an organization, or nothing.
     below: String,
-    token: secrets::Secret,
+    /// Whether we show a client certificate.
+    shows: bool,
+    /// `None`: a client certificate says who we are.
+    token: Option<secrets::Secret>,
     /// Said beside a refusal of the token.
     hint: Option<&'static str>,
 }
@@ -37,14 +41,17 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// As the command line says. Reads the token's file: the one that is named, that of a login at this server,
-    /// or the administrator's, in that order.
+    /// As the command line says. Reads the token's file: the one that is named, none beside a client certificate,
+    /// that of a login at this server, or the administrator's, in that order.
     pub fn from_global(global: &Global) -> Result<Client, Failure> {
-        let login = super::login::file::path(global).filter(|path| path.exists());
-        let (path, hint) = match (&global.token_file, login) {
+        let login = || super::login::file::path(global).filter(|path| path.exists());
+        let (path, hint) = match (&global.token_file, &global.client_cert) {
             (Some(path), _) => (path.clone(), None),
-            (None, Some(path)) => (path, Some("your login may have ended: `cofferdam login`")),
-            (None, None) => (PathBuf::from(ADMINISTRATOR), None),
+            (None, Some(_)) => return Client::of(global, None),
+            (None, None) => match login() {
+                Some(path) => (path, Some("your login may have ended: `cofferdam login`")),
+                None => (PathBuf::from(ADMINISTRATOR), None),
+            },
         };
         let token = std::fs::read(&path).map_err(|source| {
             let path = path.display();
@@ -54,23 +61,37 @@ impl Client {
         })?;
         Ok(Client {
             hint,
-            ..Client::with(global, token)?
+            ..Client::of(global, Some(token))?
         })
     }
 
     /// The same with another token than the command line's.
-    pub fn with(global: &Global, token: Vec<u8>) -> Result<Client, Failure> {
+    pub fn with_token(global: &Global, token: Vec<u8>) -> Result<Client, Failure> {
+        Client::of(global, Some(token))
+    }
+
+    /// The same without a token.
+    pub fn without_token(global: &Global) -> Result<Client, Failure> {
+        Client::of(global, None)
+    }
+
+    fn of(global: &Global, token: Option<Vec<u8>>) -> Result<Client, Failure> {
         let organization = global.organization.as_deref();
         Ok(Client {
             below: organization
                 .map(crate::app::organizations::path)
                 .unwrap_or_default(),
-            ..Client::new(&global.server, token)?
+            shows: global.client_cert.is_some(),
+            ..Client::over(&global.server, token, secure::prepared(global)?)?
         })
     }
 
     /// For a server and a token; white space around the token is not part of it.
     pub fn new(server: &str, token: Vec<u8>) -> Result<Client, Failure> {
+        Client::over(server, Some(token), reqwest::Client::builder())
+    }
+
+    fn over(server: &str, token: Option<Vec<u8>>, http: reqwest::ClientBuilder) -> Result<Client, Failure> {
         let base = Url::parse(server).ok().filter(is_server).ok_or_else(|| {
             // Not as it was given: it may hold a password.
             let shown = server.rsplit_once('@').map_or(server, |(_, host)| host);
@@ -78,19 +99,19 @@ impl Client {
                 "`{shown}` is not a server; write it like http://127.0.0.1:7400, without path, user or password"
             ))
         })?;
-        let http = reqwest::Client::builder()
+        let http = http
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .user_agent(concat!("cofferdam/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(anyhow::Error::from)?;
-        let token = token.trim_ascii().to_vec();
         Ok(Client {
             http,
             base,
             below: String::new(),
-            token: secrets::Secret::new(token),
+            shows: false,
+            token: token.map(|token| secrets::Secret::new(token.trim_ascii().to_vec())),
             hint: None,
         })
     }
@@ -228,17 +249,16 @@ impl Client {
             url.query_pairs_mut()
                 .extend_pairs(query.iter().map(|(k, v)| (*k, v.as_str())));
         }
-        let mut header = reqwest::header::HeaderValue::from_bytes(
-            &[b"Bearer ", self.token.expose()].concat(),
-        )
-        .map_err(|_| {
-            Failure::Failed("the token file holds no token: it has characters that no token has".into())
-        })?;
+        let request = self.http.request(method, url);
+        let Some(token) = &self.token else {
+            return Ok(request);
+        };
+        let mut header = reqwest::header::HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat())
+            .map_err(|_| {
+                Failure::Failed("the token file holds no token: it has characters that no token has".into())
+            })?;
         header.set_sensitive(true);
-        Ok(self
-            .http
-            .request(method, url)
-            .header(reqwest::header::AUTHORIZATION, header))
+        Ok(request.header(reqwest::header::AUTHORIZATION, header))
     }
 
     fn refused(&self, status: u16, body: &[u8]) -> Failure {
@@ -262,9 +282,13 @@ impl Client {
     }
 
     fn unreachable(&self, source: reqwest::Error) -> Failure {
-        Failure::Unreachable {
-            server: self.base.as_str().trim_end_matches('/').to_owned(),
-            source: source.without_url(),
+        let server = self.base.as_str().trim_end_matches('/').to_owned();
+        match secure::why(&source, self.shows) {
+            Some(why) => Failure::Insecure { server, why },
+            None => Failure::Unreachable {
+                server,
+                source: source.without_url(),
+            },
         }
     }
 }

@@ -73,7 +73,11 @@ pub fn what(entry: &Value) -> String {
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
         "login.refused" => vec![text(body, "provider"), text(body, "code"), text(body, "reason")],
-        "token.created" => vec![text(body, "principal"), text(body, "roles")],
+        "token.created" => vec![
+            text(body, "principal"),
+            text(body, "roles"),
+            first(body, &["certificate"]).chars().take(16).collect(),
+        ],
         "token.redeemed" => vec![text(body, "agent"), text(body, "delegation")],
         "token.refused" => vec![text(body, "code"), text(body, "reason")],
         "token.ended" => vec![text(body, "token")],

@@ -14,6 +14,14 @@ pub enum Failure {
         #[source]
         source: reqwest::Error,
     },
+    /// Exit code 3: somebody answered, and no connection that is safe came of it.
+    #[error("no safe connection to `{server}`: {why}")]
+    Insecure {
+        /// Which one.
+        server: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// Exit code 1: the server said no.
     #[error("{title}: {detail}")]
     Refused {
@@ -53,7 +61,7 @@ impl Failure {
                 ExitCode::from(1)
             }
             Failure::Misuse(_) => ExitCode::from(2),
-            Failure::Unreachable { .. } => ExitCode::from(3),
+            Failure::Unreachable { .. } | Failure::Insecure { .. } => ExitCode::from(3),
         }
     }
 

@@ -67,14 +67,14 @@ pub struct Logout {
 /// Runs `login`.
 pub async fn run(login: &Login, global: &Global, screen: &mut Screen) -> Result<(), Failure> {
     let path = target(global)?;
-    let bare = Client::with(global, Vec::new())?;
+    let bare = Client::without_token(global)?;
     let provider = choose(&bare.get("/api/v1/login", &[]).await?, login.provider.as_deref())?;
     let name = provider.name().to_owned();
     let token = match provider {
         Provider::Oidc(provider) => through_browser(provider, login, screen).await?,
         Provider::Ldap { name } => by_password(&name, login, (global, &bare), screen).await?,
     };
-    let me = Client::with(global, token.expose().to_vec())?
+    let me = Client::with_token(global, token.expose().to_vec())?
         .get("/api/v1/whoami", &[])
         .await?;
     file::write(&path, token.expose())?;
@@ -121,7 +121,7 @@ pub async fn leave(logout: &Logout, global: &Global, screen: &mut Screen) -> Res
 
 /// Ends the token at the server. `false`: it had ended.
 async fn end(path: &Path, global: &Global) -> Result<bool, Failure> {
-    let client = Client::with(global, read(path)?)?;
+    let client = Client::with_token(global, read(path)?)?;
     match client.post("/api/v1/logout", &json!({})).await {
         Ok(_) => Ok(true),
         Err(Failure::Refused { status: 401, .. }) => Ok(false),

@@ -23,6 +23,7 @@ pub mod login;
 pub mod policy;
 mod redeem;
 pub mod screen;
+mod secure;
 pub mod sessions;
 pub mod table;
 pub mod text;
@@ -30,6 +31,7 @@ pub mod tokens;
 pub mod trust;
 pub mod value;
 
+use crate::tls::TlsFiles;
 use arguments::{Arguments, Command, Completions, Global};
 use clap::{CommandFactory, Parser};
 use client::Client;
@@ -59,6 +61,11 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Up(up) => crate::up::run(crate::up::Arguments {
             listen: up.listen,
             listen_without_tls: up.listen_without_tls,
+            tls: up.tls_cert.zip(up.tls_key).map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_ca: up.tls_client_ca,
+            }),
             allow_host: up.allow_host,
             data_dir: up.data_dir,
             config: up.config,
@@ -210,6 +217,38 @@ mod tests {
             ("trust in one agent", "trust equation triage --output yaml", true),
             ("a promotion needs a reason", "trust promote triage", false),
             ("demo for scripts", "demo --yes --output json", true),
+        ];
+        for (name, line, accepted) in table {
+            let parsed = Arguments::try_parse_from(["cofferdam"].into_iter().chain(line.split(' ')));
+            assert_eq!(parsed.is_ok(), accepted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let table = [
+            (
+                "up with TLS",
+                "up --tls-cert c --tls-key k --tls-client-ca a",
+                true,
+            ),
+            ("a certificate needs its key", "up --tls-cert c", false),
+            ("authorities of clients need TLS", "up --tls-client-ca a", false),
+            (
+                "TLS or none",
+                "up --tls-cert c --tls-key k --listen-without-tls",
+                false,
+            ),
+            (
+                "a client certificate",
+                "whoami --ca-file a --client-cert c --client-key k",
+                true,
+            ),
+            (
+                "a client certificate needs its key",
+                "whoami --client-cert c",
+                false,
+            ),
         ];
         for (name, line, accepted) in table {
             let parsed = Arguments::try_parse_from(["cofferdam"].into_iter().chain(line.split(' ')));

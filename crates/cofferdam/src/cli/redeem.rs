@@ -29,7 +29,7 @@ pub async fn run(token: &Token, global: &Global, screen: &mut Screen) -> Result<
     let chain = String::from_utf8(read(&token.delegation)?)
         .map_err(|_| Failure::Misuse("the delegation's file holds no token".into()))?;
     let key = read_key(&token.key)?;
-    let client = Client::with(global, Vec::new())?;
+    let client = Client::without_token(global)?;
     let id = new_id().map_err(anyhow::Error::from)?;
     let (url, now) = (client.url(PATH), SystemClock::shared().now());
     let proof = proof::prove(&key, "POST", &url, chain.trim(), now, &id)

@@ -8,6 +8,7 @@ use super::value::{field, list, raw, text, time};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -15,6 +16,7 @@ Examples:
   cofferdam tokens create --person bob --role approver --group security
   cofferdam tokens create carol --role operator@acme/payments --role viewer@acme
   cofferdam tokens create --trigger alertmanager > /run/secrets/alertmanager
+  cofferdam tokens create --person dave --role admin --bind-certificate dave.crt
   cofferdam tokens revoke tok-12
 
 Roles: admin, operator, approver, auditor, viewer; everywhere, or with @ and a place in the tree below which
@@ -66,6 +68,9 @@ struct Create {
     /// Ends by itself after this time: 12h, 30d
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires_in: Option<u64>,
+    /// Bind it to this client certificate, in PEM: whoever uses the token has to show that too
+    #[arg(long, value_name = "FILE")]
+    bind_certificate: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -97,6 +102,12 @@ async fn create(new: &Create, client: &Client, screen: &mut Screen) -> Result<()
     };
     if let (Some(expires), Some(object)) = (new.expires_in, body.as_object_mut()) {
         object.insert("expires_in_seconds".into(), json!(expires));
+    }
+    if let (Some(path), Some(object)) = (&new.bind_certificate, body.as_object_mut()) {
+        object.insert(
+            "certificate".into(),
+            json!(super::secure::thumbprint(path)?.to_string()),
+        );
     }
     let made = client.post("/api/v1/tokens", &body).await?;
     let (id, principal) = (text(&made, "token.id"), text(&made, "token.principal"));

@@ -3,7 +3,8 @@
 
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
-use crate::identity::{ProviderSpec, Providers};
+use super::source::escape;
+use crate::identity::{CertificateProviders, CertificateSpec, ProviderSpec, Providers};
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
@@ -34,6 +35,8 @@ pub struct Compiled {
     pub channels: BTreeMap<String, ChannelSpec>,
     /// Who says who people are.
     pub providers: Providers,
+    /// Mappings of client certificates, by name.
+    pub certificate_providers: CertificateProviders,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -63,6 +66,7 @@ pub fn compile(
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
     let mut providers = BTreeMap::new();
+    let mut certificate_providers = BTreeMap::new();
     for document in documents {
         match &document.spec {
             Spec::Agent(spec) => {
@@ -86,6 +90,10 @@ pub fn compile(
                 provider(document, spec, &providers, &mut problems);
                 providers.insert(document.name.clone(), (**spec).clone());
             }
+            Spec::CertificateProvider(spec) => {
+                certificate_provider(document, &spec.certificates, &index, &mut problems);
+                certificate_providers.insert(document.name.clone(), spec.certificates.clone());
+            }
             Spec::Toolset(_) | Spec::Policy(_) => {}
         }
     }
@@ -102,6 +110,7 @@ pub fn compile(
                 triggers,
                 channels,
                 providers: Arc::new(providers),
+                certificate_providers: Arc::new(certificate_providers),
             })
         }
         _ => Err(Problems(problems)),
@@ -120,6 +129,23 @@ fn provider(
     let (at, source) = spec.source();
     if let Some((name, _)) = others.iter().find(|(_, other)| other.source().1 == source) {
         problems.push(document.problem(at, format!("IdentityProvider `{name}` is of the same people")));
+    }
+}
+
+/// A service is sent to a trigger that there is.
+fn certificate_provider(
+    document: &Document,
+    spec: &CertificateSpec,
+    index: &Index<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let wrong = spec.problems();
+    problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
+    for (name, trigger) in &spec.triggers {
+        if !index.contains_key(&(Kind::Trigger, trigger.as_str())) {
+            let at = format!("/spec/certificates/triggers/{}", escape(name));
+            problems.push(document.problem(&at, format!("there is no Trigger `{trigger}`")));
+        }
     }
 }
 

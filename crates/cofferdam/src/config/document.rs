@@ -4,7 +4,7 @@
 
 use super::problem::Problem;
 use super::source::{Origin, Parsed, escape};
-use crate::identity::ProviderSpec;
+use crate::identity::{CertificateProviderSpec, ProviderSpec};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
 use policy::{Branch, Place, PolicyDocument};
@@ -82,6 +82,8 @@ pub enum Spec {
     Trigger(TriggerSpec),
     Channel(ChannelSpec),
     IdentityProvider(Box<ProviderSpec>),
+    /// An `IdentityProvider` whose people and services show client certificates.
+    CertificateProvider(Box<CertificateProviderSpec>),
 }
 
 /// A document that is well-formed by itself.
@@ -159,6 +161,9 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         }),
         Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
         Kind::Channel => Spec::Channel(typed(spec, &origin)?),
+        Kind::IdentityProvider if spec.get("certificates").is_some() => {
+            Spec::CertificateProvider(Box::new(typed(spec, &origin)?))
+        }
         Kind::IdentityProvider => Spec::IdentityProvider(Box::new(match spec.get("ldap") {
             Some(_) => ProviderSpec::Ldap(typed(spec, &origin)?),
             None => ProviderSpec::Oidc(typed(spec, &origin)?),

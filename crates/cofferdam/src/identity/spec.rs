@@ -96,9 +96,7 @@ impl ProviderSpec {
         if roles.is_empty() || roles.len() > GROUPS_MAX {
             problems.push(("/spec/roles", format!("give 1 to {GROUPS_MAX} groups roles")));
         }
-        let wrong =
-            |roles: &&Vec<RoleAt>| roles.is_empty() || roles.iter().any(|at| at.role == Role::Trigger);
-        if roles.values().any(|roles| wrong(&roles)) {
+        if !roles.values().all(|roles| roles_fit(roles)) {
             let what = "each group has roles of people: admin, operator, approver, auditor, viewer";
             problems.push(("/spec/roles", what.to_owned()));
         }
@@ -156,6 +154,11 @@ impl OidcSpec {
         }
         problems
     }
+}
+
+/// Whether these can be a person's, and are some.
+pub(super) fn roles_fit(roles: &[RoleAt]) -> bool {
+    !roles.is_empty() && roles.iter().all(|at| at.role != Role::Trigger)
 }
 
 /// The roles of somebody in `claimed`, and those of the groups that configuration knows.

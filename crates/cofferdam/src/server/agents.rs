@@ -26,6 +26,7 @@ pub async fn whoami(call: Call) -> Answer {
     ok(&json!({
         "principal": caller.principal(), "roles": caller.roles(), "token": caller.token(),
         "expires": call.app.gate.ends(caller), "trigger": caller.trigger(), "delegation": delegation,
+        "provider": caller.provider(), "certificate": caller.certificate().map(ToString::to_string),
     }))
 }
 

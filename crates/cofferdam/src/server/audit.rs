@@ -136,8 +136,7 @@ pub async fn events(call: Call) -> Answer {
         None => size(call.app.gate.store())?,
     };
     Ok(stream::events(
-        &call.app,
-        &call.caller,
+        &call,
         Follow::Journal {
             kind: query.kind,
             whole: call.everywhere(),

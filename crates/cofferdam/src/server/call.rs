@@ -3,6 +3,7 @@
 
 use super::problem::ApiError;
 use crate::app::App;
+use crate::tls::Shown;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub struct Call {
     pub app: Arc<App>,
     /// Who calls; it has one of [`Call::roles`] somewhere.
     pub caller: Caller,
+    /// The client certificate that the connection has shown.
+    pub shown: Option<Arc<Shown>>,
     /// The route's.
     pub roles: &'static [Role],
     /// From the path, by name.

@@ -38,7 +38,8 @@ pub(crate) use exchange::PATH as REDEEM_PATH;
 pub(crate) use listen::serve;
 
 use crate::app::{App, organizations};
-use crate::identity::{TOKEN_BYTES_MAX, is_foreign};
+use crate::identity::{self, TOKEN_BYTES_MAX, is_foreign};
+use crate::tls::Shown;
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, RawPathParams, Request, State};
@@ -47,7 +48,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use call::Call;
 use futures_util::StreamExt as _;
-use gate::Caller;
+use gate::{Caller, Unidentified};
 use http::{HeaderMap, StatusCode, header};
 use places::Scope;
 use problem::ApiError;
@@ -146,9 +147,10 @@ async fn answer(
     parameters: RawPathParams,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let shown = head.extensions.remove::<Arc<Shown>>();
     let judged = match check_host(&app.hosts, &head.headers) {
-        Ok(()) => judge(&app, route, &head.headers).await,
+        Ok(()) => judge(&app, route, &head.headers, shown.as_deref()).await,
         Err(refused) => Err(refused),
     };
     let (caller, Guard(roles, scope, handler)) = match judged {
@@ -173,6 +175,7 @@ async fn answer(
     let call = Call {
         app,
         caller,
+        shown,
         roles,
         parameters,
         uri: head.uri,
@@ -184,12 +187,17 @@ async fn answer(
 }
 
 /// Who calls, and whether the route may be answered at all.
-async fn judge(app: &App, route: &Route, headers: &HeaderMap) -> Result<Judged, ApiError> {
+async fn judge(
+    app: &App,
+    route: &Route,
+    headers: &HeaderMap,
+    shown: Option<&Shown>,
+) -> Result<Judged, ApiError> {
     match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(app))),
         Handler::Proved(_, handler) => check_journal(app, route).map(|()| Judged::Unknown(*handler)),
         Handler::Guarded(roles, scope, handler) => {
-            let caller = authorize(app, roles, headers).await?;
+            let caller = authorize(app, roles, headers, shown).await?;
             check_journal(app, route)?;
             Ok(Judged::Admitted(caller, Guard(roles, *scope, *handler)))
         }
@@ -232,22 +240,44 @@ fn check_host(allowed: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Who calls, if it may anywhere; where it has to, [`Scope`] says. The one place where the API decides that.
-async fn authorize(app: &App, roles: &[gate::Role], headers: &HeaderMap) -> Result<Caller, ApiError> {
+///
+/// A token says who calls, whatever the connection has shown; a client certificate says it where there is none.
+async fn authorize(
+    app: &App,
+    roles: &[gate::Role],
+    headers: &HeaderMap,
+    shown: Option<&Shown>,
+) -> Result<Caller, ApiError> {
     let unauthenticated = |error: ApiError| {
         app.metrics.unauthenticated();
         error
     };
-    let token = bearer(headers).ok_or_else(|| {
-        let detail = "send `Authorization: Bearer TOKEN`";
-        unauthenticated(ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail))
-    })?;
-    let caller = match app.gate.identify(token) {
-        Ok(caller) => caller,
-        Err(_) if is_foreign(token) => {
-            // Nobody is let in whose coming could not be recorded.
-            app.identity.take(app, token).await.map_err(unauthenticated)?
+    let caller = match (bearer(headers), shown) {
+        (Some(token), shown) => {
+            let certificate = shown.map(|shown| &shown.certificate.thumbprint);
+            match app.gate.identify_with(token, certificate) {
+                Ok(caller) => caller,
+                Err(Unidentified::NoToken) if is_foreign(token) => {
+                    // Nobody is let in whose coming could not be recorded.
+                    app.identity.take(app, token).await.map_err(unauthenticated)?
+                }
+                Err(error) => return Err(unauthenticated(error.into())),
+            }
         }
-        Err(error) => return Err(unauthenticated(error.into())),
+        // What was meant as a token and is none is never passed over.
+        (None, Some(shown)) if !headers.contains_key(header::AUTHORIZATION) => {
+            identity::take_certificate(app, shown)
+                .await
+                .map_err(unauthenticated)?
+        }
+        (None, _) => {
+            let detail = match app.tls.as_ref().is_some_and(|tls| tls.asks_clients()) {
+                true => "send `Authorization: Bearer TOKEN`, or show a client certificate",
+                false => "send `Authorization: Bearer TOKEN`",
+            };
+            let refused = ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail);
+            return Err(unauthenticated(refused));
+        }
     };
     match caller.holds_somewhere(roles) {
         true => Ok(caller),

@@ -6,8 +6,8 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, documents, explain, hooks, incidents, keys, login, policies, sessions, status, stops,
-    tasks, tokens, trust,
+    agents, approvals, audit, documents, explain, hooks, incidents, keys, login, policies, sessions, status,
+    stops, tasks, tokens, trust,
 };
 use crate::app::App;
 use axum::response::Response;

@@ -69,8 +69,7 @@ pub async fn events(call: Call) -> Answer {
     let session = call.app.gate.session(call.parameter("id"))?;
     let from = stream::resume_after(&call.headers)?.or(query.from).unwrap_or(0);
     Ok(stream::events(
-        &call.app,
-        &call.caller,
+        &call,
         Follow::Session {
             id: session.id,
             past_end: query.follow,

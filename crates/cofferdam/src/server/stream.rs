@@ -5,9 +5,12 @@
 //! watch before it read. Nothing is buffered between reading and sending, so a slow reader costs one
 //! page of memory and never loses an entry.
 
+use super::call::Call;
 use super::places::entry_spots;
 use super::problem::ApiError;
 use crate::app::App;
+use crate::identity;
+use crate::tls::Shown;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -25,6 +28,9 @@ use tokio::sync::watch;
 const PAGE: usize = 100;
 /// A comment is sent this often when nothing happens, so that intermediaries keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Whoever was identified by a certificate is looked at this often when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What to follow.
 #[derive(Clone, Debug)]
@@ -84,10 +90,12 @@ pub fn resume_after(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
         .ok_or_else(|| ApiError::malformed("Last-Event-ID", "it has to be the sequence of an entry"))
 }
 
-/// The stream for `caller`, from sequence `from` on. It ends when the caller's token does.
-pub fn events(app: &Arc<App>, caller: &Caller, follow: Follow, from: u64) -> Response {
+/// The stream for whoever calls, from sequence `from` on. It ends when their token or certificate does.
+pub fn events(call: &Call, follow: Follow, from: u64) -> Response {
+    let Call { app, caller, .. } = call;
     let store = app.gate.store().clone();
     let tail = Tail {
+        shown: call.shown.clone().filter(|_| caller.is_by_certificate()),
         committed: store.committed(),
         draining: app.draining.clone(),
         app: Arc::clone(app),
@@ -110,6 +118,8 @@ pub fn events(app: &Arc<App>, caller: &Caller, follow: Follow, from: u64) -> Res
 struct Tail {
     app: Arc<App>,
     caller: Caller,
+    /// What identified the caller, when it was no token.
+    shown: Option<Arc<Shown>>,
     store: Store,
     follow: Follow,
     /// The next sequence wanted.
@@ -126,7 +136,7 @@ impl Tail {
             if self.over {
                 return None;
             }
-            if !self.app.gate.still_holds(&self.caller) {
+            if !self.still_holds() {
                 return Some(self.last(&json!({"error": "the token no longer holds"})));
             }
             if let Some(stored) = self.page.pop_front() {
@@ -155,8 +165,19 @@ impl Tail {
             tokio::select! {
                 changed = self.committed.changed() => changed.ok()?,
                 changed = self.draining.changed() => changed.ok()?,
+                // What a certificate names ends by its time, by a mapping that comes in force after its entry,
+                // and by a file of authorities: no commit tells of them.
+                () = tokio::time::sleep(LOOK), if self.shown.is_some() => {}
             }
         }
+    }
+
+    /// Whether what identified the caller does so still.
+    fn still_holds(&self) -> bool {
+        let mapped = |shown: &Arc<Shown>| {
+            identity::mapped(&self.app, shown).is_ok_and(|(_, new)| new.roles == self.caller.roles())
+        };
+        self.app.gate.still_holds(&self.caller) && self.shown.as_ref().is_none_or(mapped)
     }
 
     /// The state of a session that is over and not followed past its end.

@@ -3,7 +3,7 @@
 use super::call::{Answer, Call, json, nothing, ok};
 use super::places::{role_spots, token_spots, trigger_spot};
 use super::problem::ApiError;
-use gate::{NewToken, Role, RoleAt, Spot};
+use gate::{NewToken, Role, RoleAt, Spot, Thumbprint};
 use http::StatusCode;
 use policy::{Principal, PrincipalKind};
 use serde::Deserialize;
@@ -36,6 +36,8 @@ struct New {
     /// Makes a token for this trigger and nothing else.
     trigger: Option<String>,
     expires_in_seconds: Option<u64>,
+    /// SHA-256 of the client certificate that whoever shows the token has to show too, in hexadecimal.
+    certificate: Option<String>,
 }
 
 /// `POST /api/v1/tokens`: 201 with `token` and, this once, `secret`.
@@ -87,6 +89,7 @@ pub async fn create(call: Call) -> Answer {
         ),
         None => None,
     };
+    let certificate = certificate(&call, new.certificate.as_deref())?;
     may_give(&call, &principal, &roles, new.trigger.as_deref(), &new.groups)?;
     let token = NewToken {
         principal,
@@ -95,9 +98,23 @@ pub async fn create(call: Call) -> Answer {
         trigger: new.trigger,
         expires,
     };
-    let (view, secret) = call.app.gate.create_token(call.caller.principal(), token).await?;
+    let by = call.caller.principal();
+    let (view, secret) = call.app.gate.create_bound_token(by, token, certificate).await?;
     let text = std::str::from_utf8(secret.expose()).map_err(|error| ApiError::internal(&error))?;
     json(StatusCode::CREATED, &json!({"token": view, "secret": text}))
+}
+
+/// The client certificate that a token is to be bound to.
+fn certificate(call: &Call, text: Option<&str>) -> Result<Option<Thumbprint>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = |what: &str| Err(ApiError::malformed("/certificate", what));
+    match Thumbprint::parse(text) {
+        None => wrong("write the SHA-256 of the certificate: 64 hexadecimal digits"),
+        Some(_) if !call.app.tls.as_ref().is_some_and(|tls| tls.asks_clients()) => {
+            wrong("clients are not asked for certificates here, so nobody could use the token")
+        }
+        certificate => Ok(certificate),
+    }
 }
 
 /// An administrator of a part gives roles that hold there, to people who are nothing elsewhere: a token that

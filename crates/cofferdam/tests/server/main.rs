@@ -11,6 +11,7 @@
 mod agents;
 mod approvals;
 mod bad_days;
+mod certificates;
 mod chain;
 mod common;
 mod configuration;
@@ -26,5 +27,6 @@ mod routes;
 mod stream;
 mod tasks;
 mod tenants;
+mod tls;
 mod trust;
 mod watch;

@@ -436,6 +436,8 @@ impl RedemptionRow {
                 token: self.token.clone(),
                 trigger: None,
                 delegation: Some(self.delegation.clone()),
+                certificate: None,
+                provider: None,
             },
             expires: Some(self.expires),
         }

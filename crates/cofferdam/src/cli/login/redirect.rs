@@ -78,7 +78,7 @@ impl Redirect {
             .method_not_allowed_fallback(not_here)
             .fallback(not_here);
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(self.listener, router, stopped));
+        let server = tokio::spawn(server::serve(self.listener, router, None, stopped));
         let arrived = Arrived { stop, server };
         match tokio::time::timeout(wait, found).await {
             Ok(Ok(Ok(code))) => Ok((code, arrived)),

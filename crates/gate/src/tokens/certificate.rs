@@ -1,0 +1,134 @@
+//! Client certificates: whoever shows one is recorded as a token of ours whose secret is the certificate.
+//!
+//! That it holds (its authority, its times, that a mapping knows its name) is judged by the caller before every
+//! request; here is what it was taken for and that it was not ended.
+//!
+//! Invariants:
+//! - **No text is a certificate**: what is recorded of one is kept under a digest with a prefix of its own, and is bound to it.
+//! - **One that was ended is not taken again**, whatever mapping names it by then.
+//! - **One certificate, one record that holds**: a mapping that says something else ends what it said before.
+
+use super::{Held, NewToken, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, row, unhex};
+use crate::rows::decode;
+use crate::{Caller, Gate};
+use journal::kind;
+use policy::{Principal, Timestamp};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::fmt::{Display, Formatter};
+use std::sync::PoisonError;
+use store::{NewEntry, Tx};
+
+/// What stands before a thumbprint, so that no token can have its digest.
+const DOMAIN: &[u8] = b"cofferdam client certificate\0";
+
+/// SHA-256 of a certificate as it is encoded: `x5t#S256` of RFC 8705.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// Of a certificate in DER.
+    pub fn of(der: &[u8]) -> Thumbprint {
+        Thumbprint(Sha256::digest(der).into())
+    }
+
+    /// Reads 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints them with or without colons.
+    pub fn parse(text: &str) -> Option<Thumbprint> {
+        let digits: String = text.chars().filter(|c| *c != ':').collect();
+        unhex(&digits.to_ascii_lowercase()).map(Thumbprint)
+    }
+
+    /// As a record has it. What cannot be read is the thumbprint of nothing, so that it never becomes unbound.
+    pub(super) fn of_record(text: &str) -> Thumbprint {
+        Thumbprint::parse(text).unwrap_or(Thumbprint([0; 32]))
+    }
+
+    fn key(&self) -> [u8; 32] {
+        digest(&[DOMAIN, &self.0].concat())
+    }
+}
+
+impl Display for Thumbprint {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&policy::canonical::hex(&self.0))
+    }
+}
+
+impl Gate {
+    /// Takes a certificate that `provider` maps to `new`, and the caller has verified: recorded once, it identifies
+    /// until `new.expires`, and is recorded anew when it is shown after that or is mapped to something else.
+    pub async fn take_certificate(
+        &self,
+        by: &Principal,
+        new: NewToken,
+        provider: &str,
+        certificate: &Thumbprint,
+    ) -> Result<Caller, TokenError> {
+        let now = self.deadlines.now();
+        if let Some(caller) = self.taken(certificate, &new, now) {
+            return Ok(caller);
+        }
+        fits(&new).map_err(TokenError::Misfit)?;
+        let (by, provider, certificate) = (by.clone(), provider.to_owned(), *certificate);
+        let write = move |tx: &mut Tx<'_>| taken_in(tx, &by, &new, &provider, &certificate, now);
+        let view = self.store.write::<_, TokenError, _>(write).await?.value;
+        let taken = Held::of(&view);
+        let mut held = self.held();
+        held.retain(|_, held| !held.is_over(now));
+        // As in `create_token`: it may have been ended before it could get here.
+        let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
+        let row = row.map(decode::<TokenRow>).transpose()?;
+        if row.is_none_or(|row| row.view.revoked) {
+            return Err(TokenError::Unknown(view.id));
+        }
+        held.insert(certificate.key(), taken.clone());
+        Ok(taken.caller)
+    }
+
+    /// What holds of it in memory, if it is what it is mapped to now.
+    fn taken(&self, certificate: &Thumbprint, new: &NewToken, now: Timestamp) -> Option<Caller> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let held = tokens.get(&certificate.key())?;
+        (!held.is_over(now) && says(&held.caller, new)).then(|| held.caller.clone())
+    }
+}
+
+fn says(caller: &Caller, new: &NewToken) -> bool {
+    (&caller.principal, &caller.roles, &caller.groups, &caller.trigger)
+        == (&new.principal, &new.roles, &new.groups, &new.trigger)
+}
+
+/// Records it, unless it is known and says the same.
+fn taken_in(
+    tx: &mut Tx<'_>,
+    by: &Principal,
+    new: &NewToken,
+    provider: &str,
+    certificate: &Thumbprint,
+    now: Timestamp,
+) -> Result<TokenView, TokenError> {
+    let signed = certificate.to_string();
+    for found in tx.find(TOKENS, "signed", &signed)? {
+        let TokenRow { view, .. } = decode(found.value)?;
+        match view.revoked {
+            true => return Err(TokenError::Unknown(view.id)),
+            false if view.expires.is_some_and(|expires| expires <= now) => {}
+            false if says(&Held::of(&view).caller, new) => return Ok(view),
+            false => {
+                // As if it had run out: nobody has left whose certificate is mapped to something else.
+                let body = json!({"token": view.id, "at": now});
+                tx.append(NewEntry::new(kind::TOKEN_ENDED, by.clone(), body))?;
+            }
+        }
+    }
+    few(tx, &new.principal, now)?;
+    let id = format!("tok-{}", tx.next_sequence());
+    let body = json!({
+        "token": id, "principal": new.principal, "roles": new.roles, "groups": new.groups, "trigger": new.trigger,
+        "expires": new.expires, "provider": provider, "sha256": policy::canonical::hex(&certificate.key()),
+        "signed": signed, "certificate": signed, "at": now,
+    });
+    tx.append(NewEntry::new(kind::TOKEN_CREATED, by.clone(), body))?;
+    let row = row(tx, &id)?;
+    row.map(|row| row.view).ok_or(TokenError::Unknown(id))
+}
