@@ -19,6 +19,8 @@ mod world;
 mod exchange;
 #[path = "identity/lineage.rs"]
 mod lineage;
+#[path = "identity/supervisor.rs"]
+mod supervisor;
 
 use gate::{AgentError, DelegateError, DelegationRow, NewAgent, NewDelegation, NewSession, Role};
 use journal::machine::SessionEvent;
