@@ -230,6 +230,34 @@ async fn of_two_who_vote_at_once_both_count_and_one_is_the_last() {
     );
 }
 
+/// A no that comes after a yes takes it back while it was not used, so whoever was first, nothing happens.
+#[tokio::test]
+async fn of_a_yes_and_a_no_at_once_the_no_stands() {
+    for round in 0..8 {
+        let (world, session) = asking(&[json!([])]).await;
+        let id = parked(&world, &session, &propose("x")).await;
+        let mut set = tokio::task::JoinSet::new();
+        for (name, verdict) in [("alice", Verdict::Approve), ("bob", Verdict::Deny)] {
+            let caller = world.caller(name, &[Role::Approver]).await;
+            let (gate, id) = (world.gate.clone(), id.clone());
+            set.spawn(async move {
+                let said = gate.decide_approval(&caller, &id, verdict, "so").await;
+                said.map_or_else(|error| error.to_string(), |view| format!("{:?}", view.state))
+            });
+        }
+        let mut told = set.join_all().await;
+        told.sort();
+        let late = "`approve` cannot happen to an approval that is `denied`";
+        assert!(
+            told == ["Approved", "Denied"] || told == ["Denied", late],
+            "{round}: {told:?}"
+        );
+        assert_eq!(world.bodies("approval.denied").len(), 1, "{round}");
+        let again = world.check(&session, "a", &propose("x")).await;
+        assert_eq!(again, format!("approval `{id}` was denied: so"), "{round}");
+    }
+}
+
 /// A rule that asks for nobody but whoever caused the action: no silent wait for the deadline.
 #[tokio::test]
 async fn what_nobody_can_approve_says_so() {
