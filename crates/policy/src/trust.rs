@@ -231,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn every_score_has_one_level_and_a_higher_one_never_a_lower() {
+        let mut before = Level::L0;
+        for score in 0..=u16::MAX {
+            let (tier, level) = (Tier::of(score), Tier::of(score).level());
+            assert!(level >= before, "{score}");
+            assert_eq!(Tier::for_level(level), tier, "{score}: one tier, one level");
+            before = level;
+        }
+        let levels: Vec<Level> = Tier::ALL.into_iter().map(Tier::level).collect();
+        let all = [Level::L0, Level::L1, Level::L2, Level::L3, Level::L4];
+        assert_eq!(levels, all, "every level is somebody's, and none is skipped");
+    }
+
+    #[test]
     fn a_first_score_is_by_origin() {
         #[rustfmt::skip]
         let table = [
