@@ -79,6 +79,56 @@ async fn a_change_on_disk_is_applied_and_a_bad_one_is_refused_whole() {
     platform.stop().await;
 }
 
+/// A policy with one rule that permits what nothing else does, and whatever is wrong with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_does_not_parse_is_refused_whole_and_the_old_one_stays() {
+    let policy = |spec: &str| {
+        format!(
+            "{DOCUMENTS}---\napiVersion: cofferdam.dev/v1\nkind: Policy\nmetadata: {{name: p}}\nspec:\n{spec}\n"
+        )
+    };
+    let good = "  rules: [{name: never, match: {verbs: [incidents.search]}, outcome: deny, reason: so}]";
+    let platform = watched(&policy(good)).await;
+    let file = platform.directory.path().join("conf/all.yaml");
+    let verdict = async || {
+        let explained = platform
+            .post(
+                "/api/v1/explain",
+                &json!({"agent": "finder", "verb": "incidents.search", "arguments": {"words": "x"}}),
+            )
+            .await;
+        explained.body.to_string()
+    };
+    let before = verdict().await;
+    assert!(before.contains("policy/p#never"), "{before}");
+    #[rustfmt::skip]
+    let table = [
+        ("YAML that is none",        "  rules: [{name: never",                                                                "all.yaml:"),
+        ("a condition that is none", "  rules: [{name: never, outcome: permit, when: 'agent ==', reason: so}]",               "all.yaml:"),
+        ("an outcome that is none",  "  rules: [{name: never, outcome: perhaps, reason: so}]",                                "`perhaps` is not an outcome"),
+        ("a module that is none",    "  rego: 'package cofferdam; permit if {'",                                              "rego"),
+        ("a field that is unknown",  "  rules: [{name: never, outcome: permit, reason: so, unless: x}]",                      "unknown field `unless`"),
+    ];
+    for (name, spec, why) in table {
+        std::fs::write(&file, policy(spec)).unwrap();
+        let health = platform
+            .until("/api/v1/health", |h| {
+                let part = config_part(h);
+                part["status"] == "degraded" && part["detail"].as_str().unwrap().contains(why)
+            })
+            .await;
+        assert!(
+            config_part(&health)["detail"]
+                .as_str()
+                .unwrap()
+                .contains("all.yaml"),
+            "{name}: {health}"
+        );
+        assert_eq!(verdict().await, before, "{name}: the old policy decides");
+    }
+    platform.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_directory_owns_is_read_only_to_the_api() {
     let platform = watched(DOCUMENTS).await;

@@ -114,6 +114,70 @@ spec:
     )
 }
 
+const NOBODY_NEW: &str = "the identity provider `corporate` cannot be asked, so nobody new comes in";
+
+/// Needs no provider: there is none, which is the point.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_provider_is_down_whoever_is_in_stays_to_their_end_and_nobody_new_comes() {
+    let nowhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", nowhere.local_addr().unwrap());
+    drop(nowhere);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("cofferdam.yaml");
+    std::fs::write(&config, documents(&issuer)).unwrap();
+    let clock = testkit::ManualClock::new();
+    let shared: store::clock::SharedClock = clock.clone();
+    let platform = Platform::start_in(directory, |options| {
+        options.config = Some(config);
+        options.clock = Some(shared);
+    })
+    .await;
+    let token = |who: &str| {
+        let header = URL_SAFE_NO_PAD.encode(json!({"alg": "RS256", "kid": "first"}).to_string());
+        let claims =
+            URL_SAFE_NO_PAD.encode(json!({"iss": issuer, "aud": "cofferdam", "sub": who}).to_string());
+        format!("{header}.{claims}.AAAA")
+    };
+    // Alice came while it was up.
+    let app = platform.running.as_ref().unwrap().app();
+    let new = gate::NewToken {
+        principal: policy::Principal::person("corporate/alice"),
+        roles: vec![gate::Role::Viewer.into()],
+        groups: Vec::new(),
+        trigger: None,
+        expires: Some(app.gate.time().plus_ms(60_000)),
+    };
+    let by = policy::Principal::service("cofferdam");
+    app.gate
+        .take_token(&by, new, "corporate", &token("alice"))
+        .await
+        .unwrap();
+    let answered = async |who: &str| {
+        let answer = whoami(&platform, &token(who)).await;
+        let said = answer.body["principal"]
+            .as_str()
+            .or(answer.body["detail"].as_str());
+        (answer.status.as_u16(), said.unwrap_or_default().to_owned())
+    };
+    assert_eq!(
+        answered("alice").await,
+        (200, "person:corporate/alice".to_owned())
+    );
+    assert_eq!(answered("bob").await, (503, NOBODY_NEW.to_owned()));
+    assert_eq!(
+        answered("bob").await,
+        (503, NOBODY_NEW.to_owned()),
+        "also when it is not asked again"
+    );
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(
+        answered("alice").await,
+        (503, NOBODY_NEW.to_owned()),
+        "to the end of the token and not past it"
+    );
+    platform.stop().await;
+}
+
 async fn whoami(platform: &Platform, token: &str) -> Answer {
     platform
         .send(Method::GET, "/api/v1/whoami", Some(token), None)
@@ -220,6 +284,7 @@ async fn people_of_a_real_provider_come_in_by_what_their_groups_may() {
     assert_eq!(whoami(&platform, &alice).await.status.as_u16(), 200);
     let refused = whoami(&platform, &new).await;
     assert_eq!(refused.status.as_u16(), 503, "{refused:?}");
+    assert_eq!(refused.body["detail"], NOBODY_NEW);
     // A token that was ended is not taken again.
     let tokens = platform.get("/api/v1/tokens").await.body;
     let hers = tokens
