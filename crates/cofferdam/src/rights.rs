@@ -81,6 +81,17 @@ fn every_verb_of_the_built_in_tools_has_its_rows() {
 }
 
 #[test]
+fn every_role_of_a_person_and_every_level_has_its_rows() {
+    let people = Role::ALL.into_iter().filter(|role| *role != Role::Trigger);
+    assert!(people.eq(ROLES), "what triggers send is nobody's authority");
+    let levels = policy::trust::Tier::ALL.map(policy::trust::Tier::level);
+    assert_eq!(levels, LEVELS);
+    // Production, what is well-known not to be, and what has no name of either kind.
+    let counts = ENVIRONMENTS.map(|name| Environment::new(name).unwrap().is_production());
+    assert!(counts.contains(&true) && counts.contains(&false));
+}
+
+#[test]
 fn rights_are_those_of_the_golden_text() {
     let found = matrix();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
