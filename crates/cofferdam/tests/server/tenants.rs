@@ -219,6 +219,7 @@ fn rows(theirs: &Things) -> Vec<Row> {
         ("POST", "/api/v1/explain", "/api/v1/explain".into(), json!({"agent": "seeker", "verb": "git.propose", "resource": "repository/x"}), 400, &[200]),
         ("POST", "/api/v1/policies/simulate", "/api/v1/policies/simulate".into(), odd.clone(), 403, &[403]),
         ("GET", "/api/v1/policies/suggestions", "/api/v1/policies/suggestions".into(), no.clone(), 403, &[403]),
+        ("POST", "/api/v1/logout", "/api/v1/logout".into(), odd.clone(), 400, &[400]),
         ("GET", "/api/v1/whoami", "/api/v1/whoami".into(), no.clone(), 200, &[200]),
         ("GET", "/api/v1/agents", "/api/v1/agents".into(), no.clone(), 200, &[200]),
         ("POST", "/api/v1/agents", "/api/v1/agents".into(), json!({"name": "newcomer", "sponsor": "carol", "place": "globex/find/api"}), 403, &[201]),
