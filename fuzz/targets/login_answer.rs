@@ -6,6 +6,5 @@ libfuzzer_sys::fuzz_target!(|query: &str| {
     let asked = Asked { state: "s".to_owned(), issuer: "i".to_owned(), names_itself: true };
     if let Ok(code) = read(query, &asked) {
         assert!(!code.expose().is_empty());
-        assert!(query.contains('s') && query.contains('i'));
     }
 });
