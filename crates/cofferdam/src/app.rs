@@ -5,11 +5,13 @@
 
 mod administrator;
 mod background;
+mod bundles;
 mod configuration;
 pub mod organizations;
 mod origin;
 mod watch;
 
+pub use bundles::{ChangedBundle, Wanted};
 pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
 use organizations::Served;
 use origin::has_origin;

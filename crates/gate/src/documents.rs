@@ -1,5 +1,6 @@
 //! Configuration documents as entries and as a projection.
 
+use crate::bundles::{self, BundleChange, Stale};
 use crate::rows::{self, body, decode, json as to_json};
 use crate::{AgentAuthority, Authority, Gate, agents};
 use journal::{Entry, kind};
@@ -19,22 +20,51 @@ const GENERATION: &str = "generation";
 /// Rows read at a time.
 const READ_AT_ONCE: usize = 512;
 
-/// Who owns a document: what a directory owns is read-only to the API.
+/// Who owns a document: what a directory or a bundle owns is read-only to the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Owner {
     /// Came by `apply`.
     Api,
     /// Came from `up --config DIR`.
     Directory,
+    /// Came out of the signed bundle of this publisher, and is changed by its next one alone.
+    Bundle(String),
+}
+
+/// What a bundle's publisher is written behind.
+const OF_BUNDLE: &str = "bundle:";
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> String {
+        match owner {
+            Owner::Api => "api".to_owned(),
+            Owner::Directory => "directory".to_owned(),
+            Owner::Bundle(publisher) => format!("{OF_BUNDLE}{publisher}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Owner {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Owner, String> {
+        match (text.as_str(), text.strip_prefix(OF_BUNDLE)) {
+            ("api", _) => Ok(Owner::Api),
+            ("directory", _) => Ok(Owner::Directory),
+            (_, Some(publisher)) => Ok(Owner::Bundle(publisher.to_owned())),
+            (_, None) => Err(format!("`{text}` owns no documents")),
+        }
+    }
 }
 
 impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Owner::Api => "the API",
-            Owner::Directory => "the configuration directory",
-        })
+        match self {
+            Owner::Api => f.write_str("the API"),
+            Owner::Directory => f.write_str("the configuration directory"),
+            Owner::Bundle(publisher) => write!(f, "the signed bundle of Publisher `{publisher}`"),
+        }
     }
 }
 
@@ -78,6 +108,15 @@ pub enum DocumentChange {
     },
 }
 
+/// What is installed together, or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Installation {
+    /// Each with its owner after it.
+    pub changes: Vec<(Owner, DocumentChange)>,
+    /// Bundles that come or go; their documents are among the changes.
+    pub bundles: Vec<BundleChange>,
+}
+
 /// Why changes were not installed. Nothing of them was.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -94,6 +133,9 @@ pub enum InstallError {
     /// Somebody else changed configuration meanwhile; read again and retry.
     #[error("configuration changed meanwhile")]
     Conflict,
+    /// A bundle that is older than what was seen of its publisher.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// What is documented does not fit what an agent inherited.
     #[error("{0}")]
     Misfit(String),
@@ -130,14 +172,30 @@ impl Gate {
         changes: Vec<DocumentChange>,
         authority: Authority,
     ) -> Result<u64, InstallError> {
-        let keys = self.keys_for(&changes, &authority)?;
+        let changes = changes.into_iter().map(|change| (owner.clone(), change));
+        let installation = Installation {
+            changes: changes.collect(),
+            bundles: Vec::new(),
+        };
+        self.install_all(by, expected, installation, authority).await
+    }
+
+    /// The same of changes that have several owners, and of bundles.
+    pub async fn install_all(
+        &self,
+        by: &Principal,
+        expected: u64,
+        installation: Installation,
+        authority: Authority,
+    ) -> Result<u64, InstallError> {
+        let keys = self.keys_for(&installation.changes, &authority)?;
         let (store, by, in_force) = (self.store.clone(), by.clone(), Arc::clone(&self.authority));
         // A task of its own: once the entries are durable the authority has to follow, whether or not
         // whoever asked still waits. In between, admissions conflict and decide again.
         let task = tokio::spawn(async move {
             let (agents, after) = (authority.agents.clone(), authority.clone());
             let write = move |tx: &mut Tx<'_>| {
-                let generation = record(tx, &by, &owner, expected, changes, &agents)?;
+                let generation = record(tx, &by, expected, installation, &agents)?;
                 for (name, key) in keys {
                     if let Some(held) = agents.get(&name) {
                         agents::identify(tx, &by, &name, held, &key)?;
@@ -168,11 +226,11 @@ impl Gate {
     /// is known by then stays unused.
     fn keys_for(
         &self,
-        changes: &[DocumentChange],
+        changes: &[(Owner, DocumentChange)],
         authority: &Authority,
     ) -> Result<Vec<(String, [u8; 32])>, InstallError> {
         let mut keys = Vec::new();
-        for change in changes {
+        for (_, change) in changes {
             let DocumentChange::Apply { kind, name, .. } = change else {
                 continue;
             };
@@ -215,23 +273,24 @@ pub(crate) fn generation_now(tx: &Tx<'_>) -> Result<u64, StoreError> {
 fn record(
     tx: &mut Tx<'_>,
     by: &Principal,
-    owner: &Owner,
     expected: u64,
-    changes: Vec<DocumentChange>,
+    installation: Installation,
     agents: &BTreeMap<String, Arc<AgentAuthority>>,
 ) -> Result<u64, InstallError> {
     if generation_now(tx)? != expected {
         return Err(InstallError::Conflict);
     }
     let generation = expected + 1;
+    let Installation { changes, bundles } = installation;
     let mut changed = false;
-    for change in changes {
+    for (owner, change) in changes {
         let (DocumentChange::Apply { kind, name, .. } | DocumentChange::Delete { kind, name }) = &change;
         let before = tx
             .row(DOCUMENTS, &key(kind, name))?
             .map(decode::<DocumentRow>)
             .transpose()?;
-        if let Some(before) = before.as_ref().filter(|before| before.owner != *owner) {
+        let taken = |before: &&DocumentRow| !bundles::may_take(&before.owner, &owner, &bundles);
+        if let Some(before) = before.as_ref().filter(taken) {
             return Err(InstallError::Owned {
                 owner: before.owner.clone(),
                 kind: kind.clone(),
@@ -252,6 +311,9 @@ fn record(
         };
         tx.append(entry)?;
         changed = true;
+    }
+    for bundle in bundles {
+        changed |= bundles::record(tx, by, generation, bundle)?.is_some();
     }
     Ok(if changed { generation } else { expected })
 }
@@ -305,7 +367,6 @@ struct Changed {
     kind: String,
     name: String,
     owner: Owner,
-    generation: u64,
 }
 
 /// Rows are [`DocumentRow`]s by `KIND/NAME`, and the generation of the whole.
@@ -317,20 +378,24 @@ impl Projection for Documents {
     }
 
     fn kinds(&self) -> &'static [&'static str] {
-        &[kind::CONFIG_APPLIED, kind::CONFIG_DELETED]
+        &[
+            kind::CONFIG_APPLIED,
+            kind::CONFIG_DELETED,
+            kind::BUNDLE_INSTALLED,
+            kind::BUNDLE_REMOVED,
+        ]
     }
 
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         let entry: &Entry = applied.entry;
+        // What a bundle holds are entries of their own; the generation moves also when none of them does.
+        let moved: Generation = body(entry)?;
+        rows::put(rows, GENERATION, &moved)?;
+        if matches!(entry.kind.as_str(), kind::BUNDLE_INSTALLED | kind::BUNDLE_REMOVED) {
+            return Ok(());
+        }
         let changed: Changed = body(entry)?;
         let key = key(&changed.kind, &changed.name);
-        rows::put(
-            rows,
-            GENERATION,
-            &Generation {
-                generation: changed.generation,
-            },
-        )?;
         if entry.kind == kind::CONFIG_DELETED {
             return rows.delete(&key);
         }

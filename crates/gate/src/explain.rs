@@ -1,8 +1,8 @@
 //! What the gate would say, step by step, without recording anything.
 
 use crate::commit::{PER_MINUTE, PER_SESSION};
-use crate::{AgentAuthority, Gate, gate, stops};
-use policy::{Action, Chain, Context, Explanation, Line, Principal, SessionFacts, Stop};
+use crate::{AgentAuthority, Authority, Gate, gate, stops};
+use policy::{Action, Chain, Context, Explanation, Line, Principal, RuleId, SessionFacts, Stop};
 
 impl Gate {
     /// What the gate would say of `action` by `agent` in a new session, step by step; records nothing.
@@ -54,6 +54,7 @@ impl Gate {
             approval: None,
         };
         let mut explanation = policy::explain(&chain, action, &context, &authority.policies);
+        tell_versions(&mut explanation, &authority);
         let subject = stops::subject(&authority, &chain, "").doing(action);
         let stop = self.stops.covering(&subject);
         explanation.lines.insert(0, stop_line(stop.as_ref()));
@@ -70,6 +71,27 @@ impl Gate {
         }
         Some(explanation)
     }
+}
+
+/// Names the version of each policy that has something to say, and last what all of them are.
+fn tell_versions(explanation: &mut Explanation, authority: &Authority) {
+    let policies = &authority.policies;
+    for line in explanation.lines.iter_mut().filter(|line| line.matched) {
+        if let Some(version) = policies.version_of(&RuleId(line.subject.clone())) {
+            line.finding.push_str(&format!(" ({version})"));
+        }
+    }
+    let digest = policy::canonical::hex(policies.digest());
+    let bundles = match policies.bundles() {
+        [] => String::new(),
+        bundles => format!(", with {}", bundles.join(", ")),
+    };
+    explanation.lines.push(Line {
+        step: "policies",
+        subject: format!("generation {}", authority.generation),
+        matched: true,
+        finding: format!("sha256 {digest}{bundles}"),
+    });
 }
 
 fn stop_line(stop: Option<&Stop>) -> Line {

@@ -8,7 +8,9 @@ use crate::denials::Denials;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
-use crate::{Authority, Stoppable, approvals, calls, documents, sessions, stops, tokens, trust, waivers};
+use crate::{
+    Authority, Stoppable, approvals, bundles, calls, documents, sessions, stops, tokens, trust, waivers,
+};
 use arc_swap::ArcSwap;
 use policy::{PolicySet, Principal, StopSet};
 use std::collections::{BTreeMap, HashMap};
@@ -44,7 +46,7 @@ pub struct Gate {
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
-/// `documents`, `tokens`, `redemptions`, `clock`, `trust`, `activity`,
+/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`,
 /// `agents`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
@@ -54,6 +56,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(waivers::Waivers),
         Arc::new(stops::Stops),
         Arc::new(documents::Documents),
+        Arc::new(bundles::Bundles),
         Arc::new(tokens::Tokens),
         Arc::new(tokens::exchange::Redemptions),
         Arc::new(ClockJumps),

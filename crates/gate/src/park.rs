@@ -4,7 +4,7 @@
 use crate::approvals::ApprovalView;
 use crate::commit::{Judged, PER_SESSION, Uncommitted};
 use crate::denials::Refused;
-use crate::record::{Grounds, Requested, entry_with, links, place, short};
+use crate::record::{Grounds, Requested, entry_with, links, place, short, version};
 use crate::rows::json;
 use crate::seen::{Seen, alike};
 use crate::{Gate, Refusal, approvals, calls};
@@ -197,6 +197,8 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         reason: short(&reason(seen, request)),
         rule: request.rule.as_ref().map(|rule| rule.0.clone()),
         place: place(seen, request.rule.as_ref().map(|rule| rule.0.as_str())),
+        version: version(seen, request.rule.as_ref().map(|rule| rule.0.as_str())),
+        bundles: seen.authority.policies.bundles().to_vec(),
         questions: request.questions.clone(),
         delegation: seen.session.delegation.clone(),
         level: request.level,

@@ -4,7 +4,7 @@
 //! payloads. Texts are redacted and short.
 
 use crate::seen::Seen;
-use policy::{Action, Branch, Effect, Idempotence, Level, PrincipalKind, RuleId};
+use policy::{Action, Branch, Effect, Idempotence, Level, PolicyVersion, PrincipalKind, RuleId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{NewEntry, Retention, StoreError};
@@ -49,6 +49,12 @@ pub(crate) struct Judged {
     pub policy: String,
     /// Of the configuration in force.
     pub generation: u64,
+    /// The version of the policy that the rule stands in; absent for what comes with the platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<PolicyVersion>,
+    /// The signed bundles that policies in force came out of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<String>,
     pub chain: Vec<HeldLink>,
     pub trust: u16,
     pub taint: policy::Taints,
@@ -153,6 +159,12 @@ pub(crate) struct Requested {
     pub expires: policy::Timestamp,
     pub policy: String,
     pub generation: u64,
+    /// As in [`Judged`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<PolicyVersion>,
+    /// As in [`Judged`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<String>,
     /// What policies that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<policy::Observed>,
@@ -183,6 +195,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         reason: short(&grounds.reason),
         code: grounds.code,
         place: place(seen, grounds.rule.as_deref()),
+        version: version(seen, grounds.rule.as_deref()),
         rule: grounds.rule,
         remedy: grounds.remedy.as_deref().map(short),
         lacking: grounds.lacking,
@@ -191,6 +204,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         waiver: grounds.waiver,
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,
+        bundles: seen.authority.policies.bundles().to_vec(),
         chain: links(seen, action),
         trust: seen.context.trust,
         taint: seen.session.taint,
@@ -223,6 +237,12 @@ pub(crate) fn links(seen: &Seen, action: &Action) -> Vec<HeldLink> {
 pub(crate) fn place(seen: &Seen, rule: Option<&str>) -> Option<Branch> {
     let place = seen.authority.policies.place_of(&RuleId(rule?.to_owned()))?;
     (!place.is_everywhere()).then(|| place.clone())
+}
+
+/// The version of the policy of `rule`, unless it comes with the platform.
+pub(crate) fn version(seen: &Seen, rule: Option<&str>) -> Option<PolicyVersion> {
+    let policies = &seen.authority.policies;
+    policies.version_of(&RuleId(rule?.to_owned())).cloned()
 }
 
 /// What policies that are only observed would have said of `action`; their words redacted and cut.

@@ -45,6 +45,9 @@ pub mod kind {
     pub const STOP_DRILLED: &str = "stop.drilled";
     pub const CONFIG_APPLIED: &str = "config.applied";
     pub const CONFIG_DELETED: &str = "config.deleted";
+    /// A signed bundle of policies took its publisher's place.
+    pub const BUNDLE_INSTALLED: &str = "bundle.installed";
+    pub const BUNDLE_REMOVED: &str = "bundle.removed";
     pub const TOKEN_CREATED: &str = "token.created";
     pub const TOKEN_REVOKED: &str = "token.revoked";
     /// Whoever held it logged out: it ended early, and nobody took it from them.

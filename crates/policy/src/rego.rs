@@ -101,6 +101,11 @@ impl Module {
         self.answers.contains(&Answer::Permit)
     }
 
+    /// Whether it has a `require_approval`.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.answers.contains(&Answer::RequireApproval)
+    }
+
     /// What it says; an error when it cannot be evaluated or does not keep to the contract. The text
     /// holds nothing of the arguments.
     pub(crate) fn findings(&self, facts: &Facts<'_>) -> Result<Findings, String> {

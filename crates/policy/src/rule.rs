@@ -23,11 +23,13 @@ mod select;
 mod source;
 mod stages;
 mod two;
+mod version;
 mod waive;
 
 pub use index::PolicySet;
 pub use stages::{Stage, Stages};
 pub use two::{RULE_OF_TWO, rule_of_two};
+pub use version::PolicyVersion;
 pub use waive::WaiverScope;
 
 pub(crate) use facts::Facts;

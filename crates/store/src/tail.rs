@@ -15,8 +15,9 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Compared before anything is written.
-const DECISIVE: [&str; 7] = [
+const DECISIVE: [&str; 8] = [
     "approvals",
+    "bundles",
     "calls",
     "clock",
     "documents",

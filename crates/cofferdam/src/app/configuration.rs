@@ -3,13 +3,16 @@
 //! INVARIANT (one at a time): a change reads what is stored, compiles the result, and installs it
 //! under one lock; the gate compares the generation once more in its transaction.
 
-use crate::config::{Compiled, Document, Kind, Problem, Problems, Spec, compile, from_values, load};
+use super::bundles::{ChangedBundle, Wanted, resolve};
+use crate::config::publisher::unsigned;
+use crate::config::{Compiled, Document, Kind, Problem, Problems, Spec, bundle, compile, from_values, load};
 use crate::health::{Cell, Part, Status};
 use crate::identity::{CertificateProviders, Providers};
 use arc_swap::ArcSwapOption;
-use gate::{DocumentChange, DocumentView, Gate, InstallError, Owner};
+use gate::bundles::{BundleChange, BundleRow, may_take};
+use gate::{DocumentChange, DocumentView, Gate, InstallError, Installation, Owner};
 use ops::Triage;
-use policy::{Action, Place, PolicySet, Principal};
+use policy::{Action, Branch, Place, PolicySet, PolicyVersion, Principal};
 use runtime::Runtime;
 use runtime::tools::IncidentSearch;
 use serde::Serialize;
@@ -42,6 +45,8 @@ pub struct Changed {
     pub dry_run: bool,
     /// Every document that was named, and what became of it.
     pub changes: Vec<ChangedDocument>,
+    /// Every bundle that was named, and what became of it.
+    pub bundles: Vec<ChangedBundle>,
 }
 
 /// One document of a change.
@@ -73,6 +78,9 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// No bundle to remove.
+    #[error("no bundle of Publisher `{0}` is in force")]
+    NoBundle(String),
     /// Not recorded.
     #[error(transparent)]
     Install(#[from] InstallError),
@@ -84,7 +92,7 @@ impl ApplyError {
     pub fn render(&self) -> String {
         match self {
             ApplyError::Invalid(problems) => problems.render(),
-            ApplyError::Unknown { .. } | ApplyError::Install(_) => self.to_string(),
+            ApplyError::Unknown { .. } | ApplyError::NoBundle(_) | ApplyError::Install(_) => self.to_string(),
         }
     }
 }
@@ -103,25 +111,44 @@ impl From<StoreError> for ApplyError {
     }
 }
 
+impl Change {
+    /// Which document it is about.
+    pub(super) fn key(&self) -> (Kind, &str) {
+        match self {
+            Change::Apply(document) => (document.kind, &document.name),
+            Change::Delete { kind, name } => (*kind, name),
+        }
+    }
+}
+
 /// Puts an agent or a policy that names no organization into this one; refuses any other.
 fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
     let none = Place::default().organization;
-    let stated = match &document.spec {
-        Spec::Agent(_) => Some(document.place.organization.clone()),
-        Spec::Policy(policy) => policy.place.organization().map(str::to_owned),
-        Spec::Toolset(_)
-        | Spec::Trigger(_)
-        | Spec::Channel(_)
-        | Spec::IdentityProvider(_)
-        | Spec::CertificateProvider(_) => None,
-    };
-    if let Some(stated) = stated.filter(|stated| stated != own && *stated != none) {
-        let what = format!("this is the organization `{own}`, and `{stated}` is another one");
-        return Err(document.problem("/metadata/organization", what));
+    let other = |stated: &str| stated != own && stated != none;
+    let what = |stated: &str| format!("this is the organization `{own}`, and `{stated}` is another one");
+    let at = "/metadata/organization";
+    match &document.spec {
+        Spec::Agent(_) if other(&document.place.organization) => {
+            return Err(document.problem(at, what(&document.place.organization)));
+        }
+        Spec::Policy(policy) => {
+            if let Some(stated) = policy.place.organization().filter(|stated| other(stated)) {
+                return Err(document.problem(at, what(stated)));
+            }
+        }
+        Spec::Publisher(publisher) => {
+            let places = publisher.require_signed.places();
+            let mut stated = places.iter().filter_map(Branch::organization);
+            if let Some(stated) = stated.find(|stated| other(stated)) {
+                return Err(document.problem("/spec/requireSigned", what(stated)));
+            }
+        }
+        _ => {}
     }
     match &mut document.spec {
         Spec::Agent(_) => own.clone_into(&mut document.place.organization),
         Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
+        Spec::Publisher(publisher) => publisher.require_signed.move_to(own),
         Spec::Toolset(_)
         | Spec::Trigger(_)
         | Spec::Channel(_)
@@ -167,12 +194,27 @@ impl Configuration {
 
     /// Compiles `documents`, put into the organization that this is.
     fn compile(&self, mut documents: Vec<Document>, generation: u64) -> Result<Compiled, Problems> {
-        if let Some(organization) = &self.organization {
-            for document in &mut documents {
-                settle_place(document, organization)?;
-            }
-        }
+        self.settle(&mut documents)?;
         compile(&documents, generation, &self.incidents)
+    }
+
+    /// The same of documents that are to be in force: unsigned policies are refused where only signed ones count.
+    fn compile_signed(&self, mut documents: Vec<Document>, generation: u64) -> Result<Compiled, Problems> {
+        self.settle(&mut documents)?;
+        match unsigned(&documents) {
+            problems if problems.is_empty() => self.compile(documents, generation),
+            problems => Err(Problems(problems)),
+        }
+    }
+
+    fn settle(&self, documents: &mut [Document]) -> Result<(), Problems> {
+        let Some(organization) = &self.organization else {
+            return Ok(());
+        };
+        for document in documents {
+            settle_place(document, organization)?;
+        }
+        Ok(())
     }
 
     /// Puts the stored documents in force, at start. When they no longer compile nothing is in force:
@@ -182,8 +224,8 @@ impl Configuration {
     /// The documents cannot be read.
     pub fn restore(&self) -> Result<(), StoreError> {
         let generation = self.gate.authority().generation;
-        let compiled =
-            stored(&self.gate.documents()?).and_then(|documents| self.compile(documents, generation));
+        let compiled = stored(&self.gate.documents()?, &self.gate.bundles()?)
+            .and_then(|documents| self.compile_signed(documents, generation));
         match compiled {
             Ok(compiled) => {
                 self.gate.restore(compiled.authority.clone());
@@ -233,8 +275,16 @@ impl Configuration {
     }
 
     async fn synchronized(&self, path: PathBuf) -> Result<Changed, ApplyError> {
-        let loaded = tokio::task::spawn_blocking(move || load(&path)).await;
-        let documents = loaded.map_err(|error| Problems::from(Problem::plain(error.to_string())))??;
+        let read = move || Ok::<_, Problems>((load(&path)?, bundle::bundles(&path)?));
+        let loaded = tokio::task::spawn_blocking(read).await;
+        let (documents, bundles) =
+            loaded.map_err(|error| Problems::from(Problem::plain(error.to_string())))??;
+        let claimed = super::bundles::claimed(&bundles)?;
+        let gone = |row: &BundleRow| {
+            row.in_force && row.via == Owner::Directory && !claimed.contains(&row.publisher)
+        };
+        let removed = self.gate.bundles()?.into_iter().filter(gone);
+        let removed = removed.map(|row| row.publisher).collect();
         let gone: Vec<Change> = self
             .gate
             .documents()?
@@ -247,12 +297,17 @@ impl Configuration {
         let applied = documents
             .into_iter()
             .map(|document| Change::Apply(Box::new(document)));
-        let changes = applied.chain(gone).collect();
-        self.change(&Principal::service("cofferdam"), Owner::Directory, changes, false)
+        let wanted = Wanted {
+            changes: applied.chain(gone).collect(),
+            bundles,
+            removed,
+            rollback: None,
+        };
+        self.change(&Principal::service("cofferdam"), Owner::Directory, wanted, false)
             .await
     }
 
-    /// Makes `changes`, all or none. With `dry_run` it only says what they would do.
+    /// Makes what is wanted be, all or nothing. With `dry_run` it only says what that would do.
     ///
     /// # Errors
     /// Why nothing was changed.
@@ -260,25 +315,37 @@ impl Configuration {
         &self,
         by: &Principal,
         owner: Owner,
-        changes: Vec<Change>,
+        wanted: Wanted,
         dry_run: bool,
     ) -> Result<Changed, ApplyError> {
         let _turn = self.turn.lock().await;
-        let before = self.gate.documents()?;
+        let (before, held) = (self.gate.documents()?, self.gate.bundles()?);
         let generation = self.gate.authority().generation;
-        let shown = told(&before, &owner, &changes)?;
-        let documents = after(&before, changes)?;
-        let compiled = self.compile(documents, generation + 1)?;
-        let work: Vec<DocumentChange> = shown.iter().filter_map(to_install).collect();
-        if dry_run || work.is_empty() {
+        let resolved = resolve(&before, &held, &owner, wanted)?;
+        let shown = told(&before, &resolved.changes, &resolved.bundles)?;
+        let owners: Vec<Owner> = resolved.changes.iter().map(|(owner, _)| owner.clone()).collect();
+        let changes = resolved.changes.into_iter().map(|(_, change)| change).collect();
+        let documents = after(&before, &held, changes)?;
+        let compiled = self.compile_signed(documents, generation + 1)?;
+        let work = owners.into_iter().zip(&shown);
+        let work = work.filter_map(|(owner, changed)| Some((owner, to_install(changed)?)));
+        let installation = Installation {
+            changes: work.collect(),
+            bundles: resolved.bundles,
+        };
+        let bundles = resolved.shown;
+        let idle = installation.changes.is_empty() && bundles.iter().all(|one| one.change == "unchanged");
+        if dry_run || idle {
             return Ok(Changed {
                 generation,
                 dry_run,
                 changes: shown,
+                bundles,
             });
         }
         let authority = compiled.authority.clone();
-        let generation = self.gate.install(by, owner, generation, work, authority).await?;
+        let installed = self.gate.install_all(by, generation, installation, authority);
+        let generation = installed.await?;
         self.put_in_force(compiled);
         // What is stored is valid again. A directory that was refused stays refused.
         if self
@@ -293,6 +360,7 @@ impl Configuration {
             generation,
             dry_run,
             changes: shown,
+            bundles,
         })
     }
 
@@ -316,7 +384,8 @@ impl Configuration {
         let applied = documents
             .into_iter()
             .map(|document| Change::Apply(Box::new(document)));
-        let documents = after(&before, applied.chain(gone).collect())?;
+        let held = self.gate.bundles()?;
+        let documents = after(&before, &held, applied.chain(gone).collect())?;
         let generation = self.gate.authority().generation;
         Ok(self.compile(documents, generation)?.authority.policies)
     }
@@ -394,12 +463,12 @@ impl Configuration {
 /// What each change means for what is stored, and whether its owner may make it.
 fn told(
     before: &[DocumentView],
-    owner: &Owner,
-    changes: &[Change],
+    changes: &[(Owner, Change)],
+    bundles: &[BundleChange],
 ) -> Result<Vec<ChangedDocument>, ApplyError> {
     let mut shown = Vec::new();
-    for change in changes {
-        let (kind, name) = key(change);
+    for (owner, change) in changes {
+        let (kind, name) = change.key();
         let old = before
             .iter()
             .find(|view| view.kind == kind.as_str() && view.name == name);
@@ -416,11 +485,13 @@ fn told(
         let word = match old {
             None => "created",
             Some(_) if new.is_null() => "deleted",
+            // What passes to another owner is recorded, also when nothing else changes.
+            Some(view) if view.document == new && passes(view, owner, bundles) => "updated",
             Some(view) if view.document == new => "unchanged",
             Some(_) => "updated",
         };
         if let Some(view) = old {
-            check_owner(view, owner, word, change)?;
+            check_owner(view, owner, word, change, bundles)?;
         }
         let before = old.map(|view| view.document.clone()).unwrap_or_default();
         shown.push(ChangedDocument {
@@ -434,10 +505,20 @@ fn told(
     Ok(shown)
 }
 
+fn passes(view: &DocumentView, owner: &Owner, bundles: &[BundleChange]) -> bool {
+    view.owner != *owner && may_take(&view.owner, owner, bundles)
+}
+
 /// The gate checks it again in its transaction; here it is said before anything is compiled, and with
 /// the place in the file.
-fn check_owner(view: &DocumentView, owner: &Owner, word: &str, change: &Change) -> Result<(), ApplyError> {
-    if view.owner == *owner || (word == "unchanged" && *owner == Owner::Api) {
+fn check_owner(
+    view: &DocumentView,
+    owner: &Owner,
+    word: &str,
+    change: &Change,
+    bundles: &[BundleChange],
+) -> Result<(), ApplyError> {
+    if may_take(&view.owner, owner, bundles) || (word == "unchanged" && *owner == Owner::Api) {
         return Ok(());
     }
     let owned = InstallError::Owned {
@@ -453,33 +534,60 @@ fn check_owner(view: &DocumentView, owner: &Owner, word: &str, change: &Change) 
     }
 }
 
-/// All documents as they would be.
-fn after(before: &[DocumentView], changes: Vec<Change>) -> Result<Vec<Document>, Problems> {
+/// All documents as they would be, each with its version.
+fn after(
+    before: &[DocumentView],
+    held: &[BundleRow],
+    changes: Vec<Change>,
+) -> Result<Vec<Document>, Problems> {
     let kept = |view: &&DocumentView| {
         !changes
             .iter()
-            .map(key)
+            .map(Change::key)
             .any(|(kind, name)| view.kind == kind.as_str() && view.name == name)
     };
-    let mut documents = stored(&before.iter().filter(kept).cloned().collect::<Vec<_>>())?;
+    let mut documents = stored(&before.iter().filter(kept).cloned().collect::<Vec<_>>(), held)?;
     documents.extend(changes.into_iter().filter_map(|change| match change {
-        Change::Apply(document) => Some(*document),
+        Change::Apply(document) => {
+            let old = before
+                .iter()
+                .find(|view| view.kind == document.kind.as_str() && view.name == document.name);
+            let next = match old {
+                Some(view) if view.document == document.value => version(view, held),
+                Some(view) => PolicyVersion::Generation(view.generation + 1),
+                None => PolicyVersion::Generation(1),
+            };
+            Some(Document {
+                version: Some(document.version.clone().unwrap_or(next)),
+                ..*document
+            })
+        }
         Change::Delete { .. } => None,
     }));
     Ok(documents)
 }
 
-fn stored(views: &[DocumentView]) -> Result<Vec<Document>, Problems> {
+fn stored(views: &[DocumentView], held: &[BundleRow]) -> Result<Vec<Document>, Problems> {
     let named = views
         .iter()
         .map(|view| (format!("{}/{}", view.kind, view.name), view.document.clone()));
-    from_values(named.collect())
+    let documents = from_values(named.collect())?;
+    let with = |(document, view): (Document, &DocumentView)| Document {
+        version: Some(version(view, held)),
+        ..document
+    };
+    Ok(documents.into_iter().zip(views).map(with).collect())
 }
 
-fn key(change: &Change) -> (Kind, &str) {
-    match change {
-        Change::Apply(document) => (document.kind, &document.name),
-        Change::Delete { kind, name } => (*kind, name),
+/// Which version of a stored document this is.
+fn version(view: &DocumentView, held: &[BundleRow]) -> PolicyVersion {
+    let of = |publisher: &String| held.iter().find(|row| row.publisher == *publisher);
+    match &view.owner {
+        Owner::Bundle(publisher) => PolicyVersion::Bundle {
+            publisher: publisher.clone(),
+            version: of(publisher).map_or(0, |row| row.version),
+        },
+        Owner::Api | Owner::Directory => PolicyVersion::Generation(view.generation),
     }
 }
 

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::screen::{Screen, yaml};
 use super::table::{Cell, Look, cell, fields, table};
 use super::value::{field, list, text, time};
+use crate::config::bundle::{Found, bundles};
 use crate::config::{Document, Kind, Problem, Problems};
 use clap::Args;
 use owo_colors::OwoColorize;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub(super) const GET_HELP: &str = "\
-Kinds: Agent, Toolset, Policy, Trigger, Channel; also in lower case and in the plural.
+Kinds: Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher; also in lower case and in the plural.
 
 Examples:
   cofferdam get agents
@@ -22,17 +23,23 @@ Examples:
 /// `cofferdam apply`
 #[derive(Args, Debug)]
 pub struct Apply {
-    /// A file of documents, or a directory of them
+    /// A file of documents, a signed bundle of policies (`*.bundle`), or a directory of both
     #[arg(short, long, value_name = "FILE|DIR")]
     file: PathBuf,
+    /// Let an older bundle come than was here before, and record why
+    #[arg(long, value_name = "REASON")]
+    allow_rollback: Option<String>,
 }
 
 /// `cofferdam diff`
 #[derive(Args, Debug)]
 pub struct Diff {
-    /// A file of documents, or a directory of them
+    /// A file of documents, a signed bundle of policies (`*.bundle`), or a directory of both
     #[arg(short, long, value_name = "FILE|DIR")]
     file: PathBuf,
+    /// Show it as if an older bundle might come
+    #[arg(long, value_name = "REASON")]
+    allow_rollback: Option<String>,
 }
 
 /// `cofferdam get`
@@ -88,25 +95,29 @@ pub fn validate(validate: &Validate, screen: &mut Screen) -> Result<(), Failure>
 
 /// Installs documents.
 pub async fn apply(apply: &Apply, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    send(&apply.file, &[], client, screen).await
+    send(&apply.file, apply.allow_rollback.as_deref(), &[], client, screen).await
 }
 
 /// Shows what `apply` would change.
 pub async fn diff(diff: &Diff, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    send(&diff.file, &[("dry_run", "true".to_owned())], client, screen).await
+    let query = [("dry_run", "true".to_owned())];
+    send(&diff.file, diff.allow_rollback.as_deref(), &query, client, screen).await
 }
 
 /// What is wrong with documents by themselves is found here, and what is wrong between them by the
 /// server; both is told with its place in the files.
 async fn send(
     path: &Path,
+    rollback: Option<&str>,
     query: &[(&str, String)],
     client: &Client,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let documents = read(path, screen)?;
     let values: Vec<&Value> = documents.iter().map(|document| &document.value).collect();
-    let body = json!({ "documents": values });
+    let bundles = told(bundles(path), screen)?;
+    let envelopes: Vec<&Value> = bundles.iter().map(|found| found.envelope.value()).collect();
+    let body = json!({ "documents": values, "bundles": envelopes, "allow_rollback": rollback });
     match client.post_query("/api/v1/documents", query, &body).await {
         Ok(answer) => screen.data(&answer, changes),
         Err(Failure::Refused {
@@ -116,7 +127,7 @@ async fn send(
         }) if !problems.is_empty() => {
             let placed = problems
                 .iter()
-                .map(|(place, what)| in_its_file(&documents, place, what))
+                .map(|(place, what)| in_its_file(&documents, &bundles, place, what))
                 .collect();
             screen.tell(super::text::block(&Problems(placed).render()).trim_end());
             Err(Failure::Told)
@@ -126,7 +137,16 @@ async fn send(
 }
 
 /// `/documents/1/spec/agent` as the place of `/spec/agent` in the second document's file.
-fn in_its_file(documents: &[Document], place: &str, what: &str) -> Problem {
+fn in_its_file(documents: &[Document], bundles: &[Found], place: &str, what: &str) -> Problem {
+    let bundle = place.strip_prefix("/bundles/").and_then(|rest| {
+        let (index, inside) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let found = bundles.get(index.parse::<usize>().ok()?)?;
+        let colon = if inside.is_empty() { "" } else { ": " };
+        Some(found.problem(format!("{inside}{colon}{what}")))
+    });
+    if let Some(problem) = bundle {
+        return problem;
+    }
     let found = place.strip_prefix("/documents/").and_then(|rest| {
         let (index, inside) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let document = documents.get(index.parse::<usize>().ok()?)?;
@@ -194,7 +214,11 @@ pub async fn delete(delete: &Delete, client: &Client, screen: &mut Screen) -> Re
 
 /// Reads and checks documents here, so that errors can point into the files.
 fn read(path: &Path, screen: &mut Screen) -> Result<Vec<Document>, Failure> {
-    crate::config::load(path).map_err(|problems| {
+    told(crate::config::load(path), screen)
+}
+
+fn told<T>(read: Result<T, Problems>, screen: &mut Screen) -> Result<T, Failure> {
+    read.map_err(|problems| {
         screen.tell(super::text::block(&problems.render()).trim_end());
         Failure::Told
     })
@@ -215,7 +239,10 @@ fn kind(text: &str) -> Result<&'static str, Failure> {
 fn owner(document: &Value) -> Cell {
     match text(document, "owner").as_str() {
         "directory" => cell("directory (read-only here)", Look::Dim),
-        other => other.into(),
+        other => match other.strip_prefix("bundle:") {
+            Some(publisher) => cell(format!("signed bundle of {publisher} (read-only)"), Look::Dim),
+            None => other.into(),
+        },
     }
 }
 
@@ -239,12 +266,32 @@ fn row_table(documents: &[Value], columns: usize) -> String {
 }
 
 /// `+ Agent triage`, one line a change, with its diff when there is one.
-fn changes(answer: &Value, _: usize) -> String {
-    let changes = list(answer, "changes");
-    if changes.iter().all(|c| text(c, "change") == "unchanged") {
+pub(super) fn changes(answer: &Value, _: usize) -> String {
+    let (changes, bundles) = (list(answer, "changes"), list(answer, "bundles"));
+    if changes
+        .iter()
+        .chain(bundles)
+        .all(|c| text(c, "change") == "unchanged")
+    {
         return "nothing changes".dimmed().to_string();
     }
     let mut out = String::new();
+    for bundle in bundles {
+        let (publisher, version) = (text(bundle, "publisher"), text(bundle, "version"));
+        let before = match text(bundle, "before") {
+            before if before.is_empty() => String::new(),
+            before => format!(", before it {before}"),
+        };
+        out.push_str(&match text(bundle, "change").as_str() {
+            "installed" => format!("{} bundle {publisher}@{version}{before}\n", "+".green().bold()),
+            "rolled_back" => format!(
+                "{} bundle back to {publisher}@{version}{before}\n",
+                "!".yellow().bold()
+            ),
+            "removed" => format!("{} bundle of {publisher}{before}\n", "-".red().bold()),
+            _ => format!("{}\n", format!("= bundle {publisher}@{version}").dimmed()),
+        });
+    }
     for change in changes {
         let name = format!("{} {}", text(change, "kind"), text(change, "name"));
         out.push_str(&match text(change, "change").as_str() {

@@ -4,7 +4,7 @@
 
 use super::table::{look_of, painted};
 use super::text::{cut, time_of_day, width};
-use super::value::{field, number, text};
+use super::value::{field, list, number, text};
 use owo_colors::OwoColorize;
 use serde_json::Value;
 
@@ -62,6 +62,15 @@ pub fn what(entry: &Value) -> String {
                 text(body, "generation")
             )]
         }
+        "bundle.installed" => vec![
+            format!("{}@{}", text(body, "publisher"), text(body, "version")),
+            format!("{} policies", list(body, "policies").len()),
+            match text(body, "rollback") {
+                reason if reason.is_empty() => String::new(),
+                reason => format!("back from {}: {reason}", text(body, "from")),
+            },
+        ],
+        "bundle.removed" => vec![format!("{}@{}", text(body, "publisher"), text(body, "version"))],
         "stop.drilled" => vec![format!(
             "{} sessions, the last ended after {} µs",
             text(body, "sessions"),

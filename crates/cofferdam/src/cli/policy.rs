@@ -1,6 +1,7 @@
-//! `cofferdam policy`: looks at policies before they are in force. `lint` and `test` need no server and
-//! change nothing; `explain`, `simulate` and `suggest` ask one.
+//! `cofferdam policy`: looks at policies before they are in force. `lint`, `test` and the making of bundles need no
+//! server and change nothing there; `explain`, `simulate` and `suggest` ask one.
 
+mod bundle;
 mod cases;
 mod past;
 
@@ -10,7 +11,8 @@ use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Look, cell, table};
 use super::value::{list, text};
-use crate::config::{Document, Spec, load};
+use crate::config::bundle::load_unverified;
+use crate::config::{Document, Spec};
 use clap::{Args, Subcommand};
 use policy::{LintFinding, PolicyDocument, RuleId};
 use serde_json::{Value, json};
@@ -24,6 +26,7 @@ Examples:
   cofferdam policy simulate --since 7d -f ./config/
   cofferdam policy suggest --since 7d --agent triage > suggested.yaml
   cofferdam policy explain git.propose:repository/shop --as triage
+  cofferdam policy bundle -f ./policies/ --publisher acme-security --version 7 --key security.key -o acme.bundle
 
 A table of cases, which reading a directory of documents leaves out:
   cases:
@@ -56,6 +59,9 @@ enum Command {
     Suggest(past::Suggest),
     /// What the gate would say of an action, with the document, the rule and the mode behind it
     Explain(Explain),
+    /// Sign policies into one file, check it, and see which are in force
+    #[command(after_help = bundle::HELP)]
+    Bundle(bundle::Bundle),
 }
 
 #[derive(Args, Debug)]
@@ -78,7 +84,11 @@ struct Test {
 impl Policy {
     /// Whether it needs no server.
     pub fn is_offline(&self) -> bool {
-        matches!(self.command, Command::Lint(_) | Command::Test(_))
+        match &self.command {
+            Command::Lint(_) | Command::Test(_) => true,
+            Command::Bundle(bundle) => bundle.is_offline(),
+            Command::Simulate(_) | Command::Suggest(_) | Command::Explain(_) => false,
+        }
     }
 }
 
@@ -87,6 +97,7 @@ pub fn run_offline(policy: &Policy, screen: &mut Screen) -> Result<(), Failure> 
     match &policy.command {
         Command::Lint(lint) => run_lint(lint, screen),
         Command::Test(test) => run_test(test, screen),
+        Command::Bundle(bundle) => bundle::run_offline(bundle, screen),
         Command::Explain(_) | Command::Simulate(_) | Command::Suggest(_) => {
             Err(Failure::Misuse("this command talks to a server".into()))
         }
@@ -99,6 +110,7 @@ pub async fn run(policy: &Policy, client: &Client, screen: &mut Screen) -> Resul
         Command::Simulate(asked) => past::simulate(asked, client, screen).await,
         Command::Suggest(asked) => past::suggest(asked, client, screen).await,
         Command::Explain(question) => explain::run(question, client, screen).await,
+        Command::Bundle(bundle) => bundle::run(bundle, client, screen).await,
         Command::Lint(_) | Command::Test(_) => run_offline(policy, screen),
     }
 }
@@ -187,7 +199,7 @@ fn show_results(value: &Value, columns: usize) -> String {
 }
 
 fn read(path: &Path, screen: &mut Screen) -> Result<Vec<Document>, Failure> {
-    load(path).map_err(|problems| {
+    load_unverified(path).map_err(|problems| {
         screen.tell(super::text::block(&problems.render()).trim_end());
         Failure::Told
     })

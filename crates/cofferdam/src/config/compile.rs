@@ -94,6 +94,10 @@ pub fn compile(
                 certificate_provider(document, &spec.certificates, &index, &mut problems);
                 certificate_providers.insert(document.name.clone(), spec.certificates.clone());
             }
+            Spec::Publisher(spec) => {
+                let wrong = spec.problems();
+                problems.extend(wrong.into_iter().map(|(at, what)| document.problem(&at, what)));
+            }
             Spec::Toolset(_) | Spec::Policy(_) => {}
         }
     }
@@ -205,7 +209,12 @@ fn policies(
     if problems.len() > before {
         return None;
     }
+    let version = |document: &Document| {
+        let version = document.version.clone()?;
+        (document.kind == Kind::Policy).then(|| (document.name.clone(), version))
+    };
     PolicySet::load(&all)
+        .map(|set| set.with_versions(documents.iter().filter_map(version).collect()))
         .map_err(|error| problems.push(Problem::plain(error.to_string())))
         .ok()
 }

@@ -3,11 +3,12 @@
 //! Strict: unknown kinds, unknown fields and misspelt names are refused with their place.
 
 use super::problem::Problem;
+use super::publisher::PublisherSpec;
 use super::source::{Origin, Parsed, escape};
 use crate::identity::{CertificateProviderSpec, ProviderSpec};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
-use policy::{Branch, Place, PolicyDocument};
+use policy::{Branch, Place, PolicyDocument, PolicyVersion};
 use runtime::agent::AgentSpec;
 use runtime::tools::ToolsetSpec;
 use serde::de::DeserializeOwned;
@@ -29,17 +30,19 @@ pub enum Kind {
     Trigger,
     Channel,
     IdentityProvider,
+    Publisher,
 }
 
 impl Kind {
     /// All, in the order in which they are shown.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Agent,
         Kind::Toolset,
         Kind::Policy,
         Kind::Trigger,
         Kind::Channel,
         Kind::IdentityProvider,
+        Kind::Publisher,
     ];
 
     /// As written in `kind`.
@@ -52,6 +55,7 @@ impl Kind {
             Kind::Trigger => "Trigger",
             Kind::Channel => "Channel",
             Kind::IdentityProvider => "IdentityProvider",
+            Kind::Publisher => "Publisher",
         }
     }
 
@@ -84,6 +88,7 @@ pub enum Spec {
     IdentityProvider(Box<ProviderSpec>),
     /// An `IdentityProvider` whose people and services show client certificates.
     CertificateProvider(Box<CertificateProviderSpec>),
+    Publisher(Box<PublisherSpec>),
 }
 
 /// A document that is well-formed by itself.
@@ -97,6 +102,8 @@ pub struct Document {
     pub place: Place,
     /// The typed `spec`.
     pub spec: Spec,
+    /// Which version of it this is, of a policy that is in force or came out of a bundle.
+    pub version: Option<PolicyVersion>,
     /// The whole document, as it is stored.
     pub value: Value,
     /// For problems found later.
@@ -168,6 +175,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
             Some(_) => ProviderSpec::Ldap(typed(spec, &origin)?),
             None => ProviderSpec::Oidc(typed(spec, &origin)?),
         })),
+        Kind::Publisher => Spec::Publisher(Box::new(typed(spec, &origin)?)),
     };
     let place = match kind {
         Kind::Agent => place,
@@ -178,6 +186,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         name,
         place,
         spec,
+        version: None,
         value,
         origin,
     })
@@ -334,7 +343,7 @@ mod tests {
             (
                 "a kind of later",
                 "apiVersion: cofferdam.dev/v1\nkind: Budget\n".into(),
-                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider",
+                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher",
             ),
             (
                 "a field too many",

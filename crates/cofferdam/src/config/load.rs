@@ -3,6 +3,7 @@
 //! Relative paths inside documents (repositories, secret files) are relative to the file that
 //! names them; they are made absolute here, so that nothing later depends on a working directory.
 
+use super::bundle::is_bundle;
 use super::document::{Document, read};
 use super::problem::{Problem, Problems};
 use super::source::{FILE_BYTES_MAX, Origin, Parsed, Source, parse};
@@ -25,7 +26,7 @@ const DEPTH_MAX: usize = 8;
 pub fn load(path: &Path) -> Result<Vec<Document>, Problems> {
     let mut documents = Vec::new();
     let mut problems = Vec::new();
-    for file in files(path)? {
+    for file in files(path, is_document)? {
         let base = absolute_parent(&file);
         match source(&file)
             .map_err(Problems::from)
@@ -99,19 +100,34 @@ pub fn from_values(values: Vec<(String, Value)>) -> Result<Vec<Document>, Proble
     }
 }
 
-/// Every file of documents at or below `path`, in order.
-fn files(path: &Path) -> Result<Vec<PathBuf>, Problem> {
+/// Every file at or below `path` that is `wanted`, in order. A file by itself is one of documents unless it ends
+/// like a bundle.
+pub(super) fn files(path: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Problem> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        let other = !is_bundle(path) && wanted(Path::new("a.yaml"));
+        return Ok(Vec::from_iter((wanted(path) || other).then(|| path.to_owned())));
     }
     let mut found = Vec::new();
-    walk(path, DEPTH_MAX, &mut found)?;
+    walk(path, DEPTH_MAX, &wanted, &mut found)?;
     found.sort();
     Ok(found)
 }
 
-fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Problem> {
+fn is_document(path: &Path) -> bool {
+    let table = path.to_string_lossy().ends_with(TABLE_ENDING);
+    !table
+        && path
+            .extension()
+            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
+}
+
+fn walk(
+    directory: &Path,
+    depth: usize,
+    wanted: &impl Fn(&Path) -> bool,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Problem> {
     if depth == 0 {
         return Err(Problem::plain(format!(
             "`{}`: nested more than {DEPTH_MAX} directories deep",
@@ -124,17 +140,13 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
         let hidden = path
             .file_name()
             .is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let document = path
-            .extension()
-            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-        let table = path.to_string_lossy().ends_with(TABLE_ENDING);
-        if hidden || table {
+        if hidden {
             continue;
         }
         // Links are followed: Kubernetes mounts configuration as links. The depth bounds a loop.
         if path.is_dir() {
-            walk(&path, depth - 1, found)?;
-        } else if document {
+            walk(&path, depth - 1, wanted, found)?;
+        } else if wanted(&path) {
             found.push(path);
         }
         if found.len() > FILES_MAX {
@@ -147,13 +159,18 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn source(path: &Path) -> Result<Source, Problem> {
+/// A file up to one byte more than `max`, so that what is larger is noticed.
+pub(super) fn bytes(path: &Path, max: usize) -> Result<Vec<u8>, Problem> {
     let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1)
+    file.take(max as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(path, &error))?;
-    let text = String::from_utf8(bytes)
+    Ok(bytes)
+}
+
+fn source(path: &Path) -> Result<Source, Problem> {
+    let text = String::from_utf8(bytes(path, FILE_BYTES_MAX)?)
         .map_err(|_| Problem::plain(format!("`{}`: not a text in UTF-8", path.display())))?;
     Ok(Source {
         name: path.display().to_string(),
@@ -234,7 +251,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        let names: Vec<_> = files(directory.path())
+        let names: Vec<_> = files(directory.path(), is_document)
             .unwrap()
             .iter()
             .map(|p| p.strip_prefix(directory.path()).unwrap().display().to_string())

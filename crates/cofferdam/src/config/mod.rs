@@ -1,10 +1,12 @@
 //! Configuration: documents in YAML, checked strictly, compiled into what the gate, the runtime
 //! and triage run on. It never opens a socket and applies nothing itself.
 
+pub mod bundle;
 pub mod compile;
 pub mod document;
 pub mod load;
 pub mod problem;
+pub mod publisher;
 pub mod source;
 mod starter;
 
@@ -25,7 +27,11 @@ use std::sync::Arc;
 /// # Errors
 /// Everything that is wrong, rendered as `file:line:col: what` with an excerpt, one after another.
 pub fn validate(path: &Path) -> Result<String, String> {
-    let documents = load(path).map_err(|problems| problems.render())?;
+    let documents = whole(path).map_err(|problems| problems.render())?;
+    let unsigned = publisher::unsigned(&documents);
+    if !unsigned.is_empty() {
+        return Err(Problems(unsigned).render());
+    }
     let incidents: Arc<dyn IncidentSearch> = Arc::new(NoIncidents);
     compile(&documents, 1, &incidents).map_err(|problems| problems.render())?;
     let counts: Vec<String> = Kind::ALL
@@ -40,6 +46,24 @@ pub fn validate(path: &Path) -> Result<String, String> {
         counts.join(", ")
     };
     Ok(format!("`{}` is valid: {what}", path.display()))
+}
+
+/// Documents, and those of bundles that a publisher among them signed.
+fn whole(path: &Path) -> Result<Vec<Document>, Problems> {
+    let mut documents = load(path)?;
+    let keys = publisher::publishers(&documents);
+    let keys = keys
+        .into_iter()
+        .map(|(name, spec)| (name, spec.public_keys))
+        .collect();
+    for found in bundle::bundles(path)? {
+        let bundle = found
+            .envelope
+            .verify(&keys)
+            .map_err(|error| found.problem(error))?;
+        documents.extend(bundle::documents(&found.name, bundle.contents())?);
+    }
+    Ok(documents)
 }
 
 /// Stands in for the incidents where documents are only checked.

@@ -3,14 +3,18 @@
 use super::call::{Answer, Call, ok};
 use super::places::document_spot;
 use super::problem::ApiError;
-use crate::app::Change;
+use crate::app::{Change, Wanted};
+use crate::config::bundle::Found;
 use crate::config::{self, Kind};
+use gate::bundles::Envelope;
 use gate::{DocumentView, Owner, Spot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Most documents in one request.
 const APPLY_MAX: usize = 1000;
+/// Most bundles in one request.
+const BUNDLES_MAX: usize = 32;
 
 /// `GET /api/v1/documents`: all, by kind and name.
 pub async fn list(call: Call) -> Answer {
@@ -61,12 +65,21 @@ struct Mode {
 #[serde(deny_unknown_fields)]
 struct Apply {
     documents: Vec<Value>,
+    /// Signed bundles of policies, each an envelope.
+    #[serde(default)]
+    bundles: Vec<Value>,
+    /// Why older bundles may come than were here.
+    allow_rollback: Option<String>,
 }
 
-/// `POST /api/v1/documents?dry_run=`: `{"documents": [...]}`; all of them are applied or none.
+/// `POST /api/v1/documents?dry_run=`: `{"documents": [...], "bundles": [...]}`; all of them are applied or none.
 pub async fn apply(call: Call) -> Answer {
     let mode: Mode = call.query()?;
-    let Apply { documents } = call.json()?;
+    let Apply {
+        documents,
+        bundles,
+        allow_rollback,
+    } = call.json()?;
     if documents.len() > APPLY_MAX {
         return Err(ApiError::malformed(
             "/documents",
@@ -82,12 +95,33 @@ pub async fn apply(call: Call) -> Answer {
         .into_iter()
         .map(|d| Change::Apply(Box::new(d)))
         .collect();
+    let wanted = Wanted {
+        changes,
+        bundles: found(bundles)?,
+        removed: Vec::new(),
+        rollback: super::bundles::reason(allow_rollback, "/allow_rollback")?,
+    };
     let by = call.caller.principal();
     ok(&call
         .app
         .configuration
-        .change(by, Owner::Api, changes, mode.dry_run)
+        .change(by, Owner::Api, wanted, mode.dry_run)
         .await?)
+}
+
+fn found(bundles: Vec<Value>) -> Result<Vec<Found>, ApiError> {
+    if bundles.len() > BUNDLES_MAX {
+        let what = format!("more than {BUNDLES_MAX} bundles");
+        return Err(ApiError::malformed("/bundles", what));
+    }
+    let one = |(i, value)| {
+        let name = format!("/bundles/{i}");
+        match Envelope::from_value(value) {
+            Ok(envelope) => Ok(Found { name, envelope }),
+            Err(error) => Err(ApiError::malformed(name, error.to_string())),
+        }
+    };
+    bundles.into_iter().enumerate().map(one).collect()
 }
 
 /// `DELETE /api/v1/documents/{kind}/{name}`: refused while others refer to it.
@@ -101,7 +135,7 @@ pub async fn delete(call: Call) -> Answer {
     ok(&call
         .app
         .configuration
-        .change(by, Owner::Api, vec![change], mode.dry_run)
+        .change(by, Owner::Api, vec![change].into(), mode.dry_run)
         .await?)
 }
 

@@ -11,6 +11,7 @@
 mod agents;
 mod approvals;
 mod audit;
+mod bundles;
 pub mod call;
 mod documents;
 mod exchange;

@@ -275,7 +275,9 @@ impl From<TokenError> for ApiError {
 impl From<InstallError> for ApiError {
     fn from(error: InstallError) -> ApiError {
         match error {
-            InstallError::Owned { .. } | InstallError::Conflict => ApiError::conflict(error.to_string()),
+            InstallError::Owned { .. } | InstallError::Conflict | InstallError::Stale(_) => {
+                ApiError::conflict(error.to_string())
+            }
             InstallError::Misfit(what) => ApiError::malformed("/spec/sponsor", what),
             InstallError::Store(store) => store.into(),
         }
@@ -287,6 +289,9 @@ impl From<ApplyError> for ApiError {
         match error {
             ApplyError::Invalid(problems) => problems.into(),
             ApplyError::Unknown { kind, name } => ApiError::not_found(format!("{kind} `{name}`")),
+            ApplyError::NoBundle(publisher) => {
+                ApiError::not_found(format!("bundle of Publisher `{publisher}` in force"))
+            }
             ApplyError::Install(install) => install.into(),
         }
     }

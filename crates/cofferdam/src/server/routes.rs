@@ -6,8 +6,8 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, documents, explain, hooks, incidents, keys, login, policies, sessions, status,
-    stops, tasks, tokens, trust,
+    agents, approvals, audit, bundles, documents, explain, hooks, incidents, keys, login, policies, sessions,
+    status, stops, tasks, tokens, trust,
 };
 use crate::app::App;
 use axum::response::Response;
@@ -162,6 +162,8 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/documents/{kind}", CONFIG, EACH, documents::of_kind),
     route!("GET", "/api/v1/documents/{kind}/{name}", CONFIG, DOCUMENT, documents::show),
     route!("DELETE", "/api/v1/documents/{kind}/{name}", ADMIN, ROOT, documents::delete),
+    route!("GET", "/api/v1/bundles", CONFIG, ROOT, bundles::list),
+    route!("DELETE", "/api/v1/bundles/{name}", ADMIN, ROOT, bundles::remove),
 
     route!("GET", "/api/v1/tokens", AUDIT, EACH, tokens::list),
     route!("POST", "/api/v1/tokens", ADMIN, EACH, tokens::create),

@@ -11,6 +11,7 @@
 mod agents;
 mod approvals;
 mod bad_days;
+mod bundles;
 mod certificates;
 mod chain;
 mod common;

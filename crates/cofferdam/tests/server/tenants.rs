@@ -204,6 +204,8 @@ fn rows(theirs: &Things) -> Vec<Row> {
         ("GET", "/api/v1/documents/{kind}", "/api/v1/documents/Agent".into(), no.clone(), 200, &[200]),
         ("GET", "/api/v1/documents/{kind}/{name}", "/api/v1/documents/Agent/seeker".into(), no.clone(), 404, &[200]),
         ("DELETE", "/api/v1/documents/{kind}/{name}", "/api/v1/documents/Agent/seeker".into(), no.clone(), 403, &[403]),
+        ("GET", "/api/v1/bundles", "/api/v1/bundles".into(), no.clone(), 403, &[403]),
+        ("DELETE", "/api/v1/bundles/{name}", "/api/v1/bundles/acme".into(), no.clone(), 403, &[403]),
         ("GET", "/api/v1/tokens", "/api/v1/tokens".into(), no.clone(), 200, &[200]),
         ("POST", "/api/v1/tokens", "/api/v1/tokens".into(), json!({"principal": "eve", "roles": ["viewer@globex/find"]}), 403, &[201]),
         ("DELETE", "/api/v1/tokens/{id}", format!("/api/v1/tokens/{token}"), no.clone(), 404, &[204]),

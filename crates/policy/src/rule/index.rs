@@ -5,7 +5,10 @@ use super::constants::Constants;
 use super::facts::Facts;
 use super::places::{Places, Speaking};
 use super::select::Selectors;
-use super::{Asking, LoadError, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stages, WaiverScope};
+use super::{
+    Asking, LoadError, Mode, PolicyDocument, PolicyVersion, RuleId, RuleOutcome, RuleSpec, Stages,
+    WaiverScope,
+};
 use crate::rego::{MODULE_NAME, Module};
 use crate::{Action, Branch, Chain, Context, Pattern, Place, Principal, canonical};
 use serde_json::Value;
@@ -32,6 +35,9 @@ pub struct PolicySet {
     constants: Constants,
     places: Places,
     speaking: Vec<Speaking>,
+    /// Of each policy that has one, by its name.
+    versions: BTreeMap<String, PolicyVersion>,
+    bundles: Vec<String>,
     /// The policy, if any, by which another person lifts a stop than raised it.
     lifted_by_another: Option<String>,
     by_verb: HashMap<String, Vec<usize>>,
@@ -131,6 +137,33 @@ impl PolicySet {
         &self.digest
     }
 
+    /// The same with the version of each policy, by its name. They decide nothing and are not in the digest.
+    #[must_use]
+    pub fn with_versions(self, versions: BTreeMap<String, PolicyVersion>) -> PolicySet {
+        let signed: BTreeSet<&PolicyVersion> = versions
+            .values()
+            .filter(|version| version.publisher().is_some())
+            .collect();
+        let bundles = signed.into_iter().map(ToString::to_string).collect();
+        PolicySet {
+            bundles,
+            versions,
+            ..self
+        }
+    }
+
+    /// The version of the policy that `rule` stands in; `None` for what comes with the platform.
+    pub fn version_of(&self, rule: &RuleId) -> Option<&PolicyVersion> {
+        let policy = rule.0.strip_prefix("policy/")?;
+        let policy = policy.split_once('#').map_or(policy, |(policy, _)| policy);
+        self.versions.get(policy)
+    }
+
+    /// The signed bundles that any of its policies came out of: `acme-security@7`, in order.
+    pub fn bundles(&self) -> &[String] {
+        &self.bundles
+    }
+
     /// The rules that are for the agents of `chain` and whose selectors cover the action, in order of id.
     pub(crate) fn reaching<'a, 'b>(
         &'a self,
@@ -195,6 +228,31 @@ impl PolicySet {
         found.map(|speaking| speaking.place.clone()).collect()
     }
 
+    /// The places on the path of an agent at `place` whose enforced policies ask about something that they let it
+    /// do then. Widest first. Once another place speaks of the agent, it withholds that.
+    pub fn asking_of(&self, agent: &Principal, place: Option<&Place>) -> Vec<Branch> {
+        let rules = self.rules.iter().filter(|rule| {
+            let names = |agents: &[Pattern]| agents.iter().any(|pattern| pattern.covers(&agent.name));
+            rule.mode.is_enforced()
+                && rule.outcome == RuleOutcome::RequireApproval
+                && rule.opts_in
+                && rule.agents().is_none_or(names)
+        });
+        let modules = self.modules.iter();
+        let modules = modules.filter(|(mode, module)| mode.is_enforced() && module.may_ask());
+        let asking = rules
+            .map(|rule| rule.place)
+            .chain(modules.map(|(_, module)| module.place));
+        let holds = |branch: &&Branch| {
+            branch.is_everywhere() || place.is_some_and(|place| branch.contains(place, &agent.name))
+        };
+        let found: BTreeSet<&Branch> = asking
+            .filter_map(|at| self.places.get(at))
+            .filter(holds)
+            .collect();
+        found.into_iter().cloned().collect()
+    }
+
     /// The places that permit something, widest first.
     pub(crate) fn speaking(&self) -> &[Speaking] {
         &self.speaking
@@ -251,6 +309,8 @@ impl PolicySet {
         PolicySet {
             places: Places::of(&[]),
             speaking: Vec::new(),
+            versions: BTreeMap::new(),
+            bundles: Vec::new(),
             lifted_by_another: None,
             digest,
             constants,
