@@ -7,6 +7,9 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+#[path = "cli/policies.rs"]
+mod policies;
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -22,7 +25,11 @@ struct Up {
 
 impl Up {
     fn start() -> Up {
-        let directory = tempfile::tempdir().unwrap();
+        Up::start_with(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// In `directory`, which gets the starter configuration too, with these arguments of `up`.
+    fn start_with(directory: tempfile::TempDir, arguments: &[&str]) -> Up {
         let git = Command::new("git")
             .args(["init", "--quiet"])
             .current_dir(directory.path())
@@ -32,6 +39,7 @@ impl Up {
         assert_eq!(run(directory.path(), &["init"]).0, 0);
         let mut child = cofferdam(directory.path())
             .args(["up", "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::time::Duration;
 use store::clock::SharedClock;
-use store::{Applied, Corrupt, Projection, Rows, Store, StoreError};
+use store::{Applied, Corrupt, Projection, Reader, Rows, Store, StoreError};
 
 /// Name of the projection.
 const CLOCK: &str = "clock";
@@ -97,6 +97,12 @@ impl Jump {
         }
         self.time.plus_ms(clock.since_ms(self.clock).max(0))
     }
+}
+
+/// How late it was when the clock last went back; no entry before that bears a later time.
+pub(crate) fn went_back_from(reader: &Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
+    let jump = reader.row(CLOCK, JUMP)?.map(decode::<Jump>).transpose()?;
+    Ok(jump.map(|jump| jump.time))
 }
 
 #[derive(Deserialize)]

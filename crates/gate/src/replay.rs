@@ -4,10 +4,10 @@
 //! What was not decided by grants, levels and rules (stops, bounds, identities) is counted and left as it was.
 //! A decision whose action was erased, or that rests on a waiver, is counted and never guessed.
 
-use crate::Gate;
 use crate::approvals::{APPROVALS, ApprovalView};
 use crate::record::HeldLink;
 use crate::rows::decode;
+use crate::{Gate, deadlines};
 use journal::{Entry, kind};
 use policy::{
     Action, Autonomy, Branch, Capability, Chain, Context, Effect, Environment, Grant, Idempotence, Level,
@@ -192,13 +192,17 @@ fn place(policies: &PolicySet, rule: &RuleId) -> Option<Branch> {
         .cloned()
 }
 
-/// Every decision since `since`, in order.
+/// Every decision since `since`, in order. After the clock went back, entries before that may bear later times
+/// than those after it; order is the sequence, so whatever came after the first that counts is looked at too.
 pub(crate) fn each_decision(
     reader: &Reader<'_>,
     since: Timestamp,
     mut visit: impl FnMut(Past) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut from = reader.first_since(since)?;
+    let mut from = match deadlines::went_back_from(reader)? {
+        Some(latest) if latest >= since => reader.earliest_since(since)?,
+        _ => reader.first_since(since)?,
+    };
     loop {
         let page = reader.entries(from, READ_AT_ONCE)?;
         let Some(last) = page.last() else { return Ok(()) };

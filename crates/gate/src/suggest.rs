@@ -2,7 +2,7 @@
 //! suggests: a person applies them, and nothing here can.
 //!
 //! Nothing is suggested against a rule that forbids, a level, a stop, a bound or an identity, nor against a
-//! place that withholds. Patterns are exact, until [`WILDCARD_FROM`] resources share a prefix; that is then told.
+//! place that withholds; nor what would itself withhold something that is asked about today. Patterns are exact, until [`WILDCARD_FROM`] resources share a prefix; that is then told.
 
 use crate::Gate;
 use crate::replay::{Past, each_decision};
@@ -39,6 +39,9 @@ pub struct Suggested {
     pub agent: String,
     /// Whose policies have to permit it.
     pub place: Branch,
+    /// Whether no place permits the agent anything yet: from then on this one withholds from it, and from what it
+    /// passes on, whatever it neither permits nor asks about.
+    pub first: bool,
     /// How many denials each rule covers, and where a wildcard stands for more than was denied; in the order
     /// of the rules.
     pub rules: Vec<Covering>,
@@ -103,7 +106,7 @@ impl Gate {
         };
         found.grants = ungranted.into_iter().map(grant).collect();
         let place = |agent: &str| authority.agents.get(agent).map(|held| held.place.clone());
-        found.policies = suggested(unruled, &authority.policies, place);
+        found.policies = suggested(unruled, &authority.policies, place, &mut found.left_out);
         let documents = self.documents()?;
         let mut taken: BTreeSet<String> = documents.into_iter().map(|document| document.name).collect();
         for policy in &mut found.policies {
@@ -132,11 +135,16 @@ fn ungranted_of(past: &Past) -> Option<(String, String)> {
     Some((principal, format!("{verb}:{resource}:{environment}")))
 }
 
-/// One policy for each agent and each place that speaks of it; where none does, for everywhere.
+/// What is told of denials for which the first permit at any place would withhold what another place asks about.
+const WOULD_WITHHOLD: &str = "would_withhold";
+
+/// One policy for each agent and each place that speaks of it. Where none does, the place that the permit stands at
+/// begins to, so it stands where the agent is asked about already, or else everywhere.
 fn suggested(
     unruled: BTreeMap<Alike, BTreeMap<String, u64>>,
     policies: &PolicySet,
     place: impl Fn(&str) -> Option<policy::Place>,
+    left_out: &mut BTreeMap<String, u64>,
 ) -> Vec<Suggested> {
     let mut by_agent: BTreeMap<String, Vec<(RuleSpec, Covering)>> = BTreeMap::new();
     for ((agent, verb, effect, environment), resources) in unruled {
@@ -147,14 +155,26 @@ fn suggested(
     let mut all = Vec::new();
     for (agent, rules) in by_agent {
         let (specs, coverings): (Vec<RuleSpec>, Vec<Covering>) = rules.into_iter().unzip();
-        let mut places = policies.speaking_of(&Principal::agent(&agent), place(&agent).as_ref());
-        if places.is_empty() {
-            places.push(Branch::everywhere());
+        let (principal, belongs) = (Principal::agent(&agent), place(&agent));
+        let mut places = policies.speaking_of(&principal, belongs.as_ref());
+        let first = places.is_empty();
+        if first {
+            places = policies.asking_of(&principal, belongs.as_ref());
+            match places.len() {
+                0 => places.push(Branch::everywhere()),
+                1 => {}
+                _ => {
+                    let denials: u64 = coverings.iter().map(|covering| covering.denials).sum();
+                    *left_out.entry(WOULD_WITHHOLD.to_owned()).or_default() += denials;
+                    continue;
+                }
+            }
         }
         for place in places {
             all.push(Suggested {
                 name: String::new(),
                 agent: agent.clone(),
+                first,
                 rules: coverings.clone(),
                 document: PolicyDocument {
                     rules: specs.clone(),

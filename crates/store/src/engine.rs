@@ -21,7 +21,7 @@ pub(crate) const LOG_REBUILT: &str = "log.rebuilt";
 /// A checkpoint is signed with the first commit after this many entries.
 const UNSIGNED_MAX: u64 = 1_000;
 /// A clock that goes back by more than this is recorded, in milliseconds.
-const CLOCK_BACK_MS_MAX: i64 = 1_000;
+pub(crate) const CLOCK_BACK_MS_MAX: i64 = 1_000;
 
 /// An open database whose head and tail were checked.
 pub(crate) struct Engine {

@@ -1,5 +1,6 @@
 //! What is asked of the tables, by readers and by transactions alike.
 
+use crate::engine::CLOCK_BACK_MS_MAX;
 use crate::read::Stored;
 use crate::{Row, StoreError};
 use journal::merkle::{self, Hash, Nodes};
@@ -75,21 +76,27 @@ pub(crate) fn acts_since(
     Ok(found)
 }
 
-/// The sequence after the last entry that is older than `since`.
-pub(crate) fn first_since(connection: &Connection, since: Timestamp) -> Result<u64, StoreError> {
+/// The first entry that is not older than `since`, or the next one. Reads backwards, and past older entries only
+/// as far as the clock may have gone back without a word in the log; with `whole`, all of them.
+pub(crate) fn first_since(connection: &Connection, since: Timestamp, whole: bool) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT seq, leaf FROM entries ORDER BY seq DESC")?;
     let mut rows = statement.query([])?;
+    let (mut first, floor) = (None, since.plus_ms(-CLOCK_BACK_MS_MAX));
     while let Some(row) = rows.next()? {
         let leaf = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         let sequence: u64 = row.get(0)?;
         let written = timestamp(leaf).ok_or_else(|| StoreError::Corrupt {
             finding: format!("entry {sequence} cannot be read"),
         })?;
-        if written < since {
-            return Ok(sequence.saturating_add(1));
+        if written >= since {
+            first = Some(sequence);
+        } else if written < floor && !whole {
+            return Ok(first.unwrap_or(sequence.saturating_add(1)));
+        } else {
+            first = first.or(Some(sequence.saturating_add(1)));
         }
     }
-    Ok(0)
+    Ok(first.unwrap_or(0))
 }
 
 /// When an entry was written, by the end of its leaf: `…"2026-11-21T04:27:00.000Z","v":1}`.

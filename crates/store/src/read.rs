@@ -64,7 +64,13 @@ impl Reader<'_> {
     }
     /// The sequence after the last entry that is older than `since`; 0 when none is.
     pub fn first_since(&self, since: Timestamp) -> Result<u64, StoreError> {
-        query::first_since(self.connection, since)
+        query::first_since(self.connection, since, false)
+    }
+
+    /// The sequence of the earliest entry that is not older than `since`, or the next one. Looks at every entry:
+    /// for when the clock went back, and times are in no order.
+    pub fn earliest_since(&self, since: Timestamp) -> Result<u64, StoreError> {
+        query::first_since(self.connection, since, true)
     }
     /// Up to `limit` entries of one session from `from` on.
     pub fn session_entries(&self, session: &str, from: u64, limit: usize) -> Result<Vec<Stored>, StoreError> {

@@ -26,7 +26,7 @@ Examples:
   cofferdam policy simulate --since 7d -f ./config/
   cofferdam policy suggest --since 7d --agent triage > suggested.yaml
   cofferdam policy explain git.propose:repository/shop --as triage
-  cofferdam policy bundle -f ./policies/ --publisher acme-security --version 7 --key security.key -o acme.bundle
+  cofferdam policy bundle -f ./policies/ --publisher acme-security --version 7 --key security.key --out acme.bundle
 
 A table of cases, which reading a directory of documents leaves out:
   cases:

@@ -4,6 +4,8 @@ use crate::world::{World, action, agent, authority, post, propose, read, rules};
 use gate::{Role, Verdict};
 use policy::{Effect, Idempotence, Level, PolicyDocument, PolicySet, Principal, StopScope, Timestamp};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 
 const ALWAYS: Timestamp = Timestamp::from_ms(0);
 
@@ -239,4 +241,115 @@ async fn what_is_suggested_permits_what_was_denied_and_nothing_beside_it() {
             action.resource()
         );
     }
+}
+
+/// An agent that a place asks about `git.propose`, and that nothing permits anything.
+async fn asked_at(places: &[&str]) -> World {
+    let ask = json!({ "rules": [{ "name": "ask", "match": { "verbs": ["git.propose"] }, "outcome": "require_approval",
+        "reason": "a person reads the diff" }] });
+    with_policies(places.iter().map(|place| (*place, ask.clone())).collect()).await
+}
+
+async fn with_policies(policies: Vec<(&str, Value)>) -> World {
+    let document = |(at, (place, rules)): (usize, (&str, Value))| {
+        let mut document: PolicyDocument = serde_json::from_value(rules).unwrap();
+        document.place = policy::Branch::parse(place).unwrap();
+        (format!("p{at}"), document)
+    };
+    let documents: Vec<_> = policies.into_iter().enumerate().map(document).collect();
+    World::with(gate::Authority {
+        policies: Arc::new(PolicySet::load(&documents).unwrap()),
+        ..authority(&json!({}), &[("triage", agent(Level::L3))])
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_first_permit_is_suggested_where_it_withholds_nothing_that_is_asked_about() {
+    let tag = write("git.tag", "repository/shop");
+    let ask = json!({ "rules": [{ "name": "ask", "match": { "verbs": ["git.propose"] }, "outcome": "require_approval",
+        "reason": "a person reads the diff" }] });
+    #[rustfmt::skip]
+    let table = [
+        // where propose is asked about           where the permit for tag is suggested
+        (vec![],                                  Some("everywhere")),
+        (vec!["everywhere"],                      Some("everywhere")),
+        (vec!["default/default"],                 Some("default/default")),
+        (vec!["acme"],                            Some("everywhere")), // another place
+        (vec!["everywhere", "default/default"],   None),
+    ];
+    for (places, expected) in table {
+        let world = asked_at(&places).await;
+        let session = world.running("triage").await;
+        let before = world.check(&session, "propose", &propose("mend it")).await;
+        assert!(
+            world.check(&session, "tag", &tag).await.starts_with("denied"),
+            "{places:?}"
+        );
+        let found = world.gate.suggestions(ALWAYS, Some("triage")).unwrap();
+        let Some(expected) = expected else {
+            assert_eq!(found.policies, [], "{places:?}");
+            assert_eq!(
+                found.left_out["would_withhold"], 1,
+                "{places:?}: {:?}",
+                found.left_out
+            );
+            continue;
+        };
+        let [suggested] = found.policies.as_slice() else {
+            panic!("{places:?}: {found:?}")
+        };
+        assert_eq!(
+            (suggested.place.to_string(), suggested.first),
+            (expected.to_owned(), true),
+            "{places:?}"
+        );
+        // Applied, it permits the tag, and what was asked about is asked about still.
+        let mut all: Vec<_> = places.iter().map(|place| (*place, ask.clone())).collect();
+        let rules = serde_json::to_value(&suggested.document.rules).unwrap();
+        all.push((expected, json!({ "rules": rules })));
+        let world = with_policies(all).await;
+        let session = world.running("triage").await;
+        assert_eq!(world.check(&session, "tag", &tag).await, "permit", "{places:?}");
+        let after = world.check(&session, "propose", &propose("mend it")).await;
+        let kind = |told: &str| told.split_whitespace().next().unwrap_or_default().to_owned();
+        // What no place asked about was denied, and is suggested too.
+        let expected = if before.starts_with("denied") {
+            "permit".to_owned()
+        } else {
+            kind(&before)
+        };
+        assert_eq!(kind(&after), expected, "{places:?}: {after}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_decided_before_the_clock_went_back_is_decided_again_too() {
+    let world = World::new().await;
+    let start = world.gate.store().clock().now();
+    let hour = Duration::from_secs(3600);
+    let session = world.running("triage").await;
+    let decide = async |step: &str| {
+        assert_eq!(world.check(&session, step, &post(step)).await, "permit");
+    };
+    decide("long ago").await;
+    world.clock.advance(10 * hour);
+    decide("by the wrong clock").await;
+    world.clock.set(start.plus_ms(9 * 3_600_000));
+    decide("after it was set right").await;
+    world.clock.advance(Duration::from_secs(1800));
+    decide("now").await;
+    let none = set(&json!({ "rules": [] }));
+    let counted = |ms: i64| {
+        let since = world.gate.store().clock().now().plus_ms(-ms);
+        world.gate.replay(since, &none).unwrap().decisions
+    };
+    // By the entries' times: 0 h, 10 h, 9 h, 9 h 30. Since 9 h 15 there were the second, the third and the fourth.
+    assert_eq!(counted(15 * 60_000), 3);
+    assert_eq!(counted(2 * 3_600_000), 3);
+    assert_eq!(counted(100 * 3_600_000), 4);
+    // Once nothing before the step can count, nothing of it does.
+    world.clock.advance(2 * hour);
+    decide("later").await;
+    assert_eq!(counted(60_000), 1);
 }

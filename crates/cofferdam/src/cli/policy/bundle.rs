@@ -25,8 +25,8 @@ const KEY_BYTES_MAX: usize = 16 * 1024;
 
 pub(in crate::cli) const HELP: &str = "\
 Examples:
-  cofferdam policy bundle key -o security.key          # prints the public key for a Publisher document
-  cofferdam policy bundle -f ./policies/ --publisher acme-security --version 7 --key security.key -o acme.bundle
+  cofferdam policy bundle key --out security.key          # prints the public key for a Publisher document
+  cofferdam policy bundle -f ./policies/ --publisher acme-security --version 7 --key security.key --out acme.bundle
   cofferdam policy bundle verify acme.bundle --publisher-key 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo
   cofferdam apply -f acme.bundle
 
@@ -57,7 +57,7 @@ struct Make {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// What to write; what is there is replaced
-    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// When it was made, for bytes that can be made again [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -72,7 +72,7 @@ enum Command {
     /// Make a key pair: the private key into a file that only you can read, the public one is printed
     Key {
         /// Where to write the private key; an existing file is left alone
-        #[arg(short = 'o', long = "out", value_name = "FILE")]
+        #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
     /// Check a bundle: its form, its digests and its signature; exit code 1 when anything is wrong
@@ -115,7 +115,7 @@ pub(super) fn run_offline(bundle: &Bundle, screen: &mut Screen) -> Result<(), Fa
             Err(Failure::Misuse("this command talks to a server".into()))
         }
         (None, None) => Err(Failure::Misuse(
-            "say what to bundle (-f, --publisher, --version, --key, -o), or key, verify, show, list, remove"
+            "say what to bundle (-f, --publisher, --version, --key, --out), or key, verify, show, list, remove"
                 .into(),
         )),
     }

@@ -7,7 +7,8 @@ use crate::cli::screen::{Screen, yaml};
 use crate::cli::table::{Look, cell, look_of, table};
 use crate::cli::tokens::seconds;
 use crate::cli::value::{field, list, number, text, time};
-use crate::config::{Problems, load};
+use crate::config::Problems;
+use crate::config::bundle::load_unverified;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ pub(super) struct Suggest {
 
 /// Exit code 1 when anything would have been decided otherwise.
 pub(super) async fn simulate(asked: &Simulate, client: &Client, screen: &mut Screen) -> Result<(), Failure> {
-    let documents = load(&asked.file).map_err(|problems: Problems| {
+    let documents = load_unverified(&asked.file).map_err(|problems: Problems| {
         screen.tell(crate::cli::text::block(&problems.render()).trim_end());
         Failure::Told
     })?;
@@ -128,6 +129,13 @@ fn suggested(found: &Value) -> Result<String, Failure> {
     }
     for policy in list(found, "policies") {
         out.push_str("---\n");
+        if field(policy, "first").as_bool() == Some(true) {
+            out.push_str(&format!(
+                "# Nothing permits agent {0} anything yet. With this, `{1}` leaves {0}, and whoever it delegates to, only what\n#   `{1}` permits or asks about.\n",
+                text(policy, "agent"),
+                text(policy, "place")
+            ));
+        }
         let rules = field(policy, "document.rules")
             .as_array()
             .map_or(&[][..], Vec::as_slice);
