@@ -66,5 +66,8 @@ pub use suggest::{Suggested, Suggestions};
 pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};
 pub use tokens::{HOLDING_MAX, NewToken, Thumbprint, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
-pub use trust::{EquationView, Factor, Found, PromoteError, Surroundings, TrustDay, TrustTerms, TrustView};
+pub use trust::{
+    EquationView, Factor, Found, MemberView, PromoteError, Shared, Surroundings, TopologyView, TrustDay,
+    TrustTerms, TrustView, Weakest,
+};
 pub use waivers::{WaiverError, WaiverState, WaiverView};

@@ -6,10 +6,12 @@
 mod anomalies;
 mod equation;
 mod projection;
+mod topology;
 
 pub use anomalies::Found;
 pub use equation::{EquationView, Factor, Surroundings};
 pub(crate) use projection::{Activities, Trusts};
+pub use topology::{MemberView, Shared, TopologyView, Weakest};
 
 use crate::rows::{decode, json};
 use crate::{Authority, Caller, Gate, Role};

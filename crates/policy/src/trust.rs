@@ -13,12 +13,14 @@ mod equation;
 mod promotion;
 mod record;
 mod told;
+mod topology;
 
 pub use anomaly::{ACTIVITY, Activity, Anomaly, FAILURES, SENSITIVE, Seen, is_sensitive};
 pub use equation::{Answer, Band, Equation, Gap, Rubric, Rung, Safeguard, equation, orb};
 pub use promotion::{Evidence, Lack, lacks};
 pub use record::{Event, Noted, Record};
 pub use told::{Contribution, Told, Trend};
+pub use topology::{Least, Member, Path, Propagated, Reach, Topology, propagation, topology};
 
 /// Units in one point of a score, and in one point of a dimension. At two points an hour (S3-B6) a
 /// millisecond of silence costs exactly one.

@@ -1,5 +1,7 @@
 //! `cofferdam trust`: how far agents are trusted, why, and what the trust equation makes of them.
 
+mod topology;
+
 use super::client::{Client, segment};
 use super::failure::Failure;
 use super::screen::Screen;
@@ -13,6 +15,7 @@ Examples:
   cofferdam trust show
   cofferdam trust explain triage
   cofferdam trust equation triage --output json
+  cofferdam trust equation --topology acme/payments
   cofferdam trust promote triage --reason \"a month of good proposals\"
 
 A score is a fold over the journal: nobody can set it. It lowers at once; a tier is given back by a person
@@ -45,7 +48,11 @@ enum TrustCommand {
     /// Observability × reversibility × blast-radius control ÷ autonomy, with the inputs
     Equation {
         /// Which one
-        agent: String,
+        #[arg(required_unless_present = "topology", conflicts_with = "topology")]
+        agent: Option<String>,
+        /// Of agents that work together: those of a place, or those below an agent in the tree of delegation
+        #[arg(long, value_name = "AGENT|PLACE")]
+        topology: Option<String>,
     },
     /// Vouch for the next tier; recorded with the evidence
     Promote {
@@ -72,7 +79,14 @@ pub async fn run(trust: &Trust, client: &Client, screen: &mut Screen) -> Result<
             let days = client.get(&path(agent, "/history"), &[]).await?;
             screen.data(&days, history)
         }
-        TrustCommand::Equation { agent } => {
+        TrustCommand::Equation {
+            topology: Some(of), ..
+        } => {
+            let found = client.get("/api/v1/topology", &[("of", of.clone())]).await?;
+            screen.data(&found, topology::show)
+        }
+        TrustCommand::Equation { agent, .. } => {
+            let agent = agent.as_deref().unwrap_or_default();
             let found = client.get(&path(agent, "/equation"), &[]).await?;
             screen.data(&found, equation)
         }

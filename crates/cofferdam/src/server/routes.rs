@@ -178,6 +178,7 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/trust/{agent}", READ, AGENT, trust::show),
     route!("GET", "/api/v1/trust/{agent}/history", READ, AGENT, trust::history),
     route!("GET", "/api/v1/trust/{agent}/equation", READ, AGENT, trust::equation),
+    route!("GET", "/api/v1/topology", READ, EACH, trust::topology),
     route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, AGENT, trust::promote),
 
     route!("POST", "/api/v1/explain", EXPLAIN, EACH, explain::explain),

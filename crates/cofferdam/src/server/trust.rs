@@ -35,6 +35,28 @@ pub async fn equation(call: Call) -> Answer {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Arrangement {
+    of: String,
+}
+
+/// `GET /api/v1/topology?of=`: the equation of agents that work together, those of a place (`acme/payments`) or those
+/// below an agent in the tree of delegation. For those who see each of them.
+pub async fn topology(call: Call) -> Answer {
+    let Arrangement { of } = call.query()?;
+    let missing = || ApiError::not_found(format!("agent, nor place with agents, `{of}`"));
+    let members = call.app.gate.topology_members(&of)?.ok_or_else(missing)?;
+    for agent in &members {
+        if !call.sees_agent(agent)? {
+            return Err(missing());
+        }
+    }
+    let surroundings = call.app.surroundings();
+    let found = call.app.gate.trust_topology(&of, surroundings)?;
+    ok(&found.ok_or_else(missing)?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Promotion {
     #[serde(default)]
     reason: String,

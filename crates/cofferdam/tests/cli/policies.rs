@@ -366,7 +366,7 @@ fn a_bundle_is_made_checked_installed_and_goes_back_only_for_a_reason() {
         ("get policies".into(),                                            0,   "bundle:acme",             ""),
         ("describe policy calm".into(),                                    0,   "signed bundle of acme",   ""),
         ("policy bundle list".into(),                                      0,   "in force",                ""),
-        ("policy explain git.propose:repository/shop --as changer --env staging".into(), 0, "with acme@2", ""),
+        ("policy explain git.propose:repository/shop --as changer --env staging".into(), 0, "permit: calm (acme@2)", ""),
         ("apply -f one.bundle --allow-rollback drill".into(),              0,   "! bundle back to acme@1, before it 2", ""),
         ("audit tail -n 3".into(),                                         0,   "acme@1 · 1 policies · back from 2: drill", ""),
         ("policy bundle remove acme".into(),                               0,   "- bundle of acme, before it 1", ""),

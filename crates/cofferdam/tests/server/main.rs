@@ -29,5 +29,6 @@ mod stream;
 mod tasks;
 mod tenants;
 mod tls;
+mod topology;
 mod trust;
 mod watch;

@@ -217,6 +217,7 @@ fn rows(theirs: &Things) -> Vec<Row> {
         ("GET", "/api/v1/trust/{agent}", "/api/v1/trust/seeker".into(), no.clone(), 404, &[200]),
         ("GET", "/api/v1/trust/{agent}/history", "/api/v1/trust/seeker/history".into(), no.clone(), 404, &[200]),
         ("GET", "/api/v1/trust/{agent}/equation", "/api/v1/trust/seeker/equation".into(), no.clone(), 404, &[200]),
+        ("GET", "/api/v1/topology", "/api/v1/topology?of=seeker".into(), no.clone(), 404, &[200]),
         ("POST", "/api/v1/trust/{agent}/promote", "/api/v1/trust/seeker/promote".into(), odd.clone(), 404, &[400]),
         ("POST", "/api/v1/explain", "/api/v1/explain".into(), json!({"agent": "seeker", "verb": "git.propose", "resource": "repository/x"}), 400, &[200]),
         ("POST", "/api/v1/policies/simulate", "/api/v1/policies/simulate".into(), odd.clone(), 403, &[403]),

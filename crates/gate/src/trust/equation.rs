@@ -50,6 +50,9 @@ pub struct EquationView {
     pub verdict: &'static str,
     /// The level to constrain it to, if nobody invests.
     pub constrain_to: Option<Level>,
+    /// What there is of each safeguard.
+    #[serde(skip)]
+    pub has: [Rung; 3],
 }
 
 /// What the answers are made from.
@@ -146,6 +149,7 @@ impl Inputs<'_> {
             },
             constrain_to: Gap::constrain_to(has).filter(|_| !gaps.is_empty()),
             gaps,
+            has,
             factors: factors.into(),
         }
     }
