@@ -527,8 +527,8 @@ pub struct Request {
     pub rule: Option<RuleId>,
     /// In words.
     pub reason: String,
-    /// What each rule asks, to compare later ones with: the id of a rule; of a module also its reason, since
-    /// it may ask for several. Empty when the autonomy level did: that asks for any person's word on this
+    /// What each rule asks, to compare later ones with: the id of a rule, or its digest when it has no name; of a
+    /// module also its reason, since it may ask for several. Empty when the autonomy level did: that asks for any person's word on this
     /// action, and so every approval of it answers it.
     pub questions: Vec<String>,
     /// Everybody whom the rules name; empty means anyone with the role.

@@ -49,6 +49,9 @@ pub struct PolicySet {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) id: RuleId,
+    /// What it asks, when it requires approval: its id, or of one without a name its digest, since its number
+    /// is another rule's once one above it comes or goes.
+    question: String,
     /// Which of the places of its set it is for.
     pub(crate) place: usize,
     pub(crate) mode: Mode,
@@ -108,10 +111,11 @@ impl PolicySet {
                     return Err(refuse("another rule of this policy has the same name".to_owned()));
                 }
                 let rule = Rule::compile(id.clone(), document.mode, spec, &mut constants);
-                let place = places.number(policy);
+                let rule = rule.map_err(refuse)?;
                 rules.push(Rule {
-                    place,
-                    ..rule.map_err(refuse)?
+                    question: question(policy, &id, spec).map_err(refuse)?,
+                    place: places.number(policy),
+                    ..rule
                 });
             }
         }
@@ -356,6 +360,7 @@ impl Rule {
         }
         Ok(Rule {
             id,
+            question: String::new(),
             place: 0,
             mode,
             outcome: spec.outcome,
@@ -394,7 +399,7 @@ impl Rule {
     pub(crate) fn asking(&self) -> Asking {
         Asking {
             id: self.id.clone(),
-            question: self.id.0.clone(),
+            question: self.question.clone(),
             reason: self.reason.clone(),
             approvers: self.approvers.clone(),
             waivable: self.waivable.clone(),
@@ -411,6 +416,16 @@ impl Rule {
             self.reason.clone()
         }
     }
+}
+
+/// What identifies the question that a rule puts.
+fn question(policy: &str, id: &RuleId, spec: &RuleSpec) -> Result<String, String> {
+    if spec.name.is_some() {
+        return Ok(id.0.clone());
+    }
+    let value = serde_json::to_value(spec).map_err(|error| error.to_string())?;
+    let digest = canonical::digest(&value).map_err(|error| error.to_string())?;
+    Ok(format!("policy/{policy}#sha256:{}", canonical::hex(&digest)))
 }
 
 /// One that asks for it is enough; the first by name is told.

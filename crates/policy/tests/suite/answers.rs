@@ -112,3 +112,44 @@ fn a_waiver_answers_what_was_asked_then_and_nothing_that_is_asked_since() {
         assert_eq!(told(&decision), expected, "{rules}");
     }
 }
+
+/// A rule without a name is known by its text: its number is another rule's once one above it comes or goes.
+#[test]
+fn the_question_of_a_rule_without_a_name_stays_its_own_when_rules_move() {
+    let ask = |reason: &str| json!({"outcome": "require_approval", "reason": reason});
+    let of = |verbs: &str| json!({"outcome": "permit", "match": {"verbs": [verbs]}});
+    let merge = || action("git.merge", "repository/x", json!({}), "staging", Effect::Write);
+    let weigh = |rules: &serde_json::Value, given: Option<policy::Approved>| {
+        let context = policy::Context {
+            approval: given,
+            ..context()
+        };
+        decide(
+            &chain(Level::L4, &["*:*"]),
+            merge(),
+            &context,
+            &policies(rules.clone()),
+        )
+    };
+    let given = |rules: &serde_json::Value| match weigh(rules, None) {
+        policy::Decision::RequireApproval(request) => policy::Approved {
+            id: "apr-9".to_owned(),
+            by: vec!["alice".to_owned()],
+            questions: request.questions,
+            ..policy::Approved::default()
+        },
+        other => panic!("{}", told(&other)),
+    };
+    let then = json!([of("git.tag"), ask("is it safe")]);
+    #[rustfmt::skip]
+    let table = [
+        ("as it was",                   then.clone(),                                          "permit by policy/p#rule-2, approved by apr-9"),
+        ("another took its number",     json!([of("git.tag"), ask("is it paid for")]),         "ask by policy/p#rule-2"),
+        ("it moved, and all else is",   json!([ask("is it safe")]),                            "permit by policy/p#rule-1, approved by apr-9"),
+        ("one more asks above it",      json!([of("x"), ask("is it paid for"), ask("is it safe")]), "ask by policy/p#rule-2"),
+        ("it became another",           json!([of("git.tag"), {"outcome": "require_approval", "reason": "is it safe", "match": {"effects": ["write"]}}]), "ask by policy/p#rule-2"),
+    ];
+    for (name, now, expected) in table {
+        assert_eq!(told(&weigh(&now, Some(given(&then)))), expected, "{name}");
+    }
+}
