@@ -224,7 +224,10 @@ impl Matching {
                         forbidden = forbidden.or_else(|| Some((rule.id.clone(), rule.reason.clone())));
                     }
                     RuleOutcome::RequireApproval => {
-                        matching.ask(rule.asking(), rule.place, policies.is_of_actor(rule.place, chain));
+                        let unevaluable = |what| Denial::Unevaluable(rule.id.clone(), what);
+                        let of_actor = policies.is_of_actor(rule.place, chain)
+                            && rule.is_of_actor(chain, &facts).map_err(unevaluable)?;
+                        matching.ask(rule.asking(), rule.place, of_actor);
                     }
                     RuleOutcome::Permit => matching.permit(&rule.id, rule.place),
                 },

@@ -60,15 +60,20 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// What it says of two agents of one chain: whatever restricts, and permits only what it permits both.
+    /// What it says of the agent that acts and of another of its chain: whatever restricts, and permits only what
+    /// it permits both. What it asks on account of the other opts in to nothing.
     fn and(mut self, other: Findings) -> Findings {
         for reason in other.deny {
             if !self.deny.contains(&reason) {
                 self.deny.push(reason);
             }
         }
-        for asking in other.asks {
-            if !self.asks.contains(&asking) {
+        let without = |asking: &Asking| Asking {
+            opts_in: false,
+            ..asking.clone()
+        };
+        for asking in other.asks.iter().map(without) {
+            if !self.asks.iter().any(|known| without(known) == asking) {
                 self.asks.push(asking);
             }
         }

@@ -52,12 +52,12 @@ pub(super) fn withholding<'p>(
     Ok(None)
 }
 
-/// Whether `rule` is in favour of what it matches.
-fn opts_in(rule: &Rule) -> bool {
+/// Whether `rule` is in favour of what it matches, on account of the last agent of `chain`.
+fn opts_in(rule: &Rule, chain: &Chain, facts: &Facts<'_>) -> Result<bool, String> {
     match rule.outcome {
-        RuleOutcome::Permit => true,
-        RuleOutcome::RequireApproval => rule.opts_in,
-        RuleOutcome::Deny => false,
+        RuleOutcome::Permit => Ok(true),
+        RuleOutcome::RequireApproval => Ok(rule.opts_in && rule.is_of_actor(chain, facts)?),
+        RuleOutcome::Deny => Ok(false),
     }
 }
 
@@ -71,10 +71,11 @@ fn favoured(
     at: usize,
 ) -> Result<bool, Denial> {
     let facts: Facts<'_> = policies.facts(chain, action, context);
-    let here = |rule: &&Rule| rule.place == at && counts(rule.mode) && opts_in(rule);
+    let here = |rule: &&Rule| rule.place == at && counts(rule.mode);
     for rule in policies.reaching(chain, action).filter(here) {
         let unevaluable = |what| Denial::Unevaluable(rule.id.clone(), what);
-        if rule.holds(&facts).map_err(unevaluable)? {
+        let holds = |rule: &Rule| Ok(rule.holds(&facts)? && opts_in(rule, chain, &facts)?);
+        if holds(rule).map_err(unevaluable)? {
             return Ok(true);
         }
     }

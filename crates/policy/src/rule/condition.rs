@@ -54,6 +54,14 @@ impl Condition {
         Ok(if of_all { all } else { any })
     }
 
+    /// Whether it is true of the agent that acts.
+    pub(super) fn holds_for_actor(&self, facts: &Facts<'_>) -> Result<bool, String> {
+        facts
+            .each_agent()
+            .next()
+            .map_or(Ok(false), |actor| self.holds_for(actor))
+    }
+
     fn holds_for(&self, seen: Seen<'_, '_>) -> Result<bool, String> {
         if self.loops && seen.facts().argument_nodes() > LOOPED_NODES_MAX {
             return Err(format!(

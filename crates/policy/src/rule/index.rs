@@ -383,6 +383,16 @@ impl Rule {
             .map_or(Ok(true), |condition| condition.holds(facts, of_all))
     }
 
+    /// Whether it is about the agent that acts, and not about one further up the chain alone.
+    pub(crate) fn is_of_actor(&self, chain: &Chain, facts: &Facts<'_>) -> Result<bool, String> {
+        if !self.selectors.name_actor(chain) {
+            return Ok(false);
+        }
+        self.condition
+            .as_ref()
+            .map_or(Ok(true), |condition| condition.holds_for_actor(facts))
+    }
+
     /// Why the selectors do not cover the action, in words.
     pub(crate) fn mismatch(&self, chain: &Chain, action: &Action) -> Option<String> {
         self.selectors

@@ -77,12 +77,23 @@ impl Selectors {
                 self.resources.as_deref().unwrap_or_default(),
             ));
         }
-        let agents = self.agents.as_deref()?;
         let depth = if self.restricts { chain.links.len() } else { 1 };
+        let agents = self.agents.as_deref()?;
+        (!self.name_any(chain, depth)).then_some(Mismatch::Pattern("agent", agents))
+    }
+
+    /// Whether `agents` names the one that acts.
+    pub(super) fn name_actor(&self, chain: &Chain) -> bool {
+        self.name_any(chain, 1)
+    }
+
+    /// Whether `agents` names one of the last `depth` links.
+    fn name_any(&self, chain: &Chain, depth: usize) -> bool {
+        let Some(agents) = self.agents.as_deref() else {
+            return true;
+        };
         let mut names = chain.links.iter().rev().take(depth).map(|link| &link.principal);
-        let reached = names
-            .any(|p| p.kind == PrincipalKind::Agent && agents.iter().any(|pattern| pattern.covers(&p.name)));
-        (!reached).then_some(Mismatch::Pattern("agent", agents))
+        names.any(|p| p.kind == PrincipalKind::Agent && agents.iter().any(|pattern| pattern.covers(&p.name)))
     }
 }
 

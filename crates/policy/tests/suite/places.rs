@@ -144,6 +144,55 @@ fn every_agent_of_the_chain_is_held_to_its_own_places() {
     }
 }
 
+/// What asks on account of an agent further up permits the one that acts nothing, wherever that one is.
+#[test]
+fn what_asks_about_another_agent_of_the_chain_opts_in_to_nothing() {
+    let none = "deny no_rule: no rule permits it: without one only reads are permitted";
+    let two = &[("lead", Some("acme/sre/web")), ("triage", Some("acme/sre/ops"))];
+    let three = &[
+        ("lead", Some("acme/sre/web")),
+        ("mid", Some("acme/dev/x")),
+        ("triage", Some("acme/sre/ops")),
+    ];
+    let when = |condition: &str| json!([{ "name": "ask", "when": condition, "outcome": "require_approval" }]);
+    let of = |agent: &str| json!([{ "name": "ask", "match": { "agents": [agent] }, "outcome": "require_approval" }]);
+    let permit = |agents: &str, verb: &str| json!({ "name": "yes", "match": { "verbs": [verb], "agents": [agents] }, "outcome": "permit" });
+    let rego = |about: &str| {
+        let source = format!("package m\nrequire_approval contains \"r\" if input.agent == \"{about}\"");
+        let document = PolicyDocument {
+            rego: Some(source),
+            ..PolicyDocument::default()
+        };
+        PolicySet::load(&[("p0".to_owned(), document)]).unwrap()
+    };
+    let withheld =
+        "deny withheld: the policies of acme/dev permit other things and leave this to nobody below";
+    #[rustfmt::skip]
+    let table: Vec<(&str, Agents, PolicySet, &str)> = vec![
+        ("a condition about it",        two, set(&[("acme/sre", when("agent == 'triage'"))]), "ask by policy/p0#ask"),
+        ("a condition about the other", two, set(&[("acme/sre", when("agent == 'lead'"))]),   none),
+        ("everywhere",                  two, set(&[("everywhere", when("agent == 'lead'"))]), none),
+        ("about both",                  two, set(&[("acme/sre", when("agent != 'x'"))]),      "ask by policy/p0#ask"),
+        ("about the chain",             two, set(&[("acme/sre", when("'lead' in agents"))]),  "ask by policy/p0#ask"),
+        ("a selector of it",            two, set(&[("acme/sre", of("triage"))]),              "ask by policy/p0#ask"),
+        ("a selector of the other",     two, set(&[("acme/sre", of("lead"))]),                none),
+        ("another rule permits",        two, set(&[("acme/sre", json!([of("lead")[0], permit("triage", "git.merge")]))]), "ask by policy/p0#ask"),
+        ("a module about it",           two, rego("triage"),                                  "ask by policy/p0#rego"),
+        ("a module about the other",    two, rego("lead"),                                    none),
+        ("a place leaves it to one in the middle on account of that one", three,
+            set(&[("acme/dev", json!([of("mid")[0], permit("mid", "git.push")])), ("acme/sre", json!([permit("triage", "git.merge")]))]), "ask by policy/p0#ask"),
+        ("and not on account of another", three,
+            set(&[("acme/dev", json!([of("lead")[0], permit("mid", "git.push")])), ("acme/sre", json!([permit("triage", "git.merge")]))]), withheld),
+    ];
+    for (name, agents, policies, expected) in table {
+        assert_eq!(
+            found(agents, &policies, "git.merge", Effect::Write),
+            expected,
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn a_module_permits_and_forbids_where_its_policy_is_for() {
     let module = |place: &str, rego: &str| PolicyDocument {
