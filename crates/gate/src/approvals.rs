@@ -7,7 +7,7 @@ mod votes;
 pub(crate) use projection::Approvals;
 use votes::Voter;
 pub(crate) use votes::chain_holds;
-pub use votes::{Counted, Vote};
+pub use votes::{Counted, Passed, Vote};
 
 use crate::agents::read_person;
 use crate::gate::platform;
@@ -61,7 +61,7 @@ pub struct ApprovalView {
     pub votes: Vec<Vote>,
     /// The stages whose time was over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub escalated: Vec<Counted>,
+    pub escalated: Vec<Passed>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotence: Option<policy::Idempotence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -47,7 +47,7 @@ mod waivers;
 pub use admit::{Proposal, Refusal};
 pub use agents::key::AgentKey;
 pub use agents::{AgentError, AgentRow, HeldKey, NO_SPONSOR, NewAgent, RESERVED_PREFIXES};
-pub use approvals::{ApprovalView, ApproveError, Counted, Similar, Verdict, Vote};
+pub use approvals::{ApprovalView, ApproveError, Counted, Passed, Similar, Verdict, Vote};
 pub use authority::{AgentAuthority, Authority, Bounds};
 pub use caller::{Caller, Role, RoleAt, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};

@@ -1,15 +1,16 @@
 //! Stages whose time is over: the next one decides in their place.
 //!
-//! The times count from the request, by the time that never goes back, so nothing has to be remembered
-//! between two looks. It never answers anything: the end of the approval's own time denies.
+//! The times count by the time that never goes back: of the first stage from the request, of each further one
+//! from when the one before it was passed over. So a stage whose turn comes late, after nobody looked for long,
+//! has its own time all the same. It never answers anything: the end of the approval's own time denies.
 
-use super::{APPROVALS, ApprovalView, Counted, row};
+use super::{APPROVALS, ApprovalView, Counted, Passed, row};
 use crate::gate::platform;
 use crate::rows::decode;
 use crate::{Gate, sessions};
 use journal::kind;
 use journal::machine::Approval;
-use policy::{Stages, Timestamp};
+use policy::Timestamp;
 use serde_json::json;
 use store::{StoreError, Tx};
 
@@ -50,48 +51,48 @@ impl ApprovalView {
         let waiting = self.standing(&lists, &[]).into_iter().zip(&lists).enumerate();
         let over = waiting.filter_map(|(list, (stage, stages))| {
             let stage = stage?;
-            let after = stages.escalates_after_ms(stage)?;
-            (now >= self.since.plus_ms(after)).then_some(Counted { list, stage })
+            let (from, since) = self.last_turn(list);
+            let after = stages.escalates_after_ms(from, stage)?;
+            (now >= since.plus_ms(after)).then_some(Counted { list, stage })
         });
         over.collect()
     }
 
-    /// Whom each list waits for now.
-    fn waits_for(&self) -> String {
-        let lists = self.lists();
-        let waiting = self.standing(&lists, &[]).into_iter().zip(&lists);
-        let told = |(stage, stages): (Option<usize>, &Stages)| Some(stages.as_slice().get(stage?)?.told());
-        waiting.filter_map(told).collect::<Vec<_>>().join("; and ")
+    /// The stage of a list whose turn began last by time: after one that was passed over, or the first; and when.
+    fn last_turn(&self, list: usize) -> (usize, Timestamp) {
+        let passed = self.escalated.iter().filter(|passed| passed.stage.list == list);
+        passed
+            .max_by_key(|passed| passed.stage.stage)
+            .map_or((0, self.since), |passed| (passed.stage.stage + 1, passed.at))
     }
 }
 
-/// Records that stages of `view` are passed over, if their time is over; gives it as it is then.
+/// Records that stages of `view` are passed over, if their time is over; gives it as it is then. The stage after
+/// one that is has its own time from now on, so that there is never more than one of a list to pass over.
 pub(super) fn overdue(
     tx: &mut Tx<'_>,
-    mut view: ApprovalView,
+    view: ApprovalView,
     now: Timestamp,
 ) -> Result<ApprovalView, StoreError> {
-    // The time of the stage after it may be over as well, when nobody looked for long.
-    loop {
-        let escalated = view.overdue(now);
-        if escalated.is_empty() {
-            return Ok(view);
-        }
-        let passed = ApprovalView {
-            escalated: [view.escalated.as_slice(), &escalated].concat(),
-            ..view.clone()
-        };
-        let body = json!({
-            "approval": view.id, "escalated": escalated, "waits_for": passed.waits_for(),
-            "reason": "those who were asked first did not answer in time",
-        });
-        tx.append(sessions::entry(
-            tx,
-            kind::APPROVAL_ESCALATED,
-            &view.session,
-            &platform(),
-            body,
-        )?)?;
-        view = row(tx, &view.id)?.unwrap_or(passed);
+    let escalated = view.overdue(now);
+    if escalated.is_empty() {
+        return Ok(view);
     }
+    let all = |&stage: &Counted| Passed { stage, at: now };
+    let passed = ApprovalView {
+        escalated: view
+            .escalated
+            .iter()
+            .copied()
+            .chain(escalated.iter().map(all))
+            .collect(),
+        ..view.clone()
+    };
+    let body = json!({
+        "approval": view.id, "escalated": escalated, "at": now, "waits_for": passed.waits_for(&[]),
+        "reason": "those who were asked first did not answer in time",
+    });
+    let kind = kind::APPROVAL_ESCALATED;
+    tx.append(sessions::entry(tx, kind, &view.session, &platform(), body)?)?;
+    Ok(row(tx, &view.id)?.unwrap_or(passed))
 }

@@ -1,12 +1,12 @@
 //! Approvals, as the fold over their entries. The only place where their rows change, live and in
 //! replay, and only by the machine of `journal`.
 
-use super::{APPROVALS, ApprovalView, Counted, Vote};
+use super::{APPROVALS, ApprovalView, Counted, Passed, Vote};
 use crate::record::Requested;
 use crate::rows::{self, body, page, session_of};
 use journal::machine::{Approval, ApprovalEvent};
 use journal::{Entry, kind};
-use policy::{Principal, WaiverScope};
+use policy::{Principal, Timestamp, WaiverScope};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Applied, Corrupt, Projection, Row, Rows};
@@ -20,6 +20,8 @@ struct Decided {
     scope: Option<WaiverScope>,
     #[serde(default)]
     escalated: Vec<Counted>,
+    /// When stages were passed over.
+    at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +152,9 @@ fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<()
             entry: entry.sequence,
         });
     }
-    view.escalated.extend(decided.escalated);
+    let at = decided.at.unwrap_or(entry.timestamp);
+    let passed = decided.escalated.into_iter();
+    view.escalated.extend(passed.map(|stage| Passed { stage, at }));
     if matches!(event, ApprovalEvent::Vote | ApprovalEvent::Escalate) {
         return rows::put(rows, &view.id, &view);
     }

@@ -51,6 +51,15 @@ pub struct Counted {
     pub stage: usize,
 }
 
+/// A stage that was passed over, and when that was, by the time that never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each name is the documentation of its value")]
+pub struct Passed {
+    #[serde(flatten)]
+    pub stage: Counted,
+    pub at: Timestamp,
+}
+
 impl ApprovalView {
     /// The lists of stages that each have to be answered to their end.
     pub(crate) fn lists(&self) -> Vec<Stages> {
@@ -62,15 +71,11 @@ impl ApprovalView {
 
     /// The stage that each list has come to, `more` counted too; `None` for one that is answered.
     pub(super) fn standing(&self, lists: &[Stages], more: &[Counted]) -> Vec<Option<usize>> {
-        let counted = |at: Counted| {
-            let votes = self.votes.iter().flat_map(|vote| &vote.counts).chain(more);
-            u32::try_from(votes.filter(|counted| **counted == at).count()).unwrap_or(u32::MAX)
-        };
         let open = |list: usize, stages: &Stages| {
             let stages = stages.as_slice().iter().enumerate();
             stages
                 .map(|(stage, asked)| (Counted { list, stage }, asked))
-                .find(|(at, asked)| counted(*at) < asked.count && !self.escalated.contains(at))
+                .find(|(at, asked)| self.counted(*at, more) < asked.count && !self.is_passed(*at))
                 .map(|(at, _)| at.stage)
         };
         lists
@@ -78,6 +83,28 @@ impl ApprovalView {
             .enumerate()
             .map(|(list, stages)| open(list, stages))
             .collect()
+    }
+
+    /// How many votes count at a stage, `more` counted too.
+    pub(super) fn counted(&self, at: Counted, more: &[Counted]) -> u32 {
+        let votes = self.votes.iter().flat_map(|vote| &vote.counts).chain(more);
+        u32::try_from(votes.filter(|counted| **counted == at).count()).unwrap_or(u32::MAX)
+    }
+
+    fn is_passed(&self, at: Counted) -> bool {
+        self.escalated.iter().any(|passed| passed.stage == at)
+    }
+
+    /// Whom each list waits for now, once `more` votes count.
+    pub(super) fn waits_for(&self, more: &[Counted]) -> String {
+        let lists = self.lists();
+        let waiting = self.standing(&lists, more).into_iter().zip(&lists).enumerate();
+        let told = |(list, (stage, stages)): (usize, (Option<usize>, &Stages))| {
+            let stage = stage?;
+            let given = self.counted(Counted { list, stage }, more);
+            Some(stages.as_slice().get(stage)?.told_after(given))
+        };
+        waiting.filter_map(told).collect::<Vec<_>>().join("; and ")
     }
 
     fn has_voted(&self, who: &Principal) -> bool {

@@ -59,8 +59,8 @@ async fn the_next_stage_decides_when_the_time_of_one_is_over() {
         (599,  "bob leads",  not_yet,    "too early",             &[]),
         (600,  "bob leads",  "Pending",  "the next stage",        &[FIRST]),
         (600,  "ann oncall", "person:ann decides later; first it waits for 2 of team:leads", "too late", &[FIRST]),
-        (1200, "boss none",  "Approved", "both are over",         &[FIRST, SECOND]),
-        (3599, "boss none",  "Approved", "nobody looked for long", &[FIRST, SECOND]),
+        (3599, "bob leads",  "Pending",  "nobody looked for long, and its turn begins now", &[FIRST]),
+        (3599, "boss none",  "person:boss decides later; first it waits for 2 of team:leads", "nor is a stage skipped that never had its turn", &[FIRST]),
         (3600, "boss none",  "`approve` cannot happen to an approval that is `expired`", "the end denies", &[]),
     ];
     for (seconds, who, expected, why, passed) in table {
@@ -103,11 +103,46 @@ async fn a_stage_that_was_answered_in_time_is_not_passed_over() {
     assert_eq!(world.check(&session, "a", &propose("x")).await, "permit");
 }
 
+/// While the platform was away nobody could answer: each stage has its own time after that, by the clock that
+/// never goes back, and none is passed over together with the one before it.
+#[tokio::test]
+async fn after_an_outage_every_stage_has_its_own_time() {
+    let (world, _, id) = asked().await;
+    world.advance(1_500_000);
+    let world = world.reopened().await;
+    #[rustfmt::skip]
+    let table: &[(u64, &[&str], &str)] = &[
+        (0,       &[FIRST],         "found when it is back"),
+        (599_000, &[FIRST],         "a second before the leads' time is over"),
+        (1_000,   &[FIRST, SECOND], "and then"),
+    ];
+    for (ms, passed, why) in table {
+        world.advance(*ms);
+        world.gate.expire_approvals().await.unwrap();
+        let recorded: Vec<String> = escalated(&world).iter().map(Value::to_string).collect();
+        assert_eq!(recorded, *passed, "{why}");
+    }
+    assert_eq!(says(&world, &id, "boss", "none").await, "Approved");
+    assert_eq!(world.gate.store().rebuild().unwrap(), Vec::<String>::new());
+
+    // The approval's own time ends all the same, though a stage has not had all of its own.
+    let (world, session, id) = asked().await;
+    world.advance(3_500_000);
+    world.gate.expire_approvals().await.unwrap();
+    world.advance(100_000);
+    world.gate.expire_approvals().await.unwrap();
+    let denied = format!("approval `{id}` was expired: nobody decided in time");
+    assert_eq!(world.check(&session, "a", &propose("x")).await, denied);
+    assert_eq!(escalated(&world).len(), 1);
+}
+
 #[tokio::test]
 async fn what_was_escalated_is_used_once_and_the_end_of_time_denies() {
     let (world, session, id) = asked().await;
-    world.advance(1_200_000);
-    world.gate.expire_approvals().await.unwrap();
+    for _ in 0..2 {
+        world.advance(600_000);
+        world.gate.expire_approvals().await.unwrap();
+    }
     let told: Vec<Value> = world
         .bodies("approval.escalated")
         .into_iter()

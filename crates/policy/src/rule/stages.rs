@@ -4,8 +4,9 @@
 //! every item is a stage of its own, in order: `[sre-oncall, {team: security, count: 2}]`. Who belongs
 //! to a team or has a role is not known here: whoever counts votes says it.
 //!
-//! A stage may be passed over: with `escalate_after_seconds`, counted from the end of the time of the stage
-//! before it (of the first, from the request), the next one decides in its place.
+//! A stage may be passed over: with `escalate_after_seconds` the next one decides in its place. That counts
+//! from when the stage before it was passed over, or from the end of the time of one that was answered before
+//! it was over (of the first, from the request): so each stage has at least its own time.
 
 use super::Approver;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,16 @@ impl Stage {
             (false, count) => format!("{count} of {}", names.join(" or ")),
         }
     }
+
+    /// The same once `given` have: `1 more of team:security`.
+    pub fn told_after(&self, given: u32) -> String {
+        let names: Vec<&str> = self.any.iter().map(|approver| approver.0.as_str()).collect();
+        match (given, self.count.saturating_sub(given), names.is_empty()) {
+            (0, ..) => self.told(),
+            (_, left, true) => format!("{left} more who may approve"),
+            (_, left, false) => format!("{left} more of {}", names.join(" or ")),
+        }
+    }
 }
 
 impl Stages {
@@ -103,14 +114,15 @@ impl Stages {
         self.0.is_empty()
     }
 
-    /// How long after the request the time of the stage at `at` is over, in milliseconds; `None` when it
-    /// waits for as long as the approval does.
-    pub fn escalates_after_ms(&self, at: usize) -> Option<i64> {
+    /// How long after the turn of the stage at `from` began the time of the stage at `at` is over, in
+    /// milliseconds; `None` when it waits for as long as the approval does.
+    pub fn escalates_after_ms(&self, from: usize, at: usize) -> Option<i64> {
         self.0.get(at)?;
         let mut seconds = self
             .0
             .iter()
             .take(at + 1)
+            .skip(from)
             .map(|stage| stage.escalate_after_seconds);
         let sum = seconds.try_fold(0_i64, |sum, stage| Some(sum + i64::from(stage?)))?;
         Some(sum * 1000)
