@@ -392,7 +392,10 @@ fn vote(
         },
     };
     let link = votes::link(tx, caller, view, verdict, reason, &counts, scope)?;
-    let body = json!({ "approval": view.id, "reason": reason, "counts": counts, "scope": scope });
+    let waits_for = (kind == kind::APPROVAL_VOTED).then(|| view.waits_for(&counts));
+    let body = json!({
+        "approval": view.id, "reason": reason, "counts": counts, "scope": scope, "waits_for": waits_for,
+    });
     let entry = sessions::entry(tx, kind, &view.session, &caller.principal, body)?;
     tx.append(entry.payload(votes::VOTE, Retention::Action, link))?;
     Ok(())

@@ -184,7 +184,9 @@ fn said(asked: &Entry, told: &Entry, what: &Said<'_>) -> String {
             asked.actor
         ),
         kind::APPROVAL_ESCALATED => format!("{approval}: {action} waits for {waits_for} now{tail}"),
-        kind::APPROVAL_VOTED => format!("{approval}: {by} approved {action}, and more have to{tail}"),
+        kind::APPROVAL_VOTED => {
+            format!("{approval}: {by} approved {action}{tail}; it waits for {waits_for} now")
+        }
         kind::APPROVAL_APPROVED => format!("{approval}: {by} approved {action}{tail}"),
         kind::APPROVAL_DENIED => format!("{approval}: {by} denied {action}{tail}"),
         kind::APPROVAL_EXPIRED => format!("{approval}: {action} is denied, its time is over{tail}"),

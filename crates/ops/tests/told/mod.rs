@@ -19,9 +19,15 @@ fn letters(world: &World) -> Vec<Value> {
 
 /// A world whose agent waits for a person, and tells `channels` of it.
 async fn waiting(token: &str, channels: &[&str]) -> (World, String) {
+    waiting_for(json!([]), token, channels).await
+}
+
+/// The same, with these approvers.
+async fn waiting_for(approvers: Value, token: &str, channels: &[&str]) -> (World, String) {
     let world = World::start(reads(), json!({})).await;
     let told = channels.iter().map(|&name| name.to_owned()).collect();
     world.gate.tell_through([("triage".to_owned(), told)].into());
+    *world.approvers.lock().unwrap() = approvers;
     let hook = webhook(world.root.path(), &format!("{}/letters", world.outside.address));
     let dead = webhook(world.root.path(), "http://127.0.0.1:9/dead");
     let switch = format!("{}/switch?token={token}", world.outside.address);
@@ -96,6 +102,40 @@ async fn approvers_are_told_what_is_asked_and_what_became_of_it() {
     assert_eq!(letters[1]["approval"]["commands"], Value::Null);
     let all = json!(letters).to_string();
     assert!(!all.contains(token), "no argument's secret: {all}");
+}
+
+/// Whom a vote leaves it waiting for, and nobody who has answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_tells_whom_it_waits_for_now() {
+    let stages = json!([{"any": ["bob"]}, {"any": ["cyd", "dan"], "count": 2}]);
+    let (world, id) = waiting_for(stages, "x", &["hook"]).await;
+    let told = |count: usize| (world.kinds("channel.told").len() == count).then_some(());
+    world.eventually("asked", || told(1)).await;
+    for (at, name) in ["bob", "cyd", "dan"].into_iter().enumerate() {
+        let caller = world.caller(Principal::person(name), Role::Approver).await;
+        let said = world.gate.decide_approval(&caller, &id, Verdict::Approve, "fine");
+        said.await.unwrap();
+        world.eventually("told", || told(at + 2)).await;
+    }
+    let letters = letters(&world);
+    let waits: Vec<&Value> = letters
+        .iter()
+        .map(|letter| &letter["approval"]["waits_for"])
+        .collect();
+    assert_eq!(
+        waits,
+        [
+            &json!("bob, then 2 of cyd or dan"),
+            &json!("2 of cyd or dan"),
+            &json!("1 more of cyd or dan"),
+            &Value::Null
+        ]
+    );
+    let action = letters[1]["approval"]["action"].as_str().unwrap();
+    assert_eq!(
+        letters[1]["text"],
+        format!("{id}: person:bob approved {action}: fine; it waits for 2 of cyd or dan now")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

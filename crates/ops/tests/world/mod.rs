@@ -35,6 +35,8 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub root: Arc<tempfile::TempDir>,
     pub outside: Arc<Outside>,
+    /// Who approves writes; nobody in particular unless a test says otherwise before it configures.
+    pub approvers: Mutex<Value>,
 }
 
 /// What is out there.
@@ -106,6 +108,7 @@ impl World {
             clock,
             root,
             outside,
+            approvers: Mutex::new(json!([])),
         }
     }
 
@@ -123,6 +126,7 @@ impl World {
             clock,
             root,
             outside,
+            ..
         } = self;
         triage.drain(Duration::from_secs(5)).await;
         runtime.drain(Duration::from_secs(5)).await;
@@ -160,7 +164,8 @@ impl World {
         let (tools, grants) = bind("all", &toolset, self.triage.search()).unwrap();
         let (notifier, notifying, built_in) = ops::channel::authority();
         let ask = serde_json::from_value(json!({"rules": [
-            {"name": "ask", "match": {"effects": ["write"], "agents": ["triage"]}, "outcome": "require_approval"},
+            {"name": "ask", "match": {"effects": ["write"], "agents": ["triage"]}, "outcome": "require_approval",
+             "approvers": *self.approvers.lock().unwrap()},
         ]}));
         let triaging = AgentAuthority {
             grants,
