@@ -304,13 +304,18 @@ fn questions(rules: &[Asking]) -> Vec<String> {
     questions
 }
 
-/// The different lists of stages of `rules`. A rule without one asks nobody in particular.
+/// The different lists of stages of `rules`. A rule without one asks any person: that is one more list when the
+/// others could be answered by outside systems alone.
 fn lists(rules: &[Asking]) -> Vec<Stages> {
     let mut lists: Vec<Stages> = Vec::new();
     for rule in rules {
         if !rule.approvers.is_empty() && !lists.contains(&rule.approvers) {
             lists.push(rule.approvers.clone());
         }
+    }
+    let anybody = rules.iter().any(|rule| rule.approvers.is_empty());
+    if anybody && !lists.is_empty() && !lists.iter().any(Stages::needs_person) {
+        lists.push(Stages::any_of(&[]));
     }
     lists
 }
@@ -391,7 +396,7 @@ pub struct Context {
 pub struct Approved {
     /// `apr-57`.
     pub id: String,
-    /// Names of those who gave it, in order.
+    /// Names of those who gave it, in order; of an outside system `webhook:NAME`.
     pub by: Vec<String>,
     /// What was asked then: see [`Request::questions`].
     pub questions: Vec<String>,
@@ -432,8 +437,12 @@ impl Approved {
     /// Whether it answers rules that ask `questions`, of each of `lists`: every question was asked then, so
     /// that no answer counts for what nobody asked yet; and the very list was answered then, or the
     /// people who gave it are enough by their names. Roles and teams of then are not known now, so those
-    /// that nobody asked for then have to be asked.
+    /// that nobody asked for then have to be asked. What asks nobody in particular is answered by a person.
     fn answers(&self, questions: &[String], lists: &[Stages]) -> bool {
+        let is_person = |name: &String| !name.starts_with(Approver::WEBHOOK);
+        if lists.is_empty() && !self.by.iter().any(is_person) {
+            return false;
+        }
         let by_then = |question| self.questions.contains(question);
         let of_them = |list: &Stages| self.asked.contains(list) || list.met_by(&self.by);
         questions.iter().all(by_then) && lists.iter().all(of_them)

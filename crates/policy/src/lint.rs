@@ -1,7 +1,10 @@
 //! What is probably not meant, in policies that load: rules that can never decide, permits without bounds,
 //! requests that nobody can answer, names that are never there. It changes no decision.
 
-use crate::{Approver, Branch, Match, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stage, Stages};
+use crate::{
+    Approver, Branch, Effect, Environment, Match, Mode, PolicyDocument, RuleId, RuleOutcome, RuleSpec, Stage,
+    Stages,
+};
 use regex::Regex;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -12,7 +15,7 @@ pub struct LintFinding {
     /// Where; `agent/NAME` for what is not of a rule.
     pub rule: RuleId,
     /// A stable snake_case word: `shadowed`, `matches_nothing`, `no_resource`, `no_environment`,
-    /// `unanswerable`, `unknown_environment`, `unknown_input`, `untold`.
+    /// `unanswerable`, `webhook_alone`, `unknown_environment`, `unknown_input`, `untold`.
     pub code: &'static str,
     /// In words, and what would mend it.
     pub what: String,
@@ -56,6 +59,14 @@ pub fn lint(
             find(
                 "unanswerable",
                 "asks for more people than it names, so nobody can ever approve".to_owned(),
+            );
+        }
+        if !rule.spec.approvers.needs_person() && writes_production(&rule.spec.matching) {
+            find(
+                "webhook_alone",
+                "outside systems alone approve what it asks of production: add a stage of people, as in \
+                 `approvers: [{webhook: NAME}, {any: [approver]}]`, unless that is meant"
+                    .to_owned(),
             );
         }
         let names = rule.spec.matching.environments.iter().flatten();
@@ -120,6 +131,15 @@ impl Known<'_> {
 fn same(one: &RuleSpec, other: &RuleSpec) -> bool {
     let conditions = |spec: &RuleSpec| (spec.when.clone(), spec.condition.clone());
     one.matching == other.matching && conditions(one) == conditions(other)
+}
+
+/// Whether it reaches what is more than a read in production.
+fn writes_production(matching: &Match) -> bool {
+    let environments = matching.environments.as_deref();
+    let production = |name: &String| Environment::new(name).is_ok_and(|name| name.is_production());
+    let effects = matching.effects.as_deref();
+    environments.is_none_or(|names| names.iter().any(production))
+        && effects.is_none_or(|effects| effects.iter().any(|effect| *effect != Effect::Read))
 }
 
 /// Whether `outer` matches whatever `inner` matches. Says no where it cannot tell.
@@ -210,9 +230,10 @@ fn answerable(stages: &Stages) -> bool {
     all.len() >= asked
 }
 
-/// The people that a stage names; `None` when it may also be answered by others.
+/// The people and outside systems that a stage names; `None` when it may also be answered by others.
 fn people(stage: &Stage) -> Option<BTreeSet<&str>> {
-    let person = |approver: &'_ Approver| approver.0.starts_with(Approver::PERSON);
+    let person =
+        |approver: &'_ Approver| approver.0.starts_with(Approver::PERSON) || approver.webhook().is_some();
     let named = stage.any.iter().map(|approver| approver.0.as_str()).collect();
     (!stage.any.is_empty() && stage.any.iter().all(person)).then_some(named)
 }

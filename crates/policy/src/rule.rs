@@ -56,7 +56,7 @@ pub enum RuleOutcome {
 }
 
 /// Who may approve: a role (`approver`, `admin`), or a person or team of that name; `team:NAME` and
-/// `person:NAME` are one of the two only.
+/// `person:NAME` are one of the two only; `webhook:NAME` is the outside system behind the channel of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Approver(pub String);
@@ -66,6 +66,8 @@ impl Approver {
     pub const TEAM: &str = "team:";
     /// What a person's name begins with when it cannot be a team's.
     pub const PERSON: &str = "person:";
+    /// What a channel's name begins with, behind which an outside system approves.
+    pub const WEBHOOK: &str = "webhook:";
 
     /// Whether this is a role and not somebody's name.
     pub fn is_role(&self) -> bool {
@@ -75,13 +77,20 @@ impl Approver {
     /// Whether it names this person.
     pub fn is_person(&self, name: &str) -> bool {
         let stated = self.0.strip_prefix(Approver::PERSON);
-        !self.is_role() && !self.0.starts_with(Approver::TEAM) && stated.unwrap_or(&self.0) == name
+        let other = self.is_role() || self.0.starts_with(Approver::TEAM) || self.webhook().is_some();
+        !other && stated.unwrap_or(&self.0) == name
     }
 
     /// Whether it names this team.
     pub fn is_team(&self, name: &str) -> bool {
         let stated = self.0.strip_prefix(Approver::TEAM);
-        !self.is_role() && !self.0.starts_with(Approver::PERSON) && stated.unwrap_or(&self.0) == name
+        let other = self.is_role() || self.0.starts_with(Approver::PERSON) || self.webhook().is_some();
+        !other && stated.unwrap_or(&self.0) == name
+    }
+
+    /// The channel that it names, which is then no person, team or role.
+    pub fn webhook(&self) -> Option<&str> {
+        self.0.strip_prefix(Approver::WEBHOOK)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Who has to approve, in which order: stages, each of so many different people.
 //!
+//! An outside system behind a channel (`webhook:NAME`) counts where it is named and nowhere else: what asks nobody
+//! in particular, a team or a role asks people.
+//!
 //! Written as a list. Names alone are one stage, which any one of them answers. With an object in it
 //! every item is a stage of its own, in order: `[sre-oncall, {team: security, count: 2}]`. Who belongs
 //! to a team or has a role is not known here: whoever counts votes says it.
@@ -54,6 +57,8 @@ struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     team: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     any: Option<Vec<Approver>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u32>,
@@ -71,9 +76,24 @@ impl Stage {
         }
     }
 
-    /// Whether somebody whom `is` knows may answer it.
+    /// Whether a person whom `is` knows may answer it.
     pub fn names(&self, is: impl Fn(&Approver) -> bool) -> bool {
         self.any.is_empty() || self.any.iter().any(is)
+    }
+
+    /// Whether the outside system behind `channel` may answer it.
+    pub fn names_webhook(&self, channel: &str) -> bool {
+        self.webhooks().any(|name| name == channel)
+    }
+
+    /// The channels whose outside systems may.
+    pub fn webhooks(&self) -> impl Iterator<Item = &str> {
+        self.any.iter().filter_map(Approver::webhook)
+    }
+
+    /// Whether outside systems alone are too few for it.
+    fn needs_person(&self) -> bool {
+        self.webhooks().collect::<BTreeSet<_>>().len() < self.count as usize
     }
 
     /// `alice or bob`, `2 of team:security`.
@@ -138,15 +158,33 @@ impl Stages {
         self.0.iter().flat_map(|stage| &stage.any)
     }
 
-    /// Whether `people`, in the order in which they approved, are enough by their names alone. Their roles
-    /// and teams of then are not known.
+    /// The channels whose outside systems may answer a stage of it, each once.
+    pub fn webhooks(&self) -> BTreeSet<&str> {
+        self.0.iter().flat_map(Stage::webhooks).collect()
+    }
+
+    /// Whether it cannot be answered by outside systems alone.
+    pub fn needs_person(&self) -> bool {
+        let mut waits = self
+            .0
+            .iter()
+            .filter(|stage| stage.escalate_after_seconds.is_none());
+        self.0.is_empty() || waits.any(Stage::needs_person)
+    }
+
+    /// Whether `people`, in the order in which they approved, are enough by their names alone; outside systems
+    /// are called `webhook:NAME` there. The roles and teams of then are not known.
     pub fn met_by(&self, people: &[String]) -> bool {
         let (mut at, mut counted) = (0, 0);
         let mut seen = BTreeSet::new();
         for person in people {
             let Some(stage) = self.0.get(at) else { return true };
+            let named = match person.strip_prefix(Approver::WEBHOOK) {
+                Some(channel) => stage.names_webhook(channel),
+                None => stage.names(|approver| approver.is_person(person)),
+            };
             // One person is one vote in each list.
-            if stage.names(|approver| approver.is_person(person)) && seen.insert(person) {
+            if named && seen.insert(person) {
                 counted += 1;
             }
             if counted >= stage.count {
@@ -211,10 +249,12 @@ fn stage(item: Item) -> Result<Stage, String> {
         Item::Name(approver) => return Ok(Stage::one_of(&[approver])),
         Item::Stage(spec) => spec,
     };
-    let any = match (spec.team, spec.any) {
-        (Some(_), Some(_)) => return Err("a stage has both `team` and `any`: use one".to_owned()),
-        (Some(team), None) => vec![Approver(format!("{}{team}", Approver::TEAM))],
-        (None, any) => any.unwrap_or_default(),
+    let any = match (spec.team, spec.webhook, spec.any) {
+        (Some(team), None, None) => vec![Approver(format!("{}{team}", Approver::TEAM))],
+        (None, Some(channel), None) => vec![Approver(format!("{}{channel}", Approver::WEBHOOK))],
+        (None, None, any) => any.unwrap_or_default(),
+        (Some(_), None, Some(_)) => return Err("a stage has both `team` and `any`: use one".to_owned()),
+        _ => return Err("a stage has `webhook` and `team` or `any` too: use `any` for several".to_owned()),
     };
     let count = spec.count.unwrap_or(1);
     Ok(Stage {
@@ -259,7 +299,10 @@ fn check(stage: &Stage) -> Result<(), String> {
     let people: Option<BTreeSet<&str>> = stage
         .any
         .iter()
-        .map(|approver| approver.0.strip_prefix(Approver::PERSON))
+        .map(|approver| match approver.webhook() {
+            Some(_) => Some(approver.0.as_str()),
+            None => approver.0.strip_prefix(Approver::PERSON),
+        })
         .collect();
     if people.is_some_and(|people| !stage.any.is_empty() && people.len() < stage.count as usize) {
         return Err(format!("a stage asks for {} people and names fewer", stage.count));
@@ -268,7 +311,8 @@ fn check(stage: &Stage) -> Result<(), String> {
         let name = approver
             .0
             .strip_prefix(Approver::TEAM)
-            .or_else(|| approver.0.strip_prefix(Approver::PERSON));
+            .or_else(|| approver.0.strip_prefix(Approver::PERSON))
+            .or_else(|| approver.webhook());
         !(1..=NAME_BYTES_MAX).contains(&name.unwrap_or(&approver.0).len())
     };
     match stage.any.iter().find(odd) {
@@ -297,6 +341,7 @@ fn written(stage: Stage) -> Item {
     } = stage;
     Item::Stage(Spec {
         team: None,
+        webhook: None,
         any: Some(any).filter(|any| !any.is_empty()),
         count: Some(count).filter(|count| *count != 1),
         escalate_after_seconds,

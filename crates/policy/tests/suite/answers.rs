@@ -153,3 +153,44 @@ fn the_question_of_a_rule_without_a_name_stays_its_own_when_rules_move() {
         assert_eq!(told(&weigh(&now, Some(given(&then)))), expected, "{name}");
     }
 }
+
+/// What asks nobody in particular, a rule without approvers or a level, asks a person: no outside system's word
+/// that answered something else is enough.
+#[test]
+fn the_word_of_an_outside_system_is_no_persons() {
+    let by = |name: &str, approvers: serde_json::Value| json!({"name": name, "outcome": "require_approval", "approvers": approvers});
+    let permit = json!({"name": "c", "outcome": "permit"});
+    let (asks_t, asks_anybody) = (by("a", json!(["webhook:t"])), by("b", json!([])));
+    let told_by = |rules: &serde_json::Value, level: Level, by: &[&str]| {
+        let approval = policy::Approved {
+            id: "apr-9".to_owned(),
+            by: by.iter().map(|&name| name.to_owned()).collect(),
+            questions: vec!["policy/p#a".to_owned(), "policy/p#b".to_owned()],
+            ..policy::Approved::default()
+        };
+        let context = policy::Context {
+            approval: Some(approval),
+            ..context()
+        };
+        let merge = action("git.merge", "repository/x", json!({}), "staging", Effect::Write);
+        told(&decide(
+            &chain(level, &["*:*"]),
+            merge,
+            &context,
+            &policies(rules.clone()),
+        ))
+    };
+    let yes = "permit by policy/p#a, approved by apr-9";
+    #[rustfmt::skip]
+    let table = [
+        ("as it was asked",                       json!([asks_t]),               Level::L4, &["webhook:t"][..],     yes),
+        ("a rule that asks anybody too",          json!([asks_t, asks_anybody]), Level::L4, &["webhook:t"],         "ask by policy/p#a"),
+        ("and a person said yes",                 json!([asks_t, asks_anybody]), Level::L4, &["webhook:t", "bob"],  yes),
+        ("a rule that asks anybody alone",        json!([asks_anybody]),         Level::L4, &["webhook:t"],         "ask by policy/p#b"),
+        ("what the level asks",                   json!([permit]),               Level::L2, &["webhook:t"],         "ask: level L2 asks for each write action"),
+        ("what the level asks, and a person",     json!([permit]),               Level::L2, &["bob"],               "permit by policy/p#c, approved by apr-9"),
+    ];
+    for (name, rules, level, by, expected) in table {
+        assert_eq!(told_by(&rules, level, by), expected, "{name}");
+    }
+}

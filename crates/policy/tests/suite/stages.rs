@@ -16,7 +16,12 @@ fn stages_are_read_as_they_are_written() {
         (json!(["sre-oncall", {"team": "security", "count": 2}]), "sre-oncall, then 2 of team:security"),
         (json!([{"any": ["alice", "team:ops"]}, "bob", "carol"]), "alice or team:ops, then bob, then carol"),
         (json!([{"any": ["oncall"], "escalate_after_seconds": 600}, "boss"]), "oncall for 600 s, then boss"),
+        (json!(["webhook:tickets", "alice"]),                    "webhook:tickets or alice"),
+        (json!([{"webhook": "tickets"}, "alice"]),               "webhook:tickets, then alice"),
         // What is refused.
+        (json!([{"webhook": "tickets", "count": 2}]),            "a stage asks for 2 people and names fewer"),
+        (json!([{"webhook": "a", "team": "b"}]),                 "a stage has `webhook` and `team` or `any` too: use `any` for several"),
+        (json!(["webhook:"]),                                    "approver `webhook:` is empty or longer than 128 bytes"),
         (json!([{"team": "a", "escalate_after_seconds": 0}, "b"]), "`escalate_after_seconds` of a stage is not from 1 to 604800"),
         (json!([{"team": "a", "escalate_after_seconds": 604_801}, "b"]), "`escalate_after_seconds` of a stage is not from 1 to 604800"),
         (json!([{"team": "a", "escalate_after_seconds": 9}]),    "the last stage has `escalate_after_seconds`, and there is none after it"),
@@ -87,5 +92,32 @@ fn scopes_of_waivers_are_a_session_or_a_time() {
         let told =
             WaiverScope::try_from(written.to_owned()).map_or_else(|error| error, |scope| scope.to_string());
         assert_eq!(told, expected, "{written}");
+    }
+}
+
+/// An outside system counts where it is named, and what asks nobody in particular asks a person.
+#[test]
+fn an_outside_system_answers_for_no_person() {
+    #[rustfmt::skip]
+    let table = [
+        // written                                             who approved                      enough   needs a person
+        (json!(["webhook:t"]),                                 &["webhook:t"][..],               true,    false),
+        (json!(["webhook:t"]),                                 &["webhook:u"],                   false,   false),
+        (json!(["webhook:t"]),                                 &["t"],                           false,   false),
+        (json!(["t"]),                                         &["webhook:t"],                   false,   true),
+        (json!(["person:webhook:t"]),                          &["webhook:t"],                   false,   true),
+        (json!([{}]),                                          &["webhook:t"],                   false,   true),
+        (json!([{"team": "t"}]),                               &["webhook:t"],                   false,   true),
+        (json!([{"any": ["webhook:t", "bob"], "count": 2}]),   &["webhook:t", "webhook:t"],      false,   true),
+        (json!([{"any": ["webhook:t", "bob"], "count": 2}]),   &["webhook:t", "bob"],            true,    true),
+        (json!([{"any": ["webhook:t", "webhook:u"], "count": 2}]), &["webhook:u", "webhook:t"],  true,    false),
+        (json!([{"webhook": "t"}, "bob"]),                     &["webhook:t", "bob"],            true,    true),
+        (json!([{"any": ["bob"], "escalate_after_seconds": 9}, "webhook:t"]), &["bob"],          false,   false),
+    ];
+    for (written, people, expected, needs) in table {
+        let stages: Stages = serde_json::from_value(written.clone()).unwrap();
+        let people: Vec<String> = people.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(stages.met_by(&people), expected, "{written} {people:?}");
+        assert_eq!(stages.needs_person(), needs, "{written}");
     }
 }
