@@ -1,13 +1,18 @@
 //! Approvals: durable, bound to the exact action, single-use, expiring to denial.
 
+mod answer;
 mod escalate;
 mod projection;
 mod votes;
+mod webhook;
 
+pub use answer::{ANSWER_AGE_MS_MAX, ANSWER_BYTES_MAX, Answer, AnswerFault, Signed, Unsigned};
 pub(crate) use projection::Approvals;
 use votes::Voter;
 pub(crate) use votes::chain_holds;
 pub use votes::{Counted, Passed, Vote};
+pub use webhook::{AnswerError, Answered, stages_of};
+pub(crate) use webhook::{NONCES, keys_now, nonces, read_keys};
 
 use crate::agents::read_person;
 use crate::gate::platform;
@@ -19,6 +24,7 @@ use journal::machine::{Approval, ApprovalEvent, IllegalEvent};
 use policy::{Principal, Timestamp, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{Erasable, Reader, Retention, StoreError, Tx};
 
@@ -50,6 +56,9 @@ pub struct ApprovalView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<String>,
     pub approvers: Vec<policy::Approver>,
+    /// The outside systems that were asked: channels, each with its public key of then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhooks: BTreeMap<String, String>,
     /// When one list of names is not all that the rules asked for: each is answered to its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each_of: Vec<policy::Stages>,
@@ -206,24 +215,11 @@ impl Gate {
         let spot = self.spot_of(&agent.ok_or_else(|| ApproveError::Unknown(id.clone()))?)?;
         let write = move |tx: &mut Tx<'_>| {
             let view = row(tx, &id)?.ok_or_else(|| ApproveError::Unknown(id.clone()))?;
-            let view = escalate::overdue(tx, view, deadlines.now())?;
-            let voter = Voter {
+            let voter = Voter::Person {
                 caller: &caller,
                 spot: &spot,
             };
-            votes::may_decide(voter, &view, &resolvers_in(tx, &view.session)?)?;
-            if view.is_over(deadlines.now()) {
-                // Recorded here and now, so the refusal is the answer of a commit and not its rollback.
-                decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
-                return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
-            }
-            if !view.heard(&caller, verdict) {
-                view.state.after(verdict.event())?;
-                may_waive(&view, scope)?;
-                vote(tx, voter, &view, verdict, &reason, scope)?;
-                waive(tx, &caller, &id, deadlines.now())?;
-            }
-            Ok(Ok(row(tx, &id)?.unwrap_or(view)))
+            say(tx, voter, view, verdict, &reason, scope, deadlines.now())
         };
         let written = self
             .store
@@ -295,7 +291,7 @@ impl ApprovalView {
     pub(crate) fn given(&self) -> policy::Approved {
         policy::Approved {
             id: self.id.clone(),
-            by: self.votes.iter().map(|vote| vote.by.name.clone()).collect(),
+            by: self.votes.iter().map(Vote::name).collect(),
             questions: self.questions.clone(),
             asked: self.lists(),
             waiver: None,
@@ -338,6 +334,25 @@ pub(crate) fn may_still_decide<'a>(
     Ok(true)
 }
 
+/// Whether all who gave `view` may still decide: people as [`may_still_decide`] says, and outside systems as long
+/// as their key is that of their channel.
+pub(crate) fn still_stands(
+    reader: &Reader<'_>,
+    view: &ApprovalView,
+    spot: &Spot,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    for (channel, key) in view.votes.iter().filter_map(Vote::webhook) {
+        let current = crate::channels::read_key(reader, channel)?;
+        if current.map(|current| current.to_string()).as_deref() != Some(key) {
+            return Ok(false);
+        }
+    }
+    let people = view.votes.iter().filter(|vote| vote.webhook().is_none());
+    let names = people.map(|vote| vote.by.name.as_str());
+    may_still_decide(reader, &view.session, spot, names, now)
+}
+
 /// How many requests are looked through for what is like another.
 const ALIKE_MAX: usize = 64;
 
@@ -369,7 +384,33 @@ fn alike(agent: &str, verb: &str, resource: &str) -> String {
     format!("{agent} {verb} {resource}")
 }
 
-/// Records what a person says: a vote, or the last one that was needed, or a no.
+/// What somebody says of `view`, at `now`. When its time is over that is recorded here and now, so the refusal is
+/// the answer of a commit and not its rollback.
+fn say(
+    tx: &mut Tx<'_>,
+    voter: Voter<'_>,
+    view: ApprovalView,
+    verdict: Verdict,
+    reason: &str,
+    scope: Option<WaiverScope>,
+    now: Timestamp,
+) -> Result<Result<ApprovalView, IllegalEvent>, ApproveError> {
+    let view = escalate::overdue(tx, view, now)?;
+    votes::may_decide(voter, &view, &resolvers_in(tx, &view.session)?)?;
+    if view.is_over(now) {
+        decided(tx, kind::APPROVAL_EXPIRED, &view, &platform(), late(&view))?;
+        return Ok(Approval::Expired.after(verdict.event()).map(|_| view));
+    }
+    if !view.heard(voter.principal(), verdict) {
+        view.state.after(verdict.event())?;
+        may_waive(&view, scope)?;
+        vote(tx, voter, &view, verdict, reason, scope)?;
+        waive(tx, voter.principal(), &view.id, now)?;
+    }
+    Ok(Ok(row(tx, &view.id)?.unwrap_or(view)))
+}
+
+/// Records what somebody says: a vote, or the last one that was needed, or a no.
 fn vote(
     tx: &mut Tx<'_>,
     voter: Voter<'_>,
@@ -378,11 +419,11 @@ fn vote(
     reason: &str,
     scope: Option<WaiverScope>,
 ) -> Result<(), ApproveError> {
-    let caller = voter.caller;
+    let who = voter.principal();
     let (kind, counts) = match verdict {
         Verdict::Deny => {
-            votes::may_deny(caller, view)?;
-            waivers::withdraw(tx, view, &caller.principal)?;
+            votes::may_deny(who, view)?;
+            waivers::withdraw(tx, view, who)?;
             (kind::APPROVAL_DENIED, Vec::new())
         }
         Verdict::Approve => match votes::counts(voter, view)? {
@@ -391,12 +432,17 @@ fn vote(
             Some((counts, true)) => (kind::APPROVAL_APPROVED, counts),
         },
     };
-    let link = votes::link(tx, caller, view, verdict, reason, &counts, scope)?;
-    let waits_for = (kind == kind::APPROVAL_VOTED).then(|| view.waits_for(&counts));
-    let body = json!({
-        "approval": view.id, "reason": reason, "counts": counts, "scope": scope, "waits_for": waits_for,
+    let link = votes::link(tx, voter, view, verdict, reason, &counts, scope)?;
+    let mut body = json!({
+        "approval": view.id, "reason": reason, "counts": counts, "scope": scope, "approver": voter.told(),
     });
-    let entry = sessions::entry(tx, kind, &view.session, &caller.principal, body)?;
+    let waits_for = (kind == kind::APPROVAL_VOTED).then(|| view.waits_for(&counts));
+    for (name, text) in [("waits_for", waits_for), ("key", voter.key())] {
+        if let (Some(members), Some(text)) = (body.as_object_mut(), text) {
+            members.insert(name.to_owned(), text.into());
+        }
+    }
+    let entry = sessions::entry(tx, kind, &view.session, who, body)?;
     tx.append(entry.payload(votes::VOTE, Retention::Action, link))?;
     Ok(())
 }
@@ -415,15 +461,13 @@ fn may_waive(view: &ApprovalView, scope: Option<WaiverScope>) -> Result<(), Appr
 }
 
 /// Once the last vote is given: the waiver that all votes ask for.
-fn waive(tx: &mut Tx<'_>, caller: &Caller, id: &str, now: Timestamp) -> Result<(), StoreError> {
+fn waive(tx: &mut Tx<'_>, by: &Principal, id: &str, now: Timestamp) -> Result<(), StoreError> {
     let Some(view) = row(tx, id)?.filter(|view| view.state == Approval::Approved) else {
         return Ok(());
     };
     let mut scopes = view.votes.iter().map(|vote| vote.scope);
     match scopes.next().flatten() {
-        Some(scope) if scopes.all(|other| other == Some(scope)) => {
-            waivers::grant(tx, &view, scope, &caller.principal, now)
-        }
+        Some(scope) if scopes.all(|other| other == Some(scope)) => waivers::grant(tx, &view, scope, by, now),
         _ => Ok(()),
     }
 }

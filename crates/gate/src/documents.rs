@@ -2,7 +2,7 @@
 
 use crate::bundles::{self, BundleChange, Stale};
 use crate::rows::{self, body, decode, json as to_json};
-use crate::{AgentAuthority, Authority, Gate, agents};
+use crate::{AgentAuthority, Authority, Gate, agents, channels};
 use journal::{Entry, kind};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,14 @@ pub enum InstallError {
     /// What is documented does not fit what an agent inherited.
     #[error("{0}")]
     Misfit(String),
+    /// An agent would be an approver.
+    #[error("the approver of Channel `{channel}` has the key of agent `{agent}`, and no agent approves")]
+    AgentApproves {
+        /// The channel.
+        channel: String,
+        /// The agent.
+        agent: String,
+    },
     /// Not recorded.
     #[error(transparent)]
     Store(#[from] store::StoreError),
@@ -195,6 +203,8 @@ impl Gate {
         let task = tokio::spawn(async move {
             let (agents, after) = (authority.agents.clone(), authority.clone());
             let write = move |tx: &mut Tx<'_>| {
+                let changes = installation.changes.iter().map(|(_, change)| change);
+                channels::of_no_agent(tx, &after, changes)?;
                 let generation = record(tx, &by, expected, installation, &agents)?;
                 for (name, key) in keys {
                     if let Some(held) = agents.get(&name) {
@@ -344,6 +354,25 @@ fn view(reader: &Reader<'_>, row: DocumentRow) -> Result<DocumentView, StoreErro
         entry,
         document,
     })
+}
+
+/// Where a stored document is.
+#[derive(Deserialize)]
+pub(crate) struct Document {
+    /// Sequence of the entry that holds it.
+    pub entry: u64,
+}
+
+impl Document {
+    /// Name of the projection.
+    pub(crate) const PROJECTION: &str = DOCUMENTS;
+    /// Name of the payload.
+    pub(crate) const PAYLOAD: &str = "document";
+
+    /// Its row.
+    pub(crate) fn key(kind: &str, name: &str) -> String {
+        key(kind, name)
+    }
 }
 
 /// A document as stored: without itself, which is a payload.

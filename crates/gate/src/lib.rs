@@ -19,6 +19,7 @@ pub mod bundles;
 mod caller;
 mod calls;
 mod chains;
+mod channels;
 mod commit;
 mod deadlines;
 pub mod delegations;
@@ -47,11 +48,15 @@ mod waivers;
 pub use admit::{Proposal, Refusal};
 pub use agents::key::AgentKey;
 pub use agents::{AgentError, AgentRow, HeldKey, NO_SPONSOR, NewAgent, RESERVED_PREFIXES};
-pub use approvals::{ApprovalView, ApproveError, Counted, Passed, Similar, Verdict, Vote};
+pub use approvals::{
+    ANSWER_AGE_MS_MAX, ANSWER_BYTES_MAX, Answer, AnswerError, AnswerFault, Answered, ApprovalView,
+    ApproveError, Counted, Passed, Signed, Similar, Unsigned, Verdict, Vote, stages_of,
+};
 pub use authority::{AgentAuthority, Authority, Bounds};
 pub use caller::{Caller, Role, RoleAt, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};
 pub use chains::lent;
+pub use channels::{ApproverKey, ChannelApprover};
 pub use delegations::{DelegateError, DelegationRow, NewDelegation, Revocation};
 pub use documents::{DocumentChange, DocumentView, InstallError, Installation, Owner};
 pub use gate::{Gate, projections};

@@ -11,8 +11,9 @@ use crate::{Gate, Refusal, approvals, calls};
 use journal::kind;
 use journal::machine::Approval;
 use policy::{PrincipalKind, Request, Stages, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{StoreError, Tx};
+use store::{Retention, StoreError, Tx};
 
 impl Gate {
     /// Holds nothing: the caller is told the approval's id, and the identical action, proposed again,
@@ -23,7 +24,9 @@ impl Gate {
         };
         match approval.state_at(seen.deadline) {
             // What was said to the old question is no answer to a new one.
-            Approval::Pending if !asks_the_same(approval, &request) => self.request(seen, request).await,
+            Approval::Pending if !self.asks_the_same(approval, &request)? => {
+                self.request(seen, request).await
+            }
             Approval::Pending => Ok(Refusal::Parked {
                 approval: approval.id.clone(),
                 reason: approval.reason.clone(),
@@ -82,17 +85,21 @@ impl Gate {
                 }
             }
             let id = format!("apr-{}", tx.next_sequence());
+            let webhooks = approvals::keys_now(tx, &lists(&request))?;
+            let nonces = approvals::nonces(webhooks.keys())?;
+            // Whoever has to answer is told, as those are who only look.
+            let more = webhooks.keys().filter(|name| !channels.contains(name));
             let asked = Requested {
-                channels,
+                channels: channels.iter().chain(more).cloned().collect(),
+                webhooks: webhooks.clone(),
                 ..requested(&seen, &request, id, deadlines.now())
             };
-            tx.append(entry_with(
-                kind::APPROVAL_REQUESTED,
-                &seen,
-                json(&asked)?,
-                "action",
-                &request.action,
-            )?)?;
+            let (kind, body) = (kind::APPROVAL_REQUESTED, json(&asked)?);
+            let mut entry = entry_with(kind, &seen, body, "action", &request.action)?;
+            if !webhooks.is_empty() {
+                entry = entry.payload(approvals::NONCES, Retention::Action, nonces);
+            }
+            tx.append(entry)?;
             Ok(Refusal::Parked {
                 approval: asked.approval,
                 reason: asked.reason,
@@ -101,6 +108,20 @@ impl Gate {
         let refusal = self.store.write::<_, Uncommitted, _>(write).await?.value;
         place.keep();
         Ok(refusal)
+    }
+}
+
+impl Gate {
+    /// Whether whoever answers `approval` answers `request` too, and the outside systems that it was put to are
+    /// those that would be asked now.
+    fn asks_the_same(&self, approval: &ApprovalView, request: &Request) -> Result<bool, StoreError> {
+        let asked = |question| approval.questions.contains(question);
+        let lists = lists(request);
+        if approval.lists() != lists || !request.questions.iter().all(asked) {
+            return Ok(false);
+        }
+        let webhooks = self.store.read(|reader| approvals::read_keys(reader, &lists))?;
+        Ok(webhooks == approval.webhooks)
     }
 }
 
@@ -144,12 +165,6 @@ fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refuse
 
 /// Why an approval is asked for again.
 const OUTDATED: &str = "the rules ask for something or somebody else now, or who gave it has no say any more";
-
-/// Whether whoever answers `approval` answers `request` too.
-fn asks_the_same(approval: &ApprovalView, request: &Request) -> bool {
-    let asked = |question| approval.questions.contains(question);
-    approval.lists() == lists(request) && request.questions.iter().all(asked)
-}
 
 /// The lists of stages that `request` asks for.
 fn lists(request: &Request) -> Vec<Stages> {
@@ -203,6 +218,7 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         delegation: seen.session.delegation.clone(),
         level: request.level,
         approvers: request.approvers.clone(),
+        webhooks: BTreeMap::new(),
         each_of: request.each_of.clone(),
         waivable: request.waivable.clone(),
         behalf: seen

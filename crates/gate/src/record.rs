@@ -7,6 +7,7 @@ use crate::seen::Seen;
 use policy::{Action, Branch, Effect, Idempotence, Level, PolicyVersion, PrincipalKind, RuleId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use store::{NewEntry, Retention, StoreError};
 
 /// The longest free text in a body, in characters.
@@ -127,6 +128,9 @@ pub(crate) struct Requested {
     pub delegation: Option<String>,
     pub level: Level,
     pub approvers: Vec<policy::Approver>,
+    /// The outside systems that are asked: channels, each with the public key that has to answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhooks: BTreeMap<String, String>,
     /// When one list of names is not all that the rules ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each_of: Vec<policy::Stages>,

@@ -135,8 +135,7 @@ impl Gate {
         let whose = (held.behalf(), &spot);
         read.waiver = waivers::covering(reader, session, whose, &proposal.action, now)?;
         if let Some(approval) = &read.approval {
-            let voters = approval.votes.iter().map(|vote| vote.by.name.as_str());
-            read.stands = approvals::may_still_decide(reader, &session.id, &spot, voters, now)?;
+            read.stands = approvals::still_stands(reader, approval, &spot, now)?;
         }
         read.held = Some(held);
         Ok(read)

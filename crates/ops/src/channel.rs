@@ -7,7 +7,7 @@
 //! Never follows a redirect, never reaches a private address unless the document says so.
 
 use crate::webhook;
-use gate::{AgentAuthority, Bounds, BoxFuture, Tool, ToolError};
+use gate::{AgentAuthority, ApproverKey, Bounds, BoxFuture, ChannelApprover, Tool, ToolError};
 use policy::{
     Action, Autonomy, Capability, Effect, Environment, Failure, Grant, Idempotence, InFlight, Level, Match,
     Outcome, PolicyDocument, Resources, RuleOutcome, RuleSpec, Settlement, Verb,
@@ -45,6 +45,9 @@ pub enum ChannelSpec {
         /// Whether loopback and private addresses may be reached. Default no.
         #[serde(default)]
         private: bool,
+        /// Who answers for it, when the system behind it approves what rules ask `webhook:NAME` about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approver: Option<ChannelApprover>,
     },
 }
 
@@ -54,6 +57,14 @@ impl ChannelSpec {
         match self {
             ChannelSpec::Log {} => Ok(()),
             ChannelSpec::Webhook { url, .. } => webhook::parse_url(url).map(drop),
+        }
+    }
+
+    /// The key under which the system behind it answers, if it approves anything.
+    pub fn approver(&self) -> Option<ApproverKey> {
+        match self {
+            ChannelSpec::Log {} => None,
+            ChannelSpec::Webhook { approver, .. } => approver.as_ref().map(|approver| approver.public_key),
         }
     }
 }
@@ -208,6 +219,7 @@ impl Post {
                 url,
                 secret_ref,
                 private,
+                ..
             } => {
                 let key = match secrets::lend(flight, &secret_ref) {
                     Ok(key) => key,
@@ -313,14 +325,33 @@ mod tests {
                 url: "https://x/y".to_owned(),
                 secret_ref: SecretRef::File("/k".into()),
                 private: false,
+                approver: None,
             })
         );
+        let key = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        let text = format!(
+            r#"{{"type":"webhook","url":"https://x/y","secretRef":{{"file":"/k"}},"approver":{{"publicKey":"{key}"}}}}"#
+        );
+        let approver = read(&text).map(|spec| spec.approver().map(|key| key.to_string()));
+        assert_eq!(approver, Ok(Some(key.to_owned())));
         for (text, reason) in [
             (
                 r#"{"type":"webhook","url":"https://x/y"}"#,
                 "missing field `secretRef`",
             ),
             (r#"{"type":"pigeon"}"#, "unknown variant `pigeon`"),
+            (
+                r#"{"type":"webhook","url":"https://x","secretRef":{"file":"/k"},"approver":{"publicKey":"x"}}"#,
+                "a public key is written `whpk_`",
+            ),
+            (
+                r#"{"type":"webhook","url":"https://x","secretRef":{"file":"/k"},"approver":{}}"#,
+                "missing field `publicKey`",
+            ),
+            (
+                r#"{"type":"log","approver":{"publicKey":"x"}}"#,
+                "unknown field `approver`",
+            ),
             (
                 r#"{"type":"webhook","url":"ftp://x","secretRef":{"file":"/k"}}"#,
                 "neither http nor https",

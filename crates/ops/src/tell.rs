@@ -1,8 +1,9 @@
-//! What a channel is told of an approval, or of odd behaviour: made of the leaf of the entry alone, so it
-//! is the same on every try and holds no arguments of actions.
+//! What a channel is told of an approval, or of odd behaviour: made of the leaf of the entry, so it is the same on
+//! every try and holds no arguments of actions. One behind which an outside system approves is told besides
+//! what its answer has to echo: the digest of the action, and a nonce that no other channel gets.
 //!
 //! Every text in it is redacted and on one line, as views show it. It decides nothing: it says which
-//! command does.
+//! command does, or where an answer goes.
 
 use crate::delivery::{ANOMALY, Delivery};
 use assay::redact::line;
@@ -10,7 +11,8 @@ use journal::{Entry, kind};
 use policy::{Approver, Stages, Taints};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Reader, StoreError};
+use std::collections::BTreeMap;
+use store::{Erasable, Reader, StoreError};
 
 /// Longest text, in characters.
 const TEXT_MAX: usize = 300;
@@ -32,6 +34,9 @@ struct Requested {
     approvers: Vec<Approver>,
     #[serde(default)]
     each_of: Vec<Stages>,
+    #[serde(default)]
+    webhooks: BTreeMap<String, String>,
+    policy: String,
     #[serde(default)]
     behalf: Vec<String>,
     expires: policy::Timestamp,
@@ -66,7 +71,12 @@ pub(crate) fn message(reader: &Reader<'_>, delivery: &Delivery) -> Result<Option
             let Some(asked) = asked.map(|at| reader.entry(at)).transpose()?.flatten() else {
                 return Ok(None);
             };
-            approval(&asked.entry, &told.entry)?
+            let mut what = approval(&asked.entry, &told.entry)?;
+            let answer = answer(reader, &asked.entry, &told.entry, &delivery.channel)?;
+            if let (Some(members), Some(answer)) = (what.as_object_mut(), answer) {
+                members.insert("answer".to_owned(), answer);
+            }
+            what
         }
     };
     let mut message = json!({
@@ -77,6 +87,48 @@ pub(crate) fn message(reader: &Reader<'_>, delivery: &Delivery) -> Result<Option
         all.extend(more.clone());
     }
     Ok(Some(message))
+}
+
+/// Whether it may still be answered after the entry `told`.
+fn is_open(told: &Entry) -> bool {
+    matches!(
+        told.kind.as_str(),
+        kind::APPROVAL_REQUESTED | kind::APPROVAL_VOTED | kind::APPROVAL_ESCALATED
+    )
+}
+
+/// What the outside system behind `channel` has to echo, and where to; `None` when it was not asked, when there
+/// is nothing to answer any more, or when what it was asked about was erased.
+fn answer(
+    reader: &Reader<'_>,
+    asked: &Entry,
+    told: &Entry,
+    channel: &str,
+) -> Result<Option<Value>, StoreError> {
+    let request: Requested = read(asked)?;
+    if !is_open(told) || !request.webhooks.contains_key(channel) {
+        return Ok(None);
+    }
+    let payload = |name| match reader.payload(asked.sequence, name) {
+        Ok(Erasable::Present(value)) => Ok(Some(value)),
+        Ok(Erasable::Erased | Erasable::Absent) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let (Some(action), Some(nonces)) = (payload("action")?, payload("nonces")?) else {
+        return Ok(None);
+    };
+    let digest = policy::canonical::digest(&action).map_err(|error| StoreError::Corrupt {
+        finding: format!("entry {}: {error}", asked.sequence),
+    })?;
+    let lists = match request.each_of.is_empty() {
+        true => vec![Stages::any_of(&request.approvers)],
+        false => request.each_of,
+    };
+    Ok(Some(json!({
+        "to": format!("/hooks/approvals/{channel}"), "approval": request.approval,
+        "digest": policy::canonical::hex(&digest), "nonce": nonces.get(channel),
+        "stages": gate::stages_of(&lists, channel), "policy": request.policy, "expires": request.expires,
+    })))
 }
 
 fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
@@ -93,6 +145,7 @@ fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
         behalf,
         expires,
         taint,
+        ..
     } = read(asked)?;
     let mut came: Came = read(told)?;
     // Both may be made of what the session has read, and a channel is outside: nobody was asked about that.
@@ -126,10 +179,7 @@ fn approval(asked: &Entry, told: &Entry) -> Result<Value, StoreError> {
             tail: &tail,
         },
     );
-    let open = matches!(
-        told.kind.as_str(),
-        kind::APPROVAL_REQUESTED | kind::APPROVAL_VOTED | kind::APPROVAL_ESCALATED
-    );
+    let open = is_open(told);
     Ok(json!({
         "text": line(&text, 2 * TEXT_MAX),
         "approval": {

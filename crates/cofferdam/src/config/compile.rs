@@ -1,10 +1,13 @@
 //! Turns documents into what the gate, the runtime and triage run on, or says everything that is
 //! wrong between them. Opens no socket and changes nothing.
 
+mod channels;
+
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
 use super::source::escape;
 use crate::identity::{CertificateProviders, CertificateSpec, ProviderSpec, Providers};
+use channels::{approvers_exist, channel, channels_exist};
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
@@ -14,7 +17,6 @@ use policy::{Branch, Environment, Grant, PolicyDocument, PolicySet};
 use runtime::agent::AgentSpec;
 use runtime::runbook::Step;
 use runtime::tools::{Binding, IncidentSearch, ToolsetSpec, bind};
-use secrets::SecretRef;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +85,7 @@ pub fn compile(
                 triggers.insert(document.name.clone(), spec.clone());
             }
             Spec::Channel(spec) => {
-                channel(document, spec, &mut problems);
+                channel(document, spec, &channels, &mut problems);
                 channels.insert(document.name.clone(), spec.clone());
             }
             Spec::IdentityProvider(spec) => {
@@ -98,7 +100,8 @@ pub fn compile(
                 let wrong = spec.problems();
                 problems.extend(wrong.into_iter().map(|(at, what)| document.problem(&at, what)));
             }
-            Spec::Toolset(_) | Spec::Policy(_) => {}
+            Spec::Policy(policy) => approvers_exist(document, policy, &index, &mut problems),
+            Spec::Toolset(_) => {}
         }
     }
     match policies {
@@ -417,37 +420,27 @@ fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems:
     channels_exist(document, &spec.channels, index, problems);
 }
 
-fn channels_exist(document: &Document, channels: &[String], index: &Index<'_>, problems: &mut Vec<Problem>) {
-    for (i, name) in channels.iter().enumerate() {
-        if !index.contains_key(&(Kind::Channel, name.as_str())) {
-            problems.push(document.problem(
-                &format!("/spec/channels/{i}"),
-                format!("there is no Channel `{name}`"),
-            ));
-        }
-    }
-}
-
-fn channel(document: &Document, spec: &ChannelSpec, problems: &mut Vec<Problem>) {
-    match spec {
-        ChannelSpec::Log {} => {}
-        ChannelSpec::Webhook {
-            secret_ref: SecretRef::File(path),
-            ..
-        } => {
-            absolute(document, "/spec/secretRef/file", path, problems);
-        }
-    }
-    if let Err(what) = spec.check() {
-        problems.push(document.problem("/spec/url", what));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::source::{Source, parse};
     use super::super::{NoIncidents, STARTER, document};
     use super::*;
+
+    /// A webhook with an approver, and another with the same one.
+    const TWICE: &str = "type: webhook
+  url: 'https://x'
+  secretRef: {file: k}
+  approver: {publicKey: whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}
+---
+apiVersion: cofferdam.dev/v1
+kind: Channel
+metadata: {name: other}
+spec:
+  type: webhook
+  url: 'https://y'
+  secretRef: {file: k}
+  approver:
+    publicKey: whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
     fn documents(text: &str) -> Vec<Document> {
         let parsed = parse(Source {
@@ -537,6 +530,12 @@ mod tests {
              "words: \"{{ event.incident.title\"", "steps[7].arguments.words: syntax error"),
             ("two steps of a name", "- name: rules\n", "- name: firing\n",
              "- name: firing", "steps[1].name: `firing` is there twice"),
+            ("an approver that is not there", "      outcome: deny", "      outcome: require_approval\n      approvers: [webhook:pigeon]",
+             "approvers: [webhook:pigeon]", "there is no Channel `pigeon`"),
+            ("an approver without a key", "      outcome: deny", "      outcome: require_approval\n      approvers: [{webhook: log}, admin]",
+             "approvers: [{webhook: log}, admin]", "Channel `log` has no `approver`, so that nobody answers for it"),
+            ("one key for two approvers", "type: log", TWICE,
+             "publicKey: whpk_", "the approver of Channel `log` has this key; every approver has its own"),
             ("a URL that is none", "type: log", "type: webhook\n  url: 'ftp://x'\n  secretRef: {file: k}",
              "url: 'ftp://x'", "neither http nor https"),
         ];

@@ -32,10 +32,33 @@ static REDEEMING: Semaphore = Semaphore::const_new(4);
 pub struct Bare {
     /// The platform.
     pub app: Shared,
+    /// From the path, by name.
+    pub parameters: Vec<(String, String)>,
     /// Headers.
     pub headers: HeaderMap,
     /// The body, at most [`FORM_BYTES_MAX`] long.
     pub body: Bytes,
+}
+
+impl Bare {
+    /// A parameter of the path. Empty if the route has none of that name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> &str {
+        let mut parameters = self.parameters.iter();
+        parameters
+            .find(|(other, _)| other == name)
+            .map_or("", |(_, value)| value)
+    }
+
+    /// A header that is given once.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,14 +93,7 @@ pub async fn redeem(bare: Bare) -> Answer {
             format!("subject_token_type has to be `{JWT}`, and requested_token_type `{ACCESS}` or absent");
         return refused("invalid_request", &what);
     }
-    let one = |name: header::HeaderName| {
-        let mut values = bare.headers.get_all(name).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().ok(),
-            _ => None,
-        }
-    };
-    let (host, proof) = (one(header::HOST), one(header::HeaderName::from_static("dpop")));
+    let (host, proof) = (bare.header("host"), bare.header("dpop"));
     let (Some(host), Some(proof)) = (host, proof) else {
         return refused("invalid_dpop_proof", "send one proof in the header `DPoP`");
     };

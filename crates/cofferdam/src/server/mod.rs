@@ -5,7 +5,7 @@
 //! - **One place decides who may call**: [`authorize`], from the table in [`routes`], and for things at a place
 //!   in the tree of tenancy [`places`].
 //! - **Authenticated before read**: nothing of a body is looked at before the token, but where a body is
-//!   itself what authenticates: at [`exchange`] and [`login`].
+//!   itself what authenticates: at [`exchange`] and [`login`], and of an approver's answer in [`hooks`].
 //! - **Never a 5xx for what a caller sent**, and never a crash: a panic is a 500 and is counted.
 
 mod agents;
@@ -159,8 +159,13 @@ async fn answer(
         Ok(Judged::Answered(response)) => return Ok(response),
         Ok(Judged::Unknown(handler)) => {
             // Anybody may send this, so it is never more than what a redemption can need.
-            let (headers, body) = (head.headers, read(body, exchange::FORM_BYTES_MAX).await?);
-            return handler(exchange::Bare { app, headers, body }).await;
+            let bare = exchange::Bare {
+                app,
+                parameters: named(&parameters),
+                headers: head.headers,
+                body: read(body, exchange::FORM_BYTES_MAX).await?,
+            };
+            return handler(bare).await;
         }
         Err(refused) => {
             discard(body.into_data_stream()).await;
@@ -168,10 +173,7 @@ async fn answer(
         }
     };
     let body = read(body, BODY_BYTES_MAX).await?;
-    let parameters = parameters
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let parameters = named(&parameters);
     let headers = head.headers;
     let call = Call {
         app,
@@ -185,6 +187,11 @@ async fn answer(
     };
     scope.check(&call)?;
     handler(call).await
+}
+
+fn named(parameters: &RawPathParams) -> Vec<(String, String)> {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    parameters.iter().map(owned).collect()
 }
 
 /// Who calls, and whether the route may be answered at all.

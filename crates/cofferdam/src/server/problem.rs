@@ -58,6 +58,11 @@ impl ApiError {
     pub fn forbidden(detail: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
+    /// 401 where a signature is what authenticates.
+    #[must_use]
+    pub fn unsigned(detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
     /// 409.
     #[must_use]
     pub fn conflict(detail: impl Into<String>) -> ApiError {
@@ -96,7 +101,9 @@ impl ApiError {
             "the answer takes too long; what was asked for goes on, so look before asking again",
         )
     }
-    fn unavailable(detail: impl Into<String>) -> ApiError {
+    /// 503: it can be sent again.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> ApiError {
         let mut error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
         error.retry_after_seconds = Some(5);
         error
@@ -279,6 +286,9 @@ impl From<InstallError> for ApiError {
                 ApiError::conflict(error.to_string())
             }
             InstallError::Misfit(what) => ApiError::malformed("/spec/sponsor", what),
+            InstallError::AgentApproves { .. } => {
+                ApiError::malformed("/spec/approver/publicKey", error.to_string())
+            }
             InstallError::Store(store) => store.into(),
         }
     }

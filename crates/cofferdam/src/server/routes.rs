@@ -136,6 +136,7 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/health", READ, ROOT, status::health),
 
     route!("POST", "/hooks/alertmanager", TRIGGER, EACH, hooks::alertmanager),
+    proved!(hooks::APPROVALS, "whoever signs with the approver key of a channel", hooks::approval),
 
     route!("POST", "/api/v1/tasks", SUBMIT, EACH, tasks::submit),
     route!("GET", "/api/v1/tasks/{id}", EVERYBODY, TASK, tasks::show),

@@ -4,8 +4,8 @@ use crate::common::{DOCUMENTS, Platform, notification};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// An agent that proposes a file in `repository`, and a rule that asks a person each time.
-fn documents(repository: &std::path::Path) -> String {
+/// An agent that proposes a file in `repository`, and a rule that asks a person each time, as `asks` says more.
+fn documents(repository: &std::path::Path, asks: &str) -> String {
     format!(
         r#"{DOCUMENTS}---
 apiVersion: cofferdam.dev/v1
@@ -19,7 +19,7 @@ kind: Policy
 metadata: {{name: changes}}
 spec:
   rules:
-    - {{name: ask, match: {{verbs: [git.propose]}}, outcome: require_approval, reason: a person looks}}
+    - {{name: ask, match: {{verbs: [git.propose]}}, outcome: require_approval, reason: a person looks{asks}}}
 ---
 apiVersion: cofferdam.dev/v1
 kind: Agent
@@ -54,6 +54,11 @@ pub struct World {
 }
 
 pub async fn world() -> World {
+    world_asking("", "").await
+}
+
+/// The same with more in the rule, and more documents.
+pub async fn world_asking(asks: &str, more: &str) -> World {
     let directory = tempfile::tempdir().unwrap();
     let repository = directory.path().join("service");
     std::fs::create_dir(&repository).unwrap();
@@ -64,7 +69,7 @@ pub async fn world() -> World {
         &[&who[..], &["commit", "--quiet", "--allow-empty", "-m", "Begin"]].concat(),
     );
     let config = directory.path().join("cofferdam.yaml");
-    std::fs::write(&config, documents(&repository)).unwrap();
+    std::fs::write(&config, documents(&repository, asks) + more).unwrap();
     let platform = Platform::start_in(directory, |options| options.config = Some(config)).await;
     World { platform, repository }
 }
@@ -81,8 +86,8 @@ fn git(repository: &std::path::Path, arguments: &[&str]) -> String {
 }
 
 impl World {
-    /// An alert starts the agent; gives the approval that it waits for.
-    pub async fn parked(&self) -> Value {
+    /// An alert starts the agent.
+    pub async fn start(&self) {
         let trigger = self.platform.token(json!({"trigger": "changes"})).await;
         let body = notification("Broken", "firing", "critical")
             .to_string()
@@ -92,6 +97,11 @@ impl World {
             .send(Method::POST, "/hooks/alertmanager", Some(&trigger), Some(body))
             .await;
         assert!(sent.status.is_success(), "{sent:?}");
+    }
+
+    /// The same; gives the approval that it waits for.
+    pub async fn parked(&self) -> Value {
+        self.start().await;
         let list = self
             .platform
             .until("/api/v1/approvals", |list| list[0]["state"] == "pending")

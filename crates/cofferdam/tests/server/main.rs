@@ -9,6 +9,7 @@
 )]
 
 mod agents;
+mod answers;
 mod approvals;
 mod bad_days;
 mod bundles;

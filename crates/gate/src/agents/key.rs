@@ -49,6 +49,11 @@ pub(crate) fn verifies(public: &[u8; 32], bytes: &[u8], signature: &[u8; 64]) ->
     })
 }
 
+/// Whether these bytes are a public key, and none of the few under which anybody can make signatures.
+pub(crate) fn is_sound(public: &[u8; 32]) -> bool {
+    VerifyingKey::from_bytes(public).is_ok_and(|key| !key.is_weak())
+}
+
 /// Whether `proof` is the signature of `old` that `next` takes its place.
 pub(crate) fn proves_rotation(old: &[u8; 32], next: &[u8; 32], proof: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(old), Signature::from_slice(proof)) else {

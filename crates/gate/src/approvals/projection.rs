@@ -18,6 +18,7 @@ struct Decided {
     #[serde(default)]
     counts: Vec<Counted>,
     scope: Option<WaiverScope>,
+    key: Option<String>,
     #[serde(default)]
     escalated: Vec<Counted>,
     /// When stages were passed over.
@@ -117,6 +118,7 @@ fn request(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         taint: asked.taint,
         delegation: asked.delegation,
         approvers: asked.approvers,
+        webhooks: asked.webhooks,
         each_of: asked.each_of,
         waivable: asked.waivable,
         votes: Vec::new(),
@@ -149,6 +151,7 @@ fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<()
             reason: decided.reason.clone().filter(|reason| !reason.is_empty()),
             counts: decided.counts,
             scope: decided.scope,
+            key: decided.key,
             entry: entry.sequence,
         });
     }

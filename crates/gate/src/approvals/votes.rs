@@ -5,8 +5,9 @@
 //! said by `policy::decide`, again at each admission.
 
 use super::{ApprovalView, ApproveError, Verdict};
+use crate::channels::ApproverKey;
 use crate::{Caller, Role, Spot};
-use policy::{Approver, Principal, PrincipalKind, Stages, Timestamp, WaiverScope};
+use policy::{Approver, Principal, PrincipalKind, Stage, Stages, Timestamp, WaiverScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Erasable, StoreError, Tx};
@@ -32,15 +33,106 @@ pub struct Vote {
     /// What else it was asked to cover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<WaiverScope>,
+    /// Of an outside system: the public key under which its answer was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Sequence of its entry.
     pub entry: u64,
 }
 
-/// Who votes, and where the agent is whose action it is about.
+impl Vote {
+    /// The channel behind which the outside system is that voted, and its key; `None` of a person.
+    pub(crate) fn webhook(&self) -> Option<(&str, &str)> {
+        let channel = self.by.name.strip_prefix(CHANNEL)?;
+        Some((channel, self.key.as_deref()?))
+    }
+
+    /// Who voted, as lists of approvers name them.
+    pub(crate) fn name(&self) -> String {
+        match self.webhook() {
+            Some((channel, _)) => format!("{}{channel}", Approver::WEBHOOK),
+            // INVARIANT (no person is an outside system): a name that looks like one's names nobody.
+            None if self.by.name.starts_with(Approver::WEBHOOK) => String::new(),
+            None => self.by.name.clone(),
+        }
+    }
+}
+
+/// What the name of an outside system begins with, among services.
+const CHANNEL: &str = "channel/";
+
+/// Who votes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Voter<'a> {
-    pub caller: &'a Caller,
-    pub spot: &'a Spot,
+pub(crate) enum Voter<'a> {
+    /// A person, and where the agent is whose action it is about.
+    Person { caller: &'a Caller, spot: &'a Spot },
+    /// The outside system behind a channel.
+    Webhook(&'a Signer),
+}
+
+/// An outside system that is known by its key.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    pub principal: Principal,
+    pub channel: String,
+    pub key: ApproverKey,
+    /// What it signed, and how: the proof that it did.
+    pub signed: Value,
+}
+
+impl Voter<'_> {
+    pub fn principal(&self) -> &Principal {
+        match self {
+            Voter::Person { caller, .. } => &caller.principal,
+            Voter::Webhook(signer) => &signer.principal,
+        }
+    }
+
+    /// Whether it may answer `stage`. An outside system only where it is named.
+    fn is_of(&self, stage: &Stage) -> bool {
+        match self {
+            Voter::Person { caller, spot } => stage.names(|approver| is(caller, spot, approver)),
+            Voter::Webhook(signer) => stage.names_webhook(&signer.channel),
+        }
+    }
+
+    /// Whether it may decide at all. A rule that names an outside system gives it that.
+    fn has_role(&self) -> bool {
+        match self {
+            Voter::Person { caller, spot } => caller.holds(&[Role::Approver, Role::Admin], spot),
+            Voter::Webhook(_) => true,
+        }
+    }
+
+    /// The public key of an outside system.
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Voter::Person { .. } => None,
+            Voter::Webhook(signer) => Some(signer.key.to_string()),
+        }
+    }
+
+    /// What it is and how that is known, as the leaf says it.
+    pub fn told(&self) -> Value {
+        match self {
+            Voter::Person { .. } => json!({ "kind": "person", "assurance": "token" }),
+            Voter::Webhook(_) => json!({ "kind": "webhook", "assurance": "signature" }),
+        }
+    }
+
+    /// Who it is and how that is known.
+    fn identity(&self) -> Value {
+        match self {
+            Voter::Person { caller, .. } => json!({
+                "kind": "person", "name": caller.principal.name, "roles": caller.roles, "groups": caller.groups,
+                "assurance": "token", "token": caller.token,
+            }),
+            Voter::Webhook(signer) => json!({
+                "kind": "webhook", "name": signer.channel, "assurance": "signature", "key": signer.key,
+                "signed": signer.signed,
+            }),
+        }
+    }
 }
 
 /// A stage of a list of stages, both from 0.
@@ -112,40 +204,35 @@ impl ApprovalView {
     }
 
     /// Whether this person said this before, and nothing came of it that the person has not seen.
-    pub(crate) fn heard(&self, caller: &Caller, verdict: Verdict) -> bool {
+    pub(crate) fn heard(&self, who: &Principal, verdict: Verdict) -> bool {
         use journal::machine::Approval;
         match verdict {
             Verdict::Approve => {
-                matches!(self.state, Approval::Approved | Approval::Spent)
-                    && self.has_voted(&caller.principal)
+                matches!(self.state, Approval::Approved | Approval::Spent) && self.has_voted(who)
             }
-            Verdict::Deny => {
-                self.state == Approval::Denied && self.decided_by.as_ref() == Some(&caller.principal)
-            }
+            Verdict::Deny => self.state == Approval::Denied && self.decided_by.as_ref() == Some(who),
         }
     }
 }
 
 /// INVARIANT (nobody approves what they caused, or what rests on their word as one of `resolvers`), and only
-/// persons whom a rule names decide.
+/// persons whom a rule names decide, and outside systems that it names.
 pub(crate) fn may_decide(
     voter: Voter<'_>,
     view: &ApprovalView,
     resolvers: &[Principal],
 ) -> Result<(), ApproveError> {
-    let caller = voter.caller;
-    let principal = &caller.principal;
-    if principal.kind != PrincipalKind::Person {
+    let principal = voter.principal();
+    if matches!(voter, Voter::Person { .. }) && principal.kind != PrincipalKind::Person {
         return Err(ApproveError::NotAPerson(principal.clone()));
     }
     let is_behind = view.behalf.contains(&principal.to_string());
     if *principal == view.cause || is_behind || resolvers.contains(principal) {
         return Err(ApproveError::OwnCause(principal.clone()));
     }
-    let role = caller.holds(&[Role::Approver, Role::Admin], voter.spot);
     let lists = view.lists();
     let mut stages = lists.iter().flat_map(Stages::as_slice);
-    match role && stages.any(|stage| stage.names(|approver| is(voter, approver))) {
+    match voter.has_role() && stages.any(|stage| voter.is_of(stage)) {
         true => Ok(()),
         false => Err(ApproveError::NotAnApprover(principal.clone())),
     }
@@ -156,12 +243,12 @@ pub(crate) fn counts(
     voter: Voter<'_>,
     view: &ApprovalView,
 ) -> Result<Option<(Vec<Counted>, bool)>, ApproveError> {
-    let caller = voter.caller;
+    let who = voter.principal();
     let lists = view.lists();
     let standing = view.standing(&lists, &[]);
     // One person is one vote in each list, whatever teams the person is in.
     let spoke = |list: usize| {
-        let mine = view.votes.iter().filter(|vote| vote.by == caller.principal);
+        let mine = view.votes.iter().filter(|vote| vote.by == *who);
         mine.flat_map(|vote| &vote.counts)
             .any(|counted| counted.list == list)
     };
@@ -171,15 +258,15 @@ pub(crate) fn counts(
         let Some((stage, asked)) = stage.and_then(|at| Some((at, stages.as_slice().get(at)?))) else {
             continue;
         };
-        if asked.names(|approver| is(voter, approver)) {
+        if voter.is_of(asked) {
             counted.extend((!spoke(list)).then_some(Counted { list, stage }));
         } else {
             waits = waits.or(Some(asked.told()));
         }
     }
     if counted.is_empty() {
-        return match (view.has_voted(&caller.principal), waits) {
-            (false, Some(waits)) => Err(ApproveError::NotYet(caller.principal.clone(), waits)),
+        return match (view.has_voted(who), waits) {
+            (false, Some(waits)) => Err(ApproveError::NotYet(who.clone(), waits)),
             _ => Ok(None),
         };
     }
@@ -189,10 +276,10 @@ pub(crate) fn counts(
 
 /// A no counts from whoever may decide, but takes no vote back that others rely on: until all have voted
 /// it stands, and once all have, a no withdraws the approval.
-pub(crate) fn may_deny(caller: &Caller, view: &ApprovalView) -> Result<(), ApproveError> {
+pub(crate) fn may_deny(who: &Principal, view: &ApprovalView) -> Result<(), ApproveError> {
     let pending = view.state == journal::machine::Approval::Pending;
-    match pending && view.has_voted(&caller.principal) {
-        true => Err(ApproveError::Conflicting(caller.principal.clone())),
+    match pending && view.has_voted(who) {
+        true => Err(ApproveError::Conflicting(who.clone())),
         false => Ok(()),
     }
 }
@@ -200,7 +287,7 @@ pub(crate) fn may_deny(caller: &Caller, view: &ApprovalView) -> Result<(), Appro
 /// The link of the chain that a vote is: its payload, with its own digest as `entry`.
 pub(crate) fn link(
     tx: &Tx<'_>,
-    caller: &Caller,
+    voter: Voter<'_>,
     view: &ApprovalView,
     verdict: Verdict,
     reason: &str,
@@ -218,10 +305,7 @@ pub(crate) fn link(
     let mut link = json!({
         "version": VERSION, "approval": view.id, "verdict": verdict.as_str(), "reason": reason, "counts": counts,
         "scope": scope,
-        "approver": {
-            "kind": "person", "name": caller.principal.name, "roles": caller.roles, "groups": caller.groups,
-            "assurance": "token", "token": caller.token,
-        },
+        "approver": voter.identity(),
         "action": action, "previous": previous,
     });
     let entry = digest(&link)?;
@@ -255,8 +339,8 @@ pub(crate) fn chain_holds(tx: &Tx<'_>, view: &ApprovalView, action: &[u8; 32]) -
     Ok(true)
 }
 
-/// Whether the voter is one whom `approver` names.
-fn is(Voter { caller, spot }: Voter<'_>, approver: &Approver) -> bool {
+/// Whether the caller is one whom `approver` names.
+fn is(caller: &Caller, spot: &Spot, approver: &Approver) -> bool {
     match approver.0.as_str() {
         "approver" => caller.holds(&[Role::Approver], spot),
         "admin" => caller.holds(&[Role::Admin], spot),
@@ -268,7 +352,7 @@ fn is(Voter { caller, spot }: Voter<'_>, approver: &Approver) -> bool {
 }
 
 /// Of the action that waits, unless it was erased.
-fn action_digest(tx: &Tx<'_>, id: &str) -> Result<Option<String>, StoreError> {
+pub(super) fn action_digest(tx: &Tx<'_>, id: &str) -> Result<Option<String>, StoreError> {
     match tx.payload(crate::rows::number(id), "action")? {
         Erasable::Present(action) => digest(&action).map(Some),
         Erasable::Erased | Erasable::Absent => Ok(None),

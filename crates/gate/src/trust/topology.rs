@@ -11,6 +11,8 @@ use store::StoreError;
 
 /// Most agents of one arrangement.
 pub(crate) const MEMBERS_MAX: usize = 200;
+/// Delegations that are looked through, the newest: none lives longer than a day.
+const DELEGATIONS_MAX: usize = 10_000;
 
 /// The equation of an arrangement, with what made it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,7 +108,7 @@ impl Gate {
                 views.insert(agent.clone(), view);
             }
         }
-        let links = interactions(&self.delegations()?, &arrangement.members);
+        let links = interactions(&self.delegations(None, DELEGATIONS_MAX)?, &arrangement.members);
         let shared = shared(&self.authority(), &arrangement.members);
         let members: Vec<Member> = views.values().map(member).collect();
         let whole = |members: &[Member]| topology(members, &arrangement.paths, shared.len());
@@ -150,7 +152,7 @@ impl Gate {
     /// An agent means the tree below it, and anything else a place.
     fn arrangement(&self, of: &str) -> Result<Option<Arrangement>, StoreError> {
         let authority = self.authority();
-        let all = self.delegations()?;
+        let all = self.delegations(None, DELEGATIONS_MAX)?;
         let now = self.time();
         let stands = |row: &&DelegationRow| now < row.until && !is_revoked(row, &all);
         let standing: Vec<&DelegationRow> = all.iter().filter(stands).collect();

@@ -27,6 +27,7 @@ mod stops;
 mod tokens;
 mod trust;
 mod waivers;
+mod webhooks;
 mod world;
 
 #[path = "../common/stoppable.rs"]
