@@ -4,15 +4,16 @@
 //! under one lock; the gate compares the generation once more in its transaction.
 
 use super::bundles::{ChangedBundle, Wanted, resolve};
+use super::organizations::settle_place;
 use crate::config::publisher::unsigned;
-use crate::config::{Compiled, Document, Kind, Problem, Problems, Spec, bundle, compile, from_values, load};
+use crate::config::{Compiled, Document, Kind, Problem, Problems, bundle, compile, from_values, load};
 use crate::health::{Cell, Part, Status};
 use crate::identity::{CertificateProviders, Providers};
 use arc_swap::ArcSwapOption;
 use gate::bundles::{BundleChange, BundleRow, may_take};
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Installation, Owner};
 use ops::Triage;
-use policy::{Action, Branch, Place, PolicySet, PolicyVersion, Principal};
+use policy::{Action, PolicySet, PolicyVersion, Principal};
 use runtime::Runtime;
 use runtime::tools::IncidentSearch;
 use serde::Serialize;
@@ -119,43 +120,6 @@ impl Change {
             Change::Delete { kind, name } => (*kind, name),
         }
     }
-}
-
-/// Puts an agent or a policy that names no organization into this one; refuses any other.
-fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
-    let none = Place::default().organization;
-    let other = |stated: &str| stated != own && stated != none;
-    let what = |stated: &str| format!("this is the organization `{own}`, and `{stated}` is another one");
-    let at = "/metadata/organization";
-    match &document.spec {
-        Spec::Agent(_) if other(&document.place.organization) => {
-            return Err(document.problem(at, what(&document.place.organization)));
-        }
-        Spec::Policy(policy) => {
-            if let Some(stated) = policy.place.organization().filter(|stated| other(stated)) {
-                return Err(document.problem(at, what(stated)));
-            }
-        }
-        Spec::Publisher(publisher) => {
-            let places = publisher.require_signed.places();
-            let mut stated = places.iter().filter_map(Branch::organization);
-            if let Some(stated) = stated.find(|stated| other(stated)) {
-                return Err(document.problem("/spec/requireSigned", what(stated)));
-            }
-        }
-        _ => {}
-    }
-    match &mut document.spec {
-        Spec::Agent(_) => own.clone_into(&mut document.place.organization),
-        Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
-        Spec::Publisher(publisher) => publisher.require_signed.move_to(own),
-        Spec::Toolset(_)
-        | Spec::Trigger(_)
-        | Spec::Channel(_)
-        | Spec::IdentityProvider(_)
-        | Spec::CertificateProvider(_) => {}
-    }
-    Ok(())
 }
 
 /// Whom documents are compiled for, and what is in force.

@@ -6,9 +6,10 @@
 //! everything` stops them all.
 
 use super::{App, Options, beside};
+use crate::config::{Document, Problem, Spec};
 use anyhow::Context as _;
 use gate::{EVERYWHERE, Gate, KillAnswer, LiftError};
-use policy::{Place, Principal, StopScope};
+use policy::{Branch, Place, Principal, StopScope};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -182,4 +183,41 @@ pub async fn lift_all(
         app.runtime.wake();
     }
     refused.map_or(Ok(lifted), Err)
+}
+
+/// Puts an agent or a policy that names no organization into this one; refuses any other.
+pub(super) fn settle_place(document: &mut Document, own: &str) -> Result<(), Problem> {
+    let none = Place::default().organization;
+    let other = |stated: &str| stated != own && stated != none;
+    let what = |stated: &str| format!("this is the organization `{own}`, and `{stated}` is another one");
+    let at = "/metadata/organization";
+    match &document.spec {
+        Spec::Agent(_) if other(&document.place.organization) => {
+            return Err(document.problem(at, what(&document.place.organization)));
+        }
+        Spec::Policy(policy) => {
+            if let Some(stated) = policy.place.organization().filter(|stated| other(stated)) {
+                return Err(document.problem(at, what(stated)));
+            }
+        }
+        Spec::Publisher(publisher) => {
+            let places = publisher.require_signed.places();
+            let mut stated = places.iter().filter_map(Branch::organization);
+            if let Some(stated) = stated.find(|stated| other(stated)) {
+                return Err(document.problem("/spec/requireSigned", what(stated)));
+            }
+        }
+        _ => {}
+    }
+    match &mut document.spec {
+        Spec::Agent(_) => own.clone_into(&mut document.place.organization),
+        Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
+        Spec::Publisher(publisher) => publisher.require_signed.move_to(own),
+        Spec::Toolset(_)
+        | Spec::Trigger(_)
+        | Spec::Channel(_)
+        | Spec::IdentityProvider(_)
+        | Spec::CertificateProvider(_) => {}
+    }
+    Ok(())
 }

@@ -275,6 +275,7 @@ mod tests {
 
     #[test]
     fn a_fall_reaches_two_hops_and_each_agent_once() {
+        type Row = (&'static str, Vec<(String, String, u64)>, &'static [&'static str]);
         let link = |one: &str, other: &str, n| (one.to_owned(), other.to_owned(), n);
         let told = |links: &[(String, String, u64)]| {
             let found = propagation("a", links).into_iter();
@@ -283,14 +284,14 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         #[rustfmt::skip]
-        let table: [(&str, Vec<(String, String, u64)>, Vec<&str>); 7] = [
-            ("nobody",               vec![],                                                       vec![]),
-            ("all of a hundred",     vec![link("a", "b", 100)],                                    vec!["b 1 1500"]),
-            ("more than a hundred",  vec![link("a", "b", 900)],                                    vec!["b 1 1500"]),
-            ("half, either way",     vec![link("b", "a", 50)],                                     vec!["b 1 750"]),
-            ("two hops",             vec![link("a", "b", 100), link("b", "c", 50)],                vec!["b 1 1500", "c 2 375"]),
-            ("not three",            vec![link("a", "b", 100), link("b", "c", 100), link("c", "d", 100)], vec!["b 1 1500", "c 2 750"]),
-            ("no circles",           vec![link("a", "b", 100), link("b", "c", 100), link("c", "a", 10)], vec!["b 1 1500", "c 1 150"]),
+        let table: [Row; 7] = [
+            ("nobody",               vec![],                                                       &[]),
+            ("all of a hundred",     vec![link("a", "b", 100)],                                    &["b 1 1500"]),
+            ("more than a hundred",  vec![link("a", "b", 900)],                                    &["b 1 1500"]),
+            ("half, either way",     vec![link("b", "a", 50)],                                     &["b 1 750"]),
+            ("two hops",             vec![link("a", "b", 100), link("b", "c", 50)],                &["b 1 1500", "c 2 375"]),
+            ("not three",            vec![link("a", "b", 100), link("b", "c", 100), link("c", "d", 100)], &["b 1 1500", "c 2 750"]),
+            ("no circles",           vec![link("a", "b", 100), link("b", "c", 100), link("c", "a", 10)], &["b 1 1500", "c 1 150"]),
         ];
         for (name, links, expected) in table {
             assert_eq!(told(&links), expected, "{name}");
