@@ -81,16 +81,7 @@ pub fn what(entry: &Value) -> String {
         }
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
-        "login.refused" => vec![text(body, "provider"), text(body, "code"), text(body, "reason")],
-        "token.created" => vec![
-            text(body, "principal"),
-            text(body, "roles"),
-            first(body, &["certificate"]).chars().take(16).collect(),
-        ],
-        "token.redeemed" => vec![text(body, "agent"), text(body, "delegation")],
-        "token.refused" => vec![text(body, "code"), text(body, "reason")],
-        "token.ended" => vec![text(body, "token")],
-        "token.revoked" => vec![first(body, &["token", "id"]), text(body, "principal")],
+        _ if kind.starts_with("token.") || kind.starts_with("login.") => came_in(kind, body),
         _ if kind.starts_with("session.") => vec![text(entry, "session"), text(body, "reason")],
         _ if kind.starts_with("incident.") => vec![
             text(entry, "correlation"),
@@ -104,6 +95,23 @@ pub fn what(entry: &Value) -> String {
         .filter(|w| !w.is_empty())
         .collect::<Vec<_>>()
         .join(" · ")
+}
+
+/// Who came in, how, and who did not.
+fn came_in(kind: &str, body: &Value) -> Vec<String> {
+    match kind {
+        "login.refused" => vec![text(body, "provider"), text(body, "code"), text(body, "reason")],
+        "token.created" => vec![
+            text(body, "principal"),
+            text(body, "roles"),
+            first(body, &["certificate"]).chars().take(16).collect(),
+        ],
+        "token.redeemed" => vec![text(body, "agent"), text(body, "delegation")],
+        "token.refused" => vec![text(body, "code"), text(body, "reason")],
+        "token.ended" => vec![text(body, "token")],
+        "token.revoked" => vec![first(body, &["token", "id"]), text(body, "principal")],
+        _ => vec![brief(body)],
+    }
 }
 
 /// `read git.log repository/shop`.
