@@ -3,11 +3,16 @@
 
 use crate::Environment;
 use crate::action::PRODUCTION;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Formatter;
 
-/// L0 observe, L1 recommend, L2 act with approval each time, L3 act within bounds, L4 unattended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+mod foreign;
+
+/// L0 observe, L1 recommend, L2 act with approval each time, L3 act within bounds, L4 unattended. Read as
+/// [`Level::parse`] does, so other models' words are levels too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Level {
     /// Observe: reads only.
     #[default]
@@ -20,6 +25,26 @@ pub enum Level {
     L3,
     /// Unattended; in production it is held at L3.
     L4,
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+        deserializer.deserialize_str(Word)
+    }
+}
+
+struct Word;
+
+impl Visitor<'_> for Word {
+    type Value = Level;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a level: L0 to L4, or MODEL:WORD of another model")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Level, E> {
+        Level::parse(text).map_err(E::custom)
+    }
 }
 
 /// The level per environment; what is not named has the default, which is L0.
