@@ -31,6 +31,13 @@ pub struct ChannelApprover {
 pub struct ApproverKey([u8; 32]);
 
 impl ApproverKey {
+    /// A sound key whose private half nobody has: the base point (RFC 8032, 5.1).
+    pub(crate) const NOBODYS: ApproverKey = {
+        let mut point = [0x66; 32];
+        point[0] = 0x58;
+        ApproverKey(point)
+    };
+
     /// Reads `whpk_…`.
     pub fn parse(text: &str) -> Result<ApproverKey, String> {
         let what =

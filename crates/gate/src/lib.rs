@@ -66,7 +66,7 @@ pub use policy::{Reach, Spot};
 pub use replay::{Difference, Replayed, Verdict as ReplayedVerdict};
 pub use sessions::{NewSession, SessionError, SessionView};
 pub use stoppable::{Stood, Stoppable};
-pub use stops::{LiftError, StopAnswer};
+pub use stops::{Above, LiftError, StopAnswer};
 pub use suggest::{Suggested, Suggestions};
 pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};
 pub use tokens::{HOLDING_MAX, NewToken, Thumbprint, TokenError, TokenView};

@@ -2,7 +2,7 @@
 
 mod lift;
 
-pub use lift::LiftError;
+pub use lift::{Above, LiftError};
 
 use crate::record::short;
 use crate::rows::{self, body, decode};
@@ -133,15 +133,6 @@ impl Gate {
         let row = self.store.read(|reader| reader.row(STOPS, &scope.to_string()))?;
         let row: Option<StopRow> = row.map(decode).transpose()?;
         Ok(row.map(|row| row.at))
-    }
-
-    /// Everybody who raised the stop of this scope since it was lifted last, as the journal has it.
-    pub fn raised_by(&self, scope: &StopScope) -> Result<Vec<String>, StoreError> {
-        let row = self.store.read(|reader| reader.row(STOPS, &scope.to_string()))?;
-        let row: Option<StopRow> = row.map(decode).transpose()?;
-        Ok(row
-            .map(|row| row.raisers.into_keys().collect())
-            .unwrap_or_default())
     }
 
     /// All in force.

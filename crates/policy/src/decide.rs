@@ -119,7 +119,10 @@ fn weigh(
     let level = levels.in_force;
     // INVARIANT (an approval is weighed like a rule): what it answered has to be what would be asked now,
     // and who gave it who would be.
-    let (questions, lists) = (questions(&matching.approval), lists(&matching.approval));
+    let (questions, lists) = (
+        questions(&matching.approval),
+        lists(&matching.approval, asks(level, action.effect())),
+    );
     let answers = |given: &Approved| given.answers(&questions, &lists);
     let answered = context.approved().is_some_and(answers);
     let waivable = waivable(&matching.approval, level, action);
@@ -306,14 +309,14 @@ fn questions(rules: &[Asking]) -> Vec<String> {
 
 /// The different lists of stages of `rules`. A rule without one asks any person: that is one more list when the
 /// others could be answered by outside systems alone.
-fn lists(rules: &[Asking]) -> Vec<Stages> {
+fn lists(rules: &[Asking], of_level: bool) -> Vec<Stages> {
     let mut lists: Vec<Stages> = Vec::new();
     for rule in rules {
         if !rule.approvers.is_empty() && !lists.contains(&rule.approvers) {
             lists.push(rule.approvers.clone());
         }
     }
-    let anybody = rules.iter().any(|rule| rule.approvers.is_empty());
+    let anybody = of_level || rules.iter().any(|rule| rule.approvers.is_empty());
     if anybody && !lists.is_empty() && !lists.iter().any(Stages::needs_person) {
         lists.push(Stages::any_of(&[]));
     }

@@ -61,10 +61,13 @@ impl AgentStatus {
         use AgentStatus as Status;
         Ok(match (self, event) {
             (Status::Created, Event::Activate) => Status::Active,
-            (Status::Created | Status::Active, Event::Suspend) => Status::Suspended,
-            (Status::Created | Status::Active | Status::Suspended | Status::Expired, Event::Lock) => {
-                Status::Locked
-            }
+            // Held back once more, by somebody else perhaps: who lets it go has to be above all of them.
+            (Status::Created | Status::Active | Status::Suspended, Event::Suspend) => Status::Suspended,
+            (Status::Locked, Event::Suspend) => Status::Locked,
+            (
+                Status::Created | Status::Active | Status::Suspended | Status::Locked | Status::Expired,
+                Event::Lock,
+            ) => Status::Locked,
             (Status::Suspended, Event::Resume | Event::Override) => Status::Active,
             // Whoever brings it back has said that they know why it was locked.
             (Status::Locked, Event::Override) => Status::Active,

@@ -1,6 +1,6 @@
 //! Applying entries to projections: the only code that changes their rows.
 //!
-//! The same code folds live (in the commit), in `rebuild` and in `verify` (into a database in memory),
+//! The same code folds live (in the commit), in `rebuild` and in `verify` (into a database of its own),
 //! so that "equal after a rebuild" is a statement about projections and not about three folds.
 
 use crate::digest::{DigestKey, Sum};

@@ -136,6 +136,20 @@ pub(crate) fn open_scratch(directory: Option<&Path>) -> Result<Connection, Store
     Ok(connection)
 }
 
+/// Whether what is folded again, which is at most as large as `source`, leaves enough of the disk to write entries.
+pub(crate) fn has_room(directory: &Path, source: &Connection) -> Result<bool, StoreError> {
+    let pragma = |name: &str| source.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
+    let needed = pragma("page_count")?.saturating_mul(pragma("page_size")?);
+    let disk = rustix::fs::statvfs(directory).map_err(|error| StoreError::Unavailable {
+        reason: format!("`{}`: {error}", directory.display()),
+    })?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Ok(free > needed.saturating_add(ROOM_KEPT))
+}
+
+/// Space that a verification leaves, in bytes.
+const ROOM_KEPT: u64 = 256 * 1024 * 1024;
+
 fn scratch_in(directory: &Path) -> Result<Connection, StoreError> {
     let random = seal::random().map_err(|error| StoreError::Unavailable {
         reason: format!("no randomness for the name of a file: {error}"),

@@ -120,9 +120,18 @@ impl<'a> Verification<'a> {
         source: &'a Connection,
         checkpoints: BTreeMap<u64, Vec<Checkpoint>>,
     ) -> Result<Verification<'a>, Stop> {
-        // A directory that is not ours is only read.
-        let directory = (!shared.foreign).then_some(shared.directory.as_path());
-        let again = schema::open_scratch(directory)?;
+        let again = match shared.foreign {
+            // A directory that is not ours is only read.
+            true => schema::open_scratch(None)?,
+            false if schema::has_room(&shared.directory, source)? => {
+                schema::open_scratch(Some(&shared.directory))?
+            }
+            // What is left of the disk is for entries; nothing is wrong with the journal.
+            false => {
+                tracing::warn!("little space is left, so the verification folds in memory");
+                schema::open_in_memory()?
+            }
+        };
         again.execute_batch("BEGIN")?;
         Ok(Verification {
             shared,

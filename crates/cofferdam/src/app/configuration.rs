@@ -288,8 +288,7 @@ impl Configuration {
         let resolved = resolve(&before, &held, &owner, wanted)?;
         let shown = told(&before, &resolved.changes, &resolved.bundles)?;
         let owners: Vec<Owner> = resolved.changes.iter().map(|(owner, _)| owner.clone()).collect();
-        let changes = resolved.changes.into_iter().map(|(_, change)| change).collect();
-        let documents = after(&before, &held, changes)?;
+        let documents = after(&before, &held, resolved.changes, &resolved.bundles)?;
         let compiled = self.compile_signed(documents, generation + 1)?;
         let work = owners.into_iter().zip(&shown);
         let work = work.filter_map(|(owner, changed)| Some((owner, to_install(changed)?)));
@@ -349,7 +348,8 @@ impl Configuration {
             .into_iter()
             .map(|document| Change::Apply(Box::new(document)));
         let held = self.gate.bundles()?;
-        let documents = after(&before, &held, applied.chain(gone).collect())?;
+        let changes = applied.chain(gone).map(|change| (Owner::Api, change)).collect();
+        let documents = after(&before, &held, changes, &[])?;
         let generation = self.gate.authority().generation;
         Ok(self.compile(documents, generation)?.authority.policies)
     }
@@ -498,26 +498,30 @@ fn check_owner(
     }
 }
 
-/// All documents as they would be, each with its version.
+/// All documents as they would be, each with its version. What passes from a bundle to another owner is of no bundle
+/// any more, be it the same to the letter: nobody signed that it stays.
 fn after(
     before: &[DocumentView],
     held: &[BundleRow],
-    changes: Vec<Change>,
+    changes: Vec<(Owner, Change)>,
+    bundles: &[BundleChange],
 ) -> Result<Vec<Document>, Problems> {
     let kept = |view: &&DocumentView| {
         !changes
             .iter()
-            .map(Change::key)
+            .map(|(_, change)| change.key())
             .any(|(kind, name)| view.kind == kind.as_str() && view.name == name)
     };
     let mut documents = stored(&before.iter().filter(kept).cloned().collect::<Vec<_>>(), held)?;
-    documents.extend(changes.into_iter().filter_map(|change| match change {
+    documents.extend(changes.into_iter().filter_map(|(owner, change)| match change {
         Change::Apply(document) => {
             let old = before
                 .iter()
                 .find(|view| view.kind == document.kind.as_str() && view.name == document.name);
             let next = match old {
-                Some(view) if view.document == document.value => version(view, held),
+                Some(view) if view.document == document.value && !passes(view, &owner, bundles) => {
+                    version(view, held)
+                }
                 Some(view) => PolicyVersion::Generation(view.generation + 1),
                 None => PolicyVersion::Generation(1),
             };

@@ -8,7 +8,7 @@
 use super::{App, Options, beside};
 use crate::config::{Document, Problem, Spec};
 use anyhow::Context as _;
-use gate::{EVERYWHERE, Gate, KillAnswer, LiftError};
+use gate::{Above, KillAnswer, LiftError};
 use policy::{Branch, Place, Principal, StopScope};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -145,11 +145,15 @@ pub(super) async fn hold(own: &App, organization: &App) {
     }
 }
 
-/// Whether the platform of which `app` is an organization has stopped this now.
+/// The platform of which `app` is an organization, as who stops it from above.
 #[must_use]
-pub fn is_held(app: &App, scope: &StopScope) -> bool {
-    let stands = |gate: &Arc<Gate>| gate.stops().iter().any(|stop| stop.scope == *scope);
-    reaches_all(scope) && app.platform.get().is_some_and(stands)
+pub fn above(app: &App, scope: &StopScope) -> Option<Above> {
+    let gate = app.platform.get().filter(|_| reaches_all(scope)).cloned()?;
+    let scope = scope.clone();
+    Some(Above {
+        by: platform(),
+        holds: Box::new(move || gate.stops().iter().any(|stop| stop.scope == scope)),
+    })
 }
 
 /// Lifts a stop of the whole platform in every organization as well, where nobody of the organization
@@ -169,14 +173,7 @@ pub async fn lift_all(
     let (mut lifted, mut refused) = (false, None);
     let (platform, reason) = (platform(), format!("{reason} ({by} of the platform)"));
     for app in organizations.values().flatten() {
-        let here = match app.gate.raised_by(scope) {
-            Ok(raisers) if raisers == [platform.to_string()] => {
-                app.gate.lift_own(&platform, EVERYWHERE, scope, &reason).await
-            }
-            Ok(_) => Ok(false),
-            Err(error) => Err(error.into()),
-        };
-        match here {
+        match app.gate.lift_own_alone(&platform, scope, &reason).await {
             Ok(here) => lifted |= here,
             Err(error) => refused = refused.or(Some(error)),
         }

@@ -81,7 +81,7 @@ pub fn what(entry: &Value) -> String {
         }
         _ if kind.starts_with("approval.") => vec![text(body, "approval"), text(body, "reason")],
         "session.created" => vec![text(entry, "session"), text(body, "agent"), text(body, "title")],
-        _ if kind.starts_with("token.") || kind.starts_with("login.") => came_in(kind, body),
+        _ if kind.starts_with("token.") || kind.starts_with("login.") => came_in(&kind, body),
         _ if kind.starts_with("session.") => vec![text(entry, "session"), text(body, "reason")],
         _ if kind.starts_with("incident.") => vec![
             text(entry, "correlation"),

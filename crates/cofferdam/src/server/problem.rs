@@ -233,7 +233,7 @@ impl From<DrillError> for ApiError {
 impl From<LiftError> for ApiError {
     fn from(error: LiftError) -> ApiError {
         match error {
-            LiftError::OwnStop(..) | LiftError::NotAPerson(..) | LiftError::Above(_) => {
+            LiftError::OwnStop(..) | LiftError::NotAPerson(..) | LiftError::Above(_) | LiftError::Held(_) => {
                 ApiError::forbidden(error.to_string())
             }
             LiftError::Store(error) => error.into(),

@@ -6,6 +6,7 @@ use super::sessions::stated;
 use gate::PromoteError;
 use http::StatusCode;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// `GET /api/v1/trust`: every agent's.
 pub async fn list(call: Call) -> Answer {
@@ -44,14 +45,20 @@ struct Arrangement {
 pub async fn topology(call: Call) -> Answer {
     let Arrangement { of } = call.query()?;
     let missing = || ApiError::not_found(format!("agent, nor place with agents, `{of}`"));
-    let members = call.app.gate.topology_members(&of)?.ok_or_else(missing)?;
-    for agent in &members {
-        if !call.sees_agent(agent)? {
-            return Err(missing());
-        }
-    }
-    let surroundings = call.app.surroundings();
-    let found = call.app.gate.trust_topology(&of, surroundings)?;
+    let Ok(slot) = Arc::clone(&call.app.explaining).try_acquire_owned() else {
+        return Err(ApiError::overloaded(
+            "other questions are being answered; try again when they are",
+        ));
+    };
+    let call = Arc::new(call);
+    let (asked, what) = (Arc::clone(&call), of.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        let seen = |agent: &str| asked.sees_agent(agent).unwrap_or(false);
+        let gate = &asked.app.gate;
+        gate.trust_topology(&what, asked.app.surroundings(), &seen)
+    });
+    let found = read.await.map_err(|error| ApiError::internal(&error))??;
     ok(&found.ok_or_else(missing)?)
 }
 

@@ -31,6 +31,9 @@ struct Asked {
     approved: usize,
 }
 
+/// Sessions that may be queued.
+const QUEUED_MAX: usize = 40;
+
 pub struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Acknowledged>>,
@@ -103,9 +106,28 @@ impl Client {
         serde_json::from_str(&text).ok()
     }
 
+    /// Waits while more is queued than the platform can do before it dies: what only ever waits has no effect
+    /// that a kill could meet, and a run of many kills would end in nothing but restarts.
+    async fn keep_pace(&self) {
+        let path = format!("/api/v1/sessions?state=queued&limit={QUEUED_MAX}");
+        while self.goes_on() {
+            let listed = self.call(&self.tokens.admin, "GET", &path, None).await;
+            let Some(Value::Array(queued)) = listed else {
+                return;
+            };
+            if queued.len() < QUEUED_MAX {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
     async fn tasks(self, agent: &'static str, mark: &'static str) -> Acknowledged {
         let mut told = Acknowledged::default();
         for number in 0.. {
+            if number % 8 == 0 {
+                self.keep_pace().await;
+            }
             let id = format!("{mark}{}-{number}", self.crash);
             let task = json!({"task_id": id, "agent": agent, "input": {"id": id}});
             let Some(answer) = self
@@ -128,6 +150,9 @@ impl Client {
     async fn alerts(self) -> Acknowledged {
         let mut told = Acknowledged::default();
         for number in 0u64.. {
+            if number % 8 == 0 {
+                self.keep_pace().await;
+            }
             let fingerprint = format!("{:016x}", (u64::from(self.crash) << 32) | number);
             let Some(answer) = self
                 .call(

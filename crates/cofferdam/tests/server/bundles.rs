@@ -371,6 +371,10 @@ async fn unsigned_policies_are_refused_where_only_signed_ones_count() {
             assert_eq!(looked.status, StatusCode::OK, "{name}: {looked:?}");
         }
     }
+    // By its name it would take the place of the built-in one, which is for those of the place too.
+    let beside = json!({"organization": "acme", "team": "search"});
+    let answer = apply(&platform, &[at("rule-of-two", beside)], &[], None).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
     // Requiring them where there is an unsigned one is refused, unless the bundle brings it along.
     let everywhere = publisher(json!({"requireSigned": true}));
     let answer = apply(&platform, std::slice::from_ref(&everywhere), &[], None).await;
@@ -437,10 +441,15 @@ async fn a_directory_brings_bundles_and_takes_them_away() {
         ("old", "is older than 2"),
         ("broken", "not a signed bundle"),
         ("unsigned", "an unsigned policy"),
+        ("the same without its bundle", "an unsigned policy"),
     ] {
         match what {
             "old" => write(1, &[policy("calm", "permit")]),
             "broken" => std::fs::write(config.join("acme.bundle"), "{}").unwrap(),
+            "the same without its bundle" => {
+                std::fs::write(config.join("loose.json"), policy("calm", "deny").to_string()).unwrap();
+                std::fs::remove_file(config.join("acme.bundle")).unwrap();
+            }
             _ => std::fs::write(config.join("loose.json"), policy("loose", "permit").to_string()).unwrap(),
         }
         let health = platform

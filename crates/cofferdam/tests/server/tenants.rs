@@ -455,6 +455,16 @@ async fn a_tenant_lifts_and_resumes_nothing_that_the_root_holds_back() {
         (&root,   &resume,  &unlock, 200, String::new()),
         (&tenant, &suspend, &lock,   200, String::new()),
         (&tenant, &resume,  &unlock, 200, String::new()),
+        (&tenant, &suspend, &why,    200, String::new()),
+        (&root,   &suspend, &why,    200, String::new()),
+        (&tenant, &resume,  &why,    403, held_at("the root")),
+        (&root,   &resume,  &why,    200, String::new()),
+        (&tenant, &suspend, &lock,   200, String::new()),
+        (&root,   &suspend, &why,    200, String::new()),
+        (&tenant, &resume,  &unlock, 403, held_at("the root")),
+        (&root,   &suspend, &lock,   200, String::new()),
+        (&root,   &resume,  &why,    409, String::new()),
+        (&root,   &resume,  &unlock, 200, String::new()),
     ];
     for (number, (token, (method, path), body, status, detail)) in table.into_iter().enumerate() {
         let method: Method = method.parse().unwrap();

@@ -60,10 +60,9 @@ impl ApprovalView {
 
     /// The stage of a list whose turn began last by time: after one that was passed over, or the first; and when.
     fn last_turn(&self, list: usize) -> (usize, Timestamp) {
-        let passed = self.escalated.iter().filter(|passed| passed.stage.list == list);
-        passed
-            .max_by_key(|passed| passed.stage.stage)
-            .map_or((0, self.since), |passed| (passed.stage.stage + 1, passed.at))
+        let of_list = self.escalated.iter().filter(|passed| passed.stage.list == list);
+        let turns = of_list.filter_map(|passed| Some((passed.stage.stage + 1, passed.at?)));
+        turns.max_by_key(|(stage, _)| *stage).unwrap_or((0, self.since))
     }
 }
 
@@ -78,7 +77,7 @@ pub(super) fn overdue(
     if escalated.is_empty() {
         return Ok(view);
     }
-    let all = |&stage: &Counted| Passed { stage, at: now };
+    let all = |&stage: &Counted| Passed { stage, at: Some(now) };
     let passed = ApprovalView {
         escalated: view
             .escalated

@@ -155,7 +155,7 @@ fn decide(entry: &Entry, event: ApprovalEvent, rows: &mut dyn Rows) -> Result<()
             entry: entry.sequence,
         });
     }
-    let at = decided.at.unwrap_or(entry.timestamp);
+    let at = decided.at;
     let passed = decided.escalated.into_iter();
     view.escalated.extend(passed.map(|stage| Passed { stage, at }));
     if matches!(event, ApprovalEvent::Vote | ApprovalEvent::Escalate) {

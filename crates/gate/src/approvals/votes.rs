@@ -149,7 +149,9 @@ pub struct Counted {
 pub struct Passed {
     #[serde(flatten)]
     pub stage: Counted,
-    pub at: Timestamp,
+    /// Entries did not always tell it; the times of stages counted from the request then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 impl ApprovalView {

@@ -24,7 +24,24 @@ impl Gate {
         scope: &StopScope,
         reason: &str,
     ) -> Result<bool, LiftError> {
-        self.end(by, reaches, scope, reason, false).await
+        self.end(by, reaches, scope, reason, Asked::Anybody(None)).await
+    }
+
+    /// The same in an organization of a platform: what `above` has raised here too is lifted there first, as long as
+    /// it `holds` there.
+    ///
+    /// INVARIANT (the platform's is the platform's): that it holds is asked after what stands here was read. The
+    /// platform stops itself before its organizations, so whatever is its own here is found to hold.
+    pub async fn lift_below(
+        &self,
+        by: &Principal,
+        reaches: &[Reach],
+        scope: &StopScope,
+        reason: &str,
+        above: Above,
+    ) -> Result<bool, LiftError> {
+        self.end(by, reaches, scope, reason, Asked::Anybody(Some(above)))
+            .await
     }
 
     /// The same for whoever pulled it as a part of something else, such as the cancelling of a session that
@@ -37,7 +54,18 @@ impl Gate {
         scope: &StopScope,
         reason: &str,
     ) -> Result<bool, LiftError> {
-        self.end(by, reaches, scope, reason, true).await
+        self.end(by, reaches, scope, reason, Asked::IfNotAlone).await
+    }
+
+    /// The same, and nothing is lifted that anybody else pulled too.
+    pub async fn lift_own_alone(
+        &self,
+        by: &Principal,
+        scope: &StopScope,
+        reason: &str,
+    ) -> Result<bool, LiftError> {
+        self.end(by, crate::EVERYWHERE, scope, reason, Asked::Nobody)
+            .await
     }
 
     async fn end(
@@ -46,7 +74,7 @@ impl Gate {
         reaches: &[Reach],
         scope: &StopScope,
         reason: &str,
-        own: bool,
+        asked: Asked,
     ) -> Result<bool, LiftError> {
         let (store, reserve, stops) = (
             self.store.clone(),
@@ -68,9 +96,10 @@ impl Gate {
                 by,
                 reaches,
                 reason,
-                own,
                 standing: standing.stop.clone(),
                 authority: authority.load_full(),
+                above: asked.above(),
+                asked,
             };
             let write = move |tx: &mut Tx<'_>| lift.record(tx);
             let lifted = store.write::<_, StoreError, _>(write).await?.value?;
@@ -90,6 +119,34 @@ impl Gate {
     }
 }
 
+/// Who stopped the same from above, and whether that stands there now.
+pub struct Above {
+    /// As whom it was raised here.
+    pub by: Principal,
+    /// Asked once.
+    pub holds: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Whether policy and places are asked.
+enum Asked {
+    /// Always; and what somebody above holds is not lifted.
+    Anybody(Option<Above>),
+    /// Unless the stop is theirs alone.
+    IfNotAlone,
+    /// Never, for nothing is lifted but what is theirs alone.
+    Nobody,
+}
+
+impl Asked {
+    /// Who above holds the same now.
+    fn above(&self) -> Option<Principal> {
+        match self {
+            Asked::Anybody(Some(above)) if (above.holds)() => Some(above.by.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// A lift on its way into the journal.
 struct Lift {
     scope: String,
@@ -97,8 +154,9 @@ struct Lift {
     /// Where they have the role to lift it.
     reaches: Vec<Reach>,
     reason: String,
-    /// Nobody is asked when the stop is theirs alone.
-    own: bool,
+    asked: Asked,
+    /// Who above holds it.
+    above: Option<Principal>,
     /// What is in force in memory.
     standing: Option<Stop>,
     /// Raised, and not recorded before.
@@ -117,9 +175,13 @@ impl Lift {
         // A person who raised it twice meant it twice; a service only did its work again.
         let is_once = self.by.kind != PrincipalKind::Person || raisers.get(&by) == Some(&1);
         let is_alone = raisers.len() == 1 && raisers.contains_key(&by) && is_once;
-        if !(self.own && is_alone)
-            && let Err(refusal) = self.judge(tx, &raisers, &at)?
-        {
+        let judged = match self.asked {
+            Asked::Nobody if !is_alone => return Ok(Ok(false)),
+            Asked::Nobody => Ok(()),
+            Asked::IfNotAlone if is_alone => Ok(()),
+            Asked::IfNotAlone | Asked::Anybody(_) => self.judge(tx, &raisers, &at)?,
+        };
+        if let Err(refusal) = judged {
             let raised_by: Vec<&String> = raisers.keys().collect();
             let body = json!({
                 "scope": self.scope, "reason": short(&refusal.to_string()), "raised_by": raised_by,
@@ -159,6 +221,11 @@ impl Lift {
         raisers: &BTreeMap<String, u64>,
         at: &HeldAt,
     ) -> Result<Result<(), LiftError>, StoreError> {
+        if let Some(above) = &self.above
+            && raisers.contains_key(&above.to_string())
+        {
+            return Ok(Err(LiftError::Held(self.scope.clone())));
+        }
         if let Some(above) = at.above(&self.reaches) {
             return Ok(Err(LiftError::Above(held::told(above))));
         }
@@ -186,6 +253,9 @@ pub enum LiftError {
     /// It was raised by a role at a place where theirs does not hold.
     #[error("this stop was raised at {0}, and your role does not hold there")]
     Above(String),
+    /// The platform stopped the same in every organization.
+    #[error("the platform has stopped `{0}` in every organization; it is lifted there first")]
+    Held(String),
     /// Whoever raised it.
     #[error("{0} raised this stop, and policy `{1}` lets only another person lift it")]
     OwnStop(Principal, String),

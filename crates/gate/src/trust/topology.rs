@@ -6,7 +6,7 @@ use crate::{Authority, DelegationRow, Gate};
 use policy::trust::{Gap, Member, Path, Propagated, Rubric, Topology, equation, propagation, topology};
 use policy::{Area, Capability, Level};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::StoreError;
 
 /// Most agents of one arrangement.
@@ -79,6 +79,9 @@ pub struct Weakest {
     pub reaches: Vec<Propagated>,
 }
 
+/// Delegations by id.
+type ById<'a> = HashMap<&'a str, &'a DelegationRow>;
+
 /// Who works together, and along which chains.
 struct Arrangement {
     kind: &'static str,
@@ -87,19 +90,18 @@ struct Arrangement {
 }
 
 impl Gate {
-    /// The agents that `of` means: a tree's, or a place's. `None` when there is neither.
-    pub fn topology_members(&self, of: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let arrangement = self.arrangement(of)?;
-        Ok(arrangement.map(|found| found.members.into_iter().collect()))
-    }
-
-    /// The equation of the agents that `of` means; `None` when there is neither such an agent nor such a place.
+    /// The equation of the agents that `of` means, a tree's or a place's; `None` when there is neither, or one among
+    /// them that is not `seen`. Blocks for as long as reading all delegations takes.
     pub fn trust_topology(
         &self,
         of: &str,
         surroundings: Surroundings,
+        seen: &dyn Fn(&str) -> bool,
     ) -> Result<Option<TopologyView>, StoreError> {
-        let Some(arrangement) = self.arrangement(of)? else {
+        let all = self.delegations(None, DELEGATIONS_MAX)?;
+        let arrangement = self.arrangement(of, &all)?;
+        let Some(arrangement) = arrangement.filter(|found| found.members.iter().all(|agent| seen(agent)))
+        else {
             return Ok(None);
         };
         let mut views = BTreeMap::new();
@@ -108,7 +110,7 @@ impl Gate {
                 views.insert(agent.clone(), view);
             }
         }
-        let links = interactions(&self.delegations(None, DELEGATIONS_MAX)?, &arrangement.members);
+        let links = interactions(&all, &arrangement.members);
         let shared = shared(&self.authority(), &arrangement.members);
         let members: Vec<Member> = views.values().map(member).collect();
         let whole = |members: &[Member]| topology(members, &arrangement.paths, shared.len());
@@ -150,11 +152,11 @@ impl Gate {
     }
 
     /// An agent means the tree below it, and anything else a place.
-    fn arrangement(&self, of: &str) -> Result<Option<Arrangement>, StoreError> {
+    fn arrangement(&self, of: &str, all: &[DelegationRow]) -> Result<Option<Arrangement>, StoreError> {
         let authority = self.authority();
-        let all = self.delegations(None, DELEGATIONS_MAX)?;
+        let by_id: ById<'_> = all.iter().map(|row| (row.id.as_str(), row)).collect();
         let now = self.time();
-        let stands = |row: &&DelegationRow| now < row.until && !is_revoked(row, &all);
+        let stands = |row: &&DelegationRow| now < row.until && !is_revoked(row, &by_id);
         let standing: Vec<&DelegationRow> = all.iter().filter(stands).collect();
         let (kind, members) = match (authority.resolve(of), Area::parse(of)) {
             (Some((root, _)), _) => ("tree", tree(root, &standing)),
@@ -192,7 +194,7 @@ impl Gate {
                 paths.push(Path {
                     agents: agents.to_vec(),
                     delegation: Some(row.id.clone()),
-                    narrowing: narrowing(row, agents.len() - 1, &all, &authority),
+                    narrowing: narrowing(row, agents.len() - 1, &by_id, &authority),
                 });
             }
         }
@@ -223,7 +225,7 @@ fn tree(root: &str, standing: &[&DelegationRow]) -> BTreeSet<String> {
 }
 
 /// Whether it, or one above it, was revoked.
-fn is_revoked(row: &DelegationRow, all: &[DelegationRow]) -> bool {
+fn is_revoked(row: &DelegationRow, all: &ById<'_>) -> bool {
     let mut next = Some(row);
     // A chain is at most eight links deep.
     for _ in 0..16 {
@@ -231,24 +233,18 @@ fn is_revoked(row: &DelegationRow, all: &[DelegationRow]) -> bool {
         if row.revoked.is_some() {
             return true;
         }
-        next = row
-            .under
-            .as_ref()
-            .and_then(|id| all.iter().find(|other| other.id == *id));
+        next = row.under.as_ref().and_then(|id| all.get(id.as_str()).copied());
     }
     true
 }
 
 /// How many of the last `links` links of a delegation pass on less than there was: something that the giver holds, by
 /// the delegation above or else by its own grants, is in no capability of it.
-fn narrowing(row: &DelegationRow, links: usize, all: &[DelegationRow], authority: &Authority) -> u32 {
+fn narrowing(row: &DelegationRow, links: usize, all: &ById<'_>, authority: &Authority) -> u32 {
     let (mut narrowing, mut next) = (0, Some(row));
     for _ in 0..links {
         let Some(row) = next else { break };
-        let above = row
-            .under
-            .as_ref()
-            .and_then(|id| all.iter().find(|other| other.id == *id));
+        let above = row.under.as_ref().and_then(|id| all.get(id.as_str()).copied());
         let held: Vec<Capability> = match (above, authority.agents.get(&row.from)) {
             (Some(above), _) => above.capabilities.clone(),
             (None, Some(giver)) => giver

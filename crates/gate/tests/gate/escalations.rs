@@ -103,6 +103,37 @@ async fn a_stage_that_was_answered_in_time_is_not_passed_over() {
     assert_eq!(world.check(&session, "a", &propose("x")).await, "permit");
 }
 
+/// An entry of before the time of a passing was told folds into the row that it made then, and its stages' times count
+/// from the request.
+#[tokio::test]
+async fn an_escalation_of_before_its_time_was_told_changes_the_same_as_then() {
+    let (world, session, id) = asked().await;
+    world.advance(700_000);
+    let body = json!({
+        "approval": id, "escalated": [{"list": 0, "stage": 0}], "waits_for": "2 of team:leads", "reason": "late",
+    });
+    let entry = store::NewEntry::new("approval.escalated", "service:cofferdam", body).session(&session);
+    let write = move |tx: &mut store::Tx<'_>| tx.append(entry).map(drop);
+    world
+        .gate
+        .store()
+        .write::<_, store::StoreError, _>(write)
+        .await
+        .unwrap();
+    let row = world
+        .gate
+        .store()
+        .read(|reader| reader.row("approvals", &id))
+        .unwrap()
+        .unwrap();
+    assert_eq!(row["escalated"].to_string(), FIRST);
+    for (ms, passed) in [(499_000, 1), (1_000, 2)] {
+        world.advance(ms);
+        world.gate.expire_approvals().await.unwrap();
+        assert_eq!(escalated(&world).len(), passed, "after {ms} ms");
+    }
+}
+
 /// While the platform was away nobody could answer: each stage has its own time after that, by the clock that
 /// never goes back, and none is passed over together with the one before it.
 #[tokio::test]

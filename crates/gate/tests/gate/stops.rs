@@ -180,6 +180,87 @@ async fn a_stop_of_several_people_is_each_of_theirs() {
 }
 
 /// What was raised by a role at a place is lifted by a role there, whoever raised it again at another.
+/// An organization of a platform: what the platform has stopped in it as well is the platform's to lift.
+#[tokio::test]
+async fn what_is_held_above_is_lifted_above_first_and_nothing_else_with_it() {
+    let (platform, own) = (Principal::service("cofferdam/platform"), Principal::person("ann"));
+    let held =
+        Err("the platform has stopped `all` in every organization; it is lifted there first".to_owned());
+    #[rustfmt::skip]
+    let table = [
+        // who raised it, whether it stands above, what comes of a lift from below, and then of one by the platform
+        (vec![&platform],       true,  held.clone(), Ok(true)),
+        (vec![&platform, &own], true,  held.clone(), Ok(false)),
+        (vec![&own, &platform], true,  held,         Ok(false)),
+        (vec![&own],            true,  Ok(true),     Ok(false)),
+        (vec![&platform],       false, Ok(true),     Ok(false)),
+        (vec![&platform, &own], false, Ok(true),     Ok(false)),
+        (vec![],                true,  Ok(false),    Ok(false)),
+    ];
+    for (raisers, holds, below, by_platform) in table {
+        for reopens in [false, true] {
+            let mut world = World::new().await;
+            for by in &raisers {
+                world.gate.stop(by, StopScope::All, "fire").await;
+            }
+            if reopens {
+                world = world.reopened().await;
+            }
+            let above = gate::Above {
+                by: platform.clone(),
+                holds: Box::new(move || holds),
+            };
+            let (gate, all) = (&world.gate, StopScope::All);
+            let said = gate.lift_below(&own, gate::EVERYWHERE, &all, "over", above).await;
+            assert_eq!(
+                said.map_err(|error| error.to_string()),
+                below,
+                "{raisers:?} {holds}"
+            );
+            let said = gate.lift_own_alone(&platform, &all, "over").await;
+            assert_eq!(
+                said.map_err(|error| error.to_string()),
+                by_platform,
+                "{raisers:?} {holds}"
+            );
+            let stands = !raisers.is_empty() && below != Ok(true) && by_platform != Ok(true);
+            assert_eq!(gate.stops().len(), usize::from(stands), "{raisers:?} {holds}");
+        }
+    }
+}
+
+/// That it holds above is asked when what stands here is known: a lift that waited its turn meanwhile is refused.
+#[tokio::test]
+async fn a_lift_that_waited_while_the_platform_stopped_everything_lifts_nothing() {
+    let world = World::new().await;
+    let (platform, own) = (Principal::service("cofferdam/platform"), Principal::person("ann"));
+    let stands = std::sync::Arc::new(AtomicBool::new(false));
+    let lift = |scope: StopScope| {
+        let (gate, own, stands) = (world.gate.clone(), own.clone(), stands.clone());
+        async move {
+            let above = gate::Above {
+                by: Principal::service("cofferdam/platform"),
+                holds: Box::new(move || stands.load(Ordering::SeqCst)),
+            };
+            gate.lift_below(&own, gate::EVERYWHERE, &scope, "over", above)
+                .await
+        }
+    };
+    let (mut lifts, all) = (Vec::new(), StopScope::All);
+    for _ in 0..20 {
+        lifts.push(tokio::spawn(lift(all.clone())));
+    }
+    tokio::task::yield_now().await;
+    // The platform stops itself first, and then its organizations.
+    stands.store(true, Ordering::SeqCst);
+    let raised = world.gate.stop(&platform, all.clone(), "fire").await;
+    assert!(raised.durable);
+    for one in lifts {
+        assert_ne!(one.await.unwrap().ok(), Some(true));
+    }
+    assert_eq!(world.gate.stops().len(), 1, "it stands");
+}
+
 #[tokio::test]
 async fn a_stop_is_lifted_where_its_raisers_have_their_roles() {
     use policy::Reach;

@@ -62,6 +62,44 @@ async fn world(approvers: Value) -> (World, String) {
     (world, session)
 }
 
+/// What the platform wants to tell is never put to whom it would have to be told first: each telling would ask for
+/// another one, without end.
+#[tokio::test]
+async fn what_the_platform_tells_asks_no_outside_system() {
+    let rule = json!({
+        "name": "ask", "match": {"effects": ["write"]}, "outcome": "require_approval",
+        "approvers": [{"webhook": "tickets"}],
+    });
+    let rules = json!({ "rules": [rule] });
+    let agents = [
+        ("triage", agent(Level::L3)),
+        ("cofferdam-notifier", agent(Level::L3)),
+    ];
+    let world = World::with(authority(&rules, &agents)).await;
+    install(&world, vec![channel("tickets", Some(&public(TICKETS)))])
+        .await
+        .unwrap();
+    for (name, told) in [
+        ("triage", json!(["tickets"])),
+        ("cofferdam-notifier", json!(null)),
+    ] {
+        let session = world.running(name).await;
+        for _ in 0..2 {
+            // Asked again it is the same question.
+            let id = parked(&world, &session, "a", "x").await;
+            let view = serde_json::to_value(world.gate.approval(&id).unwrap().unwrap()).unwrap();
+            let asked = world.bodies("approval.requested").pop().unwrap();
+            assert_eq!(
+                asked.get("channels").cloned().unwrap_or_default(),
+                told,
+                "{name}: {asked}"
+            );
+            assert_eq!(view["agent"], name);
+        }
+    }
+    assert_eq!(world.bodies("approval.requested").len(), 2);
+}
+
 async fn parked(world: &World, session: &str, step: &str, title: &str) -> String {
     match world.admit(session, step, &propose(title)).await {
         Err(Refusal::Parked { approval, .. }) => approval,

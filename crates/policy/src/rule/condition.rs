@@ -47,7 +47,7 @@ impl Condition {
         let asked = if self.of_agent { usize::MAX } else { 1 };
         let (mut any, mut all) = (false, true);
         for seen in facts.each_agent().take(asked) {
-            let holds = guarded("the condition made its engine fail", || self.holds_for(seen))?;
+            let holds = self.holds_for(seen)?;
             any |= holds;
             all &= holds;
         }
@@ -68,15 +68,18 @@ impl Condition {
                 "arguments hold more than {LOOPED_NODES_MAX} values, too many to loop over"
             ));
         }
-        let variables = seen.variables();
-        let value = Value::resolve_val(&self.expression, &variables).map_err(|error| self.tell(&error))?;
-        match value.downcast_ref::<CelBool>() {
-            Some(truth) => Ok(*truth.inner()),
-            None => Err(format!(
-                "condition is a {}, not true or false",
-                value.get_type().name()
-            )),
-        }
+        guarded("the condition made its engine fail", || {
+            let variables = seen.variables();
+            let value =
+                Value::resolve_val(&self.expression, &variables).map_err(|error| self.tell(&error))?;
+            match value.downcast_ref::<CelBool>() {
+                Some(truth) => Ok(*truth.inner()),
+                None => Err(format!(
+                    "condition is a {}, not true or false",
+                    value.get_type().name()
+                )),
+            }
+        })
     }
 
     /// An error in words. CEL's own texts may quote arguments, which belong in no record.

@@ -189,6 +189,8 @@ fn the_word_of_an_outside_system_is_no_persons() {
         ("a rule that asks anybody alone",        json!([asks_anybody]),         Level::L4, &["webhook:t"],         "ask by policy/p#b"),
         ("what the level asks",                   json!([permit]),               Level::L2, &["webhook:t"],         "ask: level L2 asks for each write action"),
         ("what the level asks, and a person",     json!([permit]),               Level::L2, &["bob"],               "permit by policy/p#c, approved by apr-9"),
+        ("what the level asks beside the rule",   json!([asks_t]),               Level::L2, &["webhook:t"],         "ask by policy/p#a"),
+        ("and a person said yes to both",         json!([asks_t]),               Level::L2, &["webhook:t", "bob"],  yes),
     ];
     for (name, rules, level, by, expected) in table {
         assert_eq!(told_by(&rules, level, by), expected, "{name}");
