@@ -221,7 +221,13 @@ fn is_name(name: &str) -> bool {
 /// # Errors
 /// 401 with the reason, 403 for somebody none of whose groups has a role.
 pub async fn take_certificate(app: &App, shown: &Shown) -> Result<Caller, ApiError> {
-    let (name, mut new) = mapped(app, shown)?;
+    let (name, mut new) = match mapped(app, shown) {
+        Ok(found) => found,
+        Err(refused) => {
+            end_unmapped(app).await;
+            return Err(refused);
+        }
+    };
     let now = app.gate.time();
     let ends = new.expires.unwrap_or(now);
     new.expires = Some(ends.min(now.plus_ms(LIFE_MS_MAX)));
@@ -238,13 +244,56 @@ pub async fn take_certificate(app: &App, shown: &Shown) -> Result<Caller, ApiErr
     })
 }
 
-/// Whom the certificate names now, by which provider.
+/// That the certificate which a token is bound to holds as one does that says who calls: its authority, its times,
+/// that no mapping denies it, and that its record was not revoked. Whom it names is not asked: the token says that.
 ///
 /// # Errors
-/// See [`take_certificate`].
-pub fn mapped(app: &App, shown: &Shown) -> Result<(String, NewToken), ApiError> {
+/// 401 with the reason.
+pub fn still_bound(app: &App, shown: &Shown) -> Result<(), ApiError> {
+    holds_now(app, shown)?;
     let certificate = &shown.certificate;
-    let (authority, several) = shown
+    let providers = app.configuration.certificate_providers();
+    if providers
+        .values()
+        .any(|spec| spec.denies_certificate(certificate))
+    {
+        return Err(unauthenticated("the client certificate is denied"));
+    }
+    match app.gate.is_certificate_revoked(&certificate.thumbprint)? {
+        true => Err(unauthenticated("the client certificate was revoked")),
+        false => Ok(()),
+    }
+}
+
+/// Ends what was recorded of certificates that are denied by now, or named by no mapping any more: what their holders
+/// have begun and said rests on it. Looked for now and then, since whoever is denied need not come again.
+pub async fn end_unmapped(app: &App) {
+    let by = Principal::service("cofferdam");
+    let providers = app.configuration.certificate_providers();
+    for recorded in app.gate.certified() {
+        let holder = recorded
+            .principal
+            .name
+            .split_once('/')
+            .map_or("", |(_, holder)| holder);
+        let spec = providers.get(&recorded.provider);
+        let ended = match spec {
+            Some(spec) if spec.denies(holder, recorded.certificate) => {
+                app.gate.revoke_token(&by, &recorded.token).await
+            }
+            Some(spec) if spec.may_know(holder) => continue,
+            _ => app.gate.end_token(&by, &recorded.token).await,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, token = recorded.token, "the record of a certificate could not be ended");
+        }
+    }
+}
+
+/// Its authority, and whether there are several.
+fn holds_now(app: &App, shown: &Shown) -> Result<(gate::Thumbprint, bool), ApiError> {
+    let certificate = &shown.certificate;
+    let authority = shown
         .authority()
         .ok_or_else(|| unauthenticated("the authority of the client certificate is not trusted any more"))?;
     let now = app.gate.time();
@@ -254,6 +303,16 @@ pub fn mapped(app: &App, shown: &Shown) -> Result<(String, NewToken), ApiError> 
     if now < certificate.from {
         return Err(unauthenticated("the client certificate does not hold yet"));
     }
+    Ok(authority)
+}
+
+/// Whom the certificate names now, by which provider.
+///
+/// # Errors
+/// See [`take_certificate`].
+pub fn mapped(app: &App, shown: &Shown) -> Result<(String, NewToken), ApiError> {
+    let certificate = &shown.certificate;
+    let (authority, several) = holds_now(app, shown)?;
     let mut known = Vec::new();
     // A mapping that the certificate says nothing to says least of why it is refused.
     let (mut refused, mut nameless) = (None, None);

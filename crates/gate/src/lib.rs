@@ -69,7 +69,7 @@ pub use stoppable::{Stood, Stoppable};
 pub use stops::{Above, LiftError, StopAnswer};
 pub use suggest::{Suggested, Suggestions};
 pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};
-pub use tokens::{HOLDING_MAX, NewToken, Thumbprint, TokenError, TokenView};
+pub use tokens::{Certified, HOLDING_MAX, NewToken, Thumbprint, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
 pub use trust::{
     EquationView, Factor, Found, MemberView, PromoteError, Shared, Surroundings, TopologyView, TrustDay,

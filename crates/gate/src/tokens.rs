@@ -17,7 +17,7 @@ pub(crate) mod certificate;
 pub(crate) mod exchange;
 mod projection;
 
-pub use certificate::Thumbprint;
+pub use certificate::{Certified, Thumbprint};
 use projection::TokenRow;
 pub(crate) use projection::Tokens;
 
@@ -232,19 +232,25 @@ impl Gate {
         let (by, token, at) = (by.clone(), id.to_owned(), self.deadlines.now());
         let write = move |tx: &mut Tx<'_>| {
             let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
-            if !row.view.revoked {
-                tx.append(NewEntry::new(
-                    kind::TOKEN_REVOKED,
-                    by,
-                    json!({ "token": token, "at": at }),
-                ))?;
+            // INVARIANT (a certificate is revoked as a whole): with all that was recorded of it.
+            let mut views = match row.signed.as_ref().filter(|_| row.view.certificate.is_some()) {
+                Some(signed) => rows_of(tx, signed)?,
+                None => Vec::new(),
+            };
+            views.retain(|view| view.id != row.view.id);
+            views.push(row.view);
+            for view in views.iter().filter(|view| !view.revoked) {
+                let body = json!({ "token": view.id, "at": at });
+                tx.append(NewEntry::new(kind::TOKEN_REVOKED, by.clone(), body))?;
             }
-            Ok(())
+            Ok(views.into_iter().map(|view| view.id).collect::<Vec<_>>())
         };
         let written = self.store.write::<_, TokenError, _>(write).await;
         // Once more: it may have been put there while its end was being recorded.
         forget();
-        written.map(drop)
+        let ended = written?.value;
+        self.held().retain(|_, held| !ended.contains(&held.caller.token));
+        Ok(())
     }
 
     /// One.
@@ -279,6 +285,22 @@ impl Gate {
         };
         self.store.write::<_, TokenError, _>(write).await?;
         self.held().retain(|_, held| held.caller.token != caller.token);
+        Ok(())
+    }
+
+    /// Ends a token as if it had run out now.
+    pub async fn end_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
+        let (by, token, at) = (by.clone(), id.to_owned(), self.deadlines.now());
+        let write = move |tx: &mut Tx<'_>| {
+            let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
+            if !row.view.revoked {
+                let body = json!({ "token": token, "at": at });
+                tx.append(NewEntry::new(kind::TOKEN_ENDED, by, body))?;
+            }
+            Ok::<(), TokenError>(())
+        };
+        self.store.write(write).await?;
+        self.held().retain(|_, held| held.caller.token != id);
         Ok(())
     }
 
@@ -427,6 +449,12 @@ fn read_all(store: &Store) -> Result<Vec<TokenRow>, StoreError> {
             }
         }
     })
+}
+
+/// All that was recorded of one certificate.
+fn rows_of(tx: &Tx<'_>, signed: &str) -> Result<Vec<TokenView>, StoreError> {
+    let found = tx.find(TOKENS, "signed", signed)?.into_iter();
+    found.map(|row| Ok(decode::<TokenRow>(row.value)?.view)).collect()
 }
 
 fn row(tx: &Tx<'_>, id: &str) -> Result<Option<TokenRow>, StoreError> {

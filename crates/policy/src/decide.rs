@@ -119,10 +119,8 @@ fn weigh(
     let level = levels.in_force;
     // INVARIANT (an approval is weighed like a rule): what it answered has to be what would be asked now,
     // and who gave it who would be.
-    let (questions, lists) = (
-        questions(&matching.approval),
-        lists(&matching.approval, asks(level, action.effect())),
-    );
+    let of_level = asks(level, action.effect());
+    let (questions, lists) = (questions(&matching.approval), lists(&matching.approval, of_level));
     let answers = |given: &Approved| given.answers(&questions, &lists);
     let answered = context.approved().is_some_and(answers);
     let waivable = waivable(&matching.approval, level, action);
@@ -146,20 +144,7 @@ fn weigh(
         });
     }
     match matching.permit {
-        Some(_) if !answered && asks(level, action.effect()) => Ok(Verdict::Ask {
-            rule: None,
-            reason: format!(
-                "{} asks for each {} action",
-                levels.told(),
-                action.effect().as_str()
-            ),
-            questions: Vec::new(),
-            approvers: Vec::new(),
-            each_of: Vec::new(),
-            level,
-            expires_after_ms: crate::rule::EXPIRES_AFTER_MS,
-            waivable: Vec::new(),
-        }),
+        Some(_) if !answered && of_level => Ok(asked_by_level(&levels, action.effect())),
         Some(rule) => Ok(Verdict::Permit {
             actor,
             basis: Basis::Rule(rule),
@@ -333,6 +318,20 @@ fn waivable(rules: &[Asking], level: Level, action: &Action) -> Vec<WaiverScope>
             first.waivable.iter().filter(each).copied().collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// A person is asked because of the level alone.
+fn asked_by_level(levels: &Levels, effect: Effect) -> Verdict {
+    Verdict::Ask {
+        rule: None,
+        reason: format!("{} asks for each {} action", levels.told(), effect.as_str()),
+        questions: Vec::new(),
+        approvers: Vec::new(),
+        each_of: Vec::new(),
+        level: levels.in_force,
+        expires_after_ms: crate::rule::EXPIRES_AFTER_MS,
+        waivable: Vec::new(),
     }
 }
 

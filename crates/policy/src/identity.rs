@@ -331,8 +331,8 @@ mod tests {
 status     activate   suspend    lock       resume     override   expire     renew      revoke
 created    active     suspended  locked     -          -          expired    -          revoked
 active     -          suspended  locked     -          -          expired    -          revoked
-suspended  -          -          locked     active     active     -          -          revoked
-locked     -          -          -          -          active     -          -          revoked
+suspended  -          suspended  locked     active     active     -          -          revoked
+locked     -          locked     locked     -          active     -          -          revoked
 expired    -          -          locked     -          -          -          active     revoked
 revoked    -          -          -          -          -          -          -          -
 "

@@ -66,13 +66,18 @@ pub struct Logout {
 
 /// Runs `login`.
 pub async fn run(login: &Login, global: &Global, screen: &mut Screen) -> Result<(), Failure> {
+    if !crate::identity::is_address(&global.server) {
+        let what =
+            "people log in over https:// only, or at this machine: what they get would be sent in the clear";
+        return Err(Failure::Misuse(what.into()));
+    }
     let path = target(global)?;
     let bare = Client::without_token(global)?;
     let provider = choose(&bare.get("/api/v1/login", &[]).await?, login.provider.as_deref())?;
     let name = provider.name().to_owned();
     let token = match provider {
         Provider::Oidc(provider) => through_browser(provider, login, screen).await?,
-        Provider::Ldap { name } => by_password(&name, login, (global, &bare), screen).await?,
+        Provider::Ldap { name } => by_password(&name, login, &bare, screen).await?,
     };
     let me = Client::with_token(global, token.expose().to_vec())?
         .get("/api/v1/whoami", &[])
@@ -112,6 +117,14 @@ pub async fn leave(logout: &Logout, global: &Global, screen: &mut Screen) -> Res
         true => false,
         false => end(&path, global).await?,
     };
+    if !ended && global.token_file.is_some() {
+        // It may be another server's, or be worth nothing without its certificate.
+        let what = format!(
+            "the server does not know the token in `{}`; the file stays",
+            path.display()
+        );
+        return Err(Failure::Failed(what));
+    }
     std::fs::remove_file(&path)?;
     let told = json!({"token_file": path.display().to_string(), "ended": ended});
     screen.data(&told, |told, _| {
@@ -182,13 +195,9 @@ fn choose(answer: &Value, wanted: Option<&str>) -> Result<Provider, Failure> {
 async fn by_password(
     provider: &str,
     login: &Login,
-    (global, bare): (&Global, &Client),
+    bare: &Client,
     screen: &mut Screen,
 ) -> Result<Secret, Failure> {
-    if !crate::identity::is_address(&global.server) {
-        let what = "a password is sent over https:// only, or to this machine";
-        return Err(Failure::Misuse(what.into()));
-    }
     let (name, password) = password::ask(login.user.as_deref(), login.password_stdin, screen)?;
     let password = String::from_utf8(password.expose().to_vec())
         .map_err(|_| Failure::Misuse("the password is no UTF-8".into()))?;

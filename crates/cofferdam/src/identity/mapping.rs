@@ -180,9 +180,7 @@ impl CertificateSpec {
                 self.name_from.told()
             )));
         };
-        let denied =
-            |text: &String| *text == holder || Thumbprint::parse(text) == Some(certificate.thumbprint);
-        if self.deny.iter().any(denied) {
+        if self.denies(&holder, certificate.thumbprint) {
             return refused(format!("the client certificate of `{holder}` is denied here"));
         }
         let full = format!("{name}/{holder}");
@@ -220,6 +218,26 @@ impl CertificateSpec {
             trigger: None,
             expires,
         })
+    }
+
+    /// Whether whoever is called `holder`, or this very certificate, is denied.
+    #[must_use]
+    pub fn denies(&self, holder: &str, thumbprint: Thumbprint) -> bool {
+        let denied = |text: &String| text == holder || Thumbprint::parse(text) == Some(thumbprint);
+        self.deny.iter().any(denied)
+    }
+
+    /// The same of a certificate, whatever it names.
+    #[must_use]
+    pub fn denies_certificate(&self, certificate: &ClientCertificate) -> bool {
+        let holder = self.holder(certificate).unwrap_or_default();
+        self.denies(&holder, certificate.thumbprint)
+    }
+
+    /// Whether `holder` may still be somebody here. By groups that only the certificate tells, anybody may.
+    #[must_use]
+    pub fn may_know(&self, holder: &str) -> bool {
+        self.groups_from.is_some() || self.roles.contains_key(holder) || self.triggers.contains_key(holder)
     }
 
     /// The one name, if it can be one here.

@@ -152,7 +152,8 @@ fn is_ours(app: &App, host: &str) -> bool {
         Ok(ip) => ip == own || (ip.is_loopback() && near),
         Err(_) => name.eq_ignore_ascii_case("localhost") && near,
     };
-    here && authority.port_u16().unwrap_or(80) == app.address.port()
+    let usual = if app.tls.is_some() { 443 } else { 80 };
+    here && authority.port_u16().unwrap_or(usual) == app.address.port()
 }
 
 /// The body as a form. A form is spelled as a query is.

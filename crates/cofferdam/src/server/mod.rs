@@ -264,7 +264,12 @@ async fn authorize(
         (Some(token), shown) => {
             let certificate = shown.map(|shown| &shown.certificate.thumbprint);
             match app.gate.identify_with(token, certificate) {
-                Ok(caller) => caller,
+                Ok(caller) => {
+                    if let (Some(_), Some(shown)) = (caller.certificate(), shown) {
+                        identity::still_bound(app, shown).map_err(unauthenticated)?;
+                    }
+                    caller
+                }
                 Err(Unidentified::NoToken) if is_foreign(token) => {
                     // Nobody is let in whose coming could not be recorded.
                     app.identity.take(app, token).await.map_err(unauthenticated)?

@@ -95,7 +95,7 @@ pub fn events(call: &Call, follow: Follow, from: u64) -> Response {
     let Call { app, caller, .. } = call;
     let store = app.gate.store().clone();
     let tail = Tail {
-        shown: call.shown.clone().filter(|_| caller.is_by_certificate()),
+        shown: call.shown.clone().filter(|_| caller.certificate().is_some()),
         committed: store.committed(),
         draining: app.draining.clone(),
         app: Arc::clone(app),
@@ -118,7 +118,7 @@ pub fn events(call: &Call, follow: Follow, from: u64) -> Response {
 struct Tail {
     app: Arc<App>,
     caller: Caller,
-    /// What identified the caller, when it was no token.
+    /// What identified the caller, or their token is bound to.
     shown: Option<Arc<Shown>>,
     store: Store,
     follow: Follow,
@@ -174,8 +174,9 @@ impl Tail {
 
     /// Whether what identified the caller does so still.
     fn still_holds(&self) -> bool {
-        let mapped = |shown: &Arc<Shown>| {
-            identity::mapped(&self.app, shown).is_ok_and(|(_, new)| new.roles == self.caller.roles())
+        let mapped = |shown: &Arc<Shown>| match self.caller.is_by_certificate() {
+            true => identity::mapped(&self.app, shown).is_ok_and(|(_, new)| new.roles == self.caller.roles()),
+            false => identity::still_bound(&self.app, shown).is_ok(),
         };
         self.app.gate.still_holds(&self.caller) && self.shown.as_ref().is_none_or(mapped)
     }

@@ -10,6 +10,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
@@ -111,30 +112,45 @@ async fn told(tickets: &Tickets) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticket_system_approves_a_change_and_it_lands() {
+async fn a_ticket_system_approves_and_so_does_a_person_whom_the_level_asks_and_the_change_lands() {
     let (world, tickets) = asking("[{webhook: tickets}]").await;
     let platform = &world.platform;
     *tickets.platform.lock().unwrap() = platform.url("");
     world.start().await;
     let list = platform
-        .until("/api/v1/approvals", |list| list[0]["state"] == "spent")
+        .until("/api/v1/approvals", |list| !list[0]["votes"].is_null())
         .await;
     let (approval, vote) = (&list[0], &list[0]["votes"][0]);
+    assert_eq!(
+        approval["state"], "pending",
+        "its level asks a person as well: {approval}"
+    );
     assert_eq!(
         (&vote["by"], &vote["reason"]),
         (&json!("service:channel/tickets"), &json!("CHG-1"))
     );
-    assert_eq!(approval["decided_by"], "service:channel/tickets");
+    let bob = platform
+        .token(json!({"principal": "bob", "roles": ["approver"]}))
+        .await;
+    let path = format!("/api/v1/approvals/{}/approve", approval["id"].as_str().unwrap());
+    let said = platform
+        .send(Method::POST, &path, Some(&bob), Some(b"{}".to_vec()))
+        .await;
+    assert_eq!(said.body["decided_by"], "person:bob", "{said:?}");
     let session = approval["session"].as_str().unwrap();
     let path = format!("/api/v1/sessions/{session}");
     platform.until(&path, |view| view["state"] == "completed").await;
     let letters = tickets.letters.lock().unwrap().clone();
     let asked = &letters[0];
-    assert_eq!(asked["approval"]["waits_for"], "webhook:tickets");
+    let waits_for = asked["approval"]["waits_for"].as_str().unwrap();
+    assert!(waits_for.starts_with("webhook:tickets; and "), "{waits_for}");
     assert!(!asked.to_string().contains("s3cret"), "no arguments");
+    let events = ["approval.requested", "approval.voted"];
+    let open = |letter: &&Value| events.iter().any(|event| letter["event"] == *event);
+    let mut decided = letters.iter().filter(|letter| !open(letter));
     assert!(
-        letters.iter().skip(1).all(|letter| letter["answer"].is_null()),
-        "nothing is left to answer"
+        decided.all(|letter| letter["answer"].is_null()),
+        "nothing is left to answer: {letters:?}"
     );
     world.platform.stop().await;
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+use store::clock::Clock as _;
 use testkit::ManualClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -351,6 +352,34 @@ async fn a_certificate_that_is_ended_is_refused_on_the_next_request() {
         detail(world.ask(&bob, None).await),
         (401, "the client certificate of `bob` is denied here".to_owned())
     );
+    // Whoever was denied has lost it for good, with what it said; another certificate of theirs is another.
+    world.configure(staff).await;
+    assert_eq!(
+        detail(world.ask(&bob, None).await),
+        revoked,
+        "what was denied stays ended"
+    );
+    let tokens = world.platform.get("/api/v1/tokens").await.body;
+    let of_bob = |token: &&Value| token["principal"] == "person:staff/bob";
+    let mut ended = tokens.as_array().unwrap().iter().filter(of_bob);
+    assert!(ended.any(|token| token["revoked"] == true), "{tokens}");
+    let bob = client(&world.servers, Some(&world.clients.client("bob")));
+    assert_eq!(world.ask(&bob, None).await.1["roles"], json!(["admin"]));
+
+    // What no mapping names any more is over as if its time were, also when nobody shows it.
+    world
+        .configure(&staff.replace("bob: [admin]", "rob: [admin]"))
+        .await;
+    world
+        .platform
+        .until("/api/v1/tokens", |tokens| {
+            let all = tokens.as_array().unwrap();
+            let of_bob =
+                |token: &&Value| token["principal"] == "person:staff/bob" && token["revoked"] == false;
+            let last = all.iter().find(of_bob);
+            last.is_some_and(|token| token["expires"].as_str() <= Some(&world.clock.now().to_string()))
+        })
+        .await;
     world.configure(staff).await;
     assert_eq!(
         world.ask(&bob, None).await.1["roles"],
@@ -378,6 +407,60 @@ async fn a_certificate_that_is_ended_is_refused_on_the_next_request() {
             "the authority of the client certificate is not trusted any more".to_owned()
         )
     );
+    world.platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_bound_to_a_certificate_is_worth_no_more_than_it() {
+    let world = World::start().await;
+    let staff = MAPPINGS.split("---\n").nth(1).unwrap();
+    let brief = world.clients.client_with("brief", around(NOW, -1, 10));
+    let alice = world.clients.client("alice");
+    let bound = async |pair: &Pair| {
+        let body = json!({"principal": "ann", "roles": ["viewer"], "certificate": pair.thumbprint()});
+        world.platform.token(body).await
+    };
+    let (of_brief, of_alice) = (bound(&brief).await, bound(&alice).await);
+    let (brief, http) = (
+        client(&world.servers, Some(&brief)),
+        client(&world.servers, Some(&alice)),
+    );
+    let says = async |http: &reqwest::Client, token: &str| {
+        let (status, body) = world.ask(http, Some(token)).await;
+        (status, body["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let good = (200, String::new());
+    assert_eq!(says(&brief, &of_brief).await, good);
+    assert_eq!(says(&http, &of_alice).await, good);
+
+    world.clock.advance(Duration::from_secs(11 * 60));
+    let expired = (401, "the client certificate has expired".to_owned());
+    assert_eq!(says(&brief, &of_brief).await, expired);
+
+    let deny = staff.replace("nameFrom: subject-cn", "nameFrom: subject-cn\n    deny: [alice]");
+    world.configure(&deny).await;
+    let denied = (401, "the client certificate is denied".to_owned());
+    assert_eq!(says(&http, &of_alice).await, denied);
+    world.configure(staff).await;
+    assert_eq!(says(&http, &of_alice).await, good);
+
+    // The record of the certificate itself is revoked.
+    assert_eq!(world.ask(&http, None).await.0, 200);
+    let tokens = world.platform.get("/api/v1/tokens").await.body;
+    let of_record = |token: &&Value| token["principal"] == "person:staff/alice";
+    let id = tokens.as_array().unwrap().iter().find(of_record).unwrap()["id"].clone();
+    let path = format!("/api/v1/tokens/{}", id.as_str().unwrap());
+    let admin = Some(world.platform.admin.as_str());
+    assert_eq!(
+        world
+            .platform
+            .send(Method::DELETE, &path, admin, None)
+            .await
+            .status,
+        204
+    );
+    let revoked = (401, "the client certificate was revoked".to_owned());
+    assert_eq!(says(&http, &of_alice).await, revoked);
     world.platform.stop().await;
 }
 

@@ -17,7 +17,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fmt::{Display, Formatter};
 use std::sync::PoisonError;
-use store::{NewEntry, Tx};
+use store::{NewEntry, StoreError, Tx};
 
 /// What stands before a thumbprint, so that no token can have its digest.
 const DOMAIN: &[u8] = b"cofferdam client certificate\0";
@@ -54,6 +54,16 @@ impl Display for Thumbprint {
     }
 }
 
+/// What is recorded of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each name is the documentation of its value")]
+pub struct Certified {
+    pub token: String,
+    pub provider: String,
+    pub principal: Principal,
+    pub certificate: Thumbprint,
+}
+
 impl Gate {
     /// Takes a certificate that `provider` maps to `new`, and the caller has verified: recorded once, it identifies
     /// until `new.expires`, and is recorded anew when it is shown after that or is mapped to something else.
@@ -71,18 +81,42 @@ impl Gate {
         fits(&new).map_err(TokenError::Misfit)?;
         let (by, provider, certificate) = (by.clone(), provider.to_owned(), *certificate);
         let write = move |tx: &mut Tx<'_>| taken_in(tx, &by, &new, &provider, &certificate, now);
-        let view = self.store.write::<_, TokenError, _>(write).await?.value;
-        let taken = Held::of(&view);
+        let id = self.store.write::<_, TokenError, _>(write).await?.value.id;
         let mut held = self.held();
         held.retain(|_, held| !held.is_over(now));
-        // As in `create_token`: it may have been ended before it could get here.
-        let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
+        // As in `create_token`: it may have been ended before it could get here, also by another mapping of it.
+        let row = self.store.read(|reader| reader.row(TOKENS, &id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        if row.is_none_or(|row| row.view.revoked) {
-            return Err(TokenError::Unknown(view.id));
-        }
+        let taken = row.filter(|row| !row.view.revoked).map(|row| Held::of(&row.view));
+        let Some(taken) = taken.filter(|taken| !taken.is_over(self.deadlines.now())) else {
+            return Err(TokenError::Unknown(id));
+        };
         held.insert(certificate.key(), taken.clone());
         Ok(taken.caller)
+    }
+
+    /// What was recorded of certificates, and holds.
+    pub fn certified(&self) -> Vec<Certified> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let by_certificate = tokens.values().filter(|held| held.caller.is_by_certificate());
+        let certified = |held: &Held| {
+            Some(Certified {
+                token: held.caller.token.clone(),
+                provider: held.caller.provider.clone()?,
+                principal: held.caller.principal.clone(),
+                certificate: held.caller.certificate?,
+            })
+        };
+        by_certificate.filter_map(certified).collect()
+    }
+
+    /// Whether a record of it was revoked.
+    pub fn is_certificate_revoked(&self, certificate: &Thumbprint) -> Result<bool, StoreError> {
+        let signed = certificate.to_string();
+        let found = self.store.read(|reader| reader.find(TOKENS, "signed", &signed))?;
+        let rows = found.into_iter().map(|row| decode::<TokenRow>(row.value));
+        rows.map(|row| Ok(row?.view.revoked))
+            .try_fold(false, |any, revoked: Result<bool, StoreError>| Ok(any | revoked?))
     }
 
     /// What holds of it in memory, if it is what it is mapped to now.

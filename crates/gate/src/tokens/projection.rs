@@ -17,7 +17,7 @@ pub(super) struct TokenRow {
     pub(super) sha256: String,
     /// Of a provider's token without its signature, or of a client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    signed: Option<String>,
+    pub(super) signed: Option<String>,
 }
 
 #[derive(Deserialize)]
