@@ -199,7 +199,13 @@ pub(super) fn resolve_paths(document: &mut Value, base: &Path) {
             absolute(binding.get_mut("path"), base);
         }
     }
-    absolute(document.pointer_mut("/spec/secretRef/file"), base);
+    for place in [
+        "/spec/secretRef/file",
+        "/spec/ldap/bind/secretRef/file",
+        "/spec/ldap/caFile",
+    ] {
+        absolute(document.pointer_mut(place), base);
+    }
 }
 
 fn absolute(path: Option<&mut Value>, base: &Path) {

@@ -142,10 +142,9 @@ mod tests {
         for guess in 0..5 {
             assert!(fail("alice", at(1902 + guess)), "her slips are forgotten");
         }
-        for unanswered in 0..100 {
+        for _ in 0..100 {
             let asked = attempts.begin("staff", "carol", at(1910)).unwrap();
             attempts.unanswered(asked);
-            assert!(unanswered < 100);
         }
         let mut strangers = 0;
         while fail(&format!("stranger-{strangers}"), at(3000)) {

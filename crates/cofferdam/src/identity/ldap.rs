@@ -49,10 +49,10 @@ pub struct Person {
 /// Why nobody came in.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Which of both is wrong is told to nobody.
+    /// Which of both is wrong, and whether there is such a name, is told to nobody; the record has a word for it.
     #[error("the name or the password is wrong")]
     Wrong(&'static str),
-    /// The directory does not say who that is.
+    /// It is them, and the directory does not say what they are in.
     #[error("{0}")]
     Unclear(&'static str),
     /// The directory could not be asked.
@@ -113,11 +113,7 @@ async fn asked(spec: &LdapSpec, name: &str, password: &secrets::Secret) -> Resul
     )?;
     let own_name = match entry.values(&spec.user_attribute) {
         [own_name] => own_name.clone(),
-        _ => {
-            return Err(Refused::Unclear(
-                "the directory has not exactly one name for that person",
-            ));
-        }
+        _ => return Err(Refused::Wrong("name_unclear")),
     };
     // 2. Whether it is them.
     match directory.bind(&entry.dn, password.expose()).await? {
@@ -149,11 +145,11 @@ async fn as_service(spec: &LdapSpec, directory: &mut Connection) -> Result<(), R
 fn the_one(mut found: Vec<Found>) -> Result<Found, Refused> {
     match (found.pop(), found.is_empty()) {
         (None, _) => Err(Refused::Wrong("person_unknown")),
-        (Some(one), true) if one.dn.is_empty() || one.dn.len() > DN_BYTES_MAX => Err(Refused::Unclear(
-            "the directory names that person in a way that is not followed",
-        )),
+        (Some(one), true) if one.dn.is_empty() || one.dn.len() > DN_BYTES_MAX => {
+            Err(Refused::Wrong("person_unclear"))
+        }
         (Some(one), true) => Ok(one),
-        (Some(_), false) => Err(Refused::Unclear("the directory has several people of that name")),
+        (Some(_), false) => Err(Refused::Wrong("people_several")),
     }
 }
 
@@ -177,6 +173,12 @@ async fn groups(spec: &LdapSpec, directory: &mut Connection, dn: &str) -> Result
                     .search(directory, base, &filter, &spec.group_name_attribute, GROUPS_MAX)
                     .await?
                 {
+                    // The directory has cut what it found, and what is missing may be anything.
+                    if group.dn.is_empty() {
+                        return Err(Refused::Unclear(
+                            "the directory does not tell all groups of that person",
+                        ));
+                    }
                     let fits = (1..=DN_BYTES_MAX).contains(&group.dn.len());
                     if fits && seen.insert(group.dn.clone()) {
                         names.extend(group.values(&spec.group_name_attribute).to_vec());

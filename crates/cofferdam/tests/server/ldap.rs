@@ -261,6 +261,7 @@ async fn people_of_a_real_directory_come_in_by_their_password_and_groups() {
     let platform = Platform::start_in(tempfile::tempdir().unwrap(), |_| {}).await;
     let long = "x".repeat(257);
     let plain = format!("ldap://127.0.0.1:{}", directory.plain);
+    let keys = cofferdam::app::beside(&platform.data_dir(), "-keys").join("log.key");
     let own = json!({});
     #[rustfmt::skip]
     let table = [
@@ -274,14 +275,18 @@ async fn people_of_a_real_directory_come_in_by_their_password_and_groups() {
         ("a wrong password",            own.clone(),              "alice",           "secret of bob",     WRONG, "password_wrong"),
         ("an empty password",           own.clone(),              "alice",           "",                  WRONG, "password_empty"),
         ("nobody",                      own.clone(),              "nobody",          "secret of nobody",  WRONG, "person_unknown"),
-        ("no name",                     own.clone(),              "",                "secret of alice",   WRONG, "too_long"),
-        ("a filter as a name",          own.clone(),              "*)(uid=*",        "secret of alice",   WRONG, "person_unknown"),
-        ("everybody as a name",         own.clone(),              "*",               "secret of alice",   WRONG, "person_unknown"),
-        ("a name that is too long",     own.clone(),              &long,             "secret of alice",   WRONG, "too_long"),
+        ("no name",                     own.clone(),              "",                "secret of alice",   WRONG, "no_name"),
+        ("a filter as a name",          own.clone(),              "*)(uid=*",        "secret of alice",   WRONG, "no_name"),
+        ("everybody as a name",         own.clone(),              "*",               "secret of alice",   WRONG, "no_name"),
+        ("a name that is too long",     own.clone(),              &long,             "secret of alice",   WRONG, "no_name"),
+        ("a space, which a directory drops", own.clone(),         "alice ",          "secret of alice",   WRONG, "no_name"),
+        ("wide letters, which are the same", own.clone(),         "ａｌｉｃｅ",       "secret of alice",   WRONG, "no_name"),
+        ("the platform's own file as a password", json!({"bind": {"dn": "cn=reader,dc=example", "secretRef": {"file": platform.data_dir().join("admin.token")}}}), "alice", "secret of alice", DOWN, ""),
+        ("one of its keys",             json!({"bind": {"dn": "cn=reader,dc=example", "secretRef": {"file": keys}}}), "alice", "secret of alice", DOWN, ""),
         ("somebody outside the base",   own.clone(),              "mallory",         "secret of mallory", WRONG, "person_unknown"),
         ("somebody whom no filter has", json!({"userFilter": "(&(objectClass=account)(!(uid=carol)))"}), "carol", "secret of carol", WRONG, "person_unknown"),
-        ("two people of one name",      own.clone(),              "double",          "secret of double",  "403 the directory has several people of that name", "person_unclear"),
-        ("one person of two names",     own.clone(),              "two",             "secret of two",     "403 the directory has not exactly one name for that person", "person_unclear"),
+        ("two people of one name",      own.clone(),              "double",          "secret of double",  WRONG,               "people_several"),
+        ("one person of two names",     own.clone(),              "two",             "secret of two",     WRONG,               "name_unclear"),
         ("no group that counts",        own.clone(),              "bob",             "secret of bob",     "403 none of the groups that `bob` is in has a role here", "no_role"),
         ("an unknown authority",        json!({"caFile": directory.file("stranger.pem")}), "alice", "secret of alice", DOWN, ""),
         ("the machine's authorities",   json!({"caFile": null}),  "alice",           "secret of alice",   DOWN, ""),
@@ -317,6 +322,13 @@ async fn people_of_a_real_directory_come_in_by_their_password_and_groups() {
         let password = secrets::Secret::new(b"secret of alice".to_vec());
         let refused = ldap::authenticate(&spec, "alice", &password).await.unwrap_err();
         assert!(refused.to_string().contains(why), "{change}: {refused}");
+    }
+    // What is typed is a value for the directory too.
+    let spec = serde_json::from_value(directory.spec(&json!({}))["ldap"].clone()).unwrap();
+    for name in ["*)(uid=*", "*"] {
+        let password = secrets::Secret::new(b"secret of alice".to_vec());
+        let refused = ldap::authenticate(&spec, name, &password).await.unwrap_err();
+        assert_eq!(refused.code(), Some("person_unknown"), "{name}");
     }
     // What was typed is in no entry.
     let journal = platform

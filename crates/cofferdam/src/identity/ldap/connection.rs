@@ -15,6 +15,8 @@ use tokio_rustls::TlsConnector;
 
 /// Most references to elsewhere that one search may be answered with.
 const ELSEWHERE_MAX: usize = 100;
+/// Most that one search may be answered with, in bytes.
+const SEARCH_BYTES_MAX: usize = 1024 * 1024;
 /// Largest file of certificates, in bytes.
 const ROOTS_BYTES_MAX: u64 = 1024 * 1024;
 /// `success`.
@@ -72,6 +74,8 @@ pub enum Tls {
 pub struct Connection {
     stream: Box<dyn Stream>,
     id: u32,
+    /// Bytes of answers.
+    heard: usize,
 }
 
 impl Connection {
@@ -102,6 +106,7 @@ impl Connection {
         Ok(Connection {
             stream: Box::new(tls),
             id: plain.id,
+            heard: 0,
         })
     }
 
@@ -109,6 +114,7 @@ impl Connection {
         Connection {
             stream: Box::new(stream),
             id: 0,
+            heard: 0,
         }
     }
 
@@ -138,8 +144,12 @@ impl Connection {
     /// It could not be asked, or does not let itself be.
     pub async fn search(&mut self, what: &Search<'_>) -> Result<Vec<Found>, Trouble> {
         let request = message::search(self.next_id(), what);
+        let before = self.heard;
         let (mut said, mut found, mut elsewhere) = (self.ask(&request).await?, Vec::new(), 0);
         loop {
+            if self.heard - before > SEARCH_BYTES_MAX {
+                return Err(Malformed.into());
+            }
             match said {
                 Said::Found(one) if found.len() <= what.most as usize => found.push(one),
                 Said::Elsewhere if elsewhere < ELSEWHERE_MAX => elsewhere += 1,
@@ -175,6 +185,7 @@ impl Connection {
         };
         let mut content = vec![0; length];
         self.stream.read_exact(&mut content).await?;
+        self.heard = self.heard.saturating_add(length);
         Ok(message::read(&content, self.id)?)
     }
 }
@@ -252,6 +263,15 @@ mod tests {
         let more = of(b"\x65\x07\x0a\x01\x04\x04\x00\x04\x00");
         let elsewhere = of(b"\x73\x00");
         let no = "it is no answer in LDAP";
+        // Each as large as one message may be, about.
+        let large = {
+            let mut inside = Vec::new();
+            ber::put(&mut inside, 0x04, b"");
+            ber::put(&mut inside, 0x30, &[0x30, 0].repeat(100_000));
+            let mut operation = Vec::new();
+            ber::put(&mut operation, 0x64, &inside);
+            of(&operation)
+        };
         let mut nested = vec![0x30; 50_000];
         nested.extend([0; 8]);
         #[rustfmt::skip]
@@ -266,6 +286,7 @@ mod tests {
             ("no LDAP",                    b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),        no),
             ("it is refused",              of(b"\x65\x07\x0a\x01\x32\x04\x00\x04\x00"),         "it refuses a search (code 50)"),
             ("half of it",                 entry[..4].to_vec(),                                 "early eof"),
+            ("two that are far too large", [large.clone(), large.clone(), large, done.clone()].concat(), no),
         ];
         for (name, sent, expected) in table {
             assert_eq!(answered(sent).await, expected, "{name}");
