@@ -6,7 +6,7 @@ use cofferdam::identity::ldap::filter::Filter;
 use cofferdam::identity::ldap::message::read;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = read(bytes, 7);
+    let _ = read(bytes, 7, "uid");
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let typed = [Some(Filter::equal("uid", text)), Filter::parse(text).ok()];
     for filter in typed.into_iter().flatten() {

@@ -448,7 +448,9 @@ async fn open(
     let store = open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
-    let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime));
+    let named = options.organization.as_deref();
+    let below = named.map(organizations::path).unwrap_or_default();
+    let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), &below);
     // 2. What may act: nothing, until configuration says so.
     let incidents = triage.search();
     let configuration = Configuration::new(
@@ -479,11 +481,7 @@ async fn open(
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
         verifying: Arc::new(Semaphore::new(1)),
-        below: options
-            .organization
-            .as_deref()
-            .map(organizations::path)
-            .unwrap_or_default(),
+        below,
         platform: OnceLock::new(),
         organizations,
         draining: around.draining.clone(),

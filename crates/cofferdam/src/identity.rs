@@ -23,7 +23,7 @@ pub use mapping::{CertificateProviderSpec, CertificateSpec, GroupsFrom, NameFrom
 pub(crate) use spec::is_address;
 pub use spec::{DirectorySpec, OidcSpec, ProviderSpec, Roles};
 
-use crate::app::App;
+use crate::app::{App, organizations};
 use crate::server::problem::ApiError;
 use crate::tls::Shown;
 use attempts::Attempts;
@@ -132,11 +132,9 @@ impl Identity {
         let attempt = self.attempts.begin(provider, name, app.clock.monotonic())?;
         // A directory takes many spellings for one name (spaces, wide letters), and each would be guesses of its
         // own: what could be nobody's name here is wrong without being asked about.
+        let private = organizations::private(app.gate.store().directory());
         let asked = match is_name(name) {
-            true if is_of_the_platform(app, &spec.ldap) => Err(ldap::Refused::Trouble(
-                "`bind.secretRef` is a file of the platform itself, and would be sent to it".to_owned(),
-            )),
-            true => ldap::authenticate(&spec.ldap, name, password).await,
+            true => ldap::authenticate(&spec.ldap, name, password, &private).await,
             false => Err(ldap::Refused::Wrong("no_name")),
         };
         let person = match asked {
@@ -184,7 +182,11 @@ impl Identity {
             );
         };
         let told = refused.to_string();
-        match app.gate.record_login_refused(provider, code, &told).await {
+        match app
+            .gate
+            .record_login_refused(provider, code, &refused.why())
+            .await
+        {
             Err(error) => error.into(),
             Ok(()) if matches!(refused, ldap::Refused::Wrong(_)) => {
                 ApiError::new(StatusCode::UNAUTHORIZED, "unauthenticated", told)
@@ -216,24 +218,6 @@ fn granted(
         trigger: None,
         expires: Some(expires),
     })
-}
-
-/// Whether what is sent as the password of the service's bind lies with the platform's data, keys or checkpoints:
-/// whoever writes documents names the file, and whom it is sent to.
-fn is_of_the_platform(app: &App, spec: &ldap::LdapSpec) -> bool {
-    let Some(bind) = &spec.bind else { return false };
-    let secrets::SecretRef::File(path) = &bind.secret_ref;
-    let real = |path: &std::path::Path| std::fs::canonicalize(path).ok();
-    let (Some(path), Some(data)) = (real(path), real(app.gate.store().directory())) else {
-        // What is not there is read by nobody.
-        return false;
-    };
-    let data = data.to_string_lossy();
-    // An organization's lies beside those of its platform: `DATA-organizations/NAME`.
-    let root = data
-        .rsplit_once("-organizations/")
-        .map_or(&*data, |(root, _)| root);
-    path.to_string_lossy().starts_with(root)
 }
 
 /// Whether a provider's name for somebody is one that we can call them by.

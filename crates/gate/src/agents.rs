@@ -487,6 +487,13 @@ pub(crate) fn agent_row(tx: &Tx<'_>, name: &str) -> Result<Option<AgentRow>, Sto
     tx.row(AGENTS, &format!("agent/{name}"))?.map(decode).transpose()
 }
 
+/// The agent of that name for ever, configured or not.
+pub(crate) fn of_did(tx: &Tx<'_>, did: &str) -> Result<Option<String>, StoreError> {
+    let found = tx.find(AGENTS, "did", did)?.into_iter().next();
+    let row: Option<AgentRow> = found.map(|row| decode(row.value)).transpose()?;
+    Ok(row.map(|row| row.name))
+}
+
 pub(crate) fn read_agent(reader: &Reader<'_>, name: &str) -> Result<Option<AgentRow>, StoreError> {
     reader
         .row(AGENTS, &format!("agent/{name}"))?

@@ -111,6 +111,10 @@ pub(crate) fn agent_of(
     ApproverKey(bytes): &ApproverKey,
 ) -> Result<Option<String>, StoreError> {
     let written = key::written(bytes);
+    // Its first key names it for ever, whether or not a document still speaks of it.
+    if let Some(name) = agents::of_did(tx, &policy::did_key(bytes))? {
+        return Ok(Some(name));
+    }
     for name in authority.agents.keys() {
         let row = agents::agent_row(tx, name)?;
         let held = row.iter().flat_map(|row| &row.keys);

@@ -39,6 +39,8 @@ const REST_MS: i64 = 15_000;
 pub(crate) struct Postman {
     gate: Arc<Gate>,
     post: Result<Post, ActionError>,
+    /// Below which path the API is served that answers come to: nothing, or `/organizations/acme`.
+    below: String,
     round: Mutex<Round>,
     wake: Arc<Notify>,
     idle: Notify,
@@ -78,10 +80,11 @@ enum Tried {
 }
 
 impl Postman {
-    pub fn new(gate: Arc<Gate>, post: Result<Post, ActionError>) -> Postman {
+    pub fn new(gate: Arc<Gate>, post: Result<Post, ActionError>, below: &str) -> Postman {
         Postman {
             gate,
             post,
+            below: below.to_owned(),
             round: Mutex::default(),
             wake: Arc::default(),
             idle: Notify::new(),
@@ -239,7 +242,8 @@ impl Postman {
     /// What the channel gets; `None` when it was erased.
     fn message(&self, delivery: &Delivery) -> Result<Option<Value>, StoreError> {
         if delivery.kind != kind::TRIAGED {
-            return self.gate.store().read(|reader| tell::message(reader, delivery));
+            let store = self.gate.store();
+            return store.read(|reader| tell::message(reader, delivery, &self.below));
         }
         Ok(self.summary(delivery)?.map(|summary| message(delivery, &summary)))
     }

@@ -60,7 +60,11 @@ struct Odd {
 }
 
 /// The message of `delivery`; `None` when its entry is not there.
-pub(crate) fn message(reader: &Reader<'_>, delivery: &Delivery) -> Result<Option<Value>, StoreError> {
+pub(crate) fn message(
+    reader: &Reader<'_>,
+    delivery: &Delivery,
+    below: &str,
+) -> Result<Option<Value>, StoreError> {
     let Some(told) = reader.entry(delivery.entry)? else {
         return Ok(None);
     };
@@ -72,7 +76,7 @@ pub(crate) fn message(reader: &Reader<'_>, delivery: &Delivery) -> Result<Option
                 return Ok(None);
             };
             let mut what = approval(&asked.entry, &told.entry)?;
-            let answer = answer(reader, &asked.entry, &told.entry, &delivery.channel)?;
+            let answer = answer(reader, &asked.entry, &told.entry, (&delivery.channel, below))?;
             if let (Some(members), Some(answer)) = (what.as_object_mut(), answer) {
                 members.insert("answer".to_owned(), answer);
             }
@@ -103,7 +107,7 @@ fn answer(
     reader: &Reader<'_>,
     asked: &Entry,
     told: &Entry,
-    channel: &str,
+    (channel, below): (&str, &str),
 ) -> Result<Option<Value>, StoreError> {
     let request: Requested = read(asked)?;
     if !is_open(told) || !request.webhooks.contains_key(channel) {
@@ -125,7 +129,7 @@ fn answer(
         false => request.each_of,
     };
     Ok(Some(json!({
-        "to": format!("/hooks/approvals/{channel}"), "approval": request.approval,
+        "to": format!("{below}/hooks/approvals/{channel}"), "approval": request.approval,
         "digest": policy::canonical::hex(&digest), "nonce": nonces.get(channel),
         "stages": gate::stages_of(&lists, channel), "policy": request.policy, "expires": request.expires,
     })))

@@ -141,14 +141,14 @@ impl Watcher for Ear {
 
 impl Triage {
     /// Not running yet. Registers itself as the runtime's watcher.
-    pub fn new(gate: Arc<Gate>, runtime: Arc<Runtime>) -> Arc<Triage> {
+    pub fn new(gate: Arc<Gate>, runtime: Arc<Runtime>, below: &str) -> Arc<Triage> {
         let (sender, receiver) = mpsc::unbounded_channel();
         runtime.watch(Arc::new(Ear(sender)));
         let channels = Arc::new(Channels::default());
         let triggers = Triggers::default();
         let post = Post::new(Arc::clone(&channels), gate.store().clock());
         Arc::new(Triage {
-            postman: Arc::new(Postman::new(Arc::clone(&gate), post)),
+            postman: Arc::new(Postman::new(Arc::clone(&gate), post, below)),
             conclusions: Conclusions {
                 gate: Arc::clone(&gate),
                 triggers: Arc::clone(&triggers),

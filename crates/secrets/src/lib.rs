@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Largest secret, in bytes.
@@ -63,6 +63,12 @@ pub enum LendError {
         /// Which file.
         path: String,
     },
+    /// One of the platform's own files, which whoever writes documents names no destination for.
+    #[error("secret file `{path}` is one of the platform's own, and is sent to nobody")]
+    Private {
+        /// Which file.
+        path: String,
+    },
     /// A stop covers the flight that it was asked for.
     #[error("the action that needs the secret was stopped")]
     Stopped,
@@ -92,10 +98,24 @@ pub fn lend(flight: &InFlight, reference: &SecretRef) -> Result<Secret, LendErro
 
 /// What the platform itself proves who it is with, to whoever tells it who people are: no agent's action, so there
 /// is no flight. Called in one place (`tidy`).
-pub fn own(reference: &SecretRef) -> Result<Secret, LendError> {
-    match reference {
-        SecretRef::File(path) => read(path),
+///
+/// INVARIANT (its own stays its own): whoever writes documents names the file and whom it is sent to, so nothing
+/// below `private` is read. What is compared is what is opened: no link stands in the path any more.
+pub fn own(reference: &SecretRef, private: &[PathBuf]) -> Result<Secret, LendError> {
+    let SecretRef::File(path) = reference;
+    let name = || path.display().to_string();
+    let unreadable = |source| LendError::Unreadable { path: name(), source };
+    let real = std::fs::canonicalize(path).map_err(unreadable)?;
+    for directory in private {
+        match std::fs::canonicalize(directory) {
+            Ok(directory) if real.starts_with(&directory) => return Err(LendError::Private { path: name() }),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // Nobody can say what is in it.
+            Err(source) => return Err(unreadable(source)),
+        }
     }
+    read(&real)
 }
 
 fn read(path: &Path) -> Result<Secret, LendError> {
@@ -161,6 +181,46 @@ mod tests {
                 Err(error) => error.to_string().replace(path.to_str().unwrap(), "F"),
             };
             assert_eq!(&got, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_platforms_own_is_sent_to_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["data", "data-keys/agents", "data-beside"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        let put = |name: &str| {
+            std::fs::write(at(name), "s3cret").unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        ["data/admin.token", "data-keys/agents/a.key", "data-beside/one"]
+            .into_iter()
+            .for_each(put);
+        std::os::unix::fs::symlink(at("data/admin.token"), at("data-beside/link")).unwrap();
+        std::os::unix::fs::symlink(at("data-keys"), at("data-beside/keys")).unwrap();
+        std::os::unix::fs::symlink(at("data"), at("other")).unwrap();
+        let private = "secret file `F` is one of the platform's own, and is sent to nobody";
+        #[rustfmt::skip]
+        let table = [
+            ("beside them, with a name alike", "data-beside/one",                 "s3cret"),
+            ("a token",                        "data/admin.token",                private),
+            ("a key",                          "data-keys/agents/a.key",          private),
+            ("on a way around",                "data-beside/../data/admin.token", private),
+            ("through a link to it",           "data-beside/link",                private),
+            ("through a link to where it is",  "data-beside/keys/agents/a.key",   private),
+        ];
+        // The data directory by its own name, and by a link; one of the others is not there.
+        for data in ["data", "other"] {
+            let apart = [at(data), at("data-keys"), at("data-organizations")];
+            for (name, file, expected) in table {
+                let got = match own(&SecretRef::File(at(file)), &apart) {
+                    Ok(secret) => String::from_utf8(secret.expose().to_vec()).unwrap(),
+                    Err(error) => error.to_string().replace(at(file).to_str().unwrap(), "F"),
+                };
+                assert_eq!(got, expected, "{name}, {data}");
+            }
         }
     }
 

@@ -29,6 +29,18 @@ pub fn directory(data_dir: &Path, name: &str) -> PathBuf {
     beside(data_dir, "-organizations").join(name)
 }
 
+/// Where the platform keeps what is its own, of all organizations, seen from the data directory of one: data,
+/// tokens, keys, checkpoints.
+#[must_use]
+pub fn private(data_dir: &Path) -> Vec<PathBuf> {
+    let above = data_dir.parent();
+    let of_one =
+        above.and_then(|all| Some((all, all.file_name()?.to_str()?.strip_suffix("-organizations")?)));
+    let root = of_one.map_or_else(|| data_dir.to_owned(), |(all, name)| all.with_file_name(name));
+    let beside_it = ["-keys", "-checkpoints", "-organizations"].map(|ending| beside(&root, ending));
+    std::iter::once(root).chain(beside_it).collect()
+}
+
 /// Below which path its API is.
 #[must_use]
 pub fn path(name: &str) -> String {
@@ -217,4 +229,24 @@ pub(super) fn settle_place(document: &mut Document, own: &str) -> Result<(), Pro
         | Spec::CertificateProvider(_) => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_platforms_own_is_the_same_seen_from_each_organization() {
+        let own = [
+            "/srv/data",
+            "/srv/data-keys",
+            "/srv/data-checkpoints",
+            "/srv/data-organizations",
+        ];
+        let own = own.map(PathBuf::from);
+        assert_eq!(private(Path::new("/srv/data")), own);
+        assert_eq!(private(&directory(Path::new("/srv/data"), "acme")), own);
+        // Nobody's organization: the directory above is called so by chance, and that is guarded as well.
+        assert_eq!(private(Path::new("data")).first(), Some(&PathBuf::from("data")));
+    }
 }

@@ -133,6 +133,16 @@ fn provider(
 ) {
     let wrong = spec.problems();
     problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
+    if let ProviderSpec::Ldap(spec) = spec {
+        let secret = spec.ldap.bind.as_ref().map(|bind| {
+            let secrets::SecretRef::File(path) = &bind.secret_ref;
+            ("/spec/ldap/bind/secretRef/file", path)
+        });
+        let roots = spec.ldap.ca_file.as_ref().map(|path| ("/spec/ldap/caFile", path));
+        for (at, path) in secret.into_iter().chain(roots) {
+            absolute(document, at, path, problems);
+        }
+    }
     let (at, source) = spec.source();
     if let Some((name, _)) = others.iter().find(|(_, other)| other.source().1 == source) {
         problems.push(document.problem(at, format!("IdentityProvider `{name}` is of the same people")));

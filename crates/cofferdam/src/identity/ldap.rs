@@ -20,6 +20,7 @@ use connection::{Connection, Trouble};
 use filter::Filter;
 use message::{Found, Search};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long one login may take at the directory.
@@ -60,6 +61,25 @@ pub enum Refused {
     Trouble(String),
 }
 
+/// Why it is wrong, for the record: who typed it is told the same of all.
+const WHY: [(&str, &str); 9] = [
+    ("bind_refused", "the directory does not let that person in"),
+    (
+        "name_unclear",
+        "the directory has not exactly one name for that person",
+    ),
+    ("no_name", "what was typed can be nobody's name here"),
+    ("password_empty", "there was no password"),
+    ("password_wrong", "the password is wrong"),
+    ("people_several", "the directory has several people of that name"),
+    (
+        "person_unclear",
+        "the directory names that person in a way that is not followed",
+    ),
+    ("person_unknown", "the directory has nobody of that name"),
+    ("too_long", "what was typed is longer than is looked at"),
+];
+
 impl From<Trouble> for Refused {
     fn from(trouble: Trouble) -> Refused {
         Refused::Trouble(trouble.to_string())
@@ -67,18 +87,30 @@ impl From<Trouble> for Refused {
 }
 
 impl Refused {
+    /// In words, for the record; never what was typed.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let known = |wrong: &str| WHY.iter().find(|(code, _)| *code == wrong);
+        match self {
+            Refused::Wrong(wrong) => {
+                known(wrong).map_or_else(|| self.to_string(), |(_, why)| (*why).to_owned())
+            }
+            Refused::Unclear(_) | Refused::Trouble(_) => self.to_string(),
+        }
+    }
+
     /// A stable snake_case word for the record; `None` for what is no refusal.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Refused::Wrong(code) => Some(code),
-            Refused::Unclear(_) => Some("person_unclear"),
+            Refused::Unclear(_) => Some("groups_unclear"),
             Refused::Trouble(_) => None,
         }
     }
 }
 
-/// Whose password this is.
+/// Whose password this is. Nothing below `private` is sent as the service's own.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -86,6 +118,7 @@ pub async fn authenticate(
     spec: &LdapSpec,
     name: &str,
     password: &secrets::Secret,
+    private: &[PathBuf],
 ) -> Result<Person, Refused> {
     let length = password.expose().len();
     if length == 0 {
@@ -95,13 +128,18 @@ pub async fn authenticate(
         return Err(Refused::Wrong("too_long"));
     }
     let late = || Refused::Trouble(format!("it did not answer within {} seconds", TIMEOUT.as_secs()));
-    let asking = asked(spec, name, password);
+    let asking = asked(spec, name, password, private);
     tokio::time::timeout(TIMEOUT, asking).await.map_err(|_| late())?
 }
 
-async fn asked(spec: &LdapSpec, name: &str, password: &secrets::Secret) -> Result<Person, Refused> {
+async fn asked(
+    spec: &LdapSpec,
+    name: &str,
+    password: &secrets::Secret,
+    private: &[PathBuf],
+) -> Result<Person, Refused> {
     let mut directory = Connection::open(spec.target().map_err(Refused::Trouble)?).await?;
-    as_service(spec, &mut directory).await?;
+    as_service(spec, &mut directory, private).await?;
     // 1. Who that is.
     let filter = Filter::all(&[
         spec.people().map_err(|why| Refused::Trouble(why.to_owned()))?,
@@ -111,8 +149,8 @@ async fn asked(spec: &LdapSpec, name: &str, password: &secrets::Secret) -> Resul
         spec.search(&mut directory, &spec.base_dn, &filter, &spec.user_attribute, 1)
             .await?,
     )?;
-    let own_name = match entry.values(&spec.user_attribute) {
-        [own_name] => own_name.clone(),
+    let own_name = match entry.values.as_slice() {
+        [own_name] if !entry.cut => own_name.clone(),
         _ => return Err(Refused::Wrong("name_unclear")),
     };
     // 2. Whether it is them.
@@ -124,7 +162,7 @@ async fn asked(spec: &LdapSpec, name: &str, password: &secrets::Secret) -> Resul
     }
     // 3. What they are in, as the service sees it; without one as they see it themselves.
     if spec.bind.is_some() {
-        as_service(spec, &mut directory).await?;
+        as_service(spec, &mut directory, private).await?;
     }
     let groups = groups(spec, &mut directory, &entry.dn).await?;
     Ok(Person {
@@ -133,9 +171,10 @@ async fn asked(spec: &LdapSpec, name: &str, password: &secrets::Secret) -> Resul
     })
 }
 
-async fn as_service(spec: &LdapSpec, directory: &mut Connection) -> Result<(), Refused> {
+async fn as_service(spec: &LdapSpec, directory: &mut Connection, private: &[PathBuf]) -> Result<(), Refused> {
     let Some(bind) = &spec.bind else { return Ok(()) };
-    let password = secrets::own(&bind.secret_ref).map_err(|error| Refused::Trouble(error.to_string()))?;
+    let password = secrets::own(&bind.secret_ref, private);
+    let password = password.map_err(|error| Refused::Trouble(error.to_string()))?;
     match directory.bind(&bind.dn, password.expose()).await? {
         0 => Ok(()),
         code => Err(Trouble::Refused("the bind of `bind.dn`", code).into()),
@@ -158,8 +197,9 @@ async fn groups(spec: &LdapSpec, directory: &mut Connection, dn: &str) -> Result
     let mut names = BTreeSet::new();
     if let Some(attribute) = &spec.group_attribute {
         let filter = Filter::parse("(objectClass=*)").map_err(|why| Refused::Trouble(why.to_owned()))?;
-        let own = spec.search(directory, dn, &filter, attribute, 0).await?;
-        names.extend(own.iter().flat_map(|entry| entry.values(attribute).to_vec()));
+        for own in spec.search(directory, dn, &filter, attribute, 0).await? {
+            names.extend(whole(own)?.values);
+        }
     }
     if let Some(base) = &spec.group_base_dn {
         let kind = spec.groups().map_err(|why| Refused::Trouble(why.to_owned()))?;
@@ -173,15 +213,9 @@ async fn groups(spec: &LdapSpec, directory: &mut Connection, dn: &str) -> Result
                     .search(directory, base, &filter, &spec.group_name_attribute, GROUPS_MAX)
                     .await?
                 {
-                    // The directory has cut what it found, and what is missing may be anything.
-                    if group.dn.is_empty() {
-                        return Err(Refused::Unclear(
-                            "the directory does not tell all groups of that person",
-                        ));
-                    }
-                    let fits = (1..=DN_BYTES_MAX).contains(&group.dn.len());
-                    if fits && seen.insert(group.dn.clone()) {
-                        names.extend(group.values(&spec.group_name_attribute).to_vec());
+                    let group = whole(group)?;
+                    if seen.insert(group.dn.clone()) {
+                        names.extend(group.values);
                         above.push(group.dn);
                     }
                     if seen.len() > GROUPS_MAX as usize {
@@ -195,6 +229,16 @@ async fn groups(spec: &LdapSpec, directory: &mut Connection, dn: &str) -> Result
         }
     }
     Ok(names.into_iter().collect())
+}
+
+/// What was found, if it is all of it: roles by a part of somebody's groups would be roles by chance.
+fn whole(found: Found) -> Result<Found, Refused> {
+    match !found.cut && (1..=DN_BYTES_MAX).contains(&found.dn.len()) {
+        true => Ok(found),
+        false => Err(Refused::Unclear(
+            "the directory does not tell all groups of that person",
+        )),
+    }
 }
 
 impl LdapSpec {
@@ -216,5 +260,53 @@ impl LdapSpec {
             seconds: SEARCH_SECONDS,
         };
         directory.search(&what).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_somebodys_groups_is_none() {
+        let found = |dn: &str, cut| Found {
+            dn: dn.to_owned(),
+            cut,
+            ..Found::default()
+        };
+        let no = Some("the directory does not tell all groups of that person".to_owned());
+        let table = [
+            ("a whole one", found("cn=a", false), None),
+            ("with more values than were sent", found("cn=a", true), no.clone()),
+            ("more entries than were sent", found("", true), no.clone()),
+            ("without a name", found("", false), no.clone()),
+            (
+                "whose name is not followed",
+                found(&"x".repeat(DN_BYTES_MAX + 1), false),
+                no,
+            ),
+        ];
+        for (name, found, expected) in table {
+            assert_eq!(
+                whole(found).err().map(|refused| refused.why()),
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_has_its_words_and_strangers_are_told_the_same_of_all() {
+        for (code, why) in WHY {
+            let refused = Refused::Wrong(code);
+            assert_eq!(refused.to_string(), "the name or the password is wrong", "{code}");
+            assert_eq!((refused.code(), refused.why()), (Some(code), why.to_owned()));
+        }
+        // Written in this crate, so that none is without words.
+        let sources = [include_str!("ldap.rs"), include_str!("../identity.rs")].concat();
+        for written in sources.split("Refused::Wrong(\"").skip(1) {
+            let code = written.split('"').next().unwrap_or_default();
+            assert!(WHY.iter().any(|(known, _)| *known == code), "{code}");
+        }
     }
 }

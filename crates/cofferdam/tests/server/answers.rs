@@ -2,7 +2,7 @@
 //! each bad answer gets.
 
 use crate::approvals::{World, world_asking};
-use crate::common::{Answer, answer};
+use crate::common::{Answer, Platform, answer, notification};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -153,6 +153,60 @@ async fn a_ticket_system_approves_and_so_does_a_person_whom_the_level_asks_and_t
         "nothing is left to answer: {letters:?}"
     );
     world.platform.stop().await;
+}
+
+/// Below an organization everything is at another path, and what the ticket system is told says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_an_organization_it_is_told_where_that_one_is_answered() {
+    let (World { platform, .. }, tickets) = asking("[{webhook: tickets}]").await;
+    let config = std::fs::read_to_string(platform.directory.path().join("cofferdam.yaml")).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&config).unwrap();
+    let directory = platform.stopped().await;
+    let platform = Platform::start_in(directory, |options| {
+        options.organizations = vec!["acme".to_owned()];
+    })
+    .await;
+    *tickets.platform.lock().unwrap() = platform.url("");
+    let data = cofferdam::app::organizations::directory(&platform.data_dir(), "acme");
+    let admin = std::fs::read_to_string(data.join("admin.token")).unwrap();
+    let send = async |token: &str, path: &str, body: Value| {
+        let path = format!("/organizations/acme{path}");
+        let body = body.to_string().into_bytes();
+        let sent = platform
+            .send(Method::POST, &path, Some(token.trim()), Some(body))
+            .await;
+        assert!(sent.status.is_success(), "{path}: {sent:?}");
+        sent.body
+    };
+    send(&admin, "/api/v1/documents", json!({"documents": documents})).await;
+    let trigger = send(&admin, "/api/v1/tokens", json!({"trigger": "changes"})).await;
+    let secret = trigger["secret"].as_str().unwrap();
+    send(
+        secret,
+        "/hooks/alertmanager",
+        notification("Broken", "firing", "critical"),
+    )
+    .await;
+    let letter = told(&tickets).await;
+    assert_eq!(
+        letter["answer"]["to"],
+        "/organizations/acme/hooks/approvals/tickets"
+    );
+    let path = "/organizations/acme/api/v1/approvals";
+    let mut voted = Value::Null;
+    for _ in 0..200 {
+        let list = platform
+            .send(Method::GET, path, Some(admin.trim()), None)
+            .await
+            .body;
+        voted = list[0]["votes"][0]["by"].clone();
+        if !voted.is_null() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(voted, "service:channel/tickets");
+    platform.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,6 +230,16 @@ async fn bad_documents_are_refused_with_their_place() {
     };
     let mut relative = channel("a");
     relative["spec"] = json!({"type": "webhook", "url": "https://x/", "secretRef": {"file": "k"}});
+    let directory = |more: Value| {
+        let mut ldap = json!({"url": "ldaps://x", "baseDn": "dc=x", "groupAttribute": "memberOf"});
+        ldap.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let mut document = channel("a");
+        document["kind"] = json!("IdentityProvider");
+        document["spec"] = json!({"ldap": ldap, "roles": {"sre": ["viewer"]}});
+        json!({"documents": [document]})
+    };
     let mut unused = channel("a");
     unused["kind"] = json!("Trigger");
     unused["spec"] = json!({"source": "alertmanager", "agent": "nobody"});
@@ -258,6 +268,16 @@ async fn bad_documents_are_refused_with_their_place() {
             "a relative path",
             json!({"documents": [relative]}),
             "/documents/0/spec/secretRef/file",
+        ),
+        (
+            "a relative path of a directory's secret",
+            directory(json!({"bind": {"dn": "cn=x", "secretRef": {"file": "k"}}})),
+            "/documents/0/spec/ldap/bind/secretRef/file",
+        ),
+        (
+            "a relative path of its authorities",
+            directory(json!({"caFile": "ca.pem"})),
+            "/documents/0/spec/ldap/caFile",
         ),
         (
             "a dangling name",

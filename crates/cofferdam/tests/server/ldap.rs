@@ -320,14 +320,16 @@ async fn people_of_a_real_directory_come_in_by_their_password_and_groups() {
     for (change, why) in table {
         let spec = serde_json::from_value(directory.spec(&change)["ldap"].clone()).unwrap();
         let password = secrets::Secret::new(b"secret of alice".to_vec());
-        let refused = ldap::authenticate(&spec, "alice", &password).await.unwrap_err();
+        let refused = ldap::authenticate(&spec, "alice", &password, &[])
+            .await
+            .unwrap_err();
         assert!(refused.to_string().contains(why), "{change}: {refused}");
     }
     // What is typed is a value for the directory too.
     let spec = serde_json::from_value(directory.spec(&json!({}))["ldap"].clone()).unwrap();
     for name in ["*)(uid=*", "*"] {
         let password = secrets::Secret::new(b"secret of alice".to_vec());
-        let refused = ldap::authenticate(&spec, name, &password).await.unwrap_err();
+        let refused = ldap::authenticate(&spec, name, &password, &[]).await.unwrap_err();
         assert_eq!(refused.code(), Some("person_unknown"), "{name}");
     }
     // What was typed is in no entry.

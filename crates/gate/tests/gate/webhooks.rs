@@ -467,7 +467,7 @@ async fn no_agent_is_an_approver() {
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
         .decode(key)
         .unwrap();
-    let change = channel("tickets", Some(&format!("whpk_{}", STANDARD.encode(bytes))));
+    let change = channel("tickets", Some(&format!("whpk_{}", STANDARD.encode(&bytes))));
     let refused = install(&world, vec![change]).await.unwrap_err().to_string();
     assert_eq!(
         refused,
@@ -480,6 +480,19 @@ async fn no_agent_is_an_approver() {
         format!("approve {id}"),
         "the old one stands"
     );
+
+    // Nor one that no document speaks of any more: its key lies where it lay.
+    let now = world.gate.authority();
+    let mut without = gate::Authority::clone(&now);
+    without.agents.clear();
+    let by = Principal::person("admin");
+    let gone = vec![channel("other", None)];
+    let removed = world.gate.install(&by, Owner::Api, now.generation, gone, without);
+    removed.await.unwrap();
+    assert!(world.gate.authority().agents.is_empty());
+    let change = channel("tickets", Some(&format!("whpk_{}", STANDARD.encode(bytes))));
+    let again = install(&world, vec![change]).await.unwrap_err().to_string();
+    assert_eq!(again, refused);
 }
 
 /// Of many that send the same answer at once one is recorded, and all are told the same.

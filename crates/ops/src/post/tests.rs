@@ -90,7 +90,7 @@ async fn postman(root: &std::path::Path) -> Postman {
     let channels = Arc::new(Channels::default());
     channels.install([("log".to_owned(), ChannelSpec::Log {})].into());
     let post = Post::new(channels, gate.store().clock());
-    Postman::new(gate, post)
+    Postman::new(gate, post, "")
 }
 
 fn clock_now(gate: &Gate) -> Timestamp {

@@ -100,7 +100,7 @@ impl World {
         let store = open_store(root.path(), &clock);
         let gate = Gate::open(store).unwrap();
         let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
-        let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime));
+        let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), "");
         World {
             gate,
             runtime,

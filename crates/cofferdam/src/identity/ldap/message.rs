@@ -24,20 +24,10 @@ pub enum Said {
 pub struct Found {
     /// Its distinguished name.
     pub dn: String,
-    /// Attributes with those values that are text.
-    pub attributes: Vec<(String, Vec<String>)>,
-}
-
-impl Found {
-    /// The values of an attribute; its name is read without regard to case.
-    #[must_use]
-    pub fn values(&self, attribute: &str) -> &[String] {
-        let named = |(name, _): &&(String, Vec<String>)| name.eq_ignore_ascii_case(attribute);
-        self.attributes
-            .iter()
-            .find(named)
-            .map_or(&[], |(_, values)| values.as_slice())
-    }
+    /// What it has of the attribute that was asked for, as far as it is text.
+    pub values: Vec<String>,
+    /// Whether there is more than this, which may be anything.
+    pub cut: bool,
 }
 
 /// What is searched for.
@@ -103,11 +93,11 @@ fn message(id: u32, tag: u8, operation: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads the content of a message that answers the one of that id.
+/// Reads the content of a message that answers the one of that id. Of an entry only `attribute` is kept.
 ///
 /// # Errors
 /// It is no message, none that answers it, or of a kind that we did not ask for.
-pub fn read(content: &[u8], id: u32) -> Result<Said, Malformed> {
+pub fn read(content: &[u8], id: u32, attribute: &str) -> Result<Said, Malformed> {
     let mut message = Reader::new(content);
     if message.number(INTEGER)? != id {
         return Err(Malformed);
@@ -117,30 +107,40 @@ pub fn read(content: &[u8], id: u32) -> Result<Said, Malformed> {
     match tag {
         // Of a bind, a search, an extended operation.
         0x61 | 0x65 | 0x78 => Ok(Said::Done(operation.number(ENUMERATED)?)),
-        0x64 => found(operation).map(Said::Found),
+        0x64 => found(operation, attribute).map(Said::Found),
         0x73 => Ok(Said::Elsewhere),
         _ => Err(Malformed),
     }
 }
 
-fn found(mut operation: Reader<'_>) -> Result<Found, Malformed> {
-    let dn = text(operation.expect(OCTETS)?).ok_or(Malformed)?;
+/// The name of an attribute is read without regard to case. One with options is another attribute, but
+/// `;range=`: so Active Directory says that there are more values than it sends (MS-ADTS, 3.1.1.3.1.3.3).
+fn found(mut operation: Reader<'_>, asked: &str) -> Result<Found, Malformed> {
+    let mut found = Found {
+        dn: text(operation.expect(OCTETS)?).ok_or(Malformed)?,
+        ..Found::default()
+    };
     let mut list = Reader::new(operation.expect(SEQUENCE)?);
-    let mut attributes = Vec::new();
     while !list.is_empty() {
         let mut attribute = Reader::new(list.expect(SEQUENCE)?);
-        let name = text(attribute.expect(OCTETS)?).ok_or(Malformed)?;
+        let name = text(attribute.expect(OCTETS)?)
+            .ok_or(Malformed)?
+            .to_ascii_lowercase();
         let mut set = Reader::new(attribute.expect(0x31)?);
-        let mut values = Vec::new();
-        while !set.is_empty() {
+        let (bare, options) = name.split_once(';').unwrap_or((&name, ""));
+        if !bare.eq_ignore_ascii_case(asked) {
+            continue;
+        }
+        found.cut |= options.starts_with("range=");
+        while options.is_empty() && !set.is_empty() {
             let value = set.expect(OCTETS)?;
-            if values.len() < VALUES_MAX {
-                values.extend(text(value));
+            found.cut |= found.values.len() >= VALUES_MAX;
+            if !found.cut {
+                found.values.extend(text(value));
             }
         }
-        attributes.push((name, values));
     }
-    Ok(Found { dn, attributes })
+    Ok(found)
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -155,15 +155,39 @@ mod tests {
     fn answers_are_read_or_refused() {
         let entry =
             b"\x02\x01\x07\x64\x18\x04\x04dc=x\x30\x10\x30\x0e\x04\x03uid\x31\x07\x04\x01a\x04\x02\xff\xfe";
-        let one = Found {
-            dn: "dc=x".to_owned(),
-            attributes: vec![("uid".to_owned(), vec!["a".to_owned()])],
+        let of = |values: &[&str], cut| {
+            let values = values.iter().map(|&value| value.to_owned()).collect();
+            let dn = "dc=x".to_owned();
+            Ok(Said::Found(Found { dn, values, cut }))
         };
-        assert_eq!(one.values("UID"), ["a"]);
+        // An entry with an attribute of that name, and so many values.
+        let with = |name: &str, count: usize| {
+            let (mut set, mut attribute, mut list, mut entry) = (vec![], vec![], vec![], vec![]);
+            (0..count).for_each(|_| put(&mut set, OCTETS, b"a"));
+            put(&mut attribute, OCTETS, name.as_bytes());
+            put(&mut attribute, 0x31, &set);
+            put(&mut list, SEQUENCE, &attribute);
+            put(&mut entry, OCTETS, b"dc=x");
+            put(&mut entry, SEQUENCE, &list);
+            let mut out = b"\x02\x01\x07".to_vec();
+            put(&mut out, 0x64, &entry);
+            out
+        };
+        let (other, many, more) = (
+            with("cn", 3),
+            with("UID", VALUES_MAX),
+            with("uid", VALUES_MAX + 1),
+        );
+        let (ranged, tagged) = (with("uid;range=0-1499", 2), with("uid;lang-de", 2));
         #[rustfmt::skip]
-        let table: [(&str, &[u8], Result<Said, Malformed>); 9] = [
+        let table: [(&str, &[u8], Result<Said, Malformed>); 14] = [
             ("a bind that is refused",     b"\x02\x01\x07\x61\x07\x0a\x01\x31\x04\x00\x04\x00", Ok(Said::Done(49))),
-            ("an entry, text alone",       entry,                                                Ok(Said::Found(one))),
+            ("an entry, text alone",       entry,                                                of(&["a"], false)),
+            ("what nobody asked for",      &other,                                               of(&[], false)),
+            ("in its language",            &tagged,                                              of(&[], false)),
+            ("as many values as are kept", &many,                                                of(&["a"; VALUES_MAX], false)),
+            ("one more",                   &more,                                                of(&["a"; VALUES_MAX], true)),
+            ("a part of them",             &ranged,                                              of(&[], true)),
             ("a reference elsewhere",      b"\x02\x01\x07\x73\x02\x04\x00",                      Ok(Said::Elsewhere)),
             ("an answer to something else", b"\x02\x01\x08\x61\x07\x0a\x01\x00\x04\x00\x04\x00", Err(Malformed)),
             ("a request",                  b"\x02\x01\x07\x42\x00",                              Err(Malformed)),
@@ -173,7 +197,7 @@ mod tests {
             ("nothing",                    b"",                                                  Err(Malformed)),
         ];
         for (name, bytes, expected) in table {
-            assert_eq!(read(bytes, 7), expected, "{name}");
+            assert_eq!(read(bytes, 7, "uid"), expected, "{name}");
         }
     }
 }
