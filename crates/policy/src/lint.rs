@@ -15,7 +15,7 @@ pub struct LintFinding {
     /// Where; `agent/NAME` for what is not of a rule.
     pub rule: RuleId,
     /// A stable snake_case word: `shadowed`, `matches_nothing`, `no_resource`, `no_environment`,
-    /// `unanswerable`, `webhook_alone`, `unknown_environment`, `unknown_input`, `untold`.
+    /// `unanswerable`, `webhook_alone`, `asks_to_tell`, `unknown_environment`, `unknown_input`, `untold`.
     pub code: &'static str,
     /// In words, and what would mend it.
     pub what: String,
@@ -69,6 +69,14 @@ pub fn lint(
                     .to_owned(),
             );
         }
+        if rule.asks_before_telling() {
+            find(
+                "asks_to_tell",
+                "also asks before the platform tells a channel anything, so nobody hears that they are asked: name \
+                 verbs, or `agents`"
+                    .to_owned(),
+            );
+        }
         let names = rule.spec.matching.environments.iter().flatten();
         for name in names.filter(|name| environments.is_some_and(|known| !known.contains(*name))) {
             find(
@@ -117,6 +125,28 @@ impl Known<'_> {
         let stronger = stronger && self.place.contains_branch(other.place);
         let enforced = self.mode == Mode::Enforce && other.mode == Mode::Enforce;
         enforced && always && stronger && covers(&self.spec.matching, &other.spec.matching)
+    }
+
+    /// Whether it surely asks about what the platform itself does to tell people: `channel.post` on
+    /// `channel/NAME`, a write in production, by an agent that belongs nowhere.
+    fn asks_before_telling(&self) -> bool {
+        let Match {
+            verbs,
+            resources,
+            environments,
+            effects,
+            agents,
+        } = &self.spec.matching;
+        let always = self.spec.when.is_none() && self.spec.condition.is_none();
+        let asks = self.spec.outcome == RuleOutcome::RequireApproval && self.mode == Mode::Enforce;
+        let all = self.place.is_everywhere() && agents.is_none();
+        let telling = |name: &str| Some(vec![name.to_owned()]);
+        asks && always
+            && all
+            && patterns(verbs, &telling("channel.post"))
+            && patterns(resources, &telling("channel/"))
+            && members(environments, &telling("production"))
+            && members(effects, &Some(vec![Effect::Write]))
     }
 
     fn does(&self) -> &'static str {

@@ -21,7 +21,7 @@ fn what_is_probably_not_meant_is_found() {
     let bounded = json!({"resources": ["repository/a"], "environments": ["staging"]});
     let rule = |name: &str, outcome: &str, matching: Value| json!({"name": name, "outcome": outcome, "match": matching});
     #[rustfmt::skip]
-    let table: [(&str, Value, &[&str]); 24] = [
+    let table: [(&str, Value, &[&str]); 30] = [
         // what the row shows                     rules                                                        findings
         ("nothing",                               json!([rule("a", "permit", bounded.clone())]),               &[]),
         ("a permit without a resource",           json!([rule("a", "permit", json!({"environments": ["staging"]}))]), &["policy/p#a no_resource"]),
@@ -36,17 +36,23 @@ fn what_is_probably_not_meant_is_found() {
         ("a deny of one effect",                  json!([rule("a", "permit", bounded.clone()), rule("b", "deny", json!({"effects": ["destructive"]}))]), &[]),
         ("the same permit twice",                 json!([rule("a", "permit", bounded.clone()), rule("b", "permit", bounded.clone())]), &["policy/p#b shadowed"]),
         ("a wider permit after a narrow one",     json!([rule("a", "permit", json!({"verbs": ["git.log"], "resources": ["repository/a"], "environments": ["staging"]})), rule("b", "permit", bounded.clone())]), &["policy/p#a shadowed"]),
-        ("one person in two stages",              json!([{"name": "a", "outcome": "require_approval", "approvers": [{"any": ["person:bob"]}, {"any": ["person:bob"]}]}]), &["policy/p#a unanswerable"]),
-        ("one outside system in two stages",      json!([{"name": "a", "outcome": "require_approval", "approvers": [{"any": ["webhook:t"]}, {"any": ["webhook:t"]}, "bob"]}]), &["policy/p#a unanswerable"]),
-        ("an outside system alone",               json!([{"name": "a", "outcome": "require_approval", "approvers": ["webhook:t"]}]), &["policy/p#a webhook_alone"]),
-        ("an outside system or a person",         json!([{"name": "a", "outcome": "require_approval", "approvers": ["bob", "webhook:t"]}]), &["policy/p#a webhook_alone"]),
-        ("an outside system once time is over",   json!([{"name": "a", "outcome": "require_approval", "approvers": [{"any": ["bob"], "escalate_after_seconds": 60}, "webhook:t"]}]), &["policy/p#a webhook_alone"]),
-        ("an outside system and a person",        json!([{"name": "a", "outcome": "require_approval", "approvers": [{"webhook": "t"}, "bob"]}]), &[]),
-        ("two of an outside system and a person", json!([{"name": "a", "outcome": "require_approval", "approvers": [{"any": ["webhook:t", "bob"], "count": 2}]}]), &[]),
+        ("one person in two stages",              json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": [{"any": ["person:bob"]}, {"any": ["person:bob"]}]}]), &["policy/p#a unanswerable"]),
+        ("one outside system in two stages",      json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": [{"any": ["webhook:t"]}, {"any": ["webhook:t"]}, "bob"]}]), &["policy/p#a unanswerable"]),
+        ("an outside system alone",               json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": ["webhook:t"]}]), &["policy/p#a webhook_alone"]),
+        ("an outside system or a person",         json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": ["bob", "webhook:t"]}]), &["policy/p#a webhook_alone"]),
+        ("an outside system once time is over",   json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": [{"any": ["bob"], "escalate_after_seconds": 60}, "webhook:t"]}]), &["policy/p#a webhook_alone"]),
+        ("an outside system and a person",        json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": [{"webhook": "t"}, "bob"]}]), &[]),
+        ("two of an outside system and a person", json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": [{"any": ["webhook:t", "bob"], "count": 2}]}]), &[]),
         ("an outside system alone in staging",    json!([{"name": "a", "match": {"environments": ["staging"]}, "outcome": "require_approval", "approvers": ["webhook:t"]}]), &[]),
         ("an outside system alone about reads",   json!([{"name": "a", "match": {"effects": ["read"]}, "outcome": "require_approval", "approvers": ["webhook:t"]}]), &[]),
-        ("two of a team",                         json!([{"name": "a", "outcome": "require_approval", "approvers": [{"team": "sre", "count": 2}]}]), &[]),
+        ("two of a team",                         json!([{"name": "a", "match": {"verbs": ["git.*"]}, "outcome": "require_approval", "approvers": [{"team": "sre", "count": 2}]}]), &[]),
         ("an ask that a deny forbids",            json!([rule("a", "require_approval", json!({"verbs": ["git.*"]})), rule("b", "deny", json!({}))]), &["policy/p#a shadowed"]),
+        ("an ask about all writes",               json!([rule("a", "require_approval", json!({"effects": ["write", "destructive"]}))]), &["policy/p#a asks_to_tell"]),
+        ("an ask about every channel",            json!([rule("a", "require_approval", json!({"verbs": ["channel.*"], "resources": ["channel/*"]}))]), &["policy/p#a asks_to_tell"]),
+        ("an ask about all writes of an agent",   json!([rule("a", "require_approval", json!({"effects": ["write"], "agents": ["triage"]}))]), &[]),
+        ("an ask about all writes in staging",    json!([rule("a", "require_approval", json!({"effects": ["write"], "environments": ["staging"]}))]), &[]),
+        ("an ask about what destroys",            json!([rule("a", "require_approval", json!({"effects": ["destructive"]}))]), &[]),
+        ("an ask with a condition",               json!([{"name": "a", "outcome": "require_approval", "when": "taint"}]), &[]),
     ];
     for (name, rules, expected) in table {
         assert_eq!(findings(json!({ "rules": rules })), expected, "{name}");
