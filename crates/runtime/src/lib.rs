@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod drill;
+pub mod guest;
 pub mod runbook;
 pub mod tools;
 mod worker;

@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["journal", "policy"]),
     ("secrets", &["policy"]),
     ("gate", &["assay", "journal", "policy", "secrets", "store"]),
-    ("runtime", &["assay", "gate", "journal", "policy", "store"]),
+    ("runtime", &["assay", "gate", "journal", "policy", "sandbox", "store"]),
     (
         "ops",
         &[

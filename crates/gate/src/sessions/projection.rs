@@ -28,6 +28,8 @@ struct Created {
     idempotency_key: Option<String>,
     #[serde(default)]
     urgent: bool,
+    #[serde(default)]
+    lent: Vec<policy::Capability>,
     /// Never left out: a session whose input nobody labelled is none.
     taint: policy::Taints,
 }
@@ -135,6 +137,7 @@ fn create(entry: &Entry, id: &str) -> Result<SessionRow, Corrupt> {
             actions: 0,
             version: 0,
             urgent: created.urgent,
+            lent: created.lent,
             output: None,
         },
         idempotency_key: created.idempotency_key,

@@ -1,0 +1,243 @@
+//! `run`: starts any program behind the walls, on the platform that runs here or on one started for it, and passes
+//! through what it reads and writes.
+
+mod platform;
+mod terminal;
+
+use super::arguments::{Format, Global};
+use super::failure::Failure;
+use super::screen::Screen;
+use crate::guests::{Hello, Summary, Told, Wanted};
+use clap::{Args, ValueEnum};
+use sandbox::{Git, Part, Profile, wire};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use terminal::Stdio;
+
+/// Shown below the options.
+pub const HELP: &str = "\
+Examples:
+  cofferdam run -- python agent.py                       nothing configured: it reaches nothing and writes here alone
+  cofferdam run --allow api.github.com:443 -- ./agent    one host, as an opaque tunnel
+  cofferdam run --agent ops/triage --workspace . -- node agent.js
+  cofferdam run --timeout 10m --memory 2G --profile strict -- ./untrusted
+
+The program finds HTTPS_PROXY and its like; everything it asks of the network is judged and recorded. It sees the
+system read-only, its workspace, a /tmp and a /home of its own, and nothing else.
+
+Exit codes: the program's own; 128 and the signal when one ended it; 1 when nothing ran; 2 misuse";
+
+/// Run any program behind the walls.
+#[derive(Args, Clone, Debug)]
+pub struct RunArguments {
+    /// Whose rights it has [default: those of a guest, which holds what you lend it here and nothing else]
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// The directory that it works in
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub workspace: PathBuf,
+    /// A host that it may reach; may be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    pub allow: Vec<String>,
+    /// A network, such as 10.0.0.0/8 or 127.0.0.0/8, that these hosts may lead to although it is not of the Internet
+    #[arg(long, value_name = "CIDR", requires = "allow")]
+    pub allow_network: Vec<String>,
+    /// A file or directory that it may read, besides the system and its workspace
+    #[arg(long, value_name = "PATH")]
+    pub read: Vec<PathBuf>,
+    /// A variable for its environment: NAME=VALUE, or NAME alone for the value that it has here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// What it may do with the repository in its workspace
+    #[arg(long, value_enum, default_value_t = GitAccess::Read)]
+    pub git: GitAccess,
+    /// Which system calls it may make
+    #[arg(long, value_enum, default_value_t = Walls::Standard)]
+    pub profile: Walls,
+    /// End it after so long: 30m, 90s, 2h
+    #[arg(long, value_name = "TIME", value_parser = super::value::milliseconds, default_value = "30m")]
+    pub timeout: i64,
+    /// Memory of all its processes: 512M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "4G")]
+    pub memory: u64,
+    /// A wall to do without where this machine cannot build it; `cofferdam sandbox check` names them
+    #[arg(long, value_name = "PART", value_parser = part)]
+    pub degrade: Vec<Part>,
+    /// Where the platform keeps its data; one is started there when none runs
+    #[arg(long, value_name = "DIR", default_value = "./.cofferdam")]
+    pub data_dir: PathBuf,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// See [`Git`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum GitAccess {
+    /// Read it.
+    Read,
+    /// Commit; hooks and configuration stay as they are.
+    Commit,
+}
+
+/// See [`Profile`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Walls {
+    /// A list of calls that are allowed; any other ends the program.
+    Strict,
+    /// A list of calls that are refused.
+    Standard,
+    /// As standard, with any TCP on its own loopback, as test suites need it.
+    Build,
+}
+
+/// Runs the program. Its own exit status is the command's.
+pub fn run(arguments: &RunArguments, global: &Global, screen: &mut Screen) -> Result<ExitCode, Failure> {
+    let wanted = wanted(arguments)?;
+    let platform = platform::find_or_start(arguments, global)?;
+    let hello = Hello {
+        token: platform.token()?,
+        run: wanted,
+    };
+    let stdio = Stdio::open()?;
+    let fds: Vec<BorrowedFd<'_>> = stdio.for_guest().iter().map(|fd| fd.as_fd()).collect();
+    wire::send(platform.socket(), &hello, &fds).map_err(gone)?;
+    drop(hello);
+    drop(fds);
+    let passing = stdio.pass()?;
+    let ended = listen(platform.socket(), screen);
+    passing.finish();
+    let summary = ended?;
+    platform.shutdown();
+    conclude(&summary, screen)
+}
+
+/// Until the last word.
+fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
+    loop {
+        match wire::receive(socket).map_err(gone)?.0 {
+            Told::Session(_) => {}
+            Told::Started { given_up } => {
+                for (part, why) in given_up {
+                    let name = serde_json::to_value(part).unwrap_or_default();
+                    screen.tell(&format!("not enforced: {}: {why}", name.as_str().unwrap_or("?")))?;
+                }
+            }
+            Told::Ended(summary) => return Ok(*summary),
+            Told::Refused { session, reason } => {
+                let record = session.map(|id| format!(" (cofferdam sessions show {id})"));
+                return Err(Failure::Failed(format!("{reason}{}", record.unwrap_or_default())));
+            }
+        }
+    }
+}
+
+fn conclude(summary: &Summary, screen: &mut Screen) -> Result<ExitCode, Failure> {
+    match screen.format {
+        Format::Table => screen.tell(&summary.line())?,
+        // Its output is the program's; what is ours goes where messages go.
+        Format::Json | Format::Yaml => {
+            let told = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
+            screen.tell(&told)?;
+        }
+    }
+    Ok(ExitCode::from(summary.status()))
+}
+
+fn gone(error: wire::WireError) -> Failure {
+    Failure::Failed(format!("the platform went away: {error}; what ran has ended with it"))
+}
+
+fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
+    let workspace = std::path::absolute(&arguments.workspace).map_err(anyhow::Error::from)?;
+    let timeout = u64::try_from(arguments.timeout).ok().filter(|ms| *ms > 0);
+    let timeout = timeout.ok_or_else(|| Failure::Misuse("--timeout has to be longer than nothing".to_owned()))?;
+    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(anyhow::Error::from);
+    Ok(Wanted {
+        agent: arguments.agent.clone(),
+        argv: arguments.command.clone(),
+        env: environment(&arguments.env)?,
+        workspace,
+        allow: arguments.allow.clone(),
+        networks: arguments.allow_network.clone(),
+        reads: arguments.read.iter().map(absolute).collect::<Result<_, _>>()?,
+        git: match arguments.git {
+            GitAccess::Read => Git::Read,
+            GitAccess::Commit => Git::Commit,
+        },
+        profile: match arguments.profile {
+            Walls::Strict => Profile::Strict,
+            Walls::Standard => Profile::Standard,
+            Walls::Build => Profile::Build,
+        },
+        timeout_ms: Some(timeout),
+        memory_bytes: Some(arguments.memory),
+        degrade: arguments.degrade.iter().copied().collect::<BTreeSet<Part>>(),
+    })
+}
+
+/// The variables that were named, and those by which a terminal is known.
+fn environment(named: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut env = BTreeMap::new();
+    for name in ["TERM", "COLORTERM", "NO_COLOR", "LANG", "TZ"] {
+        if let Ok(value) = std::env::var(name) {
+            env.insert(name.to_owned(), value);
+        }
+    }
+    for one in named {
+        let (name, value) = match one.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => {
+                let missing = |_| Failure::Misuse(format!("--env {one}: there is no such variable here"));
+                (one.as_str(), std::env::var(one).map_err(missing)?)
+            }
+        };
+        env.insert(name.to_owned(), value);
+    }
+    Ok(env)
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| format!("`{text}` is no part; `cofferdam sandbox check` names them"))
+}
+
+/// `512M`, `2G`, or bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size; write it like 512M or 2G");
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (text.get(..at), 1 << 10),
+        Some((at, 'M' | 'm')) => (text.get(..at), 1 << 20),
+        Some((at, 'G' | 'g')) => (text.get(..at), 1 << 30),
+        _ => (Some(text), 1_u64),
+    };
+    let number: u64 = number.and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    number.checked_mul(unit).filter(|bytes| *bytes >= 16 << 20).ok_or_else(|| match number {
+        0.. => format!("{}: a program needs 16M at least", wrong()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let table = [
+            ("512M", Some(512 << 20)),
+            ("2G", Some(2 << 30)),
+            ("2g", Some(2 << 30)),
+            ("33554432", Some(32 << 20)),
+            ("1K", None),
+            ("", None),
+            ("G", None),
+            ("-1G", None),
+            ("99999999999999G", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(bytes(text).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `cofferdam run`: the platform's side, and what both sides say to each other.
+//!
+//! The command has the terminal, and the platform has the gate; so the command hands over the guest's standard
+//! descriptors through a socket in the data directory, and the platform starts the guest itself, out of a permit.
+//! When the connection ends, the guest ends.
+//!
+//! Invariants:
+//! - **Whoever asks is known twice**: by the token, as everywhere, and by the kernel, as the user who runs the platform.
+//! - **No guest without its asker**: the connection is watched as long as the guest runs.
+
+mod host;
+mod lend;
+mod place;
+
+pub use host::{SOCKET, serve};
+
+use runtime::guest::said;
+use sandbox::{Exit, Git, Part, Profile};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// The first message to the platform; with it come standard input, output and error of the guest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// As at the API.
+    pub token: String,
+    /// What to run.
+    pub run: Wanted,
+}
+
+/// What to run, and in which place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// A configured agent; none for one that holds only what is lent here.
+    pub agent: Option<String>,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables of its environment, besides those that it is given anyway.
+    pub env: BTreeMap<String, String>,
+    /// The directory that it works in.
+    pub workspace: PathBuf,
+    /// `HOST:PORT` that it may reach.
+    pub allow: Vec<String>,
+    /// Networks that those names may lead to, although they are not of the Internet.
+    pub networks: Vec<String>,
+    /// Further paths that it may read, at the same place inside.
+    pub reads: Vec<PathBuf>,
+    /// What it may do with the repository in its workspace.
+    pub git: Git,
+    /// Which system calls it may make.
+    pub profile: Profile,
+    /// Ended after so long, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Parts that are given up where this machine has them not.
+    pub degrade: BTreeSet<Part>,
+}
+
+/// What the platform says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// Nothing runs, or it is not known how it ended.
+    Refused {
+        /// Where it was refused in, if it came so far.
+        session: Option<String>,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It runs in this session.
+    Session(String),
+    /// It runs, without these parts.
+    Started {
+        /// Why each is missing.
+        given_up: BTreeMap<Part, String>,
+    },
+    /// It ended.
+    Ended(Box<Summary>),
+}
+
+/// How a run ended, in the numbers that a person asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Its session.
+    pub session: String,
+    /// Entry of the permit that it ran by.
+    pub entry: u64,
+    /// How its program ended.
+    pub exit: Exit,
+    /// Actions that were permitted, the run itself not counted.
+    pub permitted: u64,
+    /// Actions that were denied.
+    pub denied: u64,
+}
+
+impl Summary {
+    /// The exit status that a shell would give it: its own, or 128 and the signal.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        let status = match self.exit.end {
+            sandbox::End::Code(code) => code,
+            sandbox::End::Signal(signal) => 128 + signal,
+        };
+        u8::try_from(status).unwrap_or(1)
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Summary { session, permitted, denied, .. } = self;
+        let stopped = match &self.exit.stop {
+            Some(_) => format!("{}; ", said(&self.exit)),
+            None => String::new(),
+        };
+        format!("{stopped}{permitted} actions permitted, {denied} denied; the record: cofferdam sessions show {session}")
+    }
+}

@@ -1,0 +1,394 @@
+//! Guests: programs of others that run behind walls, each in a session of its own.
+//!
+//! A guest is started by an action like any other: `sandbox.run` on its workspace, judged, recorded and only
+//! then done. What it asks of the network comes in by its doors and is judged action by action; about files
+//! and system calls the kernel decides, by the rules that the session's entries hold.
+//!
+//! Invariants:
+//! - **No guest without a flight**: [`sandbox::Launcher::launch`] takes one, and settles nothing by itself.
+//! - **No guest that outlives its flight**: the flight is settled after the last process is dead.
+//! - **No door before there is somebody to answer for it**: doors are served under the session that runs.
+
+mod authority;
+mod changes;
+mod running;
+
+pub use authority::{ENVIRONMENT, VERB, authority};
+
+use crate::Runtime;
+use crate::tools::report;
+use gate::{Gate, NewSession, Proposal, Refusal, SessionError, SessionView};
+use journal::machine::{Session, SessionEvent};
+use policy::{
+    Action, ActionError, Capability, Effect, Environment, Idempotence, InFlight, Outcome, Principal,
+    Settlement, Taints, Verb,
+};
+use running::Registry;
+use sandbox::{End, Exit, Guest, LaunchError, Launcher, Rules, Spec, Stop};
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use store::StoreError;
+use tokio::sync::{mpsc, oneshot};
+
+/// The one step of a guest's session that its driver takes; what comes in by its doors has steps of its own.
+const STEP: &str = "run";
+/// Longest reason of a session's end, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+/// Answers at the doors of one guest.
+pub trait Doors: Send + Sync {
+    /// Before anything of `session` runs: what it was lent, the doors shall know.
+    fn prepare(&self, session: &SessionView);
+    /// Serves `listener`, which is inside, on the account of `session`, until [`Opened`] is dropped.
+    fn open(&self, session: &SessionView, listener: TcpListener) -> std::io::Result<Opened>;
+    /// Nothing of `session` runs any more.
+    fn close(&self, session: &SessionView);
+}
+
+/// A door that is served as long as this is kept.
+pub type Opened = Box<dyn Send + Sync>;
+
+/// What to run.
+pub struct Run {
+    /// Whose rights it has: [`gate::GUEST`], or a configured agent.
+    pub agent: String,
+    /// Who asked for it. The session runs on their account.
+    pub by: Principal,
+    /// What that person lends to [`gate::GUEST`] for this run.
+    pub lent: Vec<Capability>,
+    /// Who answers at its doors.
+    pub doors: Arc<dyn Doors>,
+    /// The program and its walls.
+    pub spec: Spec,
+    /// Its standard descriptors.
+    pub stdio: [OwnedFd; 3],
+}
+
+/// What is told while a guest runs, in this order.
+#[derive(Debug)]
+pub enum News {
+    /// Its session, before anything was asked.
+    Session(String),
+    /// It runs, by these rules.
+    Started(Box<Rules>),
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its session, which is over.
+    pub session: SessionView,
+    /// The guest's own end.
+    pub exit: Exit,
+    /// Entry of the permit that it ran by.
+    pub entry: u64,
+}
+
+/// Why nothing ran, or why it is not known how it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The session was not created or not driven.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The gate said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A stop came between the permit and the launch.
+    #[error(transparent)]
+    Stopped(#[from] policy::Stopped),
+    /// The walls could not be built, or the program not be executed.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A door could not be served.
+    #[error("a door cannot be served: {0}")]
+    Door(#[source] std::io::Error),
+    /// The command makes no action: it is too long.
+    #[error("the command cannot be recorded: {0}")]
+    Action(#[from] ActionError),
+    /// Its end could not be recorded.
+    #[error("how it ended is not recorded: {0}")]
+    Unsettled(#[from] policy::Unsettled),
+}
+
+/// Starts guests and holds those that run. Shared as `Arc`.
+pub struct Guests {
+    gate: Arc<Gate>,
+    launching: sandbox::Config,
+    launcher: Mutex<Option<Arc<Launcher>>>,
+    registry: Arc<Registry>,
+}
+
+impl Guests {
+    /// Starts nothing yet: the launcher comes with the first guest.
+    pub fn new(runtime: &Arc<Runtime>, launching: sandbox::Config) -> Arc<Guests> {
+        let gate = Arc::clone(&runtime.gate);
+        let registry = Arc::new(Registry::new(Arc::downgrade(&gate)));
+        gate.add_stoppable(Arc::clone(&registry) as _);
+        Arc::new(Guests {
+            gate,
+            launching,
+            launcher: Mutex::default(),
+            registry,
+        })
+    }
+
+    /// Ends the sessions of guests that a crash interrupted: their processes died with the platform.
+    pub async fn end_left_behind(&self, is_guest: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        for state in [Session::Created, Session::Queued, Session::Running] {
+            for session in self.sessions(state)? {
+                if is_guest(&session.agent) && !self.registry.holds(&session.id) {
+                    let reason = "the platform ended, and the guest with it";
+                    if let Err(error) = self.end(&session.id, SessionEvent::Cancel, reason, None).await {
+                        tracing::warn!(session = session.id, %error, "a guest's session cannot be ended");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sessions(&self, state: Session) -> Result<Vec<SessionView>, StoreError> {
+        match self.gate.sessions(Some(state), usize::MAX) {
+            Ok(sessions) => Ok(sessions),
+            Err(SessionError::Store(error)) => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Runs one guest to its end, or until `end` says so or is dropped. Whatever happens, nothing of it runs when
+    /// this returns or is dropped, and its session is over.
+    pub async fn run(
+        &self,
+        run: Run,
+        news: mpsc::UnboundedSender<News>,
+        end: oneshot::Receiver<()>,
+    ) -> Result<Ended, RunError> {
+        let session = self.begin(&run).await?;
+        let _ = news.send(News::Session(session.id.clone()));
+        let (id, doors) = (session.id.clone(), Arc::clone(&run.doors));
+        doors.prepare(&session);
+        let ended = self.run_in(session.clone(), run, &news, end).await;
+        doors.close(&session);
+        match ended {
+            Ok(ended) => Ok(ended),
+            Err(error) => {
+                // What was refused is no failure of the platform, but nothing came of the session.
+                if let Err(error) = self.end(&id, SessionEvent::Fail, &error.to_string(), None).await {
+                    tracing::warn!(session = id, %error, "a guest's session cannot be ended");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The session that it runs in, already running.
+    async fn begin(&self, run: &Run) -> Result<SessionView, RunError> {
+        let new = NewSession {
+            agent: run.agent.clone(),
+            cause: run.by.clone(),
+            correlation: None,
+            input: json!({ "argv": run.spec.argv, "workspace": run.spec.workspace }),
+            title: format!("run {}", run.spec.argv.join(" ")),
+            idempotency_key: None,
+            urgent: false,
+            // Whatever it reads in its workspace, nobody labelled.
+            taint: Taints::UNTRUSTED,
+        };
+        let session = match run.agent == gate::GUEST {
+            true => self.gate.create_session_lent(new, run.lent.clone()).await?,
+            false => self.gate.create_session(new).await?.0,
+        };
+        let by = running::platform();
+        let event = self.gate.session_event(&session.id, &by, SessionEvent::Start, None, None);
+        Ok(event.await?)
+    }
+
+    async fn run_in(
+        &self,
+        session: SessionView,
+        run: Run,
+        news: &mpsc::UnboundedSender<News>,
+        end: oneshot::Receiver<()>,
+    ) -> Result<Ended, RunError> {
+        let proposal = Proposal {
+            session: session.id.clone(),
+            step: STEP.to_owned(),
+            action: action(&run.spec)?,
+        };
+        let permit = self.gate.admit(proposal).await?;
+        let flight = permit.spend(self.gate.stop_set())?;
+        let Run { spec, stdio, doors, .. } = run;
+        let before = changes::beside(spec.workspace.clone()).await;
+        let workspace = spec.workspace.clone();
+        let (flight, guest) = self.launch(flight, spec, stdio).await?;
+        let (exit, flight) = self.see_through(&session, flight, guest, &*doors, (news, end)).await?;
+        let after = changes::beside(workspace).await;
+        let entry = flight.entry();
+        flight.settle(settlement(&exit, &changes::between(before, after))).await?;
+        let (event, reason) = over(&exit);
+        let session = self.end(&session.id, event, &reason, Some(json!({ "exit": exit }))).await;
+        Ok(Ended { session: session?, exit, entry })
+    }
+
+    /// Beside the async threads: a launch takes milliseconds, and the first one starts the launcher.
+    async fn launch(
+        &self,
+        flight: InFlight,
+        spec: Spec,
+        stdio: [OwnedFd; 3],
+    ) -> Result<(InFlight, Guest), RunError> {
+        let launcher = self.launcher();
+        let launching = tokio::task::spawn_blocking(move || {
+            let guest = launcher.and_then(|launcher| launcher.launch(&flight, &spec, stdio));
+            (flight, guest)
+        });
+        // Should nobody wait any more, the guest is dropped, which ends it, and its flight is uncertain.
+        let broken = |error: tokio::task::JoinError| LaunchError::Gone(error.to_string());
+        match launching.await.map_err(broken)? {
+            (flight, Ok(guest)) => Ok((flight, guest)),
+            (flight, Err(error)) => {
+                let settlement = report::failure("not_launched", &error.to_string(), Value::Null);
+                let settlement = Settlement { outcome: Outcome::NotStarted, ..settlement };
+                flight.settle(settlement).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Until its last process is dead.
+    async fn see_through(
+        &self,
+        session: &SessionView,
+        flight: InFlight,
+        mut guest: Guest,
+        doors: &dyn Doors,
+        (news, mut end): (&mpsc::UnboundedSender<News>, oneshot::Receiver<()>),
+    ) -> Result<(Exit, InFlight), RunError> {
+        let cut = self.registry.enter(session);
+        let rules = guest.rules().clone();
+        let note = json!({ "guest": "started", "permit": flight.entry(), "rules": rules });
+        // INVARIANT (no guest without its rules on record): what cannot be recorded is dropped, and so ended.
+        self.gate.note(&session.id, &running::platform(), note).await?;
+        let _ = news.send(News::Started(Box::new(rules)));
+        let mut served = Vec::new();
+        for door in guest.take_doors() {
+            served.push(doors.open(session, door.listener).map_err(RunError::Door)?);
+        }
+        let cancel = flight.cancel();
+        let mut told = false;
+        let exit = loop {
+            tokio::select! {
+                exit = guest.wait() => break exit,
+                () = cancel.cancelled(), if !told => { told = true; guest.kill(); }
+                () = cut.wanted(), if !told => { told = true; guest.kill(); }
+                // Told to end, or nobody is there any more who could tell it.
+                _ = &mut end, if !told => { told = true; guest.kill(); }
+            }
+        };
+        drop(served);
+        Ok((exit, flight))
+    }
+
+    /// Drives a session to its end; somebody else may have done so.
+    async fn end(
+        &self,
+        session: &str,
+        event: SessionEvent,
+        reason: &str,
+        output: Option<Value>,
+    ) -> Result<SessionView, SessionError> {
+        let by = running::platform();
+        let reason = Some(assay::redact::line(reason, REASON_CHARS_MAX));
+        match self.gate.session_event(session, &by, event, reason, output).await {
+            Err(SessionError::Illegal(_)) => self.gate.session(session),
+            ended => ended,
+        }
+    }
+
+    /// The launcher that there is, or a new one.
+    fn launcher(&self) -> Result<Arc<Launcher>, LaunchError> {
+        let mut kept = self.launcher.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(launcher) = kept.as_ref().filter(|launcher| launcher.is_alive()) {
+            return Ok(Arc::clone(launcher));
+        }
+        let launcher = Arc::new(Launcher::start(self.launching.clone())?);
+        *kept = Some(Arc::clone(&launcher));
+        Ok(launcher)
+    }
+}
+
+/// What running `spec` means: a program that works in a workspace.
+fn action(spec: &Spec) -> Result<Action, ActionError> {
+    // What is collected for a review changes nothing yet.
+    let effect = match spec.review {
+        Some(_) => Effect::Read,
+        None => Effect::Write,
+    };
+    let names: Vec<&String> = spec.env.keys().collect();
+    let arguments = json!({
+        "argv": spec.argv,
+        // Values may be secrets; names are none.
+        "env": names,
+        "workspace": spec.workspace,
+        "review": spec.review.is_some(),
+        "git": spec.git,
+        "reads": spec.reads,
+        "profile": spec.profile,
+        "limits": spec.limits,
+        "doors": spec.doors,
+        "degrade": spec.degrade,
+    });
+    let resource = format!("workspace{}", spec.workspace.display());
+    let made = Action::new(
+        Verb::new(VERB)?,
+        &resource,
+        arguments,
+        Environment::new(ENVIRONMENT)?,
+        effect,
+        Idempotence::Once,
+    );
+    Ok(made?.bringing(Taints::UNTRUSTED).local())
+}
+
+/// The outcome of the action that ran a guest.
+fn settlement(exit: &Exit, changed: &changes::Changes) -> Settlement {
+    let result = json!({ "exit": exit, "workspace": changed });
+    let told = format!("{}; {changed}", said(exit));
+    match (&exit.stop, exit.end) {
+        (Some(Stop::Launcher), _) => report::ended(Outcome::Uncertain, "launcher", &told, result),
+        (Some(Stop::Killed), _) => report::ended(Outcome::Cancelled, "killed", &told, result),
+        (Some(_), _) => report::failure("stopped", &told, result),
+        (None, End::Code(0)) => report::success(result, &told, true),
+        (None, _) => report::failure("exit", &told, result),
+    }
+}
+
+/// What becomes of the session, and why.
+fn over(exit: &Exit) -> (SessionEvent, String) {
+    let event = match (&exit.stop, exit.end) {
+        (Some(Stop::Killed), _) => SessionEvent::Cancel,
+        (None, End::Code(0)) => SessionEvent::Complete,
+        _ => SessionEvent::Fail,
+    };
+    (event, said(exit))
+}
+
+/// How a guest ended, in one sentence without a full stop.
+#[must_use]
+pub fn said(exit: &Exit) -> String {
+    let own = match exit.end {
+        End::Code(code) => format!("it ended with {code}"),
+        End::Signal(signal) => format!("it was ended by signal {signal}"),
+    };
+    match &exit.stop {
+        None => own,
+        Some(Stop::Timeout) => "its time was over".to_owned(),
+        Some(Stop::Memory) => "it wanted more memory than it may have".to_owned(),
+        Some(Stop::Disk) => "the file system of its workspace was nearly full".to_owned(),
+        Some(Stop::Call(name)) => format!("it made the system call `{name}`, which its profile forbids"),
+        Some(Stop::Killed) => "it was killed".to_owned(),
+        Some(Stop::Launcher) => "the launcher is gone, and the guest with it".to_owned(),
+    }
+}

@@ -1,0 +1,58 @@
+//! What the platform's own guest holds: nothing by itself, and the rule that permits what it is lent.
+
+use gate::{AgentAuthority, Bounds, GUEST, TrustTerms};
+use policy::{Autonomy, Effect, Level, Match, Place, PolicyDocument, RuleOutcome, RuleSpec, Stages};
+use std::collections::BTreeMap;
+
+/// The verb of the action that runs a guest. Its resource is `workspace` and the path of its workspace.
+pub const VERB: &str = "sandbox.run";
+/// Where guests act: a machine's own files. What they ask of the network has the environment of their egress.
+pub const ENVIRONMENT: &str = "workspace";
+/// Verbs of what comes in by the doors of a guest.
+const DOORS: [&str; 3] = ["connect", "http.get", "http.request"];
+
+/// What the binary adds to every [`gate::Authority`]: the agent's name, what it holds, and the policy that
+/// permits what it is lent. A grant is still needed for each action, and only a person's run brings one.
+pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
+    let agent = AgentAuthority {
+        grants: Vec::new(),
+        deny: Vec::new(),
+        autonomy: Autonomy {
+            default: Level::L1,
+            environments: BTreeMap::from([(ENVIRONMENT.to_owned(), Level::L3)]),
+            ..Autonomy::default()
+        },
+        bounds: Bounds {
+            actions_per_session: 100_000,
+            actions_per_minute: 60_000,
+            delegation_depth: 0,
+        },
+        sponsor: "cofferdam".to_owned(),
+        place: Place::default(),
+        trust: TrustTerms::PLATFORM,
+    };
+    let verbs = DOORS.iter().copied().chain([VERB]);
+    let rule = RuleSpec {
+        name: Some("lent".to_owned()),
+        matching: Match {
+            verbs: Some(verbs.map(str::to_owned).collect()),
+            resources: None,
+            effects: Some(vec![Effect::Write]),
+            environments: Some(vec![ENVIRONMENT.to_owned()]),
+            agents: Some(vec![GUEST.to_owned()]),
+        },
+        when: None,
+        condition: None,
+        outcome: RuleOutcome::Permit,
+        reason: "a person lent it to this run".to_owned(),
+        approvers: Stages::default(),
+        waivable: Vec::new(),
+        expires_after_seconds: None,
+        opts_in: true,
+    };
+    let document = PolicyDocument {
+        rules: vec![rule],
+        ..PolicyDocument::default()
+    };
+    (GUEST.to_owned(), agent, ("built-in-guest".to_owned(), document))
+}

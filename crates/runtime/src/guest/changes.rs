@@ -1,0 +1,214 @@
+//! What changed in a workspace while a guest ran, told by comparing what there was with what there is.
+//!
+//! A file counts as changed when its identity, size, mode or the time of its last change by the kernel (`ctime`)
+//! differ: a guest can set every other time, and not that one. Links are compared and not followed.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Most files and directories that are looked at.
+const ENTRIES_MAX: usize = 500_000;
+/// Deepest directory that is looked into.
+const DEPTH_MAX: usize = 64;
+/// Most paths that are named; all are counted.
+const NAMED_MAX: usize = 1_000;
+
+/// Everything below a directory, at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    files: BTreeMap<PathBuf, Mark>,
+    /// Why it is not everything.
+    lacks: Option<String>,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    /// 0 for a directory: its own size and times follow from what is in it.
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+/// What changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Changes {
+    added: usize,
+    modified: usize,
+    removed: usize,
+    /// The first of them, by path: `A`, `M` or `D` and the path, as Git writes it.
+    paths: Vec<String>,
+    /// Why there may be more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacks: Option<String>,
+}
+
+impl Display for Changes {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Changes { added, modified, removed, .. } = self;
+        match added + modified + removed {
+            0 => f.write_str("nothing in the workspace changed")?,
+            _ => write!(f, "in the workspace {added} added, {modified} modified, {removed} removed")?,
+        }
+        match &self.lacks {
+            Some(why) => write!(f, " (as far as was looked: {why})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks at everything below `root`, on a thread for what blocks.
+pub(super) async fn beside(root: PathBuf) -> Snapshot {
+    let looked = tokio::task::spawn_blocking(move || look(&root)).await;
+    looked.unwrap_or_else(|error| Snapshot {
+        files: BTreeMap::new(),
+        lacks: Some(error.to_string()),
+    })
+}
+
+fn look(root: &Path) -> Snapshot {
+    let mut snapshot = Snapshot {
+        files: BTreeMap::new(),
+        lacks: None,
+    };
+    let mut open = vec![(PathBuf::new(), 0)];
+    while let Some((directory, depth)) = open.pop() {
+        if let Err(error) = look_into(root, &directory, depth, &mut open, &mut snapshot) {
+            let shown = root.join(&directory);
+            snapshot.lacks = Some(format!("`{}`: {error}", shown.display()));
+        }
+        if snapshot.files.len() > ENTRIES_MAX {
+            snapshot.lacks = Some(format!("there are more than {ENTRIES_MAX} files"));
+            break;
+        }
+    }
+    snapshot
+}
+
+fn look_into(
+    root: &Path,
+    directory: &Path,
+    depth: usize,
+    open: &mut Vec<(PathBuf, usize)>,
+    snapshot: &mut Snapshot,
+) -> io::Result<()> {
+    if depth > DEPTH_MAX {
+        snapshot.lacks = Some(format!("directories are more than {DEPTH_MAX} deep"));
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(root.join(directory))? {
+        let entry = entry?;
+        let path = directory.join(entry.file_name());
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            open.push((path.clone(), depth + 1));
+        }
+        snapshot.files.insert(path, Mark::of(&metadata));
+        if snapshot.files.len() > ENTRIES_MAX {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Mark {
+    fn of(metadata: &std::fs::Metadata) -> Mark {
+        let directory = metadata.is_dir();
+        Mark {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            mode: metadata.mode(),
+            bytes: if directory { 0 } else { metadata.size() },
+            changed: if directory { (0, 0) } else { (metadata.ctime(), metadata.ctime_nsec()) },
+        }
+    }
+}
+
+/// What is different in `after`.
+pub(super) fn between(before: Snapshot, after: Snapshot) -> Changes {
+    let mut changes = Changes {
+        lacks: before.lacks.or(after.lacks),
+        ..Changes::default()
+    };
+    let mut named = BTreeMap::new();
+    for (path, mark) in &after.files {
+        let letter = match before.files.get(path) {
+            None => 'A',
+            Some(was) if was != mark => 'M',
+            Some(_) => continue,
+        };
+        named.insert(path.clone(), letter);
+    }
+    let gone = before.files.into_keys().filter(|path| !after.files.contains_key(path));
+    named.extend(gone.map(|path| (path, 'D')));
+    for (path, letter) in named {
+        match letter {
+            'A' => changes.added += 1,
+            'M' => changes.modified += 1,
+            _ => changes.removed += 1,
+        }
+        if changes.paths.len() < NAMED_MAX {
+            changes.paths.push(format!("{letter} {}", path.display()));
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_changed_is_told_whatever_times_a_guest_sets() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["kept", "grown", "same-size", "touched-back", "gone", "swapped"] {
+            fs::write(at(name), "before").unwrap();
+        }
+        fs::create_dir_all(at("old/deep")).unwrap();
+        fs::write(at("old/deep/file"), "x").unwrap();
+        std::os::unix::fs::symlink("kept", at("link")).unwrap();
+        let before = look(folder.path());
+        // The kernel's clock for files ticks with its timer.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(at("grown"), "before and more").unwrap();
+        fs::write(at("same-size"), "behind").unwrap();
+        let times = fs::FileTimes::new().set_modified(fs::metadata(at("touched-back")).unwrap().modified().unwrap());
+        fs::write(at("touched-back"), "behind").unwrap();
+        fs::File::options().write(true).open(at("touched-back")).unwrap().set_times(times).unwrap();
+        fs::remove_file(at("gone")).unwrap();
+        fs::remove_file(at("swapped")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", at("swapped")).unwrap();
+        fs::remove_dir_all(at("old/deep")).unwrap();
+        fs::create_dir(at("new")).unwrap();
+        fs::write(at("new/file"), "x").unwrap();
+        let changes = between(before, look(folder.path()));
+        let expected = [
+            "D gone", "M grown", "A new", "A new/file", "D old/deep", "D old/deep/file", "M same-size", "M swapped",
+            "M touched-back",
+        ];
+        assert_eq!(changes.paths, expected);
+        assert_eq!(
+            changes.to_string(),
+            "in the workspace 2 added, 4 modified, 3 removed"
+        );
+        let same = between(look(folder.path()), look(folder.path()));
+        assert_eq!(same.to_string(), "nothing in the workspace changed");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let changes = between(look(&gone), look(&gone));
+        assert_eq!(changes.added + changes.modified + changes.removed, 0);
+        assert!(changes.to_string().contains("as far as was looked"), "{changes}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Guests that run, for stops: each is ended, and the call waits until its last process is dead.
+
+use gate::{BoxFuture, Gate, SessionView, Stood, Stoppable};
+use policy::{Principal, Stop};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::{Notify, watch};
+
+/// Who drives the sessions of guests.
+pub(super) fn platform() -> Principal {
+    Principal::service("cofferdam")
+}
+
+/// The guests that run, by session.
+pub(super) struct Registry {
+    gate: Weak<Gate>,
+    running: Mutex<BTreeMap<String, Seat>>,
+    /// How many run.
+    count: watch::Sender<usize>,
+}
+
+struct Seat {
+    session: SessionView,
+    cut: Arc<Notify>,
+}
+
+/// The place of one guest. Dropped when its last process is dead.
+pub(super) struct Place {
+    registry: Arc<Registry>,
+    session: String,
+    cut: Arc<Notify>,
+}
+
+impl Place {
+    /// Returns once it shall end.
+    pub(super) async fn wanted(&self) {
+        self.cut.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut running = self.registry.seats();
+        running.remove(&self.session);
+        let left = running.len();
+        drop(running);
+        self.registry.count.send_replace(left);
+    }
+}
+
+impl Registry {
+    pub(super) fn new(gate: Weak<Gate>) -> Registry {
+        Registry {
+            gate,
+            running: Mutex::default(),
+            count: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn enter(self: &Arc<Self>, session: &SessionView) -> Place {
+        let cut = Arc::new(Notify::new());
+        let seat = Seat {
+            session: session.clone(),
+            cut: Arc::clone(&cut),
+        };
+        self.seats().insert(session.id.clone(), seat);
+        // A stop that was raised before it was here cut its flight, which its driver watches as well.
+        Place {
+            registry: Arc::clone(self),
+            session: session.id.clone(),
+            cut,
+        }
+    }
+
+    pub(super) fn holds(&self, session: &str) -> bool {
+        self.seats().contains_key(session)
+    }
+
+    fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that `stop` covers, and what cannot be found out.
+    fn covered(&self, stop: &Stop) -> (Vec<String>, Vec<String>) {
+        let sessions: Vec<SessionView> = self.seats().values().map(|seat| seat.session.clone()).collect();
+        let (mut covered, mut unknown) = (Vec::new(), Vec::new());
+        let Some(gate) = self.gate.upgrade() else {
+            return (covered, unknown);
+        };
+        for session in sessions {
+            match gate.is_within(&stop.scope, &session) {
+                Ok(true) => covered.push(session.id),
+                Ok(false) => {}
+                Err(error) => unknown.push(format!("whether {} is covered: {error}", session.id)),
+            }
+        }
+        (covered, unknown)
+    }
+}
+
+impl Stoppable for Registry {
+    fn name(&self) -> &'static str {
+        "processes"
+    }
+
+    fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Stood> {
+        Box::pin(async move {
+            let mut left = self.count.subscribe();
+            let (covered, unknown) = self.covered(stop);
+            for id in &covered {
+                if let Some(seat) = self.seats().get(id) {
+                    // Kept until its driver asks, should it not be waiting yet.
+                    seat.cut.notify_one();
+                }
+            }
+            while covered.iter().any(|id| self.holds(id)) && left.changed().await.is_ok() {}
+            Stood { names: covered, unknown }
+        })
+    }
+
+    fn open(&self, stop: &Stop) -> Vec<String> {
+        let (covered, unknown) = self.covered(stop);
+        covered.into_iter().chain(unknown).collect()
+    }
+}
