@@ -8,7 +8,7 @@
 use super::{App, Options, beside};
 use crate::config::{Document, Problem, Spec};
 use anyhow::Context as _;
-use gate::{Above, KillAnswer, LiftError};
+use gate::{Above, Gate, KillAnswer, LiftError};
 use policy::{Branch, Place, Principal, StopScope};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -157,23 +157,27 @@ pub(super) async fn hold(own: &App, organization: &App) {
     }
 }
 
-/// The platform of which `app` is an organization, as who stops it from above.
+/// Whether the platform of which `app` is an organization has stopped the same.
 #[must_use]
 pub fn above(app: &App, scope: &StopScope) -> Option<Above> {
-    let gate = app.platform.get().filter(|_| reaches_all(scope)).cloned()?;
-    let scope = scope.clone();
-    Some(Above {
-        by: platform(),
-        holds: Box::new(move || gate.stops().iter().any(|stop| stop.scope == scope)),
-    })
+    let gate = app.platform.get().filter(|_| reaches_all(scope))?;
+    Some(held_in(gate, scope))
 }
 
-/// Lifts a stop of the whole platform in every organization as well, where nobody of the organization
-/// raised it too; `true` when there was one.
+fn held_in(gate: &Arc<Gate>, scope: &StopScope) -> Above {
+    let (gate, scope) = (Arc::clone(gate), scope.clone());
+    Above {
+        holds: Box::new(move || gate.stops().iter().any(|stop| stop.scope == scope)),
+    }
+}
+
+/// Lifts a stop of the whole platform, which `own` lifted, in every organization as well, where nobody of the
+/// organization raised it too and as long as it was not raised again; `true` when there was one.
 ///
 /// # Errors
 /// The first that refused; the others are lifted all the same, and asking again takes up what is left.
 pub async fn lift_all(
+    own: &Arc<Gate>,
     organizations: &BTreeMap<String, Served>,
     by: &Principal,
     scope: &StopScope,
@@ -185,7 +189,8 @@ pub async fn lift_all(
     let (mut lifted, mut refused) = (false, None);
     let (platform, reason) = (platform(), format!("{reason} ({by} of the platform)"));
     for app in organizations.values().flatten() {
-        match app.gate.lift_own_alone(&platform, scope, &reason).await {
+        let again = held_in(own, scope);
+        match app.gate.lift_own_alone(&platform, scope, &reason, again).await {
             Ok(here) => lifted |= here,
             Err(error) => refused = refused.or(Some(error)),
         }

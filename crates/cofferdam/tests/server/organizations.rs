@@ -228,6 +228,39 @@ async fn an_organization_that_comes_later_is_held_by_what_stands() {
     platform.stop().await;
 }
 
+/// Its own stop stood before the platform's, which could not be raised in it: it is no less held by that.
+#[tokio::test]
+async fn an_organization_that_was_not_served_meanwhile_lifts_nothing_while_the_platform_is_stopped() {
+    let (platform, acme, _) = both().await;
+    let path = format!("{ACME}/api/v1/stops");
+    let everything = json!({"scope": "all", "reason": "fire"});
+    let body = || Some(everything.to_string().into_bytes());
+    let raised = platform.send(Method::POST, &path, Some(&acme), body()).await;
+    assert!(raised.status.is_success(), "{raised:?}");
+    let journal = of(&platform, "acme").join("journal.db");
+    let directory = platform.stopped().await;
+    let whole = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, b"this is no database, and long enough to be looked at").unwrap();
+    let platform = Platform::start_in(directory, |_| ()).await;
+    let raised = platform.post("/api/v1/stops", &everything).await;
+    assert!(
+        raised.body["organizations"][0]["not_served"].is_string(),
+        "{raised:?}"
+    );
+    let directory = platform.stopped().await;
+    std::fs::write(&journal, whole).unwrap();
+    let platform = Platform::start_in(directory, |_| ()).await;
+    let by_acme = platform.send(Method::DELETE, &path, Some(&acme), body()).await;
+    assert_eq!(by_acme.status, StatusCode::FORBIDDEN, "{by_acme:?}");
+    let own = platform
+        .send(Method::DELETE, "/api/v1/stops", Some(&platform.admin), body())
+        .await;
+    assert!(own.status.is_success(), "{own:?}");
+    let by_acme = platform.send(Method::DELETE, &path, Some(&acme), body()).await;
+    assert!(by_acme.status.is_success(), "its own is its own again: {by_acme:?}");
+    platform.stop().await;
+}
+
 #[tokio::test]
 async fn each_has_a_log_and_keys_of_its_own_and_one_that_is_ill_keeps_nobody_from_working() {
     let (platform, _, globex) = both().await;
