@@ -28,6 +28,8 @@ pub struct Gate {
     pub(crate) authority: Arc<ArcSwap<Authority>>,
     /// By the SHA-256 of the secret.
     pub(crate) tokens: RwLock<HashMap<[u8; 32], Held>>,
+    /// What was revoked, and is not recorded yet.
+    pub(crate) owed: tokens::Owed,
     pub(crate) rates: Arc<Rates>,
     pub(crate) denials: Denials,
     pub(crate) doubts: Arc<Doubts>,
@@ -94,6 +96,7 @@ impl Gate {
                 Health::Corrupt(_) => HashMap::new(),
                 _ => tokens::load(&store, deadlines.now())?,
             }),
+            owed: tokens::Owed::default(),
             deadlines,
             rates: Arc::new(Rates::load(&store, &clock)?),
             settlements: Settlements::start(&runtime, store.clone()),

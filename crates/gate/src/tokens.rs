@@ -19,6 +19,7 @@ pub(crate) mod exchange;
 mod projection;
 
 pub use certificate::{Certified, Thumbprint};
+pub(crate) use end::Owed;
 use projection::TokenRow;
 pub(crate) use projection::Tokens;
 
@@ -161,7 +162,7 @@ impl Gate {
         // It is listed since its commit, so somebody may have revoked it before it could get here.
         let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        if row.is_some_and(|row| !row.view.revoked) {
+        if row.is_some_and(|row| !self.owed.is_revoked(&row.view)) {
             held.insert(hash, Held::of(&view));
         }
         drop(held);
@@ -182,7 +183,7 @@ impl Gate {
         let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
         let signed = policy::canonical::hex(&digest(signed.as_bytes()));
         let (hash, by, provider) = (digest(token.as_bytes()), by.clone(), provider.to_owned());
-        let now = self.deadlines.now();
+        let (now, owed) = (self.deadlines.now(), self.owed.clone());
         let write = move |tx: &mut Tx<'_>| {
             let hex = policy::canonical::hex(&hash);
             // One that was taken before its signed part was kept is known by all of it.
@@ -190,7 +191,7 @@ impl Gate {
             found.extend(tx.find(TOKENS, "sha256", &hex)?);
             if let Some(found) = found.into_iter().next() {
                 let view = decode::<TokenRow>(found.value)?.view;
-                let over = view.revoked || view.expires.is_some_and(|expires| expires <= now);
+                let over = owed.is_revoked(&view) || view.expires.is_some_and(|expires| expires <= now);
                 return if over {
                     Err(TokenError::Unknown(view.id))
                 } else {
@@ -214,7 +215,7 @@ impl Gate {
         // As in `create_token`: it may have been ended before it could get here.
         let row = self.store.read(|reader| reader.row(TOKENS, &id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        let Some(row) = row.filter(|row| !row.view.revoked) else {
+        let Some(row) = row.filter(|row| !self.owed.is_revoked(&row.view)) else {
             return Err(TokenError::Unknown(id));
         };
         let taken = Held::of(&row.view);
@@ -368,6 +369,10 @@ pub(crate) fn load(store: &Store, now: Timestamp) -> Result<HashMap<[u8; 32], He
 }
 
 fn read_all(store: &Store) -> Result<Vec<TokenRow>, StoreError> {
+    read_those(store, |_| true)
+}
+
+fn read_those(store: &Store, wanted: impl Fn(&TokenRow) -> bool) -> Result<Vec<TokenRow>, StoreError> {
     store.read(|reader| {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
@@ -376,7 +381,7 @@ fn read_all(store: &Store) -> Result<Vec<TokenRow>, StoreError> {
             let Some(last) = rows.last() else { return Ok(all) };
             after = Some(last.key.clone());
             for row in rows {
-                all.push(decode(row.value)?);
+                all.extend(Some(decode(row.value)?).filter(&wanted));
             }
         }
     })

@@ -35,8 +35,8 @@ pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
     tasks
 }
 
-/// Expires approvals, stops everything over a journal that somebody found altered, ends what rests on certificates
-/// that are denied, looks for odd behaviour, and shows that timers run.
+/// Expires approvals, stops everything over a journal that somebody found altered, records what was revoked and could
+/// not be recorded then, ends what rests on certificates that are denied, looks for odd behaviour, and shows that timers run.
 async fn tick(app: Arc<App>) {
     let mut timer = interval(TICK);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,6 +49,7 @@ async fn tick(app: Arc<App>) {
             // Said in `health` by the store itself; the next tick tries again.
             Err(error) => tracing::debug!(%error, "approvals could not be expired"),
         }
+        app.gate.revoke_owed().await;
         identity::end_unmapped(&app).await;
         match app.gate.detect_anomalies().await {
             Ok(found) => found.iter().for_each(|found| {

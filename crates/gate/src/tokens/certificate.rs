@@ -8,7 +8,7 @@
 //! - **One that was ended is not taken again**, whatever mapping names it by then.
 //! - **One certificate, one record that holds**: a mapping that says something else ends what it said before.
 
-use super::{Held, NewToken, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, row, unhex};
+use super::{Held, NewToken, Owed, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, row, unhex};
 use crate::rows::decode;
 use crate::{Caller, Gate};
 use journal::kind;
@@ -80,14 +80,16 @@ impl Gate {
         }
         fits(&new).map_err(TokenError::Misfit)?;
         let (by, provider, certificate) = (by.clone(), provider.to_owned(), *certificate);
-        let write = move |tx: &mut Tx<'_>| taken_in(tx, &by, &new, &provider, &certificate, now);
+        let owed = self.owed.clone();
+        let write = move |tx: &mut Tx<'_>| taken_in(tx, &owed, &by, &new, &provider, &certificate, now);
         let id = self.store.write::<_, TokenError, _>(write).await?.value.id;
         let mut held = self.held();
         held.retain(|_, held| !held.is_over(now));
         // As in `create_token`: it may have been ended before it could get here, also by another mapping of it.
         let row = self.store.read(|reader| reader.row(TOKENS, &id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        let taken = row.filter(|row| !row.view.revoked).map(|row| Held::of(&row.view));
+        let taken = row.filter(|row| !self.owed.is_revoked(&row.view));
+        let taken = taken.map(|row| Held::of(&row.view));
         let Some(taken) = taken.filter(|taken| !taken.is_over(self.deadlines.now())) else {
             return Err(TokenError::Unknown(id));
         };
@@ -115,7 +117,7 @@ impl Gate {
         let signed = certificate.to_string();
         let found = self.store.read(|reader| reader.find(TOKENS, "signed", &signed))?;
         let rows = found.into_iter().map(|row| decode::<TokenRow>(row.value));
-        rows.map(|row| Ok(row?.view.revoked))
+        rows.map(|row| Ok(self.owed.is_revoked(&row?.view)))
             .try_fold(false, |any, revoked: Result<bool, StoreError>| Ok(any | revoked?))
     }
 
@@ -135,6 +137,7 @@ fn says(caller: &Caller, new: &NewToken) -> bool {
 /// Records it, unless it is known and says the same.
 fn taken_in(
     tx: &mut Tx<'_>,
+    owed: &Owed,
     by: &Principal,
     new: &NewToken,
     provider: &str,
@@ -144,7 +147,7 @@ fn taken_in(
     let signed = certificate.to_string();
     for found in tx.find(TOKENS, "signed", &signed)? {
         let TokenRow { view, .. } = decode(found.value)?;
-        match view.revoked {
+        match owed.is_revoked(&view) {
             true => return Err(TokenError::Unknown(view.id)),
             false if view.expires.is_some_and(|expires| expires <= now) => {}
             false if says(&Held::of(&view).caller, new) => return Ok(view),
