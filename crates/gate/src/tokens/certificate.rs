@@ -8,9 +8,11 @@
 //! - **One that was ended is not taken again**, whatever mapping names it by then.
 //! - **One certificate, one record that holds**: a mapping that says something else ends what it said before.
 
-use super::{Held, NewToken, Owed, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, row, unhex};
+use super::{
+    Held, NewToken, Owed, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, read_those, row, unhex,
+};
 use crate::rows::decode;
-use crate::{Caller, Gate};
+use crate::{Caller, Gate, RoleAt};
 use journal::kind;
 use policy::{Principal, Timestamp};
 use serde_json::json;
@@ -54,13 +56,17 @@ impl Display for Thumbprint {
     }
 }
 
-/// What is recorded of a certificate.
+/// A token that rests on a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each name is the documentation of its value")]
 pub struct Certified {
     pub token: String,
-    pub provider: String,
+    /// By whose mapping it was recorded; `None`: it is a token that is bound to the certificate.
+    pub provider: Option<String>,
     pub principal: Principal,
+    pub roles: Vec<RoleAt>,
+    pub groups: Vec<String>,
+    pub trigger: Option<String>,
     pub certificate: Thumbprint,
 }
 
@@ -100,16 +106,18 @@ impl Gate {
     /// What was recorded of certificates, and holds.
     pub fn certified(&self) -> Vec<Certified> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let by_certificate = tokens.values().filter(|held| held.caller.is_by_certificate());
-        let certified = |held: &Held| {
-            Some(Certified {
-                token: held.caller.token.clone(),
-                provider: held.caller.provider.clone()?,
-                principal: held.caller.principal.clone(),
-                certificate: held.caller.certificate?,
-            })
-        };
+        let by_certificate = tokens.values().map(|held| &held.caller);
+        let by_certificate = by_certificate.filter(|caller| caller.is_by_certificate());
         by_certificate.filter_map(certified).collect()
+    }
+
+    /// What rests on certificates and was never revoked, whether or not it ran out: what was said with it counts to
+    /// this day. Reads every token that there was.
+    pub fn certified_ever(&self) -> Result<Vec<Certified>, StoreError> {
+        let wanted = |row: &TokenRow| row.view.certificate.is_some() && !row.view.revoked;
+        let rows = read_those(&self.store, wanted)?;
+        let callers = rows.iter().map(|row| Held::of(&row.view).caller);
+        Ok(callers.filter_map(|caller| certified(&caller)).collect())
     }
 
     /// Whether a record of it was revoked.
@@ -127,6 +135,18 @@ impl Gate {
         let held = tokens.get(&certificate.key())?;
         (!held.is_over(now) && says(&held.caller, new)).then(|| held.caller.clone())
     }
+}
+
+fn certified(caller: &Caller) -> Option<Certified> {
+    Some(Certified {
+        token: caller.token.clone(),
+        provider: caller.provider.clone(),
+        principal: caller.principal.clone(),
+        roles: caller.roles.clone(),
+        groups: caller.groups.clone(),
+        trigger: caller.trigger.clone(),
+        certificate: caller.certificate?,
+    })
 }
 
 fn says(caller: &Caller, new: &NewToken) -> bool {
