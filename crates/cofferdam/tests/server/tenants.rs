@@ -562,3 +562,51 @@ async fn a_tenant_sees_its_own_and_its_agents_find_no_others_incidents() {
     }
     platform.stop().await;
 }
+
+/// A certificate is revoked as a whole: where it is somebody's elsewhere by now, at the root.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_revokes_no_certificate_that_holds_elsewhere() {
+    let platform = platform().await;
+    let take = async |certificate: &[u8], role: &str| {
+        let new = gate::NewToken {
+            principal: policy::Principal::person("mesh/dave"),
+            roles: vec![gate::RoleAt::parse(role).unwrap()],
+            groups: Vec::new(),
+            trigger: None,
+            expires: None,
+        };
+        let (by, certificate) = (
+            policy::Principal::service("cofferdam"),
+            gate::Thumbprint::of(certificate),
+        );
+        let gate = &platform.running.as_ref().unwrap().app().gate;
+        let taken = gate.take_certificate(&by, new, "mesh", &certificate).await;
+        taken.unwrap().token().to_owned()
+    };
+    let own = take(b"own", "viewer@acme/pay").await;
+    let before = take(b"moved", "viewer@acme/pay").await;
+    let after = take(b"moved", "viewer@globex").await;
+    let admin = platform
+        .token(json!({"principal": "ada", "roles": ["admin@acme"]}))
+        .await;
+    let admin = Some(admin.as_str());
+    let root = Some(platform.admin.as_str());
+    for (id, whose, status) in [
+        (&after, admin, 404),
+        (&before, admin, 403),
+        (&own, admin, 204),
+        (&before, root, 204),
+    ] {
+        let path = format!("/api/v1/tokens/{id}");
+        let answer = platform.send(Method::DELETE, &path, whose, None).await;
+        assert_eq!(answer.status.as_u16(), status, "{id}: {answer:?}");
+        let tokens = platform.get("/api/v1/tokens").await.body;
+        let revoked = |id: &str| {
+            let of = |token: &&Value| token["id"] == id;
+            tokens.as_array().unwrap().iter().find(of).unwrap()["revoked"] == true
+        };
+        assert_eq!(revoked(&after), whose == root, "{id}");
+        assert_eq!(revoked(&before), whose == root, "{id}");
+    }
+    platform.stop().await;
+}
