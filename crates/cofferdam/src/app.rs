@@ -139,6 +139,8 @@ pub struct App {
     pub draining: channel::Receiver<bool>,
     /// What the listener speaks TLS with, if it does.
     pub tls: Option<Arc<Tls>>,
+    /// Files and directories that are the platform's own, of all organizations: nothing of them is sent to anybody.
+    pub private: Arc<[PathBuf]>,
     verification: Cell<Verification>,
     /// Of the timers, on the monotonic clock.
     heartbeat: Cell<Option<Duration>>,
@@ -372,6 +374,9 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let around = Around {
         draining: draining.clone(),
         tls: tls.clone(),
+        private: organizations::private(&options)
+            .context("cannot tell where the platform's own files are")?
+            .into(),
     };
     // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
@@ -425,6 +430,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
 struct Around {
     draining: channel::Receiver<bool>,
     tls: Option<Arc<Tls>>,
+    private: Arc<[PathBuf]>,
 }
 
 /// The files of TLS, which are read before anything is opened: whoever cannot be reached should change nothing.
@@ -450,7 +456,12 @@ async fn open(
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let named = options.organization.as_deref();
     let below = named.map(organizations::path).unwrap_or_default();
-    let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), &below);
+    let triage = Triage::new(
+        Arc::clone(&gate),
+        Arc::clone(&runtime),
+        &below,
+        Arc::clone(&around.private),
+    );
     // 2. What may act: nothing, until configuration says so.
     let incidents = triage.search();
     let configuration = Configuration::new(
@@ -486,6 +497,7 @@ async fn open(
         organizations,
         draining: around.draining.clone(),
         tls: around.tls.clone(),
+        private: Arc::clone(&around.private),
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });

@@ -23,7 +23,7 @@ pub use mapping::{CertificateProviderSpec, CertificateSpec, GroupsFrom, NameFrom
 pub(crate) use spec::is_address;
 pub use spec::{DirectorySpec, OidcSpec, ProviderSpec, Roles};
 
-use crate::app::{App, organizations};
+use crate::app::App;
 use crate::server::problem::ApiError;
 use crate::tls::Shown;
 use attempts::Attempts;
@@ -136,9 +136,8 @@ impl Identity {
         let attempt = self.attempts.begin(provider, name, app.clock.monotonic())?;
         // A directory takes many spellings for one name (spaces, wide letters), and each would be guesses of its
         // own: what could be nobody's name here is wrong without being asked about.
-        let private = organizations::private(app.gate.store().directory());
         let asked = match is_name(name) {
-            true => ldap::authenticate(&spec.ldap, name, password, &private).await,
+            true => ldap::authenticate(&spec.ldap, name, password, &app.private).await,
             false => Err(ldap::Refused::Wrong("no_name")),
         };
         let person = match asked {
