@@ -7,7 +7,7 @@ mod read;
 
 pub(crate) use projection::{Agents, PersonRow};
 pub(crate) use read::{
-    agent_row, all, each, generation, generation_now, of_did, person_row, read_agent, read_person,
+    agent_row, all, each, generation, generation_now, of_key, person_row, read_agent, read_person,
 };
 
 use crate::record::short;
@@ -261,13 +261,13 @@ impl Gate {
                 status.as_str()
             )));
         }
-        let dropped = row.keys.get(KEYS_KEPT).map(|key| key.id.clone());
+        let dropped = row.keys.get(KEYS_KEPT).cloned();
         let present = row.keys.first().map(|key| key.id.clone()).unwrap_or_default();
         let old = AgentKey::from_seed(&*self.keyring()?.read(&present)?);
         let next = self.new_key()?;
         let body = json!({
             "agent": name, "key": key_id(&next), "public_key": written(&next),
-            "proof": written(&old.rotate_to(&next)),
+            "proof": written(&old.rotate_to(&next)), "forgotten": dropped.as_ref().map(|key| &key.public_key),
         });
         let by = by.clone();
         let rotated = self
@@ -281,7 +281,7 @@ impl Gate {
             })
             .await?;
         if let Some(dropped) = dropped {
-            self.keyring()?.remove(&dropped)?;
+            self.keyring()?.remove(&dropped.id)?;
         }
         Ok(rotated)
     }

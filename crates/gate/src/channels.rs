@@ -6,7 +6,7 @@
 use crate::agents::{self, key};
 use crate::documents::Document;
 use crate::rows::decode;
-use crate::{Authority, DocumentChange, InstallError};
+use crate::{DocumentChange, InstallError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -105,30 +105,13 @@ fn key_in(document: Erasable<Value>) -> Option<ApproverKey> {
 }
 
 /// The agent whose key this is or was. INVARIANT (no agent approves): such a key is no approver's.
-pub(crate) fn agent_of(
-    tx: &Tx<'_>,
-    authority: &Authority,
-    ApproverKey(bytes): &ApproverKey,
-) -> Result<Option<String>, StoreError> {
-    let written = key::written(bytes);
-    // Its first key names it for ever, whether or not a document still speaks of it.
-    if let Some(name) = agents::of_did(tx, &policy::did_key(bytes))? {
-        return Ok(Some(name));
-    }
-    for name in authority.agents.keys() {
-        let row = agents::agent_row(tx, name)?;
-        let held = row.iter().flat_map(|row| &row.keys);
-        if held.map(|held| &held.public_key).any(|held| *held == written) {
-            return Ok(Some(name.clone()));
-        }
-    }
-    Ok(None)
+pub(crate) fn agent_of(tx: &Tx<'_>, ApproverKey(bytes): &ApproverKey) -> Result<Option<String>, StoreError> {
+    agents::of_key(tx, bytes)
 }
 
 /// Refuses documents that make an agent an approver.
 pub(crate) fn of_no_agent<'a>(
     tx: &Tx<'_>,
-    authority: &Authority,
     changes: impl Iterator<Item = &'a DocumentChange>,
 ) -> Result<(), InstallError> {
     for change in changes {
@@ -136,10 +119,7 @@ pub(crate) fn of_no_agent<'a>(
             continue;
         };
         let key = key_in(Erasable::Present(document.clone())).filter(|_| kind == KIND);
-        let agent = key
-            .map(|key| agent_of(tx, authority, &key))
-            .transpose()?
-            .flatten();
+        let agent = key.map(|key| agent_of(tx, &key)).transpose()?.flatten();
         if let Some(agent) = agent {
             let channel = name.clone();
             return Err(InstallError::AgentApproves { channel, agent });

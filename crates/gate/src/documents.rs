@@ -204,7 +204,7 @@ impl Gate {
             let (agents, after) = (authority.agents.clone(), authority.clone());
             let write = move |tx: &mut Tx<'_>| {
                 let changes = installation.changes.iter().map(|(_, change)| change);
-                channels::of_no_agent(tx, &after, changes)?;
+                channels::of_no_agent(tx, changes)?;
                 let generation = record(tx, &by, expected, installation, &agents)?;
                 for (name, key) in keys {
                     if let Some(held) = agents.get(&name) {
