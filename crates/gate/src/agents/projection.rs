@@ -299,6 +299,9 @@ struct Driven {
     reason: Option<String>,
     expires: Option<Timestamp>,
     at: Option<Reach>,
+    /// It was locked before, and stays so for the reason that was given then. Entries did not always tell.
+    #[serde(default)]
+    locked_before: bool,
 }
 
 fn driven(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -327,7 +330,9 @@ fn driven(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         .after(driven.event)
         .map_err(|e| Corrupt(format!("entry {}: {e}", entry.sequence)))?;
     row.expires = driven.expires.or(row.expires);
-    row.reason = driven.reason;
+    if !driven.locked_before {
+        row.reason = driven.reason;
+    }
     row.updated = entry.timestamp;
     rows::put(rows, &key, &row)
 }
