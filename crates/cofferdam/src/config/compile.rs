@@ -2,15 +2,16 @@
 //! wrong between them. Opens no socket and changes nothing.
 
 mod channels;
+mod providers;
 
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
-use super::source::escape;
-use crate::identity::{CertificateProviders, CertificateSpec, ProviderSpec, Providers};
+use crate::identity::{CertificateProviders, Providers};
 use channels::{approvers_exist, channel, channels_exist};
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
+use providers::{certificate_provider, provider, provider_by_now};
 
 use policy::trust::SCORE_MAX;
 use policy::{Branch, Environment, Grant, PolicyDocument, PolicySet};
@@ -39,6 +40,8 @@ pub struct Compiled {
     pub providers: Providers,
     /// Mappings of client certificates, by name.
     pub certificate_providers: CertificateProviders,
+    /// What is refused when it is applied, and was not always: what is stored may have it, and stays in force.
+    pub refused_by_now: Vec<(Kind, String, Problem)>,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -67,8 +70,7 @@ pub fn compile(
     let mut authorities = BTreeMap::from([(notifier, Arc::new(notifier_authority))]);
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
-    let mut providers = BTreeMap::new();
-    let mut certificate_providers = BTreeMap::new();
+    let (mut providers, mut certificate_providers) = (BTreeMap::new(), BTreeMap::new());
     for document in documents {
         match &document.spec {
             Spec::Agent(spec) => {
@@ -118,51 +120,10 @@ pub fn compile(
                 channels,
                 providers: Arc::new(providers),
                 certificate_providers: Arc::new(certificate_providers),
+                refused_by_now: documents.iter().flat_map(provider_by_now).collect(),
             })
         }
         _ => Err(Problems(problems)),
-    }
-}
-
-/// One issuer, and one part of a directory, is one provider's: or one person would be two, with two votes.
-fn provider(
-    document: &Document,
-    spec: &ProviderSpec,
-    others: &BTreeMap<String, ProviderSpec>,
-    problems: &mut Vec<Problem>,
-) {
-    let wrong = spec.problems();
-    problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
-    if let ProviderSpec::Ldap(spec) = spec {
-        let secret = spec.ldap.bind.as_ref().map(|bind| {
-            let secrets::SecretRef::File(path) = &bind.secret_ref;
-            ("/spec/ldap/bind/secretRef/file", path)
-        });
-        let roots = spec.ldap.ca_file.as_ref().map(|path| ("/spec/ldap/caFile", path));
-        for (at, path) in secret.into_iter().chain(roots) {
-            absolute(document, at, path, problems);
-        }
-    }
-    let (at, source) = spec.source();
-    if let Some((name, _)) = others.iter().find(|(_, other)| other.source().1 == source) {
-        problems.push(document.problem(at, format!("IdentityProvider `{name}` is of the same people")));
-    }
-}
-
-/// A service is sent to a trigger that there is.
-fn certificate_provider(
-    document: &Document,
-    spec: &CertificateSpec,
-    index: &Index<'_>,
-    problems: &mut Vec<Problem>,
-) {
-    let wrong = spec.problems();
-    problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
-    for (name, trigger) in &spec.triggers {
-        if !index.contains_key(&(Kind::Trigger, trigger.as_str())) {
-            let at = format!("/spec/certificates/triggers/{}", escape(name));
-            problems.push(document.problem(&at, format!("there is no Trigger `{trigger}`")));
-        }
     }
 }
 
