@@ -127,6 +127,8 @@ pub struct App {
     pub intake: Semaphore,
     /// Slots for questions to `explain`.
     pub explaining: Arc<Semaphore>,
+    /// Slots for strangers.
+    pub doors: server::Doors,
     /// One slot for verification on demand.
     pub verifying: Arc<Semaphore>,
     /// Below which path it is served: nothing, or `/organizations/acme`.
@@ -491,6 +493,7 @@ async fn open(
         address,
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
+        doors: server::Doors::default(),
         verifying: Arc::new(Semaphore::new(1)),
         below,
         platform: OnceLock::new(),

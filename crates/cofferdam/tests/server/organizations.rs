@@ -257,7 +257,10 @@ async fn an_organization_that_was_not_served_meanwhile_lifts_nothing_while_the_p
         .await;
     assert!(own.status.is_success(), "{own:?}");
     let by_acme = platform.send(Method::DELETE, &path, Some(&acme), body()).await;
-    assert!(by_acme.status.is_success(), "its own is its own again: {by_acme:?}");
+    assert!(
+        by_acme.status.is_success(),
+        "its own is its own again: {by_acme:?}"
+    );
     platform.stop().await;
 }
 
@@ -306,6 +309,34 @@ async fn each_has_a_log_and_keys_of_its_own_and_one_that_is_ill_keeps_nobody_fro
     let acme = &raised.body["organizations"][0];
     assert_eq!(acme["organization"], "acme");
     assert!(acme["not_served"].is_string(), "{acme}");
+    platform.stop().await;
+}
+
+/// Strangers who knock at the doors of one keep nobody from those of another.
+#[tokio::test]
+async fn the_doors_that_take_no_token_are_each_ones_own() {
+    let (platform, _, _) = both().await;
+    let served = &platform.running.as_ref().unwrap().app().organizations;
+    let doors = &served["acme"].as_ref().unwrap().doors;
+    let all = [&doors.logging_in, &doors.redeeming, &doors.answering];
+    let held: Vec<_> = all
+        .iter()
+        .map(|door| {
+            let all = u32::try_from(door.available_permits()).unwrap();
+            door.try_acquire_many(all).unwrap()
+        })
+        .collect();
+    for door in ["/api/v1/login", "/api/v1/token", "/hooks/approvals/tickets"] {
+        for (at, is_full) in [(ACME, true), (GLOBEX, false), ("", false)] {
+            let path = format!("{at}{door}");
+            let answer = platform
+                .send(Method::POST, &path, None, Some(b"{}".to_vec()))
+                .await;
+            let refused = answer.status == StatusCode::TOO_MANY_REQUESTS;
+            assert_eq!(refused, is_full, "{path}: {answer:?}");
+        }
+    }
+    drop(held);
     platform.stop().await;
 }
 
