@@ -15,7 +15,7 @@ pub use topology::{MemberView, Shared, TopologyView, Weakest};
 
 use crate::rows::{decode, json};
 use crate::{Authority, Caller, Gate, Role};
-use policy::trust::{Lack, Origin, Record, SCORE_MAX, Tier, Told, lacks, under};
+use policy::trust::{Lack, Origin, Record, SCORE_MAX, Tier, Told, Weights, lacks, under};
 use policy::{Chain, PrincipalKind, Timestamp};
 use projection::{DayRow, TRUST, agent_key, day_prefix};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,9 @@ pub struct TrustTerms {
     pub ceiling: Option<u16>,
     /// Whether a stop is raised on the agent when it behaves oddly.
     pub suspend_on_anomaly: bool,
+    /// How much each dimension counts, where that is not as the platform has it (S3-B16).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
     /// Where it comes from; nothing that a document can say.
     #[serde(skip)]
     pub origin: Origin,
@@ -50,6 +53,7 @@ impl TrustTerms {
     pub const PLATFORM: TrustTerms = TrustTerms {
         ceiling: None,
         suspend_on_anomaly: false,
+        weights: None,
         origin: Origin::Platform,
     };
 }

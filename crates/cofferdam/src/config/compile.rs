@@ -369,6 +369,9 @@ fn trust(document: &Document, spec: &AgentSpec, problems: &mut Vec<Problem>) {
         let what = format!("{ceiling} is no score: use 0 to {SCORE_MAX}");
         problems.push(document.problem("/spec/trust/ceiling", what));
     }
+    if let Some(what) = spec.trust.weights.and_then(|weights| weights.problem()) {
+        problems.push(document.problem("/spec/trust/weights", what));
+    }
 }
 
 /// `are A, B` or `is none`.

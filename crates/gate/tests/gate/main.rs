@@ -28,6 +28,7 @@ mod tokens;
 mod trust;
 mod waivers;
 mod webhooks;
+mod weighing;
 mod world;
 
 #[path = "../common/stoppable.rs"]

@@ -96,7 +96,7 @@ impl Record {
 
     fn contributions(&self) -> Vec<Contribution> {
         let before = self.before().map(|noted| noted.dimensions);
-        let held = self.dimensions.iter().zip(Dimension::WEIGHTED).enumerate();
+        let held = self.dimensions.iter().zip(self.weights.weighted()).enumerate();
         held.map(|(at, (units, (dimension, weight)))| Contribution {
             dimension,
             weight,
