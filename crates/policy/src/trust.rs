@@ -12,6 +12,8 @@ mod anomaly;
 mod equation;
 mod promotion;
 mod record;
+mod report;
+mod risk;
 mod told;
 mod topology;
 mod weights;
@@ -20,8 +22,10 @@ pub use anomaly::{ACTIVITY, Activity, Anomaly, FAILURES, SENSITIVE, Seen, is_sen
 pub use equation::{Answer, Band, Equation, Gap, Rubric, Rung, Safeguard, equation, orb};
 pub use promotion::{Evidence, Lack, lacks};
 pub use record::{Event, Noted, Record};
+pub use report::{Course, DayScores, course};
+pub use risk::{Component, Echo, RISK_MS, Risk, RiskLevel, RiskPart, Severity, Signal, Signals, concerns};
 pub use told::{Contribution, Told, Trend};
-pub use topology::{Least, Member, Path, Propagated, Reach, Topology, propagation, topology};
+pub use topology::{Least, Member, Path, Propagated, Reach, Topology, arriving, propagation, topology};
 pub use weights::Weights;
 
 /// Units in one point of a score, and in one point of a dimension. At two points an hour (S3-B6) a

@@ -84,10 +84,10 @@ struct Settled {
 }
 
 #[derive(Deserialize)]
-struct Denied {
-    code: Option<String>,
+pub(super) struct Denied {
+    pub code: Option<String>,
     /// Who or what lacked the right.
-    lacking: Option<String>,
+    pub lacking: Option<String>,
 }
 
 /// What an action was on, and under which grants.
@@ -119,10 +119,10 @@ struct Stopped {
 }
 
 #[derive(Deserialize)]
-struct Odd {
-    agent: String,
-    rule: String,
-    severity: u8,
+pub(super) struct Odd {
+    pub agent: String,
+    pub rule: String,
+    pub severity: u8,
 }
 
 #[derive(Deserialize)]
@@ -207,13 +207,7 @@ fn event(entry: &Entry, rows: &mut dyn Rows) -> Result<Option<(String, Event)>, 
         kind::APPROVAL_APPROVED => decided(entry, Some(Event::Approved), rows),
         kind::APPROVAL_DENIED => decided(entry, Some(Event::Refused), rows),
         kind::APPROVAL_EXPIRED | kind::APPROVAL_CANCELLED => decided(entry, None, rows),
-        kind::STOP_RAISED => {
-            let Stopped { scope } = body(entry)?;
-            let agent = scope
-                .strip_prefix("agent:")
-                .and_then(|path| path.rsplit('/').next());
-            Ok(agent.map(|agent| (agent.to_owned(), Event::Quarantined)))
-        }
+        kind::STOP_RAISED => Ok(stopped_agent(entry)?.map(|agent| (agent, Event::Quarantined))),
         ANOMALY => {
             let odd: Odd = body(entry)?;
             Ok(Some((odd.agent, Event::Anomaly(odd.severity))))
@@ -363,7 +357,14 @@ fn change(rows: &mut dyn Rows, agent: &str, change: impl FnOnce(&mut ActivityRow
     rows::put(rows, agent, &row)
 }
 
+/// The one agent that a stop is on, if it is on one.
+pub(super) fn stopped_agent(entry: &Entry) -> Result<Option<String>, Corrupt> {
+    let Stopped { scope } = body(entry)?;
+    let path = scope.strip_prefix("agent:");
+    Ok(path.and_then(|path| path.rsplit('/').next()).map(str::to_owned))
+}
+
 /// The agent that did it.
-fn actor(entry: &Entry) -> Option<&str> {
+pub(super) fn actor(entry: &Entry) -> Option<&str> {
     entry.actor.strip_prefix("agent:")
 }

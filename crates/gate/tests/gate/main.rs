@@ -22,6 +22,7 @@ mod observed;
 mod races;
 mod records;
 mod replay;
+mod risk;
 mod sources;
 mod stops;
 mod tokens;

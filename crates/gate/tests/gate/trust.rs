@@ -175,7 +175,7 @@ async fn what_others_lack_costs_an_agent_nothing() {
 }
 
 /// What `lead` passes on to `triage`.
-async fn delegated(world: &World, capabilities: &[&str]) -> String {
+pub async fn delegated(world: &World, capabilities: &[&str]) -> String {
     world.gate.identify_agents(&["lead".to_owned()]).await.unwrap();
     let capability = |text: &&str| policy::Capability::parse(text).unwrap();
     let new = gate::NewDelegation {
@@ -300,7 +300,7 @@ async fn trust_that_falls_meanwhile_counts() {
 }
 
 /// Good work for nine days, with proposals approved on the way.
-async fn work(world: &World) {
+pub async fn work(world: &World) {
     for day in 0..9 {
         let session = world.running("triage").await;
         if day < 5 {

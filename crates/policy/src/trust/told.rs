@@ -118,6 +118,11 @@ impl Record {
     }
 }
 
+/// Where a score is heading that moved by this many points.
+pub(super) fn trend_of_score(moved: i64) -> Trend {
+    trend(Some(moved), TREND_SCORE)
+}
+
 fn trend(moved: Option<i64>, least: i64) -> Trend {
     match moved {
         Some(moved) if moved >= least => Trend::Rising,
