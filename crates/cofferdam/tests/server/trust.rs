@@ -94,10 +94,75 @@ async fn a_promotion_is_refused_with_its_reason() {
     }
     for path in [
         "/api/v1/trust/nobody",
+        "/api/v1/trust/nobody/risk",
         "/api/v1/trust/nobody/history",
         "/api/v1/trust/nobody/equation",
     ] {
         assert_eq!(platform.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn risk_and_the_report_are_told_of_agents_that_are_seen() {
+    let platform = Platform::start().await;
+    let risk = platform.get("/api/v1/trust/finder/risk").await.body;
+    assert_eq!(
+        (&risk["score"], &risk["level"], &risk["signals"], &risk["echoes"]),
+        (&json!(775), &json!("low"), &json!([]), &json!([]))
+    );
+    let parts: Vec<_> = risk["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["points"])
+        .collect();
+    assert_eq!(parts, [160, 210, 150, 255]);
+    let stop = json!({"scope": "agent:finder", "reason": "look at it"});
+    let stopped = platform.post("/api/v1/stops", &stop).await;
+    assert!(stopped.status.is_success(), "{stopped:?}");
+    let risk = platform
+        .until("/api/v1/trust/finder/risk", |risk| risk["score"] == 700)
+        .await;
+    assert_eq!(
+        (&risk["critical"], &risk["signals"][0]["what"]),
+        (&json!(1), &json!("stopped"))
+    );
+    let report = platform
+        .get("/api/v1/reports/trust?since_seconds=604800")
+        .await
+        .body;
+    let agents: Vec<_> = report["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["agent"])
+        .collect();
+    assert_eq!(agents, ["finder"], "the platform's own earns and loses nothing");
+    let finder = &report["agents"][0];
+    assert_eq!(
+        (
+            &finder["min"],
+            &finder["score"],
+            &finder["risk"],
+            &finder["concerns"]
+        ),
+        (
+            &json!(300),
+            &json!(300),
+            &json!(700),
+            &json!(["trust 300 is probationary"])
+        )
+    );
+    assert_eq!(report["at_risk"], json!(["finder"]));
+    for (query, status) in [
+        ("", 200),
+        ("?since_seconds=0", 400),
+        ("?since_seconds=34560001", 400),
+        ("?days=1", 400),
+    ] {
+        let answer = platform.get(&format!("/api/v1/reports/trust{query}")).await;
+        assert_eq!(answer.status.as_u16(), status, "{query}: {answer:?}");
     }
     platform.stop().await;
 }
