@@ -349,6 +349,7 @@ mod tests {
             "recent": [
                 {"at": "2026-11-21T10:00:00.000Z", "entry": 6, "event": "done", "score": 690, "dimensions": []},
                 {"at": "2026-11-21T11:00:00.000Z", "entry": 9, "event": {"anomaly": 25}, "score": 699, "dimensions": []}],
+            "echoes": [{"agent": "lead", "hops": 2, "interactions": 100, "share": 750, "fell": 40, "arrives": 300}],
         })
     }
 
@@ -379,6 +380,7 @@ next    trusted: it is standard for 5 of 7 days
             "policy 0.25 85.00 212 steady",
             "silence took 3",
             "2026-11-21 11:00:00 anomaly 25 699 entry 9",
+            "lead 2 100 7.50 % 40 3.00",
         ] {
             assert!(lines.iter().any(|line| line == expected), "{expected}: {text}");
         }

@@ -166,3 +166,50 @@ async fn risk_and_the_report_are_told_of_agents_that_are_seen() {
     }
     platform.stop().await;
 }
+
+/// What people set about trust counts from when it is applied, and what does not fit is refused where it stands.
+#[tokio::test]
+async fn weights_and_thresholds_are_applied_like_any_document() {
+    let platform = Platform::start().await;
+    let mut agent = platform.get("/api/v1/documents/agent/finder").await.body["document"].clone();
+    agent["metadata"]["name"] = json!("weighed");
+    let weigh = |policy: u8| {
+        let mut agent = agent.clone();
+        agent["spec"]["trust"] = json!({"weights": {"policy": policy, "security": 20, "quality": 20, "efficiency": 10, "collaboration": 10}});
+        json!({ "documents": [agent] })
+    };
+    let plain = json!({ "documents": [agent] });
+    let thresholds = |read: u16| {
+        json!({"documents": [{"apiVersion": "cofferdam.dev/v1", "kind": "Policy", "metadata": {"name": "caution"},
+            "spec": {"thresholds": {"set": "conservative", "read": read}}}]})
+    };
+    #[rustfmt::skip]
+    let table = [
+        // what is applied  status  where it is wrong       weight of `policy` after it
+        (plain,             200,    None,                   25),
+        (weigh(39),         400,    Some("/spec/trust/weights"), 25),
+        (weigh(40),         200,    None,                   40),
+        (thresholds(1001),  400,    Some("/spec/thresholds"), 40),
+        (thresholds(601),   200,    None,                   40),
+    ];
+    for (documents, status, wrong, weight) in table {
+        let answer = platform.post("/api/v1/documents", &documents).await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+        let told = answer.body.to_string();
+        assert!(wrong.is_none_or(|wrong| told.contains(wrong)), "{told}");
+        let view = platform.get("/api/v1/trust/weighed").await.body;
+        assert_eq!(view["contributions"][0]["weight"], json!(weight), "{view}");
+    }
+    let question =
+        json!({"agent": "weighed", "verb": "incidents.search", "resource": "incidents", "effect": "read"});
+    let explained = platform.post("/api/v1/explain", &question).await.body;
+    assert_eq!(
+        (&explained["outcome"], &explained["reason"]),
+        (
+            &json!("deny"),
+            &json!("trust 600 is below 601, the threshold of `policy/caution#thresholds` for `read` actions")
+        ),
+        "{explained}"
+    );
+    platform.stop().await;
+}
