@@ -46,7 +46,7 @@ pub struct Gate {
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
-/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`,
+/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`, `risk`,
 /// `agents`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
@@ -62,6 +62,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(ClockJumps),
         Arc::new(trust::Trusts),
         Arc::new(trust::Activities),
+        Arc::new(trust::Risks),
         Arc::new(agents::Agents),
     ]
 }
