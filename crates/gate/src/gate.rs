@@ -48,7 +48,7 @@ pub struct Gate {
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
-/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`,
+/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`, `risk`,
 /// `agents`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
@@ -64,6 +64,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(ClockJumps),
         Arc::new(trust::Trusts),
         Arc::new(trust::Activities),
+        Arc::new(trust::Risks),
         Arc::new(agents::Agents),
     ]
 }

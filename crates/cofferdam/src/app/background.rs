@@ -36,7 +36,8 @@ pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
 }
 
 /// Expires approvals, stops everything over a journal that somebody found altered, records what was revoked and could
-/// not be recorded then, ends what rests on certificates that are denied, looks for odd behaviour, and shows that timers run.
+/// not be recorded then, ends what rests on certificates that are denied, looks for odd behaviour and levels of risk
+/// that changed, and shows that timers run.
 async fn tick(app: Arc<App>) {
     let mut timer = interval(TICK);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,6 +62,19 @@ async fn tick(app: Arc<App>) {
                 );
             }),
             Err(error) => tracing::debug!(%error, "odd behaviour could not be looked for"),
+        }
+        match app.gate.detect_risks().await {
+            Ok(changes) => changes.iter().for_each(|change| {
+                let (from, to) = (change.from.as_str(), change.to.as_str());
+                tracing::warn!(
+                    agent = change.agent,
+                    from,
+                    to,
+                    score = change.score,
+                    "another level of risk"
+                );
+            }),
+            Err(error) => tracing::debug!(%error, "risk could not be looked at"),
         }
         app.heartbeat.set(Some(app.clock.monotonic()));
     }
