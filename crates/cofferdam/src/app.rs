@@ -127,6 +127,8 @@ pub struct App {
     pub intake: Semaphore,
     /// Slots for questions to `explain`.
     pub explaining: Arc<Semaphore>,
+    /// Slots for strangers.
+    pub doors: server::Doors,
     /// One slot for verification on demand.
     pub verifying: Arc<Semaphore>,
     /// Below which path it is served: nothing, or `/organizations/acme`.
@@ -139,6 +141,8 @@ pub struct App {
     pub draining: channel::Receiver<bool>,
     /// What the listener speaks TLS with, if it does.
     pub tls: Option<Arc<Tls>>,
+    /// Files and directories that are the platform's own, of all organizations: nothing of them is sent to anybody.
+    pub private: Arc<[PathBuf]>,
     verification: Cell<Verification>,
     /// Of the timers, on the monotonic clock.
     heartbeat: Cell<Option<Duration>>,
@@ -372,6 +376,9 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let around = Around {
         draining: draining.clone(),
         tls: tls.clone(),
+        private: organizations::private(&options)
+            .context("cannot tell where the platform's own files are")?
+            .into(),
     };
     // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
@@ -425,6 +432,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
 struct Around {
     draining: channel::Receiver<bool>,
     tls: Option<Arc<Tls>>,
+    private: Arc<[PathBuf]>,
 }
 
 /// The files of TLS, which are read before anything is opened: whoever cannot be reached should change nothing.
@@ -450,7 +458,12 @@ async fn open(
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let named = options.organization.as_deref();
     let below = named.map(organizations::path).unwrap_or_default();
-    let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), &below);
+    let triage = Triage::new(
+        Arc::clone(&gate),
+        Arc::clone(&runtime),
+        &below,
+        Arc::clone(&around.private),
+    );
     // 2. What may act: nothing, until configuration says so.
     let incidents = triage.search();
     let configuration = Configuration::new(
@@ -480,12 +493,14 @@ async fn open(
         address,
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
+        doors: server::Doors::default(),
         verifying: Arc::new(Semaphore::new(1)),
         below,
         platform: OnceLock::new(),
         organizations,
         draining: around.draining.clone(),
         tls: around.tls.clone(),
+        private: Arc::clone(&around.private),
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });
