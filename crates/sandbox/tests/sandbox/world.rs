@@ -1,0 +1,188 @@
+//! What tests stand on: a launcher, a workspace, and a flight that no gate gave.
+
+use policy::{
+    Action, Autonomy, Capability, Chain, Context, Decision, Effect, Environment, Grant, Idempotence,
+    InFlight, Level, Link, Member, Permit, Place, PolicySet, Principal, SessionFacts, Settle, SettleFuture,
+    Settlement, StopSet, Subject, Taints, Timestamp, Unsettled, Verb, decide,
+};
+use sandbox::{Bind, Config, Exit, Guest, LaunchError, Launcher, Rules, Spec};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// The program that is zygote and attacker.
+pub const ATTACKER: &str = env!("CARGO_BIN_EXE_sandbox-attacker");
+/// Where it is inside.
+pub const INSIDE: &str = "/opt/attacker";
+
+/// The launcher of all tests that do not kill theirs.
+pub fn launcher() -> &'static Launcher {
+    static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
+    LAUNCHER.get_or_init(|| start(0))
+}
+
+/// A launcher of one's own.
+pub fn start(pool: usize) -> Launcher {
+    Launcher::start(Config {
+        program: PathBuf::from(ATTACKER),
+        pool,
+    })
+    .unwrap()
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Settle for Nobody {
+    fn settle(self: Box<Self>, entry: u64, _: Settlement) -> SettleFuture {
+        Box::pin(std::future::ready(Err(Unsettled {
+            entry,
+            reason: "a test".to_owned(),
+        })))
+    }
+    fn abandoned(self: Box<Self>, _: u64, _: bool) {}
+}
+
+/// An action in flight, and what stops it.
+pub fn flight() -> (InFlight, Arc<StopSet>) {
+    let grant = Grant {
+        capability: Capability::parse("*:*").unwrap(),
+        from: "test".to_owned(),
+        until: None,
+    };
+    let autonomy = Autonomy {
+        default: Level::L3,
+        ..Autonomy::default()
+    };
+    let link = Link::new(Principal::agent("guest"), vec![grant], autonomy);
+    let chain = Chain {
+        cause: Principal::person("alice"),
+        links: vec![link],
+    };
+    let action = Action::new(
+        Verb::new("exec.run").unwrap(),
+        "sandbox",
+        serde_json::json!({}),
+        Environment::new("staging").unwrap(),
+        Effect::Read,
+        Idempotence::Once,
+    );
+    let session = SessionFacts {
+        id: "ses-1".to_owned(),
+        version: 1,
+        actions: 0,
+    };
+    let context = Context {
+        now: Timestamp::from_ms(0),
+        taint: Taints::NONE,
+        trust: 900,
+        session,
+        approval: None,
+    };
+    let Decision::Permit(ruling) = decide(&chain, action.unwrap(), &context, &PolicySet::empty()) else {
+        panic!("a read is permitted");
+    };
+    let member = Member {
+        name: "guest".to_owned(),
+        place: Place::default(),
+    };
+    let subject = Subject {
+        agents: vec![member],
+        session: "ses-1".to_owned(),
+        doing: None,
+    };
+    let stops = Arc::new(StopSet::new());
+    let flight = Permit::now_durable(ruling, 0, subject, Box::new(Nobody))
+        .spend(&stops)
+        .unwrap();
+    (flight, stops)
+}
+
+/// A guest that ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub exit: Exit,
+    pub out: String,
+    pub err: String,
+    pub rules: Rules,
+}
+
+/// A guest that runs, and what it says.
+pub struct Running {
+    pub guest: Guest,
+    out: std::io::PipeReader,
+    err: std::io::PipeReader,
+}
+
+/// Runs `argv` in a workspace, as `change` says.
+pub fn spec(workspace: &Path, argv: &[&str]) -> Spec {
+    let argv = argv.iter().map(|a| (*a).to_owned()).collect();
+    let mut spec = Spec::new(argv, workspace.to_owned());
+    spec.reads.push(Bind {
+        source: ATTACKER.into(),
+        target: INSIDE.into(),
+    });
+    // Disks of machines that run tests may be nearly full.
+    spec.limits.disk_free_bytes = 0;
+    spec
+}
+
+/// Starts a guest with pipes.
+pub fn launch(launcher: &Launcher, spec: &Spec) -> Result<Running, LaunchError> {
+    let (flight, _stops) = flight();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let (out, to_out) = std::io::pipe().unwrap();
+    let (err, to_err) = std::io::pipe().unwrap();
+    let stdio: [OwnedFd; 3] = [null.into(), to_out.into(), to_err.into()];
+    let guest = launcher.launch(&flight, spec, stdio)?;
+    Ok(Running { guest, out, err })
+}
+
+impl Running {
+    /// The next line that it writes.
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while self.out.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Ran {
+        let mut err = self.err;
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            err.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let mut out = Vec::new();
+        self.out.read_to_end(&mut out).unwrap();
+        let exit = wait(&self.guest);
+        Ran {
+            exit,
+            out: String::from_utf8_lossy(&out).into_owned(),
+            err: errors.join().unwrap(),
+            rules: self.guest.rules().clone(),
+        }
+    }
+}
+
+/// How a guest ended.
+pub fn wait(guest: &Guest) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(guest.wait())
+}
+
+/// Starts a guest and waits for its end.
+pub fn run(spec: &Spec) -> Ran {
+    match launch(launcher(), spec) {
+        Ok(running) => running.finish(),
+        Err(e) => panic!("{e}"),
+    }
+}
