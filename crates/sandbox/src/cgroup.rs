@@ -280,12 +280,16 @@ impl Group {
         value.unwrap_or(0)
     }
 
-    /// Removes the groups; `false` while the kernel still finds somebody in one.
+    /// Removes the groups; `false` while the kernel still finds somebody in one. Called when the guest is over, so
+    /// whoever is left outlived it, which happens without a pid namespace alone, and is ended.
     pub(crate) fn remove(&mut self) -> bool {
         self.at
             .retain(|_, (directory, _)| match fs::remove_dir(&*directory) {
                 Ok(()) => false,
-                Err(e) => e.kind() != io::ErrorKind::NotFound,
+                Err(e) => {
+                    kill_all(directory);
+                    e.kind() != io::ErrorKind::NotFound
+                }
             });
         self.at.is_empty()
     }

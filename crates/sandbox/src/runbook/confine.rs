@@ -143,10 +143,8 @@ fn add_files(
 ) -> Result<RulesetCreated, Cause> {
     let spec = house.spec()?;
     let root = house.builds(Part::Root);
-    let system = [
-        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc",
-    ];
-    let mut reads: BTreeSet<String> = system.map(str::to_owned).into();
+    let mut reads: BTreeSet<String> = super::mounts::shown().collect();
+    reads.insert("/proc".to_owned());
     let binds = spec
         .reads
         .iter()
@@ -261,6 +259,8 @@ pub(super) fn filter_calls(house: &mut House) -> Result<(), Cause> {
     if !house.builds(Part::Seccomp) {
         return Ok(());
     }
+    // Without it the kernel takes filters from the privileged alone, which this process no longer is.
+    set_no_new_privs(true)?;
     let profile = house.spec()?.profile;
     let filters = Arc::clone(&house.filters);
     let (program, account) = filters

@@ -50,6 +50,15 @@ const INODES_MAX: &str = "1048576";
 /// Where the new root is put together. A directory that every Linux has, and nothing outside is changed there.
 const BUILD_AT: &str = "/tmp";
 
+/// Files of `/etc` that are made.
+const MADE: &[&str] = &["passwd", "group", "hosts", "hostname", "resolv.conf"];
+
+/// Every path that is the system's and can be read.
+pub(super) fn shown() -> impl Iterator<Item = String> {
+    let etc = ETC.iter().chain(MADE).map(|e| format!("/etc/{e}"));
+    SYSTEM.iter().map(|s| (*s).to_owned()).chain(etc)
+}
+
 /// What was opened and is not attached yet: where it goes, what it is, and whether it is of the system.
 #[derive(Default)]
 pub(super) struct Shown(Vec<(String, OwnedFd)>);
@@ -199,16 +208,26 @@ pub(super) fn show_system(house: &mut House) -> Result<(), Cause> {
         attach(tree.as_fd(), &inside(&path)).map_err(Cause::of(&path))?;
         note(house, &path, &path, &["ro", "nosuid", "nodev"]);
     }
+    make_etc(house)
+}
+
+/// Who the guest is, and that it is alone.
+fn make_etc(house: &House) -> Result<(), Cause> {
     fs::create_dir_all("./etc")?;
     let (uid, gid) = (house.uid, house.gid);
-    let passwd = format!(
-        "guest:x:{uid}:{gid}:guest:/home/guest:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    );
-    fs::write("./etc/passwd", passwd)?;
-    fs::write("./etc/group", format!("guest:x:{gid}:\nnogroup:x:65534:\n"))?;
-    fs::write("./etc/hosts", "127.0.0.1 localhost cofferdam\n::1 localhost\n")?;
-    fs::write("./etc/hostname", "cofferdam\n")?;
-    fs::write("./etc/resolv.conf", "")?;
+    for name in MADE {
+        let text = match *name {
+            "passwd" => format!(
+                "guest:x:{uid}:{gid}:guest:/home/guest:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+            ),
+            "group" => format!("guest:x:{gid}:\nnogroup:x:65534:\n"),
+            "hosts" => "127.0.0.1 localhost cofferdam\n::1 localhost\n".to_owned(),
+            "hostname" => "cofferdam\n".to_owned(),
+            // There is no DNS.
+            _ => String::new(),
+        };
+        fs::write(inside("/etc").join(name), text).map_err(Cause::of(name))?;
+    }
     Ok(())
 }
 

@@ -8,4 +8,5 @@
 )]
 
 mod life;
+mod walls;
 mod world;

@@ -13,8 +13,63 @@ use std::sync::{Arc, OnceLock};
 
 /// The program that is zygote and attacker.
 pub const ATTACKER: &str = env!("CARGO_BIN_EXE_sandbox-attacker");
-/// Where it is inside.
-pub const INSIDE: &str = "/opt/attacker";
+/// A place that every user may enter: `/root` and directories of `tempfile` are closed to those that guests are.
+pub struct Site {
+    pub dir: tempfile::TempDir,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        let dir = tempfile::Builder::new()
+            .prefix("cofferdam-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
+        let site = Site { dir };
+        open_to_all(site.dir.path(), 0o755);
+        std::fs::copy(ATTACKER, site.attacker()).unwrap();
+        for name in ["workspace", "other"] {
+            std::fs::create_dir(site.dir.path().join(name)).unwrap();
+        }
+        open_to_all(&site.other(""), 0o777);
+        std::fs::write(site.other("secret"), "theirs").unwrap();
+        open_to_all(&site.other("secret"), 0o644);
+        site
+    }
+
+    /// The workspace of the guest.
+    pub fn workspace(&self, path: &str) -> PathBuf {
+        self.dir.path().join("workspace").join(path)
+    }
+
+    /// What is somebody else's, although this user's rights would do.
+    pub fn other(&self, path: &str) -> PathBuf {
+        self.dir.path().join("other").join(path)
+    }
+
+    pub fn attacker(&self) -> PathBuf {
+        self.dir.path().join("attacker")
+    }
+
+    /// A guest that attacks. Paths are the same inside and outside, so that an attack means the same with and
+    /// without walls.
+    pub fn attack(&self, words: &[&str]) -> Spec {
+        let attacker = self.attacker();
+        let mut argv = vec![attacker.to_str().unwrap()];
+        argv.extend(words);
+        let mut spec = spec(&self.dir.path().join("workspace"), &argv);
+        spec.workspace_at = spec.workspace.clone();
+        spec.reads = vec![Bind {
+            source: attacker.clone(),
+            target: attacker,
+        }];
+        spec
+    }
+}
+
+pub fn open_to_all(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
 
 /// The launcher of all tests that do not kill theirs.
 pub fn launcher() -> &'static Launcher {
@@ -119,10 +174,6 @@ pub struct Running {
 pub fn spec(workspace: &Path, argv: &[&str]) -> Spec {
     let argv = argv.iter().map(|a| (*a).to_owned()).collect();
     let mut spec = Spec::new(argv, workspace.to_owned());
-    spec.reads.push(Bind {
-        source: ATTACKER.into(),
-        target: INSIDE.into(),
-    });
     // Disks of machines that run tests may be nearly full.
     spec.limits.disk_free_bytes = 0;
     spec
