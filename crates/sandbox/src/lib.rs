@@ -20,6 +20,7 @@ mod guest;
 mod launcher;
 mod order;
 mod protect;
+pub mod review;
 mod rules;
 mod runbook;
 mod seccomp;

@@ -75,6 +75,8 @@ pub struct Landlock {
     pub abi: u32,
     /// Paths inside that can be read and executed. `None`: files are not handled.
     pub reads: Option<BTreeSet<String>>,
+    /// Directories that can be listed, with all below: names, not content.
+    pub lists: BTreeSet<String>,
     /// Paths inside that can be written.
     pub writes: Option<BTreeSet<String>>,
     /// Ports that TCP can be connected to; nothing can be bound. `None`: TCP is not handled.

@@ -163,7 +163,17 @@ fn add_files(
         device |= AccessFs::IoctlDev;
     }
     let devices = BTreeSet::from(["/dev".to_owned()]);
-    for (paths, access) in [(&reads, read), (&writes, write), (&devices, device)] {
+    // Its own root has no names that it may not know. That of the machine has.
+    if root {
+        account.lists.insert("/".to_owned());
+    }
+    let list = make_bitflags!(AccessFs::{ReadDir});
+    for (paths, access) in [
+        (&reads, read),
+        (&writes, write),
+        (&devices, device),
+        (&account.lists, list),
+    ] {
         for path in paths.iter().filter(|p| Path::new(p).exists()) {
             let fd = PathFd::new(path).map_err(|e| Cause(e.to_string()))?;
             let rule = PathBeneath::new(fd, of_kind(path, access, abi));

@@ -12,6 +12,7 @@ mod calls;
 mod files;
 mod greed;
 mod network;
+mod platform;
 mod processes;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ const ATTACKS: &[(&str, Attack)] = &[
     ("shared-memory", processes::shared_memory),
     ("capabilities", processes::capabilities),
     ("tree", processes::tree),
+    ("platform", platform::platform),
+    ("hold", processes::hold),
     ("keys", calls::keys),
     ("io-uring", calls::io_uring),
     ("userfault", calls::userfault),

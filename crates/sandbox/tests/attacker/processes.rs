@@ -154,3 +154,13 @@ pub fn tree(args: &[String]) -> Outcome {
         std::thread::park();
     }
 }
+
+/// Holds a lock, and says so.
+pub fn hold(args: &[String]) -> Outcome {
+    let file = std::fs::File::create(word(args, 0))?;
+    file.lock()?;
+    println!("runs");
+    loop {
+        std::thread::park();
+    }
+}
