@@ -28,7 +28,7 @@ use outside::Outside;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -76,6 +76,7 @@ fn begin(control: OwnedFd, pool: usize) -> Result<(), Cause> {
     crate::sys::put_at(null.as_fd(), 0)?;
     drop(null);
     crate::runbook::close_others(&control)?;
+    allow_many_descriptors()?;
     let outside = Outside::find();
     if outside.is_privileged() {
         rustix::thread::set_thread_groups(&[])?;
@@ -106,6 +107,18 @@ fn begin(control: OwnedFd, pool: usize) -> Result<(), Cause> {
     };
     zygote.run();
     Ok(())
+}
+
+/// A guest is watched through six descriptors, and the usual limit of 1,024 is for others.
+fn allow_many_descriptors() -> Result<(), Cause> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    )?)
 }
 
 /// Mounts, owners and processes of other users are all that root is needed for.

@@ -14,6 +14,11 @@ const USERS_FROM: u32 = 2_000_000_000;
 /// So many guests at once have a user of their own.
 const USERS: u32 = 65_536;
 
+/// Zygotes begin so far apart, by their pid: two platforms on one machine rarely give one user to two guests.
+const USERS_APART: u32 = 64;
+/// So many mappings are kept: each is a descriptor.
+const MAPPINGS_MAX: usize = 256;
+
 type Pair = (u32, u32);
 
 /// Users outside, and who has which.
@@ -64,7 +69,9 @@ impl Outside {
             }
             return Ok((0, self.own));
         }
-        let slot = (0..USERS).find(|slot| !self.taken.contains(slot));
+        let from = std::process::id().wrapping_mul(USERS_APART);
+        let mut slots = (0..USERS).map(|n| from.wrapping_add(n) % USERS);
+        let slot = slots.find(|slot| !self.taken.contains(slot));
         let slot = slot.ok_or_else(|| Cause("no user is left".to_owned()))?;
         self.taken.insert(slot);
         Ok((slot, (USERS_FROM + slot, USERS_FROM + slot)))
@@ -76,6 +83,9 @@ impl Outside {
 
     /// A namespace in which what `on_disk` owns belongs to `outer`, for a mount.
     pub(super) fn mapping(&mut self, on_disk: Pair, outer: Pair) -> Result<&OwnedFd, Cause> {
+        if self.maps.len() >= MAPPINGS_MAX {
+            self.maps.clear();
+        }
         match self.maps.entry((on_disk, outer)) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => Ok(place.insert(user_namespace(on_disk, outer)?)),

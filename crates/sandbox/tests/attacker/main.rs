@@ -10,6 +10,7 @@
 
 mod calls;
 mod files;
+mod flight;
 mod greed;
 mod network;
 mod platform;

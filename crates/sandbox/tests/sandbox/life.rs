@@ -1,12 +1,14 @@
 //! How guests start, what they are given, how they end, and that nothing is left of them.
 
-use crate::world::{ATTACKER, Site, flight, launch, launcher, run, start, wait};
+use crate::flight::stoppable;
+use crate::world::{ATTACKER, Site, launch, launcher, run, start, wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sandbox::{End, Git, LaunchError, Part, Profile, Spec, Stop};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -79,7 +81,7 @@ fn what_cannot_start_says_why_and_runs_nothing() {
         assert!(said.starts_with(expected), "{name}: {said}");
         assert!(!site.workspace("ran").exists(), "{name}");
     }
-    let (flight, stops) = flight();
+    let (flight, stops) = stoppable();
     stops.raise(policy::Stop {
         scope: policy::StopScope::All,
         reason: "drill".to_owned(),
@@ -344,15 +346,31 @@ fn the_end_of_the_zygote_is_everybodys_end() {
 fn the_end_of_the_platform_is_everybodys_end() {
     let site = Site::new();
     let (lock, pid) = (site.workspace("lock"), site.workspace("pid"));
-    for signal in ["KILL", "TERM"] {
+    // Somebody who is not root has walls as well, and says which are missing.
+    for (user, signal) in [(0, "KILL"), (0, "TERM"), (54_321, "KILL")] {
+        std::os::unix::fs::chown(site.dir.path().join("workspace"), Some(user), Some(user)).unwrap();
+        let _ = std::fs::remove_file(&lock);
         let mut platform = Command::new(ATTACKER);
+        if user != 0 {
+            platform = Command::new(site.attacker());
+            platform.uid(user).gid(user);
+        }
         platform.arg("platform").arg(site.dir.path()).arg(&lock).arg(&pid);
         let mut platform = platform.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(platform.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        assert_eq!(line, "runs\n");
+        let given_up = if user == 0 {
+            "[]"
+        } else {
+            "[MemoryLimit, ProcessCount, CpuLimit]"
+        };
+        assert_eq!(
+            line,
+            format!("runs without {given_up}\n"),
+            "root here has everything, others no cgroup"
+        );
         assert!(
             std::fs::File::open(&lock).unwrap().try_lock().is_err(),
             "the guest lives"
@@ -363,7 +381,7 @@ fn the_end_of_the_platform_is_everybodys_end() {
             .status();
         assert!(kill.unwrap().success());
         platform.wait().unwrap();
-        assert!(lock_is_free(&lock), "after {signal}");
+        assert!(lock_is_free(&lock), "{user} after {signal}");
     }
 }
 

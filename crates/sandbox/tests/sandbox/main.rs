@@ -7,6 +7,8 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+#[path = "../attacker/flight.rs"]
+mod flight;
 mod life;
 mod walls;
 mod world;

@@ -1,15 +1,11 @@
 //! What tests stand on: a launcher, a workspace, and a flight that no gate gave.
 
-use policy::{
-    Action, Autonomy, Capability, Chain, Context, Decision, Effect, Environment, Grant, Idempotence,
-    InFlight, Level, Link, Member, Permit, Place, PolicySet, Principal, SessionFacts, Settle, SettleFuture,
-    Settlement, StopSet, Subject, Taints, Timestamp, Unsettled, Verb, decide,
-};
+use crate::flight::flight;
 use sandbox::{Bind, Config, Exit, Guest, LaunchError, Launcher, Rules, Spec};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 /// The program that is zygote and attacker.
 pub const ATTACKER: &str = env!("CARGO_BIN_EXE_sandbox-attacker");
@@ -86,74 +82,6 @@ pub fn start(pool: usize) -> Launcher {
     .unwrap()
 }
 
-#[derive(Debug)]
-struct Nobody;
-
-impl Settle for Nobody {
-    fn settle(self: Box<Self>, entry: u64, _: Settlement) -> SettleFuture {
-        Box::pin(std::future::ready(Err(Unsettled {
-            entry,
-            reason: "a test".to_owned(),
-        })))
-    }
-    fn abandoned(self: Box<Self>, _: u64, _: bool) {}
-}
-
-/// An action in flight, and what stops it.
-pub fn flight() -> (InFlight, Arc<StopSet>) {
-    let grant = Grant {
-        capability: Capability::parse("*:*").unwrap(),
-        from: "test".to_owned(),
-        until: None,
-    };
-    let autonomy = Autonomy {
-        default: Level::L3,
-        ..Autonomy::default()
-    };
-    let link = Link::new(Principal::agent("guest"), vec![grant], autonomy);
-    let chain = Chain {
-        cause: Principal::person("alice"),
-        links: vec![link],
-    };
-    let action = Action::new(
-        Verb::new("exec.run").unwrap(),
-        "sandbox",
-        serde_json::json!({}),
-        Environment::new("staging").unwrap(),
-        Effect::Read,
-        Idempotence::Once,
-    );
-    let session = SessionFacts {
-        id: "ses-1".to_owned(),
-        version: 1,
-        actions: 0,
-    };
-    let context = Context {
-        now: Timestamp::from_ms(0),
-        taint: Taints::NONE,
-        trust: 900,
-        session,
-        approval: None,
-    };
-    let Decision::Permit(ruling) = decide(&chain, action.unwrap(), &context, &PolicySet::empty()) else {
-        panic!("a read is permitted");
-    };
-    let member = Member {
-        name: "guest".to_owned(),
-        place: Place::default(),
-    };
-    let subject = Subject {
-        agents: vec![member],
-        session: "ses-1".to_owned(),
-        doing: None,
-    };
-    let stops = Arc::new(StopSet::new());
-    let flight = Permit::now_durable(ruling, 0, subject, Box::new(Nobody))
-        .spend(&stops)
-        .unwrap();
-    (flight, stops)
-}
-
 /// A guest that ended.
 #[derive(Debug)]
 pub struct Ran {
@@ -181,7 +109,7 @@ pub fn spec(workspace: &Path, argv: &[&str]) -> Spec {
 
 /// Starts a guest with pipes.
 pub fn launch(launcher: &Launcher, spec: &Spec) -> Result<Running, LaunchError> {
-    let (flight, _stops) = flight();
+    let flight = flight();
     let null = std::fs::File::open("/dev/null").unwrap();
     let (out, to_out) = std::io::pipe().unwrap();
     let (err, to_err) = std::io::pipe().unwrap();
