@@ -24,6 +24,7 @@ use crate::{sys, wire};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -34,16 +35,17 @@ pub(crate) const WARM: &[(&str, Step)] = &[
     ("name the cgroup root", new_cgroup_names),
     ("set host name", set_host_name),
     ("raise loopback", network::raise_loopback),
+    ("keep mounts from spreading", mounts::keep_private),
+    ("collect the system", mounts::collect),
+    ("make a new root", mounts::new_root),
+    ("show the system", mounts::show_system),
+    ("make /dev", mounts::make_dev),
 ];
 
 /// Done for one spec.
 pub(crate) const CLAIMED: &[(&str, Step)] = &[
     ("listen at doors", network::listen_at_doors),
-    ("keep mounts from spreading", mounts::keep_private),
-    ("collect what is shown", mounts::collect),
-    ("make a new root", mounts::new_root),
-    ("show the system", mounts::show_system),
-    ("make /dev", mounts::make_dev),
+    ("collect what is shown", mounts::collect_own),
     ("mount /proc", mounts::mount_proc),
     ("mount /tmp and /home", mounts::mount_scratch),
     ("show what may be read", mounts::show_reads),
@@ -239,8 +241,10 @@ impl House {
         };
         let mut fds = fds.into_iter();
         let spec = fds.next().ok_or_else(|| failed("no spec".to_owned()))?;
-        self.spec =
-            Some(serde_json::from_reader(std::fs::File::from(spec)).map_err(|e| failed(e.to_string()))?);
+        let mut text = Vec::new();
+        let read = std::fs::File::from(spec).read_to_end(&mut text);
+        read.map_err(|e| failed(e.to_string()))?;
+        self.spec = Some(serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?);
         self.stdio = fds.by_ref().take(3).collect();
         self.trees = fds.collect();
         self.omit.extend(claim.omit.iter().copied());

@@ -39,6 +39,10 @@ use ward::Ward;
 /// How often file systems and groups that could not be removed are looked at, in milliseconds.
 const TICK_MS: u64 = 200;
 
+/// How long nothing may happen before the pool is filled, in milliseconds: joining a cgroup takes as long, in which
+/// nobody is watched.
+const REFILL_AFTER_MS: u64 = 5;
+
 /// The life of the zygote. Called first thing in `main`, when the first argument is [`crate::launcher::ARGUMENT`].
 /// Harmless when a person types it: without a platform at its standard input it says so and ends.
 pub fn entry() -> ExitCode {
@@ -162,7 +166,7 @@ pub(crate) struct Zygote {
 impl Zygote {
     fn run(&mut self) {
         loop {
-            let asked = match self.wait() {
+            let (asked, idle) = match self.wait() {
                 Ok(asked) => asked,
                 Err(Errno::INTR) => continue,
                 // Nobody could be watched any more.
@@ -177,20 +181,20 @@ impl Zygote {
                 }
             }
             self.look_after();
-            if !asked {
+            if idle {
                 self.refill();
             }
         }
     }
 
-    /// Until somebody asks or something happened to a guest. Whether somebody asked.
-    fn wait(&mut self) -> Result<bool, Errno> {
+    /// Until somebody asks or something happened to a guest. Whether somebody asked, and whether nothing happened.
+    fn wait(&mut self) -> Result<(bool, bool), Errno> {
         let now = ward::now_ms();
         let next = self.wards.iter().filter_map(|w| w.next_look(now)).min();
         let waiting = !self.leftovers.is_empty();
         let refill = self.warm.len() < self.pool;
         let timeout = match (refill, waiting) {
-            (true, _) => Some(0),
+            (true, _) => Some(REFILL_AFTER_MS.min(next.unwrap_or(u64::MAX))),
             (false, true) => Some(next.unwrap_or(TICK_MS).min(TICK_MS)),
             (false, false) => next,
         };
@@ -202,9 +206,9 @@ impl Zygote {
         for ward in &self.wards {
             fds.extend(ward.watched());
         }
-        poll(&mut fds, timeout.as_ref())?;
+        let happened = poll(&mut fds, timeout.as_ref())?;
         let asked = fds.first().is_some_and(|f| !f.revents().is_empty());
-        Ok(asked)
+        Ok((asked, happened == 0))
     }
 
     fn look_after(&mut self) {

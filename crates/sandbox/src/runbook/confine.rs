@@ -9,9 +9,10 @@ use crate::spec::{Part, Profile};
 use crate::step::Cause;
 use crate::sys;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
 };
+use rustix::fs::{FileType, fstat};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
@@ -19,7 +20,6 @@ use rustix::thread::{
     set_no_new_privs,
 };
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 /// `CAP_LAST_CAP` may grow to this: the sets are of 64 bits.
@@ -168,33 +168,30 @@ fn add_files(
         account.lists.insert("/".to_owned());
     }
     let list = make_bitflags!(AccessFs::{ReadDir});
-    for (paths, access) in [
-        (&reads, read),
-        (&writes, write),
-        (&devices, device),
-        (&account.lists, list),
-    ] {
-        for path in paths.iter().filter(|p| Path::new(p).exists()) {
-            let fd = PathFd::new(path).map_err(|e| Cause(e.to_string()))?;
-            let rule = PathBeneath::new(fd, of_kind(path, access, abi));
+    let mut there = [const { BTreeSet::new() }; 4];
+    let lists = std::mem::take(&mut account.lists);
+    let wanted = [(reads, read), (writes, write), (devices, device), (lists, list)];
+    for ((paths, access), there) in wanted.into_iter().zip(&mut there) {
+        for path in paths {
+            // Not every distribution has every path.
+            let Ok(fd) = PathFd::new(&path) else { continue };
+            let directory = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Directory;
+            // A rule about a file that is no directory may speak of files alone.
+            let access = if directory {
+                access
+            } else {
+                access & AccessFs::from_file(abi)
+            };
             ruleset = ruleset
-                .add_rule(rule)
+                .add_rule(PathBeneath::new(fd, access))
                 .map_err(|e| Cause(format!("{path}: {e}")))?;
+            there.insert(path);
         }
     }
-    let there = |paths: BTreeSet<String>| paths.into_iter().filter(|p| Path::new(p).exists()).collect();
-    account.reads = Some(there(reads));
-    account.writes = Some(there(writes.into_iter().chain(devices).collect()));
+    let [reads, mut writes, devices, lists] = there;
+    writes.extend(devices);
+    (account.reads, account.writes, account.lists) = (Some(reads), Some(writes), lists);
     Ok(ruleset)
-}
-
-/// A rule about a file that is no directory may speak of files alone.
-fn of_kind(path: &str, access: BitFlags<AccessFs>, abi: ABI) -> BitFlags<AccessFs> {
-    if Path::new(path).is_dir() {
-        access
-    } else {
-        access & AccessFs::from_file(abi)
-    }
 }
 
 /// None is left in any set, and none comes back: not by a file, not by a change of user, not by inheritance.

@@ -23,6 +23,7 @@ use rustix::mount::{
 };
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Directories of the system, or links to such (merged `/usr`).
@@ -31,24 +32,22 @@ const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "
 /// is nobody's business. Not `resolv.conf`: there is no DNS.
 #[rustfmt::skip]
 const ETC: &[&str] = &[
-    "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version", "fonts",
-    "gai.conf", "host.conf", "inputrc", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "magic", "magic.mime", "mime.types", "nsswitch.conf",
-    "os-release", "pki", "profile", "protocols", "python3", "python3.11", "python3.12", "python3.13", "rpc",
-    "services", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "xattr.conf",
+    "alternatives", "crypto-policies", "fonts", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "pki", "protocols", "python3",
+    "python3.11", "python3.12", "python3.13", "services", "ssl/certs", "ssl/openssl.cnf", "terminfo",
 ];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 /// Of `/proc`, what tells about the machine rather than about the guest's own processes (Docker's list, and more).
+/// What root alone may read needs no mask: the guest is not root.
 #[rustfmt::skip]
 const MASKED: &[&str] = &[
-    "acpi", "asound", "bus", "fs", "interrupts", "irq", "kallsyms", "kcore", "key-users", "keys", "kmsg",
-    "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "modules", "sched_debug", "scsi", "sysrq-trigger",
-    "timer_list", "timer_stats", "vmallocinfo",
+    "acpi", "asound", "bus", "fs", "interrupts", "irq", "kallsyms", "key-users", "keys", "latency_stats", "modules",
+    "sched_debug", "scsi", "timer_list", "timer_stats",
 ];
 /// What a tmpfs may hold in files: the kernel's own default goes by the memory of the machine.
 const INODES_MAX: &str = "1048576";
-/// Where the new root is put together. A directory that every Linux has, and nothing outside is changed there.
-const BUILD_AT: &str = "/tmp";
+/// Where the new root is put together. A directory that every Linux has, in which nothing lies that is shown later.
+const BUILD_AT: &str = "/proc";
 
 /// Files of `/etc` that are made.
 const MADE: &[&str] = &["passwd", "group", "hosts", "hostname", "resolv.conf"];
@@ -93,6 +92,11 @@ pub(super) fn collect(house: &mut House) -> Result<(), Cause> {
             }
         }
     }
+    Ok(())
+}
+
+/// Where nobody opened these for this process: its user can see what it may see.
+pub(super) fn collect_own(house: &mut House) -> Result<(), Cause> {
     if house.mounts && !house.claim()?.trees {
         // Nobody opened these for us: this user can see what it may see.
         let spec = house.spec()?;
@@ -231,7 +235,7 @@ fn make_etc(house: &House) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Six devices, terminals of its own, shared memory of its own.
+/// Six devices, and terminals of its own.
 pub(super) fn make_dev(house: &mut House) -> Result<(), Cause> {
     if !house.builds(Part::Root) {
         return Ok(());
@@ -264,15 +268,6 @@ pub(super) fn make_dev(house: &mut House) -> Result<(), Cause> {
     attach(terminals.as_fd(), Path::new("./dev/pts")).map_err(Cause::of("/dev/pts"))?;
     symlink("pts/ptmx", "./dev/ptmx")?;
     note(house, "/dev/pts", "devpts", &["newinstance", "nosuid", "noexec"]);
-    let bytes = house.spec()?.limits.tmp_bytes.to_string();
-    let shared = tmpfs(house, &bytes, "1777", MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-    attach(shared.as_fd(), Path::new("./dev/shm")).map_err(Cause::of("/dev/shm"))?;
-    note(
-        house,
-        "/dev/shm",
-        "tmpfs",
-        &["rw", "nosuid", "nodev", "noexec", &format!("{bytes} bytes")],
-    );
     Ok(())
 }
 
@@ -329,8 +324,8 @@ fn mask_proc(house: &mut House) -> Result<(), Cause> {
                 let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
                 tmpfs(house, "4096", "555", flags)?
             }
-            Ok(_) => tree("./dev/null")?,
-            Err(_) => continue,
+            Ok(found) if found.mode() & 0o004 != 0 => tree("./dev/null")?,
+            _ => continue,
         };
         attach(mask.as_fd(), &at).map_err(Cause::of(at.display()))?;
         note(house, &format!("/proc/{name}"), "nothing", &[]);
@@ -344,20 +339,23 @@ pub(super) fn mount_scratch(house: &mut House) -> Result<(), Cause> {
         return Ok(());
     }
     let limits = &house.spec()?.limits;
+    let (none, noexec) = (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NOEXEC);
     let places = [
-        ("/tmp", limits.tmp_bytes, "1777"),
-        ("/home/guest", limits.home_bytes, "700"),
+        ("/tmp", limits.tmp_bytes, "1777", none),
+        ("/home/guest", limits.home_bytes, "700", none),
+        ("/dev/shm", limits.tmp_bytes, "1777", noexec),
     ];
-    for (path, bytes, mode) in places {
+    for (path, bytes, mode, besides) in places {
         let bytes = bytes.to_string();
-        let scratch = tmpfs(house, &bytes, mode, MountAttrFlags::empty())?;
+        let scratch = tmpfs(house, &bytes, mode, besides)?;
         fs::create_dir_all(inside(path)).map_err(Cause::of(path))?;
         attach(scratch.as_fd(), &inside(path)).map_err(Cause::of(path))?;
+        let exec = if besides == noexec { "noexec" } else { "exec" };
         note(
             house,
             path,
             "tmpfs",
-            &["rw", "nosuid", "nodev", &format!("{bytes} bytes")],
+            &["rw", "nosuid", "nodev", exec, &format!("{bytes} bytes")],
         );
     }
     Ok(())

@@ -20,6 +20,7 @@ use std::path::Path;
 /// Parts that are decided when the process is made. What leaves one of them away is not of the pool.
 pub(super) const AT_BIRTH: &[Part] = &[
     Part::Users,
+    Part::Root,
     Part::Processes,
     Part::Network,
     Part::Ipc,

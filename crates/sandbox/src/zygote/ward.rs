@@ -131,8 +131,13 @@ impl Ward {
             return;
         };
         for _ in 0..CALLS_AT_ONCE {
-            if !is_ready(&listener) {
+            let events = events(&listener);
+            if events.is_empty() {
                 break;
+            }
+            if !events.contains(PollFlags::IN) {
+                // Nobody is left whom the filter holds.
+                return;
             }
             match sys::next_stopped(listener.as_fd()) {
                 Ok(Some(call)) => {
@@ -231,10 +236,17 @@ fn reason(end: End, usage: &Usage) -> Option<Stop> {
 }
 
 fn is_ready(fd: &OwnedFd) -> bool {
+    !events(fd).is_empty()
+}
+
+fn events(fd: &OwnedFd) -> PollFlags {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
+    match poll(&mut fds, Some(&now)) {
+        Ok(_) => fds.first().map_or(PollFlags::empty(), PollFd::revents),
+        Err(_) => PollFlags::empty(),
+    }
 }
