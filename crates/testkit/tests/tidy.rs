@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("assay", &[]),
     ("store", &["journal", "policy"]),
     ("secrets", &["policy"]),
+    ("sandbox", &["policy"]),
     ("gate", &["assay", "journal", "policy", "secrets", "store"]),
     ("runtime", &["assay", "gate", "journal", "policy", "sandbox", "store"]),
     (
@@ -46,7 +47,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// The only files that may hold `unsafe`.
-const UNSAFE: &[&str] = &["crates/testkit/src/faulty"];
+const UNSAFE: &[&str] = &["crates/sandbox/src/sys.rs", "crates/testkit/src/faulty"];
 
 /// Functions past 70 lines that are left. The list may only shrink.
 const LONG_FUNCTIONS: &[&str] = &[];
