@@ -7,6 +7,7 @@ use crate::spec::{Part, SPEC_BYTES_MAX, Spec, SpecError};
 use crate::step::StepFailure;
 use crate::wire::{self, WireError};
 use policy::InFlight;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -145,6 +146,16 @@ impl Launcher {
     /// What this machine can enforce.
     pub fn ability(&self) -> &Ability {
         &self.ability
+    }
+
+    /// Whether the zygote is there: its end closes the connection.
+    pub fn is_alive(&self) -> bool {
+        let mut fds = [PollFd::new(&self.control, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready == 0)
     }
 
     /// The pid of the zygote.

@@ -31,7 +31,7 @@ mod step;
     reason = "the one file where system calls without a safe wrapper are made"
 )]
 mod sys;
-mod wire;
+pub mod wire;
 mod zygote;
 
 pub use ability::{Ability, Missing};

@@ -51,6 +51,7 @@ pub(crate) const CLAIMED: &[(&str, Step)] = &[
     ("show what may be read", mounts::show_reads),
     ("mount the workspace", mounts::mount_workspace),
     ("protect what is run later", mounts::protect),
+    ("hide what is the platform's", mounts::hide),
     ("pivot_root", mounts::pivot),
     ("limit each process", confine::limit_process),
     ("allow no new privileges", confine::no_new_privileges),

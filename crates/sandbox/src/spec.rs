@@ -14,6 +14,8 @@ pub const GUEST_UID: u32 = 1000;
 pub const DOORS_MAX: usize = 32;
 /// Most paths to read of one guest: each is a descriptor of one message.
 pub const READS_MAX: usize = 64;
+/// Most directories that are hidden from one guest.
+pub const HIDDEN_MAX: usize = 16;
 /// Largest [`Spec`], in bytes of JSON. The kernel takes two megabytes of arguments and environment.
 pub const SPEC_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -37,6 +39,8 @@ pub struct Spec {
     pub review: Option<PathBuf>,
     /// Further files and directories that the guest may read.
     pub reads: Vec<Bind>,
+    /// Directories outside that lie in the workspace and are the platform's own: the guest finds them empty.
+    pub hidden: Vec<PathBuf>,
     /// TCP ports on the guest's loopback whose listening sockets the platform gets. At least 1024.
     pub doors: BTreeSet<u16>,
     /// Which system calls it may make.
@@ -223,6 +227,12 @@ pub enum SpecError {
         /// What is there.
         system: String,
     },
+    /// What is hidden has to be seen without that.
+    #[error("`{path}` cannot be hidden: it does not lie in the workspace")]
+    NotWithin {
+        /// Which.
+        path: PathBuf,
+    },
     /// Guests hold no port below 1024.
     #[error("door {port} is below 1024")]
     Door {
@@ -261,6 +271,7 @@ impl Spec {
             git: Git::default(),
             review: None,
             reads: Vec::new(),
+            hidden: Vec::new(),
             doors: BTreeSet::new(),
             profile: Profile::default(),
             limits: Limits::default(),
@@ -303,6 +314,15 @@ impl Spec {
             absolute(&bind.source)?;
             inside(&bind.target)?;
         }
+        for hidden in &self.hidden {
+            absolute(hidden)?;
+            if hidden == &self.workspace || !hidden.starts_with(&self.workspace) {
+                return Err(SpecError::NotWithin {
+                    path: hidden.clone(),
+                });
+            }
+        }
+        at_most("hidden directories", self.hidden.len(), HIDDEN_MAX)?;
         if let Some(review) = &self.review {
             absolute(review)?;
         }
@@ -370,7 +390,7 @@ mod tests {
     fn what_is_no_guest_is_refused_with_its_reason() {
         type Change = fn(&mut Spec);
         #[rustfmt::skip]
-        let table: [(&str, Change, &str); 11] = [
+        let table: [(&str, Change, &str); 13] = [
             ("as it is",           |_| (),                                       "ok"),
             ("no program",         |s| s.argv.clear(),                           "no program to run: `argv` is empty"),
             ("NUL in argv",        |s| s.argv.push("a\0b".to_owned()),           "`argv[1]` holds a NUL byte, or is no name of a variable"),
@@ -381,6 +401,8 @@ mod tests {
             ("over everything",    |s| s.workspace_at = "/".into(),              "`/` lies in `/`, which is the system's; choose another place inside"),
             ("over the socket",    |s| s.reads.push(Bind { source: "/run/docker.sock".into(), target: "/run/docker.sock".into() }),
                                                                                  "`/run/docker.sock` lies in `/run`, which is the system's; choose another place inside"),
+            ("hidden elsewhere",   |s| s.hidden.push("/tmpfs".into()),           "`/tmpfs` cannot be hidden: it does not lie in the workspace"),
+            ("all of it hidden",   |s| s.hidden.push("/tmp".into()),             "`/tmp` cannot be hidden: it does not lie in the workspace"),
             ("a low door",         |s| { s.doors.insert(80); },                  "door 80 is below 1024"),
             ("too many doors",     |s| s.doors.extend(2000..2033),               "doors: 33, more than 32"),
         ];

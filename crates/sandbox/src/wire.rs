@@ -1,4 +1,4 @@
-//! Messages with descriptors between platform, zygote and guest: one datagram each, over `SOCK_SEQPACKET`.
+//! Messages with descriptors between command, platform, zygote and guest: one datagram each, over `SOCK_SEQPACKET`.
 //!
 //! Invariants:
 //! - **A message is whole or refused**: what the kernel cut, of bytes or of descriptors, is an error.
@@ -22,7 +22,7 @@ const BYTES_MAX: usize = 128 * 1024;
 
 /// Why a message did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum WireError {
+pub enum WireError {
     /// The other side is gone.
     #[error("the other side is gone")]
     Closed,
@@ -48,7 +48,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// Sends one message.
-pub(crate) fn send(to: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<(), WireError> {
+pub fn send(to: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<(), WireError> {
     let bytes = serde_json::to_vec(message).map_err(|e| WireError::Unreadable(e.to_string()))?;
     if bytes.len() > BYTES_MAX || fds.len() > FDS_MAX {
         return Err(WireError::Unreadable(format!(
@@ -78,7 +78,7 @@ pub(crate) fn send(to: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_
 }
 
 /// Receives one message. Blocks, unless the socket does not or has a time-out.
-pub(crate) fn receive<T: DeserializeOwned>(from: impl AsFd) -> Result<(T, Vec<OwnedFd>), WireError> {
+pub fn receive<T: DeserializeOwned>(from: impl AsFd) -> Result<(T, Vec<OwnedFd>), WireError> {
     let mut bytes = vec![0_u8; BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

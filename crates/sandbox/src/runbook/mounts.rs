@@ -497,6 +497,31 @@ pub(super) fn protect(house: &mut House) -> Result<(), Cause> {
     Ok(())
 }
 
+/// Puts an empty directory over what of the platform lies in the workspace. A link on the way there is refused.
+pub(super) fn hide(house: &mut House) -> Result<(), Cause> {
+    let (hidden, outside) = (house.spec()?.hidden.clone(), house.spec()?.workspace.clone());
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    if !house.mounts {
+        return Err(Cause("nothing can be hidden without mounts; choose another workspace".to_owned()));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let workspace = open(workspace_at(house)?, flags, Mode::empty())?;
+    for path in hidden {
+        let below = path.strip_prefix(&outside).unwrap_or(&path);
+        let below = below.to_str().ok_or_else(|| Cause("a path that is no text".to_owned()))?;
+        let there = protect::reopen(&workspace, below).map_err(Cause::of(below))?;
+        let none = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let empty = tmpfs(house, "4096", "0555", none).map_err(Cause::of(below))?;
+        let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(empty.as_fd(), "", there.as_fd(), "", onto).map_err(Cause::of(below))?;
+        let at = house.spec()?.workspace_at.join(below);
+        note(house, &at.display().to_string(), "nothing", &["ro", "nosuid", "nodev", "noexec"]);
+    }
+    Ok(())
+}
+
 /// The new root becomes the root, and the old one is gone with all that was mounted in it.
 pub(super) fn pivot(house: &mut House) -> Result<(), Cause> {
     house.protected.there.clear();
