@@ -135,8 +135,9 @@ mod tests {
             bytes.extend_from_slice(&port.to_be_bytes());
             bytes
         };
+        type Row = (&'static str, Vec<u8>, Result<Option<&'static str>, &'static str>);
         #[rustfmt::skip]
-        let table: [(&str, Vec<u8>, Result<Option<&str>, &str>); 13] = [
+        let table: [Row; 13] = [
             ("a name",          named("Example.com", 443),                 Ok(Some("example.com:443"))),
             ("an address",      vec![5, 1, 0, 1, 127, 0, 0, 1, 0, 80],     Ok(Some("127.0.0.1:80"))),
             ("IPv6",            [&[5, 1, 0, 4][..], &[0; 15], &[1, 0, 80]].concat(), Ok(Some("[::1]:80"))),
