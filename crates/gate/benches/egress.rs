@@ -12,7 +12,6 @@
 )]
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]

@@ -178,6 +178,14 @@ impl Egress {
         self.rules.load().get(agent).cloned().unwrap_or_default()
     }
 
+    /// Whether documents are still those that made `allowed`.
+    fn is_current(&self, agent: &str, allowed: &Arc<Allowed>) -> bool {
+        match self.rules.load().get(agent) {
+            Some(current) => Arc::ptr_eq(current, allowed),
+            None => allowed.rules.is_empty(),
+        }
+    }
+
     fn own(&self) -> Vec<SocketAddr> {
         lock(&self.own).clone()
     }

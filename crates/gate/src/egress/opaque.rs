@@ -6,7 +6,7 @@ use super::intercept;
 use super::relay::{Ended, Moved, Within, relay};
 use super::resolve::dial;
 use super::rules::{Mode, Rule, Way};
-use super::tunnels::Held;
+use super::tunnels::{Held, What};
 use super::visit::{Came, Flight, Visit, action};
 use super::wire::{ReadError, Wire};
 use assay::hello::Hello;
@@ -53,12 +53,13 @@ impl Spoken {
 
 /// Connects the client with `target`, if it may.
 pub(super) async fn connect(visit: Visit, mut wire: Wire<TcpStream>, target: Target, spoken: Spoken) {
-    let tunnel = match visit.allowed.way(&target) {
-        Some(Way::Tunnel(rule, resource)) => {
-            Box::pin(open(&visit, &mut wire, &rule, &resource, &target, spoken)).await
+    let tunnel = match way(&visit, &target, spoken) {
+        Ok(Some(Way::Tunnel(rule, resource))) => {
+            Box::pin(open(&visit, &mut wire, (&rule, &resource), &target, spoken)).await
         }
-        Some(Way::Inspect) => return intercept::connect(visit, wire, target, spoken).await,
-        None => Err(Box::pin(refused(&visit, &target, spoken)).await),
+        Ok(Some(Way::Inspect)) => return intercept::connect(visit, wire, target, spoken).await,
+        Ok(None) => Err(Box::pin(refused(&visit, &target, spoken)).await),
+        Err(refused) => Err(refused),
     };
     match tunnel {
         Err(refused) => {
@@ -76,6 +77,29 @@ pub(super) async fn connect(visit: Visit, mut wire: Wire<TcpStream>, target: Tar
             let held = (&**visit.place.cut(), &cancel);
             let ended = relay(sides, &visit.egress.buffers, &tunnel.moved, within, held).await;
             Box::pin(close(&visit, tunnel, &target, &ended)).await;
+        }
+    }
+}
+
+/// By which rule `target` may be reached. A tunnel is announced before that is said for good: documents that change
+/// from here on find it.
+fn way(visit: &Visit, target: &Target, spoken: Spoken) -> Result<Option<Way>, Refused> {
+    loop {
+        let allowed = visit.egress.allowed(&visit.agent);
+        let way = allowed.way(target);
+        if let Some(Way::Tunnel(rule, resource)) = &way {
+            let action = Arc::new(proposal(resource, target, &rule.environment, spoken)?);
+            let held = Held {
+                what: What::Tunnel(target.clone()),
+                address: None,
+                action,
+            };
+            visit
+                .place
+                .begins(format!("{resource} of {}", visit.session), held);
+        }
+        if visit.egress.is_current(&visit.agent, &allowed) {
+            return Ok(way);
         }
     }
 }
@@ -115,57 +139,37 @@ struct Open {
 async fn open(
     visit: &Visit,
     wire: &mut Wire<TcpStream>,
-    rule: &Arc<Rule>,
-    resource: &str,
+    (rule, resource): (&Rule, &str),
     target: &Target,
     spoken: Spoken,
 ) -> Result<Option<Open>, Refused> {
     let action = proposal(resource, target, &rule.environment, spoken)?;
-    let kept = Arc::new(action.clone());
     let flight = visit.admit(action).await.map_err(|refused| match refused.rule {
         Some(_) => refused,
         None => refused.by(&rule.id),
     })?;
     let entry = flight.inner.entry();
-    let (egress, cancel) = (&visit.egress, flight.inner.cancel());
+    let (egress, cancel, cut) = (&visit.egress, flight.inner.cancel(), visit.place.cut());
     let own = egress.own();
-    let dialling = dial(&*egress.resolver, rule, target, &own, visit.allowed.connect());
     let dialled = tokio::select! {
         biased;
-        why = visit.place.cut().turned() => Err(cut(&why)),
-        () = cancel.cancelled() => Err(cut("a stop covers it")),
-        dialled = dialling => dialled.map_err(|unreached| unreached.told(target)),
+        why = cut.turned() => Err(Refused::new(403, "cut", why)),
+        () = cancel.cancelled() => Err(stopped()),
+        dialled = dial(&*egress.resolver, rule, target, &own, visit.allowed.connect()) => dialled.map_err(|unreached| {
+            let (status, code, text) = unreached.told(target);
+            Refused::new(status, code, text)
+        }),
     };
     let (server, address) = match dialled {
         Ok(dialled) => dialled,
-        Err((status, code, text)) => {
-            let outcome = if code == "stopped" {
-                Outcome::Cancelled
-            } else {
-                Outcome::Failure
-            };
+        Err(refused) => {
             visit
-                .settle(
-                    flight,
-                    Came {
-                        outcome,
-                        ..Came::failed(code, &*text)
-                    },
-                )
+                .settle(flight, came_of(&refused, refused.message.clone()))
                 .await;
-            return Err(Refused::new(status, code, text)
-                .by(&rule.id)
-                .recorded(Some(entry)));
+            return Err(refused.by(&rule.id).recorded(Some(entry)));
         }
     };
-    visit.place.is(
-        format!("{resource} of {}", visit.session),
-        Held {
-            target: target.clone(),
-            address,
-            action: kept,
-        },
-    );
+    visit.place.reached(address);
     let mut tunnel = Open {
         flight,
         server,
@@ -175,28 +179,34 @@ async fn open(
     // INVARIANT (an opaque tunnel is to whom it says): not a byte reaches the other side before that is so.
     let begun = tokio::select! {
         biased;
-        why = visit.place.cut().turned() => Err(Refused::new(403, "cut", why)),
-        () = cancel.cancelled() => Err(Refused::new(403, "stopped", "a stop covers it")),
-        begun = begin(wire, &mut tunnel, rule, target, (spoken, visit.egress.head_time)) => begun,
+        why = cut.turned() => Err(Refused::new(403, "cut", why)),
+        () = cancel.cancelled() => Err(stopped()),
+        begun = begin(wire, &mut tunnel, rule, target, (spoken, egress.head_time)) => begun,
     };
     match begun {
         Ok(()) => Ok(Some(tunnel)),
         Err(refused) => {
-            let came = Came {
-                outcome: match refused.code {
-                    "cut" | "stopped" => Outcome::Cancelled,
-                    _ => Outcome::Failure,
-                },
-                ..Came::failed(refused.code, format!("{target} ({address}): {}", refused.message))
-            };
-            visit.settle(tunnel.flight, came).await;
+            let summary = format!("{target} ({address}): {}", refused.message);
+            visit.settle(tunnel.flight, came_of(&refused, summary)).await;
             Ok(None)
         }
     }
 }
 
-fn cut(why: &str) -> (u16, &'static str, String) {
-    (403, "stopped", why.to_owned())
+fn stopped() -> Refused {
+    Refused::new(403, "stopped", "a stop covers it")
+}
+
+/// What came of a tunnel that was never open.
+fn came_of(refused: &Refused, summary: String) -> Came {
+    let outcome = match refused.code {
+        "cut" | "stopped" => Outcome::Cancelled,
+        _ => Outcome::Failure,
+    };
+    Came {
+        outcome,
+        ..Came::failed(refused.code, summary)
+    }
 }
 
 /// Tells the client that it may begin, and sends on what it begins with.

@@ -11,6 +11,7 @@ use super::meaning;
 use super::resolve::dial;
 use super::rules::{Mode, Rule};
 use super::serve;
+use super::tunnels::{Held, What};
 use super::visit::{Came, Flight, Visit, action};
 use super::wire::{ReadError, Wire};
 use assay::head::{Asked, Body, Request};
@@ -145,7 +146,8 @@ async fn one<S: Client>(
             return Err(refused.recorded(entry));
         }
     };
-    let rule = match visit.allowed.request(&url, &request.method) {
+    let url = Arc::new(url);
+    let rule = match rule(visit, &url, &request)? {
         Ok(rule) => rule,
         Err(why) => return Err(Box::pin(refused(visit, &url, &request, why)).await),
     };
@@ -168,7 +170,36 @@ async fn one<S: Client>(
             Some(_) => refused,
             None => refused.by(&rule.id),
         })?;
-    Box::pin(fly(visit, wire, flight, (&url, &request), (&rule, limit))).await
+    let flown = Box::pin(fly(visit, wire, flight, (&url, &request), (&rule, limit))).await;
+    visit.place.rests();
+    flown
+}
+
+/// The rule by which it may be made, or why there is none: by documents as they are now, not as they were when the
+/// connection began. It is announced before that is said for good.
+fn rule(
+    visit: &Visit,
+    url: &Arc<Url>,
+    request: &Request,
+) -> Result<Result<Arc<Rule>, &'static str>, Refused> {
+    loop {
+        let allowed = visit.egress.allowed(&visit.agent);
+        let found = allowed.request(url, &request.method);
+        if let Ok(rule) = &found {
+            let action = Arc::new(proposal(url, request, &rule.environment)?);
+            let what = What::Request(Arc::clone(url), request.method.clone());
+            let name = format!("{} {} of {}", request.method, resource(url), visit.session);
+            let held = Held {
+                what,
+                address: None,
+                action,
+            };
+            visit.place.begins(name, held);
+        }
+        if visit.egress.is_current(&visit.agent, &allowed) {
+            return Ok(found);
+        }
+    }
 }
 
 /// No rule is of it: that is recorded, and nothing is resolved.
@@ -288,6 +319,7 @@ async fn send<S: Client>(
         Refused::new(status, code, text)
     })?;
     told.address = Some(address);
+    visit.place.reached(address);
     let limits = (limit, visit.allowed.bytes(), visit.allowed.idle());
     match url.scheme() {
         "https" => {

@@ -6,10 +6,13 @@
 
 use crate::gate::lock;
 use crate::{BoxFuture, Stood, Stoppable};
-use policy::{Stop, Subject};
+use assay::target::Target;
+use policy::{Action, Stop, Subject};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
+use url::Url;
 
 /// The name that answers have for them.
 pub(crate) const NAME: &str = "tunnels";
@@ -41,12 +44,21 @@ pub(crate) struct Tunnel {
     cut: Arc<Cut>,
 }
 
-/// What an open tunnel rests on.
+/// What is under way, and so what it rests on.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
-    pub target: assay::target::Target,
-    pub address: std::net::IpAddr,
-    pub action: Arc<policy::Action>,
+    pub what: What,
+    /// Once it is known.
+    pub address: Option<IpAddr>,
+    pub action: Arc<Action>,
+}
+
+/// How it was let through.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Tunnel(Target),
+    /// A URL and a method.
+    Request(Arc<Url>, String),
 }
 
 /// Turns once, with a reason.
@@ -90,11 +102,32 @@ impl Place {
         &self.cut
     }
 
-    /// Says what it is from now on.
-    pub fn is(&self, name: String, held: Held) {
-        if let Some(tunnel) = lock(&self.tunnels.open).by_number.get_mut(&self.number) {
+    /// Says what it is about to do. INVARIANT (nothing is missed): before it is judged, so that whatever changes
+    /// afterwards finds it here, and whatever changed before is what it is judged by.
+    pub fn begins(&self, name: String, held: Held) {
+        self.change(|tunnel| {
             tunnel.name = name;
             tunnel.held = Some(held);
+        });
+    }
+
+    /// Says which address it is connected to.
+    pub fn reached(&self, address: IpAddr) {
+        self.change(|tunnel| {
+            if let Some(held) = &mut tunnel.held {
+                held.address = Some(address);
+            }
+        });
+    }
+
+    /// Says that nothing is under way.
+    pub fn rests(&self) {
+        self.change(|tunnel| tunnel.held = None);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Tunnel)) {
+        if let Some(tunnel) = lock(&self.tunnels.open).by_number.get_mut(&self.number) {
+            change(tunnel);
         }
     }
 }

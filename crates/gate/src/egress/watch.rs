@@ -3,7 +3,7 @@
 
 use super::Egress;
 use super::rules::Way;
-use super::tunnels::{Held, Tunnel};
+use super::tunnels::{Held, Tunnel, What};
 use journal::machine::Session;
 use std::collections::HashMap;
 use std::sync::Weak;
@@ -83,21 +83,28 @@ impl Egress {
     fn stands(&self, tunnel: &Tunnel) -> Result<(), String> {
         let allowed = self.allowed(&tunnel.agent);
         let Some(Held {
-            target,
+            what,
             address,
             action,
         }) = &tunnel.held
         else {
-            // Nothing goes through it that is not judged then.
+            // Nothing is under way, and what comes is judged then.
             return Ok(());
         };
-        match allowed.way(target) {
-            Some(Way::Inspect) if action.verb().as_str() != "connect" => {}
-            Some(Way::Tunnel(rule, resource)) if resource == action.resource() => {
-                let closed = rule.closed(&[*address], target.port, &self.own());
-                closed.map_err(|closed| format!("{} is {} by now", closed.address, closed.what))?;
-            }
-            _ => return Err(format!("no Egress document lets {target} through any more")),
+        let rule = match what {
+            What::Tunnel(target) => match allowed.way(target) {
+                Some(Way::Tunnel(rule, resource)) if resource == action.resource() => rule,
+                _ => return Err(format!("no Egress document lets {target} through any more")),
+            },
+            What::Request(url, method) => allowed.request(url, method)?,
+        };
+        let port = match what {
+            What::Tunnel(target) => target.port,
+            What::Request(url, _) => url.port_or_known_default().unwrap_or_default(),
+        };
+        if let Some(address) = address {
+            let closed = rule.closed(&[*address], port, &self.own());
+            closed.map_err(|closed| format!("{} is {} by now", closed.address, closed.what))?;
         }
         self.gate.still_grants(&tunnel.session, action)
     }
