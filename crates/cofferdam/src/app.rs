@@ -7,12 +7,14 @@ mod administrator;
 mod background;
 mod bundles;
 mod configuration;
+mod door;
 pub mod organizations;
 mod origin;
 mod watch;
 
 pub use bundles::{ChangedBundle, Wanted};
 pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
+pub use door::Door;
 use organizations::Served;
 use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
@@ -24,6 +26,7 @@ use crate::server::metrics::Metrics;
 use crate::tls::{Tls, TlsFiles};
 use anyhow::Context as _;
 use gate::Gate;
+use gate::egress::{Egress, Serving, Who};
 use ops::Triage;
 use runtime::{Runtime, Settings};
 use std::collections::BTreeMap;
@@ -79,6 +82,10 @@ pub struct Options {
     pub vfs: Option<String>,
     /// What the listener speaks TLS with. `None`: it speaks none.
     pub tls: Option<TlsFiles>,
+    /// Where the egress surface listens for whoever shows a token.
+    pub egress: Door,
+    /// Authorities of servers that agents reach, besides the system's, in PEM.
+    pub egress_ca: Option<PathBuf>,
 }
 
 impl Options {
@@ -99,6 +106,8 @@ impl Options {
             clock: None,
             vfs: None,
             tls: None,
+            egress: Door::Closed,
+            egress_ca: None,
         }
     }
 }
@@ -111,6 +120,10 @@ pub struct App {
     pub runtime: Arc<Runtime>,
     /// Incidents.
     pub triage: Arc<Triage>,
+    /// The door to the network.
+    pub egress: Arc<Egress>,
+    /// Where it listens for whoever shows a token, if it does.
+    pub egress_address: Option<SocketAddr>,
     /// Documents.
     pub configuration: Configuration,
     /// Whoever comes from a provider.
@@ -159,6 +172,7 @@ impl App {
             disk_health(self.gate.store().directory()),
         ];
         parts.extend(self.tls.as_ref().map(|tls| tls.health()));
+        parts.extend(self.egress_health());
         parts.extend(self.organizations_health());
         Report::of(parts)
     }
@@ -258,6 +272,8 @@ pub struct Running {
     scheme: &'static str,
     own: Opened,
     organizations: Vec<Opened>,
+    /// Takes connections of the egress surface until it is dropped.
+    egress: Option<Serving>,
     stop: channel::Sender<bool>,
     server: tokio::task::JoinHandle<()>,
 }
@@ -312,6 +328,7 @@ impl Running {
     /// Stops accepting, drains every runtime and triage, and closes the stores.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
+        drop(self.egress.take());
         let _ = (&mut self.server).await;
         let organizations = std::mem::take(&mut self.organizations);
         let others = futures_util::future::join_all(organizations.into_iter().map(Opened::shutdown));
@@ -334,6 +351,7 @@ impl Opened {
     }
 
     async fn end(&mut self) {
+        self.app.egress.drain().await;
         self.app.runtime.drain(RUNTIME_GRACE).await;
         self.app.triage.drain(TRIAGE_GRACE).await;
         self.tasks.shutdown().await;
@@ -367,11 +385,13 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let address = listener
         .local_addr()
         .context("cannot tell the listener's address")?;
+    let egress = door::bind(options.egress)?;
     let tls = open_tls(&options)?;
     let (stop, draining) = channel::channel(false);
     let around = Around {
         draining: draining.clone(),
         tls: tls.clone(),
+        egress: egress.as_ref().and_then(|listener| listener.local_addr().ok()),
     };
     // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
@@ -409,6 +429,8 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(draining.clone()));
     }
+    let egress = egress.map(|listener| own.app.egress.serve(listener, Who::ByToken));
+    let egress = egress.transpose().context("cannot serve the egress surface")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let server = tokio::spawn(server::serve(listener, router, tls, draining));
     Ok(Running {
@@ -416,6 +438,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         scheme,
         own,
         organizations,
+        egress,
         stop,
         server,
     })
@@ -425,6 +448,8 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
 struct Around {
     draining: channel::Receiver<bool>,
     tls: Option<Arc<Tls>>,
+    /// Where the egress surface of the platform listens.
+    egress: Option<SocketAddr>,
 }
 
 /// The files of TLS, which are read before anything is opened: whoever cannot be reached should change nothing.
@@ -452,11 +477,13 @@ async fn open(
     let below = named.map(organizations::path).unwrap_or_default();
     let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), &below);
     // 2. What may act: nothing, until configuration says so.
+    let egress = door::open(&gate, options, address)?;
     let incidents = triage.search();
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
         Arc::clone(&triage),
+        Arc::clone(&egress),
         incidents,
         options.organization.clone(),
     );
@@ -473,6 +500,8 @@ async fn open(
         gate,
         runtime,
         triage,
+        egress,
+        egress_address: around.egress.filter(|_| options.organization.is_none()),
         configuration,
         identity: Identity::new().context("cannot ask identity providers")?,
         metrics: Metrics::default(),

@@ -11,6 +11,7 @@ pub mod audit;
 mod chain;
 pub mod client;
 pub mod documents;
+pub mod egress;
 pub mod entry;
 pub mod events;
 pub mod explain;
@@ -72,6 +73,8 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
             organizations: up.serve_organization,
             origin: up.origin,
             checkpoints: up.checkpoints,
+            egress: up.egress.unwrap_or(crate::app::Door::Usual),
+            egress_ca: up.egress_ca,
         })
         .map_err(Failure::Other)?,
         Command::Init(init) => documents::init(&init, screen)?,
@@ -121,6 +124,7 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Can(can) => agents::can(&can, client, screen).await,
         Command::Health(health) => health::run(&health, client, screen).await,
         Command::Kill(kill) => kill::run(&kill, client, screen).await,
+        Command::Egress(egress) => egress::run(&egress, client, screen).await,
         Command::Trust(trust) => trust::run(&trust, client, screen).await,
         Command::Up(_)
         | Command::Init(_)

@@ -2,15 +2,18 @@
 //! wrong between them. Opens no socket and changes nothing.
 
 mod channels;
+mod egress;
+mod providers;
 
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
-use super::source::escape;
-use crate::identity::{CertificateProviders, CertificateSpec, ProviderSpec, Providers};
+use crate::identity::{CertificateProviders, Providers};
 use channels::{approvers_exist, channel, channels_exist};
+use gate::egress::spec::EgressDocument;
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
+use providers::{certificate_provider, provider, publisher};
 
 use policy::trust::SCORE_MAX;
 use policy::{Branch, Environment, Grant, PolicyDocument, PolicySet};
@@ -39,6 +42,8 @@ pub struct Compiled {
     pub providers: Providers,
     /// Mappings of client certificates, by name.
     pub certificate_providers: CertificateProviders,
+    /// For the egress surface.
+    pub egress: Vec<EgressDocument>,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -60,8 +65,9 @@ pub fn compile(
 ) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
-    let (notifier, notifier_authority, built_in) = ops::channel::authority();
-    let policies = policies(documents, built_in, &mut problems);
+    let (notifier, notifier_authority, told) = ops::channel::authority();
+    let reached = egress::all(documents, &index, &mut problems);
+    let policies = policies(documents, egress::policies(&reached, told), &mut problems);
     let toolsets = toolsets(documents, incidents, &mut problems);
     let mut agents = BTreeMap::new();
     let mut authorities = BTreeMap::from([(notifier, Arc::new(notifier_authority))]);
@@ -73,6 +79,7 @@ pub fn compile(
         match &document.spec {
             Spec::Agent(spec) => {
                 let (tools, authority) = agent(document, spec, &toolsets, &mut problems);
+                let authority = egress::given(&reached, &document.name, authority);
                 channels_exist(document, &spec.channels, &index, &mut problems);
                 agents.insert(
                     document.name.clone(),
@@ -96,12 +103,9 @@ pub fn compile(
                 certificate_provider(document, &spec.certificates, &index, &mut problems);
                 certificate_providers.insert(document.name.clone(), spec.certificates.clone());
             }
-            Spec::Publisher(spec) => {
-                let wrong = spec.problems();
-                problems.extend(wrong.into_iter().map(|(at, what)| document.problem(&at, what)));
-            }
+            Spec::Publisher(spec) => problems.extend(publisher(document, spec)),
             Spec::Policy(policy) => approvers_exist(document, policy, &index, &mut problems),
-            Spec::Toolset(_) => {}
+            Spec::Toolset(_) | Spec::Egress(_) => {}
         }
     }
     match policies {
@@ -118,51 +122,10 @@ pub fn compile(
                 channels,
                 providers: Arc::new(providers),
                 certificate_providers: Arc::new(certificate_providers),
+                egress: reached.into_iter().map(|(_, document)| document).collect(),
             })
         }
         _ => Err(Problems(problems)),
-    }
-}
-
-/// One issuer, and one part of a directory, is one provider's: or one person would be two, with two votes.
-fn provider(
-    document: &Document,
-    spec: &ProviderSpec,
-    others: &BTreeMap<String, ProviderSpec>,
-    problems: &mut Vec<Problem>,
-) {
-    let wrong = spec.problems();
-    problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
-    if let ProviderSpec::Ldap(spec) = spec {
-        let secret = spec.ldap.bind.as_ref().map(|bind| {
-            let secrets::SecretRef::File(path) = &bind.secret_ref;
-            ("/spec/ldap/bind/secretRef/file", path)
-        });
-        let roots = spec.ldap.ca_file.as_ref().map(|path| ("/spec/ldap/caFile", path));
-        for (at, path) in secret.into_iter().chain(roots) {
-            absolute(document, at, path, problems);
-        }
-    }
-    let (at, source) = spec.source();
-    if let Some((name, _)) = others.iter().find(|(_, other)| other.source().1 == source) {
-        problems.push(document.problem(at, format!("IdentityProvider `{name}` is of the same people")));
-    }
-}
-
-/// A service is sent to a trigger that there is.
-fn certificate_provider(
-    document: &Document,
-    spec: &CertificateSpec,
-    index: &Index<'_>,
-    problems: &mut Vec<Problem>,
-) {
-    let wrong = spec.problems();
-    problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
-    for (name, trigger) in &spec.triggers {
-        if !index.contains_key(&(Kind::Trigger, trigger.as_str())) {
-            let at = format!("/spec/certificates/triggers/{}", escape(name));
-            problems.push(document.problem(&at, format!("there is no Trigger `{trigger}`")));
-        }
     }
 }
 
@@ -195,11 +158,11 @@ fn index<'d>(documents: &'d [Document], problems: &mut Vec<Problem>) -> Index<'d
 /// Every policy by itself first, so that an error is found in its document. `None` after an error.
 fn policies(
     documents: &[Document],
-    built_in: (String, PolicyDocument),
+    built_in: Vec<(String, PolicyDocument)>,
     problems: &mut Vec<Problem>,
 ) -> Option<PolicySet> {
     let before = problems.len();
-    let mut all = vec![built_in];
+    let mut all = built_in;
     if !documents
         .iter()
         .any(|document| document.kind == Kind::Policy && document.name == policy::RULE_OF_TWO)
