@@ -90,6 +90,11 @@ impl Ward {
         self.warm.group
     }
 
+    /// Ends it without an account.
+    pub(super) fn end_now(self) -> cgroup::Group {
+        self.warm.end()
+    }
+
     /// What wakes the zygote for this guest.
     pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         let fds = [
