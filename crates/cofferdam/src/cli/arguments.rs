@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, explain, health, incidents, journal, kill, login, policy, sessions,
-    tokens, trust,
+    agents, approvals, audit, documents, explain, health, incidents, journal, kill, login, policy, sandbox,
+    sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -174,6 +174,9 @@ pub enum Command {
     /// How far agents are trusted, and why
     #[command(after_help = trust::HELP)]
     Trust(trust::Trust),
+    /// What this machine can hold other people's programs by
+    #[command(after_help = sandbox::HELP)]
+    Sandbox(sandbox::Sandbox),
     /// Print a completion script
     Completions(Completions),
     /// The demo's patient
