@@ -8,6 +8,7 @@ mod background;
 mod bundles;
 mod configuration;
 mod door;
+mod files;
 pub mod organizations;
 mod origin;
 mod watch;
@@ -15,6 +16,7 @@ mod watch;
 pub use bundles::{ChangedBundle, Wanted};
 pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
 pub use door::Door;
+pub use files::beside;
 use organizations::Served;
 use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
@@ -35,7 +37,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::clock::{SharedClock, SystemClock};
-use store::{Keys, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch as channel};
 use tokio::task::JoinSet;
@@ -140,6 +141,8 @@ pub struct App {
     pub intake: Semaphore,
     /// Slots for questions to `explain`.
     pub explaining: Arc<Semaphore>,
+    /// Slots for strangers.
+    pub doors: server::Doors,
     /// One slot for verification on demand.
     pub verifying: Arc<Semaphore>,
     /// Below which path it is served: nothing, or `/organizations/acme`.
@@ -152,6 +155,8 @@ pub struct App {
     pub draining: channel::Receiver<bool>,
     /// What the listener speaks TLS with, if it does.
     pub tls: Option<Arc<Tls>>,
+    /// Files and directories that are the platform's own, of all organizations: nothing of them is sent to anybody.
+    pub private: Arc<[PathBuf]>,
     verification: Cell<Verification>,
     /// Of the timers, on the monotonic clock.
     heartbeat: Cell<Option<Duration>>,
@@ -392,6 +397,9 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         draining: draining.clone(),
         tls: tls.clone(),
         egress: egress.as_ref().and_then(|listener| listener.local_addr().ok()),
+        private: organizations::private(&options)
+            .context("cannot tell where the platform's own files are")?
+            .into(),
     };
     // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
@@ -450,6 +458,7 @@ struct Around {
     tls: Option<Arc<Tls>>,
     /// Where the egress surface of the platform listens.
     egress: Option<SocketAddr>,
+    private: Arc<[PathBuf]>,
 }
 
 /// The files of TLS, which are read before anything is opened: whoever cannot be reached should change nothing.
@@ -470,12 +479,17 @@ async fn open(
     around: &Around,
 ) -> anyhow::Result<Opened> {
     // 1. The journal, and in it what everything else is recomputed from.
-    let store = open_store(options).await?;
+    let store = files::open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let named = options.organization.as_deref();
     let below = named.map(organizations::path).unwrap_or_default();
-    let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), &below);
+    let triage = Triage::new(
+        Arc::clone(&gate),
+        Arc::clone(&runtime),
+        &below,
+        Arc::clone(&around.private),
+    );
     // 2. What may act: nothing, until configuration says so.
     let egress = door::open(&gate, options, address)?;
     let incidents = triage.search();
@@ -509,12 +523,14 @@ async fn open(
         address,
         intake: Semaphore::new(INTAKE_MAX),
         explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
+        doors: server::Doors::default(),
         verifying: Arc::new(Semaphore::new(1)),
         below,
         platform: OnceLock::new(),
         organizations,
         draining: around.draining.clone(),
         tls: around.tls.clone(),
+        private: Arc::clone(&around.private),
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });
@@ -543,46 +559,4 @@ async fn follow_or_keep(configuration: &Configuration, path: &Path) -> anyhow::R
         }
         Ok(_) => Ok(()),
     }
-}
-
-/// Opening reads and checks the tail of the journal, so it is done beside the async threads.
-async fn open_store(options: &Options) -> anyhow::Result<Store> {
-    let options = options.clone();
-    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<Store> {
-        let directory = &options.data_dir;
-        let origin = origin::settle(directory, options.origin.as_deref())?;
-        let keys = Keys::open_or_create(&beside(directory, "-keys"), &origin)?;
-        let checkpoints = checkpoints_file(&options, &origin);
-        let mut projections = gate::projections();
-        projections.extend(ops::triage::projections());
-        Ok(Store::open(store::Options {
-            directory: directory.clone(),
-            origin,
-            keys,
-            projections,
-            clock: options.clock.clone().unwrap_or_else(SystemClock::shared),
-            checkpoints: Some(checkpoints),
-            vfs: options.vfs.clone(),
-            synchronous: "FULL",
-        })?)
-    });
-    opened.await.context("opening the journal was interrupted")?
-}
-
-/// The file that checkpoints are appended to: as given, or `<data-dir>-checkpoints/ORIGIN.txt`.
-fn checkpoints_file(options: &Options, origin: &str) -> PathBuf {
-    options.checkpoints.clone().unwrap_or_else(|| {
-        beside(&options.data_dir, "-checkpoints").join(format!("{}.txt", origin.replace('/', "_")))
-    })
-}
-
-/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
-#[must_use]
-pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
-    let name = directory
-        .file_name()
-        .map_or_else(|| "cofferdam".into(), std::ffi::OsStr::to_os_string);
-    let mut name = name;
-    name.push(suffix);
-    directory.with_file_name(name)
 }

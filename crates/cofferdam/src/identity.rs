@@ -23,15 +23,16 @@ pub use mapping::{CertificateProviderSpec, CertificateSpec, GroupsFrom, NameFrom
 pub(crate) use spec::is_address;
 pub use spec::{DirectorySpec, OidcSpec, ProviderSpec, Roles};
 
-use crate::app::{App, organizations};
+use crate::app::App;
 use crate::server::problem::ApiError;
 use crate::tls::Shown;
 use attempts::Attempts;
-use gate::{Caller, NewToken, TokenError, TokenView};
+use gate::{Caller, Certified, NewToken, TokenError, TokenView};
 use http::StatusCode;
 use keys::{Keys, Trouble};
 use policy::{Principal, Timestamp};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -42,6 +43,8 @@ const LIFE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 pub struct Identity {
     keys: Keys,
     attempts: Attempts,
+    /// The mappings whose denials have met all that was ever recorded.
+    denied: Mutex<Option<CertificateProviders>>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -59,6 +62,7 @@ impl Identity {
         Ok(Identity {
             keys: Keys::new()?,
             attempts: Attempts::default(),
+            denied: Mutex::default(),
         })
     }
 
@@ -132,9 +136,8 @@ impl Identity {
         let attempt = self.attempts.begin(provider, name, app.clock.monotonic())?;
         // A directory takes many spellings for one name (spaces, wide letters), and each would be guesses of its
         // own: what could be nobody's name here is wrong without being asked about.
-        let private = organizations::private(app.gate.store().directory());
         let asked = match is_name(name) {
-            true => ldap::authenticate(&spec.ldap, name, password, &private).await,
+            true => ldap::authenticate(&spec.ldap, name, password, &app.private).await,
             false => Err(ldap::Refused::Wrong("no_name")),
         };
         let person = match asked {
@@ -256,17 +259,18 @@ pub async fn take_certificate(app: &App, shown: &Shown) -> Result<Caller, ApiErr
 }
 
 /// That the certificate which a token is bound to holds as one does that says who calls: its authority, its times,
-/// that no mapping denies it, and that its record was not revoked. Whom it names is not asked: the token says that.
+/// that no mapping of that authority denies whom it names nor any the certificate itself, and that its record was not
+/// revoked. Whom it names is not asked otherwise: the token says that.
 ///
 /// # Errors
 /// 401 with the reason.
 pub fn still_bound(app: &App, shown: &Shown) -> Result<(), ApiError> {
-    holds_now(app, shown)?;
+    let (authority, several) = holds_now(app, shown)?;
     let certificate = &shown.certificate;
     let providers = app.configuration.certificate_providers();
     if providers
         .values()
-        .any(|spec| spec.denies_certificate(certificate))
+        .any(|spec| spec.denies(certificate, authority, several))
     {
         return Err(unauthenticated("the client certificate is denied"));
     }
@@ -276,29 +280,72 @@ pub fn still_bound(app: &App, shown: &Shown) -> Result<(), ApiError> {
     }
 }
 
-/// Ends what was recorded of certificates that are denied by now, or named by no mapping any more: what their holders
-/// have begun and said rests on it. Looked for now and then, since whoever is denied need not come again.
+/// Ends what was recorded of certificates that are denied by now, or are not mapped any more to what was recorded:
+/// what their holders have begun and said rests on it. Looked for now and then, since whoever is denied need not come
+/// again.
 pub async fn end_unmapped(app: &App) {
+    if !app.configuration.is_in_force() {
+        // Stored documents that cannot be read say nothing of anybody.
+        return;
+    }
     let by = Principal::service("cofferdam");
     let providers = app.configuration.certificate_providers();
+    revoke_denied(app, &by, &providers).await;
     for recorded in app.gate.certified() {
-        let holder = recorded
-            .principal
-            .name
-            .split_once('/')
-            .map_or("", |(_, holder)| holder);
-        let spec = providers.get(&recorded.provider);
+        let spec = recorded.provider.as_ref().and_then(|name| providers.get(name));
         let ended = match spec {
-            Some(spec) if spec.denies(holder, recorded.certificate) => {
-                app.gate.revoke_token(&by, &recorded.token).await
-            }
-            Some(spec) if spec.may_know(holder) => continue,
+            _ if is_denied(&providers, &recorded) => app.gate.revoke_token(&by, &recorded.token).await,
+            Some(spec) if spec.may_give(holder(&recorded), &recorded) => continue,
             _ => app.gate.end_token(&by, &recorded.token).await,
         };
         if let Err(error) = ended {
             tracing::warn!(%error, token = recorded.token, "the record of a certificate could not be ended");
         }
     }
+}
+
+/// Revokes all that rests on certificates which are denied now, also what ran out: what was said with it would count
+/// on. Every token is looked at, so once for each change of the mappings.
+async fn revoke_denied(app: &App, by: &Principal, providers: &CertificateProviders) {
+    let met = |met: &Option<CertificateProviders>| met.as_ref() == Some(providers);
+    let denied = || app.identity.denied.lock().unwrap_or_else(PoisonError::into_inner);
+    if met(&denied()) {
+        return;
+    }
+    if providers.values().any(|spec| !spec.deny.is_empty()) {
+        let gate = Arc::clone(&app.gate);
+        let read = tokio::task::spawn_blocking(move || gate.certified_ever()).await;
+        let Ok(Ok(all)) = read else {
+            tracing::warn!("what was recorded of denied certificates cannot be read");
+            return;
+        };
+        let certificates = all.iter().filter(|one| is_denied(providers, one));
+        let certificates: BTreeSet<gate::Thumbprint> = certificates.map(|one| one.certificate).collect();
+        for one in all.iter().filter(|one| certificates.contains(&one.certificate)) {
+            // What cannot be recorded now is tried again by the gate.
+            if let Err(error) = app.gate.revoke_token(by, &one.token).await {
+                tracing::warn!(%error, token = one.token, "what rests on a denied certificate could not be ended");
+            }
+        }
+    }
+    *denied() = Some(Arc::clone(providers));
+}
+
+/// Whether any mapping denies the certificate, or the one that it was recorded by whom it names.
+fn is_denied(providers: &CertificateProviders, recorded: &Certified) -> bool {
+    let own = recorded.provider.as_ref().and_then(|name| providers.get(name));
+    let any = || {
+        providers
+            .values()
+            .any(|spec| spec.denies_thumbprint(recorded.certificate))
+    };
+    own.is_some_and(|spec| spec.denies_name(holder(recorded))) || any()
+}
+
+/// Whom the certificate names, as its mapping has it.
+fn holder(recorded: &Certified) -> &str {
+    let name = recorded.principal.name.split_once('/');
+    name.map_or("", |(_, holder)| holder)
 }
 
 /// Its authority, and whether there are several.
@@ -324,10 +371,17 @@ fn holds_now(app: &App, shown: &Shown) -> Result<(gate::Thumbprint, bool), ApiEr
 pub fn mapped(app: &App, shown: &Shown) -> Result<(String, NewToken), ApiError> {
     let certificate = &shown.certificate;
     let (authority, several) = holds_now(app, shown)?;
+    let providers = app.configuration.certificate_providers();
+    if providers
+        .values()
+        .any(|spec| spec.denies_thumbprint(certificate.thumbprint))
+    {
+        return Err(unauthenticated("the client certificate is denied"));
+    }
     let mut known = Vec::new();
     // A mapping that the certificate says nothing to says least of why it is refused.
     let (mut refused, mut nameless) = (None, None);
-    for (name, spec) in app.configuration.certificate_providers().iter() {
+    for (name, spec) in providers.iter() {
         match spec.map(name, certificate, authority, several) {
             Ok(new) => known.push((name.clone(), new)),
             Err(Unmapped::Authority) => {}

@@ -7,7 +7,7 @@ mod read;
 
 pub(crate) use projection::{Agents, PersonRow};
 pub(crate) use read::{
-    agent_row, all, each, generation, generation_now, of_did, person_row, read_agent, read_person,
+    agent_row, all, each, generation, generation_now, of_key, person_row, read_agent, read_person,
 };
 
 use crate::record::short;
@@ -35,6 +35,7 @@ pub const RESERVED_PREFIXES: [&str; 2] = ["cofferdam-", "built-in-"];
 pub const NO_SPONSOR: &str = "an agent needs a sponsor: the name of a person";
 /// Most agents above each other by which one was created.
 const PARENTS_MAX: usize = 16;
+
 /// A key that an agent has or had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldKey {
@@ -242,7 +243,9 @@ impl Gate {
             }
             let holds = matches!(event, AgentEvent::Suspend | AgentEvent::Lock);
             let at = held::said(&at).filter(|_| holds);
-            tx.append(driven(&by, &name, event, (&reason, expires), at)?)?;
+            // Whoever holds back once more what is locked does not say why it is locked.
+            let locked_before = row.status == AgentStatus::Locked && event == AgentEvent::Suspend;
+            tx.append(driven(&by, &name, event, (&reason, expires), at, locked_before)?)?;
             agent_row(tx, &name)?.ok_or(AgentError::Unknown(name))
         })
         .await
@@ -261,13 +264,13 @@ impl Gate {
                 status.as_str()
             )));
         }
-        let dropped = row.keys.get(KEYS_KEPT).map(|key| key.id.clone());
+        let dropped = row.keys.get(KEYS_KEPT).cloned();
         let present = row.keys.first().map(|key| key.id.clone()).unwrap_or_default();
         let old = AgentKey::from_seed(&*self.keyring()?.read(&present)?);
         let next = self.new_key()?;
         let body = json!({
             "agent": name, "key": key_id(&next), "public_key": written(&next),
-            "proof": written(&old.rotate_to(&next)),
+            "proof": written(&old.rotate_to(&next)), "forgotten": dropped.as_ref().map(|key| &key.public_key),
         });
         let by = by.clone();
         let rotated = self
@@ -281,7 +284,7 @@ impl Gate {
             })
             .await?;
         if let Some(dropped) = dropped {
-            self.keyring()?.remove(&dropped)?;
+            self.keyring()?.remove(&dropped.id)?;
         }
         Ok(rotated)
     }
@@ -391,6 +394,7 @@ pub(crate) fn identify(
             AgentEvent::Activate,
             ("configured", None),
             None,
+            false,
         )?)?;
     }
     Ok(())
@@ -509,12 +513,14 @@ fn driven(
     event: AgentEvent,
     (reason, expires): (&str, Option<Timestamp>),
     at: Option<&Reach>,
+    locked_before: bool,
 ) -> Result<NewEntry, StoreError> {
     let kind = kind_of(event)
         .ok_or_else(|| StoreError::Refused(format!("nobody makes an agent {}", event.as_str())))?;
     let mut body = json!({ "agent": name, "event": event, "reason": reason, "expires": expires });
-    if let (Some(at), Some(body)) = (at, body.as_object_mut()) {
-        body.insert("at".to_owned(), json!(at));
+    if let Some(body) = body.as_object_mut() {
+        body.extend(at.map(|at| ("at".to_owned(), json!(at))));
+        body.extend(locked_before.then(|| ("locked_before".to_owned(), json!(true))));
     }
     Ok(NewEntry::new(kind, by, body))
 }

@@ -6,7 +6,7 @@
 use crate::agents::{self, key};
 use crate::documents::Document;
 use crate::rows::decode;
-use crate::{Authority, DocumentChange, InstallError};
+use crate::{DocumentChange, InstallError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,14 @@ pub struct ChannelApprover {
 pub struct ApproverKey([u8; 32]);
 
 impl ApproverKey {
-    /// A sound key whose private half nobody has: the base point (RFC 8032, 5.1).
-    pub(crate) const NOBODYS: ApproverKey = {
-        let mut point = [0x66; 32];
-        point[0] = 0x58;
-        ApproverKey(point)
-    };
+    /// A sound key whose private half nobody has, as nobody can: the first SHA-256 of a text and a number that is
+    /// one (see the test). It is compared with in the place of a key that there is not; under a point of which a
+    /// private half is known, like the base point, what is refused would depend on who signed it.
+    #[rustfmt::skip]
+    pub(crate) const NOBODYS: ApproverKey = ApproverKey([
+        0x05, 0xf3, 0x6f, 0x30, 0x5d, 0x6b, 0xe7, 0x09, 0x63, 0x59, 0xdf, 0x14, 0xb9, 0x1d, 0x82, 0xc1,
+        0x14, 0x18, 0xb9, 0xeb, 0x3b, 0x4b, 0x87, 0xd4, 0xb3, 0x0f, 0xc7, 0x4c, 0xf8, 0x34, 0xd0, 0x6b,
+    ]);
 
     /// Reads `whpk_…`.
     pub fn parse(text: &str) -> Result<ApproverKey, String> {
@@ -105,30 +107,13 @@ fn key_in(document: Erasable<Value>) -> Option<ApproverKey> {
 }
 
 /// The agent whose key this is or was. INVARIANT (no agent approves): such a key is no approver's.
-pub(crate) fn agent_of(
-    tx: &Tx<'_>,
-    authority: &Authority,
-    ApproverKey(bytes): &ApproverKey,
-) -> Result<Option<String>, StoreError> {
-    let written = key::written(bytes);
-    // Its first key names it for ever, whether or not a document still speaks of it.
-    if let Some(name) = agents::of_did(tx, &policy::did_key(bytes))? {
-        return Ok(Some(name));
-    }
-    for name in authority.agents.keys() {
-        let row = agents::agent_row(tx, name)?;
-        let held = row.iter().flat_map(|row| &row.keys);
-        if held.map(|held| &held.public_key).any(|held| *held == written) {
-            return Ok(Some(name.clone()));
-        }
-    }
-    Ok(None)
+pub(crate) fn agent_of(tx: &Tx<'_>, ApproverKey(bytes): &ApproverKey) -> Result<Option<String>, StoreError> {
+    agents::of_key(tx, bytes)
 }
 
 /// Refuses documents that make an agent an approver.
 pub(crate) fn of_no_agent<'a>(
     tx: &Tx<'_>,
-    authority: &Authority,
     changes: impl Iterator<Item = &'a DocumentChange>,
 ) -> Result<(), InstallError> {
     for change in changes {
@@ -136,10 +121,7 @@ pub(crate) fn of_no_agent<'a>(
             continue;
         };
         let key = key_in(Erasable::Present(document.clone())).filter(|_| kind == KIND);
-        let agent = key
-            .map(|key| agent_of(tx, authority, &key))
-            .transpose()?
-            .flatten();
+        let agent = key.map(|key| agent_of(tx, &key)).transpose()?.flatten();
         if let Some(agent) = agent {
             let channel = name.clone();
             return Err(InstallError::AgentApproves { channel, agent });
@@ -151,6 +133,17 @@ pub(crate) fn of_no_agent<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_made_the_key_of_nobody() {
+        use sha2::Digest as _;
+        let digest = |number: u8| -> [u8; 32] {
+            let text = b"cofferdam: the key of no approver";
+            sha2::Sha256::digest([&text[..], &[number]].concat()).into()
+        };
+        let first = (0..=255).map(digest).find(key::is_sound);
+        assert_eq!(first.map(ApproverKey), Some(ApproverKey::NOBODYS));
+    }
 
     #[test]
     fn keys_are_written_as_standard_webhooks_has_them() {

@@ -204,7 +204,7 @@ impl Gate {
             let (agents, after) = (authority.agents.clone(), authority.clone());
             let write = move |tx: &mut Tx<'_>| {
                 let changes = installation.changes.iter().map(|(_, change)| change);
-                channels::of_no_agent(tx, &after, changes)?;
+                channels::of_no_agent(tx, changes)?;
                 let generation = record(tx, &by, expected, installation, &agents)?;
                 for (name, key) in keys {
                     if let Some(held) = agents.get(&name) {
@@ -309,8 +309,11 @@ fn record(
         }
         let mut body = json!({ "kind": kind, "name": name, "owner": owner, "generation": generation });
         if let (Some(body), "Agent", Some(agent)) = (body.as_object_mut(), kind.as_str(), agents.get(name)) {
-            // Its record of trust begins with its first document.
+            // Its record of trust begins with its first document, and is weighed as the last one says.
             body.insert("origin".to_owned(), to_json(&agent.trust.origin)?);
+            if let Some(weights) = &agent.trust.weights {
+                body.insert("weights".to_owned(), to_json(weights)?);
+            }
         }
         let entry = match change {
             DocumentChange::Apply { document, .. } => {

@@ -29,6 +29,8 @@ pub struct Gate {
     pub(crate) authority: Arc<ArcSwap<Authority>>,
     /// By the SHA-256 of the secret.
     pub(crate) tokens: RwLock<HashMap<[u8; 32], Held>>,
+    /// What was revoked, and is not recorded yet.
+    pub(crate) owed: tokens::Owed,
     pub(crate) rates: Arc<Rates>,
     pub(crate) denials: Denials,
     pub(crate) doubts: Arc<Doubts>,
@@ -49,7 +51,7 @@ pub struct Gate {
 }
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
-/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`,
+/// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`, `risk`,
 /// `agents`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
@@ -65,6 +67,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(ClockJumps),
         Arc::new(trust::Trusts),
         Arc::new(trust::Activities),
+        Arc::new(trust::Risks),
         Arc::new(agents::Agents),
     ]
 }
@@ -97,6 +100,7 @@ impl Gate {
                 Health::Corrupt(_) => HashMap::new(),
                 _ => tokens::load(&store, deadlines.now())?,
             }),
+            owed: tokens::Owed::default(),
             deadlines,
             rates: Arc::new(Rates::load(&store, &clock)?),
             settlements: Settlements::start(&runtime, store.clone()),

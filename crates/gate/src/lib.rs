@@ -74,7 +74,7 @@ pub use tokens::exchange::{ACCESS_MS_MAX, RedeemError, Redeemed, Shown};
 pub use tokens::{Certified, HOLDING_MAX, NewToken, Thumbprint, TokenError, TokenView};
 pub use tool::{BoxFuture, Tool, ToolError, Tools};
 pub use trust::{
-    EquationView, Factor, Found, MemberView, PromoteError, Shared, Surroundings, TopologyView, TrustDay,
-    TrustTerms, TrustView, Weakest,
+    AgentReport, EquationView, Factor, Found, MemberView, PromoteError, REPORT_DAYS_MAX, RiskChange,
+    RiskView, Shared, Surroundings, TopologyView, TrustDay, TrustTerms, TrustView, Weakest,
 };
 pub use waivers::{WaiverError, WaiverState, WaiverView};

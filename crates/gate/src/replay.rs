@@ -25,11 +25,12 @@ const LISTED_MAX: usize = 1000;
 /// What an entry of a request came to.
 const ASKED: &str = "require_approval";
 /// Codes of denials by grants, levels and rules; what else is denied no policy changes.
-const BY_POLICY: [&str; 7] = [
+const BY_POLICY: [&str; 8] = [
     "not_granted",
     "forbidden",
     "read_only",
     "untrusted",
+    "below_threshold",
     "no_rule",
     "withheld",
     "unevaluable",

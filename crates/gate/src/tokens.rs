@@ -14,10 +14,12 @@ use std::sync::{PoisonError, RwLockWriteGuard};
 use store::{NewEntry, Store, StoreError, Tx};
 
 pub(crate) mod certificate;
+mod end;
 pub(crate) mod exchange;
 mod projection;
 
 pub use certificate::{Certified, Thumbprint};
+pub(crate) use end::Owed;
 use projection::TokenRow;
 pub(crate) use projection::Tokens;
 
@@ -160,7 +162,7 @@ impl Gate {
         // It is listed since its commit, so somebody may have revoked it before it could get here.
         let row = self.store.read(|reader| reader.row(TOKENS, &view.id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        if row.is_some_and(|row| !row.view.revoked) {
+        if row.is_some_and(|row| !self.owed.is_revoked(&row.view)) {
             held.insert(hash, Held::of(&view));
         }
         drop(held);
@@ -181,7 +183,7 @@ impl Gate {
         let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
         let signed = policy::canonical::hex(&digest(signed.as_bytes()));
         let (hash, by, provider) = (digest(token.as_bytes()), by.clone(), provider.to_owned());
-        let now = self.deadlines.now();
+        let (now, owed) = (self.deadlines.now(), self.owed.clone());
         let write = move |tx: &mut Tx<'_>| {
             let hex = policy::canonical::hex(&hash);
             // One that was taken before its signed part was kept is known by all of it.
@@ -189,7 +191,7 @@ impl Gate {
             found.extend(tx.find(TOKENS, "sha256", &hex)?);
             if let Some(found) = found.into_iter().next() {
                 let view = decode::<TokenRow>(found.value)?.view;
-                let over = view.revoked || view.expires.is_some_and(|expires| expires <= now);
+                let over = owed.is_revoked(&view) || view.expires.is_some_and(|expires| expires <= now);
                 return if over {
                     Err(TokenError::Unknown(view.id))
                 } else {
@@ -213,7 +215,7 @@ impl Gate {
         // As in `create_token`: it may have been ended before it could get here.
         let row = self.store.read(|reader| reader.row(TOKENS, &id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        let Some(row) = row.filter(|row| !row.view.revoked) else {
+        let Some(row) = row.filter(|row| !self.owed.is_revoked(&row.view)) else {
             return Err(TokenError::Unknown(id));
         };
         let taken = Held::of(&row.view);
@@ -224,35 +226,6 @@ impl Gate {
         Ok(taken.caller)
     }
 
-    /// Ends a token now: it is dead in memory before its end is recorded, and stays so in this process
-    /// when the record fails.
-    pub async fn revoke_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
-        let forget = || self.held().retain(|_, held| held.caller.token != id);
-        forget();
-        let (by, token, at) = (by.clone(), id.to_owned(), self.deadlines.now());
-        let write = move |tx: &mut Tx<'_>| {
-            let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
-            // INVARIANT (a certificate is revoked as a whole): with all that was recorded of it.
-            let mut views = match row.signed.as_ref().filter(|_| row.view.certificate.is_some()) {
-                Some(signed) => rows_of(tx, signed)?,
-                None => Vec::new(),
-            };
-            views.retain(|view| view.id != row.view.id);
-            views.push(row.view);
-            for view in views.iter().filter(|view| !view.revoked) {
-                let body = json!({ "token": view.id, "at": at });
-                tx.append(NewEntry::new(kind::TOKEN_REVOKED, by.clone(), body))?;
-            }
-            Ok(views.into_iter().map(|view| view.id).collect::<Vec<_>>())
-        };
-        let written = self.store.write::<_, TokenError, _>(write).await;
-        // Once more: it may have been put there while its end was being recorded.
-        forget();
-        let ended = written?.value;
-        self.held().retain(|_, held| !ended.contains(&held.caller.token));
-        Ok(())
-    }
-
     /// One.
     pub fn token(&self, id: &str) -> Result<TokenView, TokenError> {
         let row = self.store.read(|reader| reader.row(TOKENS, id))?;
@@ -261,47 +234,6 @@ impl Gate {
             .transpose()?
             .ok_or_else(|| TokenError::Unknown(id.to_owned()))?;
         Ok(row.view)
-    }
-
-    /// Ends the login that identified `caller`: that token, as if it had run out now. It is no revocation, so
-    /// whoever logs out has not left: their agents go on, and what they approved counts.
-    pub async fn end_login(&self, caller: &Caller) -> Result<(), TokenError> {
-        let (by, token, at) = (
-            caller.principal.clone(),
-            caller.token.clone(),
-            self.deadlines.now(),
-        );
-        let write = move |tx: &mut Tx<'_>| {
-            let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
-            // A certificate would be recorded anew at the next request.
-            if row.view.provider.is_none() || row.view.certificate.is_some() {
-                return Err(TokenError::NoLogin(token.clone()));
-            }
-            if !row.view.revoked {
-                let body = json!({ "token": token, "at": at });
-                tx.append(NewEntry::new(kind::TOKEN_ENDED, by, body))?;
-            }
-            Ok(())
-        };
-        self.store.write::<_, TokenError, _>(write).await?;
-        self.held().retain(|_, held| held.caller.token != caller.token);
-        Ok(())
-    }
-
-    /// Ends a token as if it had run out now.
-    pub async fn end_token(&self, by: &Principal, id: &str) -> Result<(), TokenError> {
-        let (by, token, at) = (by.clone(), id.to_owned(), self.deadlines.now());
-        let write = move |tx: &mut Tx<'_>| {
-            let row = row(tx, &token)?.ok_or_else(|| TokenError::Unknown(token.clone()))?;
-            if !row.view.revoked {
-                let body = json!({ "token": token, "at": at });
-                tx.append(NewEntry::new(kind::TOKEN_ENDED, by, body))?;
-            }
-            Ok::<(), TokenError>(())
-        };
-        self.store.write(write).await?;
-        self.held().retain(|_, held| held.caller.token != id);
-        Ok(())
     }
 
     /// All, the newest first.
@@ -437,6 +369,10 @@ pub(crate) fn load(store: &Store, now: Timestamp) -> Result<HashMap<[u8; 32], He
 }
 
 fn read_all(store: &Store) -> Result<Vec<TokenRow>, StoreError> {
+    read_those(store, |_| true)
+}
+
+fn read_those(store: &Store, wanted: impl Fn(&TokenRow) -> bool) -> Result<Vec<TokenRow>, StoreError> {
     store.read(|reader| {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
@@ -445,16 +381,10 @@ fn read_all(store: &Store) -> Result<Vec<TokenRow>, StoreError> {
             let Some(last) = rows.last() else { return Ok(all) };
             after = Some(last.key.clone());
             for row in rows {
-                all.push(decode(row.value)?);
+                all.extend(Some(decode(row.value)?).filter(&wanted));
             }
         }
     })
-}
-
-/// All that was recorded of one certificate.
-fn rows_of(tx: &Tx<'_>, signed: &str) -> Result<Vec<TokenView>, StoreError> {
-    let found = tx.find(TOKENS, "signed", signed)?.into_iter();
-    found.map(|row| Ok(decode::<TokenRow>(row.value)?.view)).collect()
 }
 
 fn row(tx: &Tx<'_>, id: &str) -> Result<Option<TokenRow>, StoreError> {

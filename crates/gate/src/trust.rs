@@ -6,26 +6,33 @@
 mod anomalies;
 mod equation;
 mod projection;
+mod report;
+mod risk;
 mod topology;
 
 pub use anomalies::Found;
 pub use equation::{EquationView, Factor, Surroundings};
 pub(crate) use projection::{Activities, Trusts};
+pub use report::{AgentReport, REPORT_DAYS_MAX};
+pub(crate) use risk::Risks;
+pub use risk::{RiskChange, RiskView};
 pub use topology::{MemberView, Shared, TopologyView, Weakest};
 
 use crate::rows::{decode, json};
 use crate::{Authority, Caller, Gate, Role};
-use policy::trust::{Lack, Origin, Record, SCORE_MAX, Tier, Told, lacks, under};
+use policy::trust::{Echo, Lack, Origin, Record, SCORE_MAX, Tier, Told, Weights, lacks, under};
 use policy::{Chain, PrincipalKind, Timestamp};
 use projection::{DayRow, TRUST, agent_key, day_prefix};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{NewEntry, Reader, StoreError, Tx};
+use store::{NewEntry, Reader, Row, StoreError, Tx};
 
 /// Kind of the entry by which a person vouches for an agent.
 pub(crate) const PROMOTED: &str = "trust.promoted";
 /// Kind of the entry that tells of odd behaviour.
 pub(crate) const ANOMALY: &str = "anomaly.detected";
+/// Kind of the entry that tells of another level of risk.
+pub(crate) const RISK_CHANGED: &str = "risk.changed";
 /// The most days of a history.
 const DAYS_MAX: u16 = 400;
 /// Milliseconds of a day.
@@ -40,6 +47,9 @@ pub struct TrustTerms {
     pub ceiling: Option<u16>,
     /// Whether a stop is raised on the agent when it behaves oddly.
     pub suspend_on_anomaly: bool,
+    /// How much each dimension counts, where that is not as the platform has it (S3-B16).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
     /// Where it comes from; nothing that a document can say.
     #[serde(skip)]
     pub origin: Origin,
@@ -50,6 +60,7 @@ impl TrustTerms {
     pub const PLATFORM: TrustTerms = TrustTerms {
         ceiling: None,
         suspend_on_anomaly: false,
+        weights: None,
         origin: Origin::Platform,
     };
 }
@@ -70,6 +81,8 @@ pub struct TrustView {
     pub next: Option<Tier>,
     /// What it lacks to be promoted to that.
     pub lacks: Vec<Lack>,
+    /// Falls of agents that it works with, and what of them arrives at its risk; they move no trust.
+    pub echoes: Vec<Echo>,
 }
 
 /// One day of an agent's record.
@@ -135,26 +148,7 @@ impl Gate {
         let rows = self
             .store
             .read(|reader| reader.rows(TRUST, Some(&after), usize::from(DAYS_MAX)))?;
-        let days = rows
-            .into_iter()
-            .take_while(|row| row.key.starts_with(&prefix))
-            .map(|row| {
-                let day = row.key.get(prefix.len()..).unwrap_or_default().to_owned();
-                let DayRow {
-                    low,
-                    high,
-                    last,
-                    events,
-                } = decode(row.value)?;
-                Ok(TrustDay {
-                    day,
-                    low,
-                    high,
-                    last,
-                    events,
-                })
-            });
-        days.collect()
+        days_after(rows, &prefix)
     }
 
     /// Vouches for `agent`: the next tier may be in force from now on. What it takes is read from the
@@ -214,6 +208,28 @@ impl Gate {
         self.store
             .read(|reader| least_by(|key| reader.row(TRUST, key), authority, &agents_of(chain), now))
     }
+}
+
+/// Days as they are shown, of rows whose keys begin with `prefix`.
+fn days_after(rows: Vec<Row>, prefix: &str) -> Result<Vec<TrustDay>, StoreError> {
+    let own = rows.into_iter().take_while(|row| row.key.starts_with(prefix));
+    let days = own.map(|row| {
+        let day = row.key.get(prefix.len()..).unwrap_or_default().to_owned();
+        let DayRow {
+            low,
+            high,
+            last,
+            events,
+        } = decode(row.value)?;
+        Ok(TrustDay {
+            day,
+            low,
+            high,
+            last,
+            events,
+        })
+    });
+    days.collect()
 }
 
 /// The agents on `chain`.
@@ -295,5 +311,6 @@ fn view(
         told,
         next,
         lacks: next.map(|tier| lacks(&record, tier, now)).unwrap_or_default(),
+        echoes: risk::echoes(reader, agent, now)?,
     })
 }

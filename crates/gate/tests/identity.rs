@@ -131,6 +131,29 @@ async fn an_agents_status_meets_its_next_action() {
     assert_eq!(got, "denied: agent:deploy is revoked");
 }
 
+/// Whoever holds back once more what is locked does not say why it is locked.
+#[tokio::test]
+async fn why_an_agent_is_locked_is_told_until_it_is_locked_no_more() {
+    let world = world().await;
+    #[rustfmt::skip]
+    let table = [
+        (AgentEvent::Lock,     "its key is out",  "its key is out"),
+        (AgentEvent::Suspend,  "over the week",   "its key is out"),
+        (AgentEvent::Lock,     "twice by now",    "twice by now"),
+        (AgentEvent::Override, "it has a new one", "it has a new one"),
+        (AgentEvent::Suspend,  "over the week",   "over the week"),
+        (AgentEvent::Suspend,  "and the next",    "and the next"),
+    ];
+    for (event, reason, told) in table {
+        let driven = world
+            .gate
+            .agent_event(&alice(), gate::EVERYWHERE, "scout", event, reason, None)
+            .await;
+        assert_eq!(driven.unwrap().reason.as_deref(), Some(told), "{event:?}");
+    }
+    assert_eq!(world.gate.store().rebuild().unwrap(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_security_suspension_needs_an_override_and_an_end_a_later_one() {
     let world = world().await;

@@ -16,6 +16,7 @@ use secrets::SecretRef;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Name of the agent that delivers. No document may define an agent of this name.
@@ -149,18 +150,22 @@ pub(crate) struct Post {
     channels: Arc<Channels>,
     sender: webhook::Sender,
     clock: store::clock::SharedClock,
+    /// The platform's own files and directories: no key of a channel.
+    private: Arc<[PathBuf]>,
 }
 
 impl Post {
     pub fn new(
         channels: Arc<Channels>,
         clock: store::clock::SharedClock,
+        private: Arc<[PathBuf]>,
     ) -> Result<Post, policy::ActionError> {
         Ok(Post {
             verb: Verb::new(VERB)?,
             channels,
             sender: webhook::Sender::new(),
             clock,
+            private,
         })
     }
 
@@ -221,7 +226,7 @@ impl Post {
                 private,
                 ..
             } => {
-                let key = match secrets::lend(flight, &secret_ref) {
+                let key = match secrets::lend(flight, &secret_ref, &self.private) {
                     Ok(key) => key,
                     Err(error) => return settled(Outcome::Failure, "no_secret", &error.to_string()),
                 };

@@ -14,6 +14,8 @@ pub(crate) const NAME: &str = "deliveries";
 
 /// Of the gate: odd behaviour was recorded.
 pub(crate) const ANOMALY: &str = "anomaly.detected";
+/// Kind of the entry that tells of another level of risk.
+pub(crate) const RISK_CHANGED: &str = "risk.changed";
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +101,7 @@ impl Projection for Deliveries {
             kind::NOT_TOLD,
             "approval.",
             ANOMALY,
+            RISK_CHANGED,
         ]
     }
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -109,15 +112,9 @@ impl Projection for Deliveries {
             }
             kind::DELIVERED | kind::TOLD => attempted(applied, rows, true),
             kind::DELIVERY_FAILED | kind::NOT_TOLD => attempted(applied, rows, false),
-            ANOMALY => {
-                let odd: Odd = board::read(applied.entry.body.clone())?;
-                enqueue(
-                    applied,
-                    rows,
-                    &format!("agent:{}", odd.agent),
-                    odd.channels,
-                    Taints::NONE,
-                )
+            ANOMALY | RISK_CHANGED => {
+                let OfAgent { agent, channels } = board::read(applied.entry.body.clone())?;
+                enqueue(applied, rows, &format!("agent:{agent}"), channels, Taints::NONE)
             }
             _ => approval(applied, rows),
         }
@@ -140,7 +137,7 @@ fn write(rows: &mut dyn Rows, delivery: &Delivery) -> Result<(), Corrupt> {
 }
 
 #[derive(Deserialize)]
-struct Odd {
+struct OfAgent {
     agent: String,
     #[serde(default)]
     channels: Vec<String>,

@@ -1,13 +1,14 @@
-//! What a channel is told of an approval, or of odd behaviour: made of the leaf of the entry, so it is the same on
+//! What a channel is told of an approval, of odd behaviour, or of another level of risk: made of the leaf of the entry, so it is the same on
 //! every try and holds no arguments of actions. One behind which an outside system approves is told besides
 //! what its answer has to echo: the digest of the action, and a nonce that no other channel gets.
 //!
 //! Every text in it is redacted and on one line, as views show it. It decides nothing: it says which
 //! command does, or where an answer goes.
 
-use crate::delivery::{ANOMALY, Delivery};
+use crate::delivery::{ANOMALY, Delivery, RISK_CHANGED};
 use assay::redact::line;
 use journal::{Entry, kind};
+use policy::trust::RiskLevel;
 use policy::{Approver, Stages, Taints};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,6 +60,16 @@ struct Odd {
     suspends: bool,
 }
 
+#[derive(Deserialize)]
+struct Risk {
+    agent: String,
+    from: RiskLevel,
+    to: RiskLevel,
+    score: u16,
+    #[serde(default)]
+    because: Vec<String>,
+}
+
 /// The message of `delivery`; `None` when its entry is not there.
 pub(crate) fn message(
     reader: &Reader<'_>,
@@ -70,6 +81,7 @@ pub(crate) fn message(
     };
     let what = match delivery.kind.as_str() {
         ANOMALY => anomaly(&told.entry)?,
+        RISK_CHANGED => risk(&told.entry)?,
         _ => {
             let asked = delivery.about.strip_prefix("apr-").and_then(|id| id.parse().ok());
             let Some(asked) = asked.map(|at| reader.entry(at)).transpose()?.flatten() else {
@@ -264,6 +276,36 @@ fn anomaly(told: &Entry) -> Result<Value, StoreError> {
     Ok(json!({
         "text": format!("agent {agent} behaves oddly ({rule}): {finding}; {then}"),
         "anomaly": { "agent": agent, "rule": rule, "finding": finding, "suspends": suspends },
+    }))
+}
+
+fn risk(told: &Entry) -> Result<Value, StoreError> {
+    let Risk {
+        agent,
+        from,
+        to,
+        score,
+        because,
+    } = read(told)?;
+    let because: Vec<String> = because.iter().map(|what| short(what)).collect();
+    let lately = match because.is_empty() {
+        true => String::new(),
+        false => format!("; lately: {}", because.join(", ")),
+    };
+    let then = match to {
+        RiskLevel::Critical => "look at it now",
+        _ if to < from => "it says why",
+        _ => "it is safer than it was",
+    };
+    Ok(json!({
+        "text": line(
+            &format!(
+                "risk of agent {agent} is {} ({score} of 1000 safe), {} before{lately}; {then}: `cofferdam trust risk {agent}`",
+                to.as_str(), from.as_str()
+            ),
+            2 * TEXT_MAX,
+        ),
+        "risk": { "agent": agent, "from": from, "to": to, "score": score, "because": because },
     }))
 }
 

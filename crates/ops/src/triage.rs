@@ -21,6 +21,7 @@ use policy::Principal;
 use runtime::{Finished, Runtime, Watcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -140,13 +141,14 @@ impl Watcher for Ear {
 }
 
 impl Triage {
-    /// Not running yet. Registers itself as the runtime's watcher.
-    pub fn new(gate: Arc<Gate>, runtime: Arc<Runtime>, below: &str) -> Arc<Triage> {
+    /// Not running yet. Registers itself as the runtime's watcher. No channel is given what is, or lies below, one of
+    /// `private`.
+    pub fn new(gate: Arc<Gate>, runtime: Arc<Runtime>, below: &str, private: Arc<[PathBuf]>) -> Arc<Triage> {
         let (sender, receiver) = mpsc::unbounded_channel();
         runtime.watch(Arc::new(Ear(sender)));
         let channels = Arc::new(Channels::default());
         let triggers = Triggers::default();
-        let post = Post::new(Arc::clone(&channels), gate.store().clock());
+        let post = Post::new(Arc::clone(&channels), gate.store().clock(), private);
         Arc::new(Triage {
             postman: Arc::new(Postman::new(Arc::clone(&gate), post, below)),
             conclusions: Conclusions {

@@ -526,6 +526,29 @@ async fn a_dead_channel_holds_up_nothing_and_is_given_up_in_the_end() {
     assert_eq!(world.kinds("incident.delivery_failed").len(), 10);
 }
 
+/// Whoever writes documents names the file of a channel's key, and where it is told: with a key of the platform's own
+/// nothing is signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_channel_is_given_a_key_of_the_platforms_own() {
+    let world = World::start(reads(), json!({})).await;
+    let (one, other) = (
+        world.root.path().join("tls.key"),
+        world.root.path().join("keys/own"),
+    );
+    let mut channels = json!({});
+    for (name, file) in [("one", &one), ("other", &other)] {
+        let mut hook = world.webhook(&format!("{}/letters", world.outside.address));
+        std::fs::copy(world.root.path().join("hook.key"), file).unwrap();
+        hook["secretRef"]["file"] = json!(file);
+        channels[name] = hook;
+    }
+    world.configure(reads(), channels);
+    world.notify("firing", "critical").await;
+    let failed = || (world.kinds("incident.delivery_failed").len() == 2).then_some(());
+    world.eventually("both failed", failed).await;
+    assert_eq!(world.outside.letters.lock().unwrap().len(), 0, "nothing is sent");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_letter_is_the_same_letter_again_also_after_a_crash() {
     let world = World::start(reads(), json!({})).await;

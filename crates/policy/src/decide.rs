@@ -6,8 +6,8 @@
 use crate::rego::Module;
 use crate::rule::Asking;
 use crate::{
-    Action, Approver, Branch, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome, Stages,
-    Taints, Timestamp, Validity, WaiverScope,
+    Action, Approver, Branch, Chain, Effect, Level, Mode, PolicySet, Principal, RuleId, RuleOutcome,
+    Shortfall, Stages, Taints, Timestamp, Validity, WaiverScope,
 };
 
 mod denial;
@@ -15,14 +15,16 @@ mod level;
 mod observe;
 mod places;
 mod tell;
+mod trusted;
 
 pub use level::level_in_force;
 pub(crate) use level::{Levels, asks};
 pub use observe::{Observed, Said, observe};
 pub use tell::{Told, tell};
+use trusted::trusted;
 
-/// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; approval and
-/// permit rules; reads fall back to the toolset's grant; nothing else is permitted. Of what is permitted,
+/// Weighs `action`. Order: every link's grants cover it; deny rules; autonomy level; thresholds of trust;
+/// approval and permit rules; reads fall back to the toolset's grant; nothing else is permitted. Of what is permitted,
 /// every place on the path leaves what its own policies permit or ask about, unless they permit nothing.
 ///
 /// An approval in `context` answers a request and nothing else: what is forbidden, not granted or
@@ -113,6 +115,7 @@ fn weigh(
     let matching = Matching::of(chain, action, context, policies, counts)?;
     let levels = Levels::of(chain, action, context).ok_or(Denial::NoAuthority)?;
     levels.allow(action.effect())?;
+    trusted(chain, action, context, policies, counts)?;
     if let Some(place) = matching.withheld {
         return Err(Denial::Withheld(place));
     }
@@ -582,6 +585,8 @@ pub enum Denial {
     ReadOnly(Level),
     /// The level would do, and this much trust holds it at a lower one: read-only.
     Untrusted(u16, Level),
+    /// There is less trust than a policy sets for what the action does.
+    BelowThreshold(Shortfall),
     /// No rule opts in to it.
     NoRule,
     /// A rule opts in, and the policies of this place leave the agent other things only.

@@ -3,7 +3,7 @@
 
 use crate::decide::{Levels, asks};
 use crate::rego::Module;
-use crate::rule::{Facts, Rule};
+use crate::rule::{Facts, Rule, Thresholds};
 use crate::{
     Action, Basis, Branch, Chain, Context, Decision, Effect, Level, Link, Mode, PolicySet, Request, Ruling,
     Stages, Validity, decide,
@@ -26,7 +26,7 @@ pub struct Explanation {
 /// One step: a grant, a level or a rule.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
-    /// `grant`, `level`, `rule`.
+    /// `grant`, `level`, `trust`, `rule`.
     pub step: &'static str,
     /// Which one: `toolset/triage-read`, `L0`, `policy/defaults#no-secrets`.
     pub subject: String,
@@ -50,6 +50,12 @@ pub fn explain(chain: &Chain, action: &Action, context: &Context, policies: &Pol
         .map(|link| grant_line(link, action, context))
         .collect();
     lines.extend(Levels::of(chain, action, context).map(|levels| level_line(&levels, action.effect())));
+    lines.extend(
+        policies
+            .thresholds()
+            .iter()
+            .map(|one| threshold_line(one, policies, chain, action, context.trust)),
+    );
     lines.extend(
         policies
             .rules()
@@ -148,6 +154,34 @@ fn level_line(levels: &Levels, effect: Effect) -> Line {
             true => format!("{} {finding}", levels.told()),
             false => finding,
         },
+    }
+}
+
+fn threshold_line(
+    thresholds: &Thresholds,
+    policies: &PolicySet,
+    chain: &Chain,
+    action: &Action,
+    trust: u16,
+) -> Line {
+    let is_for = policies.is_of_any(thresholds.place, chain);
+    let (matched, finding) = match thresholds.taken(chain, action) {
+        _ if !is_for => (false, IS_ELSEWHERE.to_owned()),
+        None => (false, "sets no threshold for it".to_owned()),
+        Some((class, least)) => {
+            let verdict = if trust < least { ", which denies" } else { "" };
+            let class = class.as_str();
+            (
+                true,
+                format!("`{class}` actions take {least}: trust is {trust}{verdict}"),
+            )
+        }
+    };
+    Line {
+        step: "trust",
+        subject: thresholds.id.0.clone(),
+        matched,
+        finding: at(policies.place_of(&thresholds.id), moded(thresholds.mode, finding)),
     }
 }
 

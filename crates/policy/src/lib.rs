@@ -48,8 +48,9 @@ pub use permit::{
 pub use place::{Area, Branch, Place, Reach, Spot};
 pub use principal::{Chain, Link, Principal, PrincipalKind};
 pub use rule::{
-    Approver, LiftSpec, LoadError, Match, Mode, PolicyDocument, PolicySet, PolicyVersion, RULE_OF_TWO,
-    RuleId, RuleOutcome, RuleSpec, Stage, Stages, WaiverScope, rule_of_two,
+    ActionClass, Approver, LiftSpec, LoadError, Match, Mode, PolicyDocument, PolicySet, PolicyVersion,
+    RULE_OF_TWO, RuleId, RuleOutcome, RuleSpec, Shortfall, Stage, Stages, ThresholdSet, ThresholdSpec,
+    WaiverScope, rule_of_two,
 };
 pub use stop::{
     Cancel, Cancelled, Doing, Member, Reached, Stop, StopScope, StopSet, Stopped, Subject, Upheld,

@@ -22,18 +22,21 @@ mod places;
 mod select;
 mod source;
 mod stages;
+mod threshold;
 mod two;
 mod version;
 mod waive;
 
 pub use index::PolicySet;
 pub use stages::{Stage, Stages};
+pub use threshold::{ActionClass, Shortfall, ThresholdSet, ThresholdSpec};
 pub use two::{RULE_OF_TWO, rule_of_two};
 pub use version::PolicyVersion;
 pub use waive::WaiverScope;
 
 pub(crate) use facts::Facts;
 pub(crate) use index::{EXPIRES_AFTER_MS, EXPIRES_AFTER_SECONDS_MAX, Rule};
+pub(crate) use threshold::Thresholds;
 
 use crate::Branch;
 use serde::{Deserialize, Serialize};
@@ -173,6 +176,10 @@ pub struct PolicyDocument {
     /// Who may lift stops. Of several policies the strictest counts, whatever their places.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lift: Option<LiftSpec>,
+    /// How much trust actions take, by what they do; nothing unless it is said. Of several policies the
+    /// strictest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<ThresholdSpec>,
 }
 
 /// Who may lift a stop, besides that the API asks for the role of an operator.
@@ -244,9 +251,10 @@ pub struct LoadError {
 impl LoadError {
     /// The place in the document, as a JSON pointer.
     pub fn pointer(&self) -> String {
-        match self.rule.ends_with(&format!("#{}", crate::rego::MODULE_NAME)) {
-            true => "/spec/rego".to_owned(),
-            false => format!("/spec/rules/{}", self.index),
+        match self.rule.rsplit_once('#') {
+            Some((_, crate::rego::MODULE_NAME)) => "/spec/rego".to_owned(),
+            Some((_, threshold::NAME)) => "/spec/thresholds".to_owned(),
+            _ => format!("/spec/rules/{}", self.index),
         }
     }
 }

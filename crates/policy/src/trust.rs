@@ -12,15 +12,21 @@ mod anomaly;
 mod equation;
 mod promotion;
 mod record;
+mod report;
+mod risk;
 mod told;
 mod topology;
+mod weights;
 
 pub use anomaly::{ACTIVITY, Activity, Anomaly, FAILURES, SENSITIVE, Seen, is_sensitive};
 pub use equation::{Answer, Band, Equation, Gap, Rubric, Rung, Safeguard, equation, orb};
 pub use promotion::{Evidence, Lack, lacks};
 pub use record::{Event, Noted, Record};
+pub use report::{Course, DayScores, course};
+pub use risk::{Component, Echo, RISK_MS, Risk, RiskLevel, RiskPart, Severity, Signal, Signals, concerns};
 pub use told::{Contribution, Told, Trend};
-pub use topology::{Least, Member, Path, Propagated, Reach, Topology, propagation, topology};
+pub use topology::{Least, Member, Path, Propagated, Reach, Topology, arriving, propagation, topology};
+pub use weights::Weights;
 
 /// Units in one point of a score, and in one point of a dimension. At two points an hour (S3-B6) a
 /// millisecond of silence costs exactly one.
@@ -60,21 +66,15 @@ pub enum Dimension {
 }
 
 impl Dimension {
-    /// All, each with its weight in hundredths.
-    pub const WEIGHTED: [(Dimension, i64); 5] = [
-        (Dimension::Policy, 25),
-        (Dimension::Security, 25),
-        (Dimension::Quality, 20),
-        (Dimension::Efficiency, 15),
-        (Dimension::Collaboration, 15),
+    /// All, in the order in which values of them stand.
+    pub const ALL: [Dimension; 5] = [
+        Dimension::Policy,
+        Dimension::Security,
+        Dimension::Quality,
+        Dimension::Efficiency,
+        Dimension::Collaboration,
     ];
 }
-
-// S3-B2: the weights sum to 1.
-const _: () = {
-    let [(_, a), (_, b), (_, c), (_, d), (_, e)] = Dimension::WEIGHTED;
-    assert!(a + b + c + d + e == 100);
-};
 
 /// How far an agent is trusted (S3-B1). A boundary belongs to the upper tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

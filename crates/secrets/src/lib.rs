@@ -86,29 +86,31 @@ pub enum LendError {
     },
 }
 
-/// Lends the secret for `flight`.
-pub fn lend(flight: &InFlight, reference: &SecretRef) -> Result<Secret, LendError> {
+/// Lends the secret for `flight`; none that is, or lies below, one of `private`.
+pub fn lend(flight: &InFlight, reference: &SecretRef, private: &[PathBuf]) -> Result<Secret, LendError> {
     if flight.cancel().is_cancelled() {
         return Err(LendError::Stopped);
     }
-    match reference {
-        SecretRef::File(path) => read(path),
-    }
+    outside(reference, private)
 }
 
 /// What the platform itself proves who it is with, to whoever tells it who people are: no agent's action, so there
 /// is no flight. Called in one place (`tidy`).
-///
-/// INVARIANT (its own stays its own): whoever writes documents names the file and whom it is sent to, so nothing
-/// below `private` is read. What is compared is what is opened: no link stands in the path any more.
 pub fn own(reference: &SecretRef, private: &[PathBuf]) -> Result<Secret, LendError> {
+    outside(reference, private)
+}
+
+/// INVARIANT (its own stays its own): whoever writes documents names the file and whom it is sent to, or what is signed
+/// with it, so nothing of `private`, files and directories, is read. What is compared is what is opened: no link stands
+/// in the path any more.
+fn outside(reference: &SecretRef, private: &[PathBuf]) -> Result<Secret, LendError> {
     let SecretRef::File(path) = reference;
     let name = || path.display().to_string();
     let unreadable = |source| LendError::Unreadable { path: name(), source };
     let real = std::fs::canonicalize(path).map_err(unreadable)?;
-    for directory in private {
-        match std::fs::canonicalize(directory) {
-            Ok(directory) if real.starts_with(&directory) => return Err(LendError::Private { path: name() }),
+    for own in private {
+        match std::fs::canonicalize(own) {
+            Ok(own) if real.starts_with(&own) => return Err(LendError::Private { path: name() }),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             // Nobody can say what is in it.
@@ -195,9 +197,14 @@ mod tests {
             std::fs::write(at(name), "s3cret").unwrap();
             std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o600)).unwrap();
         };
-        ["data/admin.token", "data-keys/agents/a.key", "data-beside/one"]
-            .into_iter()
-            .for_each(put);
+        [
+            "data/admin.token",
+            "data-keys/agents/a.key",
+            "data-beside/one",
+            "data-beside/tls.key",
+        ]
+        .into_iter()
+        .for_each(put);
         std::os::unix::fs::symlink(at("data/admin.token"), at("data-beside/link")).unwrap();
         std::os::unix::fs::symlink(at("data-keys"), at("data-beside/keys")).unwrap();
         std::os::unix::fs::symlink(at("data"), at("other")).unwrap();
@@ -207,13 +214,15 @@ mod tests {
             ("beside them, with a name alike", "data-beside/one",                 "s3cret"),
             ("a token",                        "data/admin.token",                private),
             ("a key",                          "data-keys/agents/a.key",          private),
+            ("a key elsewhere",                "data-beside/tls.key",             private),
             ("on a way around",                "data-beside/../data/admin.token", private),
             ("through a link to it",           "data-beside/link",                private),
             ("through a link to where it is",  "data-beside/keys/agents/a.key",   private),
         ];
         // The data directory by its own name, and by a link; one of the others is not there.
         for data in ["data", "other"] {
-            let apart = [at(data), at("data-keys"), at("data-organizations")];
+            let tls = at("data-beside/tls.key");
+            let apart = [at(data), at("data-keys"), at("data-organizations"), tls];
             for (name, file, expected) in table {
                 let got = match own(&SecretRef::File(at(file)), &apart) {
                     Ok(secret) => String::from_utf8(secret.expose().to_vec()).unwrap(),

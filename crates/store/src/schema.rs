@@ -118,6 +118,14 @@ pub(crate) fn open_in_memory() -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// The same for no more than `bytes_max`: what does not fit is [`StoreError::Unavailable`].
+pub(crate) fn open_in_little_memory(bytes_max: u64) -> Result<Connection, StoreError> {
+    let connection = open_in_memory()?;
+    let page: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    connection.pragma_update(None, "max_page_count", bytes_max / page.max(1))?;
+    Ok(connection)
+}
+
 /// A database with the same tables that is gone with its connection, for folding again what may be larger
 /// than memory: a file in `directory`, which loses its name at once; without one, a file that SQLite makes
 /// and unlinks where the system keeps such files.
@@ -224,4 +232,25 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_folded_in_memory_is_bounded() {
+        let connection = open_in_little_memory(1024 * 1024).unwrap();
+        let insert = |number: u32| {
+            let sql = "INSERT INTO rows(projection, key, value) VALUES ('p', ?1, ?2)";
+            connection.execute(sql, (number, "x".repeat(500)))
+        };
+        let refused = (0..4_000).find_map(|number| insert(number).err()).unwrap();
+        let error = StoreError::from(refused);
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        let held: u32 = connection
+            .query_row("SELECT count(*) FROM rows", [], |row| row.get(0))
+            .unwrap();
+        assert!((500..2_098).contains(&held), "{held} rows of 500 bytes in 1 MiB");
+    }
 }

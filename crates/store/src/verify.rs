@@ -22,6 +22,8 @@ use std::path::Path;
 
 /// Entries between two reports of progress.
 const PROGRESS_EVERY: u64 = 1_000;
+/// Most that is folded in memory, in bytes. What is larger waits for space on the disk.
+const FOLDED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Either what was found wrong first, or what stopped the looking.
 enum Stop {
@@ -90,9 +92,25 @@ fn look(shared: &Shared, against: &[String], progress: &mut dyn FnMut(u64, u64))
     if let Some(finding) = altered_schema(&source, &verification.again)? {
         return Err(finding.into());
     }
+    let in_memory = verification.in_memory;
+    let told = |stop| if in_memory { in_little_memory(stop) } else { stop };
     verification.again.execute_batch(ERASURES)?;
-    verification.read_entries(progress)?;
-    verification.finish()
+    verification.read_entries(progress).map_err(told)?;
+    verification.finish().map_err(told)
+}
+
+/// Says of a verification that folds in memory what would help it.
+fn in_little_memory(stop: Stop) -> Stop {
+    match stop {
+        Stop::Failed(StoreError::Unavailable { reason }) => Stop::Failed(StoreError::Unavailable {
+            reason: format!(
+                "{reason}: little space is left on the disk, and a verification takes no more than {} MiB of memory \
+                 in its place; free some",
+                FOLDED_BYTES_MAX / (1024 * 1024)
+            ),
+        }),
+        other => other,
+    }
 }
 
 struct Verification<'a> {
@@ -100,6 +118,7 @@ struct Verification<'a> {
     source: &'a Connection,
     /// Where everything is folded again.
     again: Connection,
+    in_memory: bool,
     /// Whether payloads and projections can be compared.
     keyed: bool,
     /// By size; what the tree has to be at that size.
@@ -120,16 +139,14 @@ impl<'a> Verification<'a> {
         source: &'a Connection,
         checkpoints: BTreeMap<u64, Vec<Checkpoint>>,
     ) -> Result<Verification<'a>, Stop> {
-        let again = match shared.foreign {
-            // A directory that is not ours is only read.
-            true => schema::open_scratch(None)?,
-            false if schema::has_room(&shared.directory, source)? => {
-                schema::open_scratch(Some(&shared.directory))?
-            }
-            // What is left of the disk is for entries; nothing is wrong with the journal.
-            false => {
+        // What is left of the disk is for entries. A directory that is not ours is only read.
+        let in_memory = !shared.foreign && !schema::has_room(&shared.directory, source)?;
+        let again = match (shared.foreign, in_memory) {
+            (true, _) => schema::open_scratch(None)?,
+            (false, false) => schema::open_scratch(Some(&shared.directory))?,
+            (false, true) => {
                 tracing::warn!("little space is left, so the verification folds in memory");
-                schema::open_in_memory()?
+                schema::open_in_little_memory(FOLDED_BYTES_MAX)?
             }
         };
         again.execute_batch("BEGIN")?;
@@ -137,6 +154,7 @@ impl<'a> Verification<'a> {
             shared,
             source,
             again,
+            in_memory,
             keyed: shared.digest_key.is_some(),
             checkpoints,
             replay: Replay::new(),

@@ -209,6 +209,10 @@ impl Tx<'_> {
     pub fn row(&self, projection: &str, key: &str) -> Result<Option<Value>, StoreError> {
         self.note_failure(query::row(self.connection, projection, key))
     }
+    /// Rows in order of key after `after`, up to `limit`.
+    pub fn rows(&self, projection: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.note_failure(query::rows(self.connection, projection, after, limit))
+    }
     /// Rows by index.
     pub fn find(&self, projection: &str, index: &str, value: &str) -> Result<Vec<Row>, StoreError> {
         self.note_failure(query::find(self.connection, projection, index, value))

@@ -35,8 +35,9 @@ pub(super) fn spawn(app: &Arc<App>, options: &Options) -> JoinSet<()> {
     tasks
 }
 
-/// Expires approvals, stops everything over a journal that somebody found altered, ends what rests on certificates
-/// that are denied, looks for odd behaviour, and shows that timers run.
+/// Expires approvals, stops everything over a journal that somebody found altered, records what was revoked and could
+/// not be recorded then, ends what rests on certificates that are denied, looks for odd behaviour and levels of risk
+/// that changed, and shows that timers run.
 async fn tick(app: Arc<App>) {
     let mut timer = interval(TICK);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,6 +50,7 @@ async fn tick(app: Arc<App>) {
             // Said in `health` by the store itself; the next tick tries again.
             Err(error) => tracing::debug!(%error, "approvals could not be expired"),
         }
+        app.gate.revoke_owed().await;
         identity::end_unmapped(&app).await;
         match app.gate.detect_anomalies().await {
             Ok(found) => found.iter().for_each(|found| {
@@ -60,6 +62,19 @@ async fn tick(app: Arc<App>) {
                 );
             }),
             Err(error) => tracing::debug!(%error, "odd behaviour could not be looked for"),
+        }
+        match app.gate.detect_risks().await {
+            Ok(changes) => changes.iter().for_each(|change| {
+                let (from, to) = (change.from.as_str(), change.to.as_str());
+                tracing::warn!(
+                    agent = change.agent,
+                    from,
+                    to,
+                    score = change.score,
+                    "another level of risk"
+                );
+            }),
+            Err(error) => tracing::debug!(%error, "risk could not be looked at"),
         }
         app.heartbeat.set(Some(app.clock.monotonic()));
     }

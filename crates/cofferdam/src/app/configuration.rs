@@ -196,6 +196,11 @@ impl Configuration {
             .and_then(|documents| self.compile_signed(documents, generation));
         match compiled {
             Ok(compiled) => {
+                for (kind, name, problem) in &compiled.refused_by_now {
+                    tracing::warn!(
+                        "{kind} `{name}` stays in force, and is refused when it is applied again: {problem}"
+                    );
+                }
                 self.gate.restore(compiled.authority.clone());
                 self.put_in_force(compiled);
             }
@@ -294,6 +299,7 @@ impl Configuration {
         let owners: Vec<Owner> = resolved.changes.iter().map(|(owner, _)| owner.clone()).collect();
         let documents = after(&before, &held, resolved.changes, &resolved.bundles)?;
         let compiled = self.compile_signed(documents, generation + 1)?;
+        refused_by_now(&compiled, &shown)?;
         let work = owners.into_iter().zip(&shown);
         let work = work.filter_map(|(owner, changed)| Some((owner, to_install(changed)?)));
         let installation = Installation {
@@ -472,6 +478,21 @@ fn told(
         });
     }
     Ok(shown)
+}
+
+/// What is stored may have what is refused by now; what is applied may not.
+fn refused_by_now(compiled: &Compiled, shown: &[ChangedDocument]) -> Result<(), Problems> {
+    let is_shown = |kind: Kind, name: &str| {
+        let mut shown = shown.iter();
+        shown.any(|one| one.kind == kind.as_str() && one.name == name)
+    };
+    let refused = compiled.refused_by_now.iter();
+    let refused = refused.filter(|(kind, name, _)| is_shown(*kind, name));
+    let problems: Vec<Problem> = refused.map(|(_, _, problem)| problem.clone()).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Problems(problems)),
+    }
 }
 
 fn passes(view: &DocumentView, owner: &Owner, bundles: &[BundleChange]) -> bool {

@@ -8,7 +8,7 @@
 use super::{App, Options, beside};
 use crate::config::{Document, Problem, Spec};
 use anyhow::Context as _;
-use gate::{Above, KillAnswer, LiftError};
+use gate::{Above, Gate, KillAnswer, LiftError};
 use policy::{Branch, Place, Principal, StopScope};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,13 @@ pub fn directory(data_dir: &Path, name: &str) -> PathBuf {
     beside(data_dir, "-organizations").join(name)
 }
 
-/// Where the platform keeps what is its own, of all organizations, seen from the data directory of one: data,
-/// tokens, keys, checkpoints.
-#[must_use]
-pub fn private(data_dir: &Path) -> Vec<PathBuf> {
-    let above = data_dir.parent();
-    let of_one =
-        above.and_then(|all| Some((all, all.file_name()?.to_str()?.strip_suffix("-organizations")?)));
-    let root = of_one.map_or_else(|| data_dir.to_owned(), |(all, name)| all.with_file_name(name));
-    let beside_it = ["-keys", "-checkpoints", "-organizations"].map(|ending| beside(&root, ending));
-    std::iter::once(root).chain(beside_it).collect()
+/// What is the platform's own, of all organizations, by how the platform itself is started: data, tokens, keys,
+/// checkpoints, and the key of its listener. Absolute, so that it stays the same wherever the process goes.
+pub(super) fn private(of: &Options) -> std::io::Result<Vec<PathBuf>> {
+    let beside_it = ["-keys", "-checkpoints", "-organizations"].map(|ending| beside(&of.data_dir, ending));
+    let files = of.tls.iter().map(|files| &files.key).chain(&of.checkpoints);
+    let all = [&of.data_dir].into_iter().chain(&beside_it).chain(files);
+    all.map(std::path::absolute).collect()
 }
 
 /// Below which path its API is.
@@ -158,23 +155,27 @@ pub(super) async fn hold(own: &App, organization: &App) {
     }
 }
 
-/// The platform of which `app` is an organization, as who stops it from above.
+/// Whether the platform of which `app` is an organization has stopped the same.
 #[must_use]
 pub fn above(app: &App, scope: &StopScope) -> Option<Above> {
-    let gate = app.platform.get().filter(|_| reaches_all(scope)).cloned()?;
-    let scope = scope.clone();
-    Some(Above {
-        by: platform(),
-        holds: Box::new(move || gate.stops().iter().any(|stop| stop.scope == scope)),
-    })
+    let gate = app.platform.get().filter(|_| reaches_all(scope))?;
+    Some(held_in(gate, scope))
 }
 
-/// Lifts a stop of the whole platform in every organization as well, where nobody of the organization
-/// raised it too; `true` when there was one.
+fn held_in(gate: &Arc<Gate>, scope: &StopScope) -> Above {
+    let (gate, scope) = (Arc::clone(gate), scope.clone());
+    Above {
+        holds: Box::new(move || gate.stops().iter().any(|stop| stop.scope == scope)),
+    }
+}
+
+/// Lifts a stop of the whole platform, which `own` lifted, in every organization as well, where nobody of the
+/// organization raised it too and as long as it was not raised again; `true` when there was one.
 ///
 /// # Errors
 /// The first that refused; the others are lifted all the same, and asking again takes up what is left.
 pub async fn lift_all(
+    own: &Arc<Gate>,
     organizations: &BTreeMap<String, Served>,
     by: &Principal,
     scope: &StopScope,
@@ -186,7 +187,8 @@ pub async fn lift_all(
     let (mut lifted, mut refused) = (false, None);
     let (platform, reason) = (platform(), format!("{reason} ({by} of the platform)"));
     for app in organizations.values().flatten() {
-        match app.gate.lift_own_alone(&platform, scope, &reason).await {
+        let again = held_in(own, scope);
+        match app.gate.lift_own_alone(&platform, scope, &reason, again).await {
             Ok(here) => lifted |= here,
             Err(error) => refused = refused.or(Some(error)),
         }
@@ -238,17 +240,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_the_platforms_own_is_the_same_seen_from_each_organization() {
+    fn what_is_the_platforms_own_is_told_by_how_it_is_started() {
+        let mut options = Options::new("/srv/data");
+        options.checkpoints = Some("/mnt/checkpoints.txt".into());
+        options.tls = Some(crate::tls::TlsFiles {
+            certificate: "/etc/tls/server.crt".into(),
+            key: "/etc/tls/server.key".into(),
+            client_ca: None,
+        });
         let own = [
             "/srv/data",
             "/srv/data-keys",
             "/srv/data-checkpoints",
             "/srv/data-organizations",
+            "/etc/tls/server.key",
+            "/mnt/checkpoints.txt",
         ];
-        let own = own.map(PathBuf::from);
-        assert_eq!(private(Path::new("/srv/data")), own);
-        assert_eq!(private(&directory(Path::new("/srv/data"), "acme")), own);
-        // Nobody's organization: the directory above is called so by chance, and that is guarded as well.
-        assert_eq!(private(Path::new("data")).first(), Some(&PathBuf::from("data")));
+        assert_eq!(private(&options).unwrap(), own.map(PathBuf::from));
+        let here = std::env::current_dir().unwrap();
+        let own = private(&Options::new("data")).unwrap();
+        assert_eq!(own.first(), Some(&here.join("data")));
+        assert!(own.iter().all(|path| path.is_absolute()), "{own:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::{
     agents, approvals, audit, documents, egress, explain, health, incidents, journal, kill, login, policy,
-    sessions, tokens, trust,
+    sandbox, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -177,6 +177,9 @@ pub enum Command {
     /// How far agents are trusted, and why
     #[command(after_help = trust::HELP)]
     Trust(trust::Trust),
+    /// What this machine can hold other people's programs by
+    #[command(after_help = sandbox::HELP)]
+    Sandbox(sandbox::Sandbox),
     /// Print a completion script
     Completions(Completions),
     /// The demo's patient

@@ -1,11 +1,13 @@
 //! `cofferdam trust`: how far agents are trusted, why, and what the trust equation makes of them.
 
+mod risk;
 mod topology;
 
 use super::client::{Client, segment};
 use super::failure::Failure;
 use super::screen::Screen;
 use super::table::{Cell, Look, cell, fields, heading, table};
+use super::tokens::seconds;
 use super::value::{field, list, number, text, time};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -14,6 +16,8 @@ pub(super) const HELP: &str = "\
 Examples:
   cofferdam trust show
   cofferdam trust explain triage
+  cofferdam trust risk triage
+  cofferdam trust report --since 7d
   cofferdam trust equation triage --output json
   cofferdam trust equation --topology acme/payments
   cofferdam trust promote triage --reason \"a month of good proposals\"
@@ -44,6 +48,17 @@ enum TrustCommand {
     History {
         /// Which one
         agent: String,
+    },
+    /// How safe it looks by what happened within 24 hours, and by what; 1000 is safe
+    Risk {
+        /// Which one
+        agent: String,
+    },
+    /// Least, most, mean and trend of every agent's score, and whom to look after
+    Report {
+        /// How far back, 400 days at most
+        #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = seconds)]
+        since: u64,
     },
     /// Observability × reversibility × blast-radius control ÷ autonomy, with the inputs
     Equation {
@@ -78,6 +93,14 @@ pub async fn run(trust: &Trust, client: &Client, screen: &mut Screen) -> Result<
         TrustCommand::History { agent } => {
             let days = client.get(&path(agent, "/history"), &[]).await?;
             screen.data(&days, history)
+        }
+        TrustCommand::Risk { agent } => {
+            screen.data(&client.get(&path(agent, "/risk"), &[]).await?, risk::show)
+        }
+        TrustCommand::Report { since } => {
+            let asked = [("since_seconds", since.to_string())];
+            let report = client.get("/api/v1/reports/trust", &asked).await?;
+            screen.data(&report, risk::report)
         }
         TrustCommand::Equation {
             topology: Some(of), ..
@@ -193,7 +216,7 @@ fn explain(value: &Value, columns: usize) -> String {
     );
     let contributions = list(value, "contributions").iter().map(contribution).collect();
     let recent = list(value, "recent").iter().rev().map(event).collect();
-    [
+    let mut parts = vec![
         show(value, columns),
         heading("What it is made of"),
         table(
@@ -205,8 +228,15 @@ fn explain(value: &Value, columns: usize) -> String {
         limits,
         heading("The last events"),
         table(columns, &["WHEN", "EVENT", "SCORE", "RECORD"], recent, "none yet"),
-    ]
-    .join("\n")
+    ];
+    let echoes = list(value, "echoes");
+    if !echoes.is_empty() {
+        parts.push(heading(
+            "Falls of those it works with: they lower its risk score, not its trust",
+        ));
+        parts.push(risk::echoes(echoes, columns));
+    }
+    parts.join("\n")
 }
 
 /// `done`, `anomaly 100`, `promoted trusted`.
@@ -319,6 +349,7 @@ mod tests {
             "recent": [
                 {"at": "2026-11-21T10:00:00.000Z", "entry": 6, "event": "done", "score": 690, "dimensions": []},
                 {"at": "2026-11-21T11:00:00.000Z", "entry": 9, "event": {"anomaly": 25}, "score": 699, "dimensions": []}],
+            "echoes": [{"agent": "lead", "hops": 2, "interactions": 100, "share": 750, "fell": 40, "arrives": 300}],
         })
     }
 
@@ -349,6 +380,7 @@ next    trusted: it is standard for 5 of 7 days
             "policy 0.25 85.00 212 steady",
             "silence took 3",
             "2026-11-21 11:00:00 anomaly 25 699 entry 9",
+            "lead 2 100 7.50 % 40 3.00",
         ] {
             assert!(lines.iter().any(|line| line == expected), "{expected}: {text}");
         }

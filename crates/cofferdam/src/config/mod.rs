@@ -33,7 +33,15 @@ pub fn validate(path: &Path) -> Result<String, String> {
         return Err(Problems(unsigned).render());
     }
     let incidents: Arc<dyn IncidentSearch> = Arc::new(NoIncidents);
-    compile(&documents, 1, &incidents).map_err(|problems| problems.render())?;
+    let compiled = compile(&documents, 1, &incidents).map_err(|problems| problems.render())?;
+    let refused: Vec<Problem> = compiled
+        .refused_by_now
+        .into_iter()
+        .map(|(_, _, problem)| problem)
+        .collect();
+    if !refused.is_empty() {
+        return Err(Problems(refused).render());
+    }
     let counts: Vec<String> = Kind::ALL
         .into_iter()
         .map(|kind| (documents.iter().filter(|d| d.kind == kind).count(), kind))

@@ -5,7 +5,7 @@
 
 use super::ClientCertificate;
 use super::spec::{grants, roles_fit};
-use gate::{NewToken, Role, RoleAt, Thumbprint};
+use gate::{Certified, NewToken, Role, RoleAt, Thumbprint};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -168,10 +168,8 @@ impl CertificateSpec {
         authority: Thumbprint,
         several: bool,
     ) -> Result<NewToken, Unmapped> {
-        match self.authority.as_deref().map(Thumbprint::parse) {
-            Some(wanted) if wanted != Some(authority) => return Err(Unmapped::Authority),
-            None if several => return Err(Unmapped::Authority),
-            _ => {}
+        if !self.is_of(authority, several) {
+            return Err(Unmapped::Authority);
         }
         let refused = |what: String| Err(Unmapped::Refused(what));
         let Some(holder) = self.holder(certificate) else {
@@ -180,7 +178,7 @@ impl CertificateSpec {
                 self.name_from.told()
             )));
         };
-        if self.denies(&holder, certificate.thumbprint) {
+        if self.denies_name(&holder) || self.denies_thumbprint(certificate.thumbprint) {
             return refused(format!("the client certificate of `{holder}` is denied here"));
         }
         let full = format!("{name}/{holder}");
@@ -220,24 +218,54 @@ impl CertificateSpec {
         })
     }
 
-    /// Whether whoever is called `holder`, or this very certificate, is denied.
-    #[must_use]
-    pub fn denies(&self, holder: &str, thumbprint: Thumbprint) -> bool {
-        let denied = |text: &String| text == holder || Thumbprint::parse(text) == Some(thumbprint);
-        self.deny.iter().any(denied)
+    /// Whether certificates of `authority` are this mapping's. `several`: there are others.
+    fn is_of(&self, authority: Thumbprint, several: bool) -> bool {
+        match self.authority.as_deref() {
+            Some(wanted) => Thumbprint::parse(wanted) == Some(authority),
+            None => !several,
+        }
     }
 
-    /// The same of a certificate, whatever it names.
+    /// Whether whoever is called `holder` is denied.
     #[must_use]
-    pub fn denies_certificate(&self, certificate: &ClientCertificate) -> bool {
-        let holder = self.holder(certificate).unwrap_or_default();
-        self.denies(&holder, certificate.thumbprint)
+    pub fn denies_name(&self, holder: &str) -> bool {
+        self.deny.iter().any(|text| text == holder)
     }
 
-    /// Whether `holder` may still be somebody here. By groups that only the certificate tells, anybody may.
+    /// Whether this very certificate is denied, which is whosever it is.
     #[must_use]
-    pub fn may_know(&self, holder: &str) -> bool {
-        self.groups_from.is_some() || self.roles.contains_key(holder) || self.triggers.contains_key(holder)
+    pub fn denies_thumbprint(&self, thumbprint: Thumbprint) -> bool {
+        self.deny
+            .iter()
+            .any(|text| Thumbprint::parse(text) == Some(thumbprint))
+    }
+
+    /// Whether a certificate of `authority` is denied: itself, or whom it names, who is somebody else where the
+    /// authority is not this mapping's.
+    #[must_use]
+    pub fn denies(&self, certificate: &ClientCertificate, authority: Thumbprint, several: bool) -> bool {
+        let named = || {
+            self.holder(certificate)
+                .is_some_and(|holder| self.denies_name(&holder))
+        };
+        self.denies_thumbprint(certificate.thumbprint) || (self.is_of(authority, several) && named())
+    }
+
+    /// Whether `holder` may still be what was `recorded` of a certificate. Which groups gave the roles only the
+    /// certificate tells: what some group still gives is left until it is shown again, or its record runs out.
+    #[must_use]
+    pub fn may_give(&self, holder: &str, recorded: &Certified) -> bool {
+        if !self.name_from.is_person() {
+            return recorded.trigger.is_some() && self.triggers.get(holder) == recorded.trigger.as_ref();
+        }
+        let any_gives = |role: &RoleAt| self.roles.values().any(|roles| roles.contains(role));
+        match self.groups_from {
+            Some(_) => {
+                recorded.roles.iter().all(any_gives)
+                    && recorded.groups.iter().all(|group| self.roles.contains_key(group))
+            }
+            None => self.roles.get(holder) == Some(&recorded.roles) && recorded.groups.is_empty(),
+        }
     }
 
     /// The one name, if it can be one here.

@@ -101,6 +101,12 @@ pub(super) fn verify(
     if ahead("nbf") || ahead("iat") {
         return Err("it does not hold yet");
     }
+    // RFC 7800: whoever shows it has to prove that they hold a key, which nobody is asked for here.
+    if claims.get("cnf").is_some() {
+        return Err(
+            "it is bound to a key (`cnf`), and nobody can prove to hold it here: ask for one that is not",
+        );
+    }
     if spec.name_claim == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) {
         return Err("its email address is not verified");
     }
@@ -114,4 +120,48 @@ pub(super) fn verify(
         groups: groups.map(str::to_owned).collect(),
         expires,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Signed as the provider would, with `more` among the claims.
+    fn verified(more: &Value) -> Result<String, &'static str> {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let public = URL_SAFE_NO_PAD.encode(key.public_key_raw());
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k", "x": public});
+        let jwk: Jwk = serde_json::from_value(jwk).unwrap();
+        let spec = json!({"issuer": "https://id.example", "audience": "us", "roles": {"sre": ["viewer"]}});
+        let spec: OidcSpec = serde_json::from_value(spec).unwrap();
+        let mut claims = json!({"iss": "https://id.example", "aud": "us", "sub": "alice", "exp": 2000});
+        let fields = claims.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        let header = jsonwebtoken::Header {
+            kid: Some("k".to_owned()),
+            ..jsonwebtoken::Header::new(Algorithm::EdDSA)
+        };
+        let signing = jsonwebtoken::EncodingKey::from_ed_der(key.serialized_der());
+        let token = jsonwebtoken::encode(&header, &claims, &signing).unwrap();
+        let now = Timestamp::from_ms(1_000_000);
+        verify(&token, &head(&token)?, &jwk, &spec, now).map(|person| person.name)
+    }
+
+    #[test]
+    fn a_token_that_is_worth_nothing_alone_is_not_taken_alone() {
+        let bound =
+            "it is bound to a key (`cnf`), and nobody can prove to hold it here: ask for one that is not";
+        #[rustfmt::skip]
+        let table = [
+            ("a bearer's",              json!({}),                                   Ok("alice".to_owned())),
+            ("bound to a certificate",  json!({"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}), Err(bound)),
+            ("bound to a key (DPoP)",   json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}), Err(bound)),
+            ("bound to nothing known",  json!({"cnf": null}),                        Err(bound)),
+            ("over",                    json!({"exp": 1000}),                        Err("it has expired")),
+        ];
+        for (name, more, expected) in table {
+            assert_eq!(verified(&more), expected, "{name}");
+        }
+    }
 }

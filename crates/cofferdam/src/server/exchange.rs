@@ -13,7 +13,6 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::json;
 use std::net::IpAddr;
-use tokio::sync::Semaphore;
 
 /// `POST` here.
 pub const PATH: &str = "/api/v1/token";
@@ -26,7 +25,7 @@ const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// Longest form, in bytes: the longest token, and what stands around it.
 pub const FORM_BYTES_MAX: usize = 40 * 1024;
 /// Redemptions that are judged at once, since anybody may ask for one.
-static REDEEMING: Semaphore = Semaphore::const_new(4);
+pub(super) const AT_ONCE_MAX: usize = 4;
 
 /// A request that nobody vouches for.
 pub struct Bare {
@@ -72,7 +71,7 @@ struct Form {
 
 /// `POST /api/v1/token`: 200 with a token of a few minutes, or 400 with the reason, as RFC 6749, 5.2 and RFC 9457 have it.
 pub async fn redeem(bare: Bare) -> Answer {
-    let Ok(_slot) = REDEEMING.try_acquire() else {
+    let Ok(_slot) = bare.app.doors.redeeming.try_acquire() else {
         return Err(ApiError::overloaded(
             "others are redeeming; try again when they have",
         ));

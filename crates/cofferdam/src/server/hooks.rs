@@ -7,13 +7,12 @@ use super::problem::ApiError;
 use crate::server::metrics::Refused;
 use gate::{ANSWER_BYTES_MAX, AnswerError, Signed, Unsigned};
 use http::StatusCode;
-use tokio::sync::Semaphore;
 
 /// `POST` here: what an outside system answers that approves.
 pub const APPROVALS: &str = "/hooks/approvals/{channel}";
 
 /// How many answers are verified at once: each takes a few signatures of strangers.
-static ANSWERING: Semaphore = Semaphore::const_new(8);
+pub(super) const AT_ONCE_MAX: usize = 8;
 
 /// `POST /hooks/alertmanager`: one notification of Alertmanager, version 4.
 pub async fn alertmanager(call: Call) -> Answer {
@@ -44,7 +43,7 @@ pub async fn alertmanager(call: Call) -> Answer {
 /// `POST /hooks/approvals/{channel}`: yes or no, signed as Standard Webhooks has it with Ed25519. 200 says that it
 /// is recorded, now or when it came before.
 pub async fn approval(bare: Bare) -> Answer {
-    let Ok(_place) = ANSWERING.try_acquire() else {
+    let Ok(_place) = bare.app.doors.answering.try_acquire() else {
         return Err(ApiError::overloaded(
             "other answers are being verified; try again when they are",
         ));

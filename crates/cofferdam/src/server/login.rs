@@ -9,12 +9,11 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 /// Longest request to log in, in bytes.
 const LOGIN_BYTES_MAX: usize = 4 * 1024;
 /// Logins that are judged at once, since anybody may ask for one.
-static LOGGING_IN: Semaphore = Semaphore::const_new(8);
+pub(super) const AT_ONCE_MAX: usize = 8;
 
 /// `GET /api/v1/login`: the providers, by name, with what a client needs to send a person there. Whoever can
 /// reach us may read that, as anybody may read it at the provider: no roles, groups or claims.
@@ -45,7 +44,7 @@ struct Login {
 
 /// `POST /api/v1/login`: 200 with `token` and, this once, `secret`, for a name and a password of a directory.
 pub async fn login(bare: Bare) -> Answer {
-    let Ok(_slot) = LOGGING_IN.try_acquire() else {
+    let Ok(_slot) = bare.app.doors.logging_in.try_acquire() else {
         return Err(ApiError::overloaded(
             "others are logging in; try again when they have",
         ));

@@ -59,6 +59,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Health, StoreError};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// Largest body of any request, in bytes.
@@ -69,6 +70,27 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many strangers are judged at once at the doors that take no token. Each organization has its own, or those
+/// who knock at one would keep everybody from the others.
+pub struct Doors {
+    /// Logins.
+    pub logging_in: Semaphore,
+    /// Redemptions of delegations.
+    pub redeeming: Semaphore,
+    /// Answers of outside systems that approve.
+    pub answering: Semaphore,
+}
+
+impl Default for Doors {
+    fn default() -> Doors {
+        Doors {
+            logging_in: Semaphore::new(login::AT_ONCE_MAX),
+            redeeming: Semaphore::new(exchange::AT_ONCE_MAX),
+            answering: Semaphore::new(hooks::AT_ONCE_MAX),
+        }
+    }
+}
 
 /// The router that the table describes.
 pub fn router(app: Shared) -> Router {

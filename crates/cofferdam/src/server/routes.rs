@@ -180,7 +180,9 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/trust/{agent}", READ, AGENT, trust::show),
     route!("GET", "/api/v1/trust/{agent}/history", READ, AGENT, trust::history),
     route!("GET", "/api/v1/trust/{agent}/equation", READ, AGENT, trust::equation),
+    route!("GET", "/api/v1/trust/{agent}/risk", READ, AGENT, trust::risk),
     route!("GET", "/api/v1/topology", READ, EACH, trust::topology),
+    route!("GET", "/api/v1/reports/trust", READ, EACH, trust::report),
     route!("POST", "/api/v1/trust/{agent}/promote", OPERATE, AGENT, trust::promote),
 
     route!("POST", "/api/v1/explain", EXPLAIN, EACH, explain::explain),

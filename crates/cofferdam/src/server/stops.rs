@@ -163,7 +163,7 @@ pub async fn lift(call: Call) -> Answer {
         None => gate.lift(by, &reaches, &scope, &reason).await?,
     };
     call.app.runtime.wake();
-    let others = organizations::lift_all(&call.app.organizations, by, &scope, &reason).await?;
+    let others = organizations::lift_all(gate, &call.app.organizations, by, &scope, &reason).await?;
     if !own && !others {
         return Err(ApiError::not_found(format!("stop `{scope}`")));
     }

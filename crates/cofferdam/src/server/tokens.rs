@@ -204,8 +204,16 @@ fn principal(text: &str) -> Result<Principal, ApiError> {
 /// `DELETE /api/v1/tokens/{id}`: ends a token now.
 pub async fn revoke(call: Call) -> Answer {
     if !call.everywhere() {
-        let view = call.app.gate.token(call.parameter("id"))?;
-        sponsors_within(&call, &view.principal)?;
+        // A certificate is revoked as a whole, also what it was elsewhere.
+        for view in call.app.gate.revoked_with(call.parameter("id"))? {
+            let stands = !view.revoked;
+            if stands && !call.sees(&token_spots(&call.app, &view)?) {
+                return Err(ApiError::forbidden(
+                    "you administer a part of the tree, and what is recorded of this client certificate holds outside: it is revoked at the root",
+                ));
+            }
+            sponsors_within(&call, &view.principal)?;
+        }
     }
     call.app
         .gate

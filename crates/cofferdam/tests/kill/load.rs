@@ -4,7 +4,8 @@ use super::platform::{Platform, Record, Tokens};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// What clients were told, and what must therefore be true for ever.
@@ -35,8 +36,12 @@ struct Asked {
 const QUEUED_MAX: usize = 400;
 const GROWS_UNTIL: u32 = 300;
 
+/// How long a load may take to come to what it was asked for before it is cut all the same.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub struct Load {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Acknowledged>>,
 }
 
@@ -46,17 +51,20 @@ struct Client {
     base: String,
     tokens: Tokens,
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
     crash: u32,
 }
 
 impl Load {
     pub fn start(platform: &Platform, crash: u32) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
         let client = Client {
             http: reqwest::Client::new(),
             base: platform.url(""),
             tokens: platform.tokens(),
             stop: Arc::clone(&stop),
+            acknowledged: Arc::clone(&acknowledged),
             crash,
         };
         let clients = vec![
@@ -67,7 +75,19 @@ impl Load {
             tokio::spawn(client.clone().approve()),
             tokio::spawn(client.watch()),
         ];
-        Load { stop, clients }
+        Load {
+            stop,
+            acknowledged,
+            clients,
+        }
+    }
+
+    /// Returns when `wanted` changes were acknowledged, however slow the machine is, or its patience is at an end.
+    pub async fn until(&self, wanted: u64) {
+        let since = Instant::now();
+        while self.acknowledged.load(Ordering::Relaxed) < wanted && since.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub async fn stop(self) -> Vec<Acknowledged> {
@@ -87,6 +107,7 @@ impl Client {
 
     /// `None` once the platform is dead; an answer that is no success is a defect of its own.
     async fn call(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+        let changes = method == "POST";
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self
             .http
@@ -104,6 +125,9 @@ impl Client {
             status.is_success() || status.as_u16() == 409,
             "{path} answered {status}: {text}"
         );
+        if changes && status.is_success() {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
         serde_json::from_str(&text).ok()
     }
 
@@ -119,7 +143,7 @@ impl Client {
             if queued.len() < QUEUED_MAX {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -172,7 +196,7 @@ impl Client {
             if !self.goes_on() {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(told.incidents.len() < 10_000);
         told
@@ -234,7 +258,7 @@ impl Client {
                 .as_str()
                 .unwrap_or_else(|| panic!("no hash in {entry}"));
             told.entries.insert(size - 1, hash.to_owned());
-            tokio::time::sleep(std::time::Duration::from_millis(15)).await;
+            tokio::time::sleep(Duration::from_millis(15)).await;
         }
         told
     }

@@ -354,3 +354,41 @@ async fn a_configuration_whose_name_begins_like_the_data_directory_is_followed_f
     }
     platform.stop().await;
 }
+
+/// What is refused by now was stored when it was not: a start with it must not turn everything off.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_by_now_stays_in_force_where_it_is_stored() {
+    let platform = Platform::start().await;
+    let mut staff = channel("staff");
+    staff["kind"] = json!("IdentityProvider");
+    let ldap =
+        json!({"url": "ldaps://x", "baseDn": "dc=x", "groupAttribute": "memberOf;x", "caFile": "ca.pem"});
+    staff["spec"] = json!({"ldap": ldap, "roles": {"sre": ["viewer"]}});
+    let gate = std::sync::Arc::clone(&platform.running.as_ref().unwrap().app().gate);
+    let (by, now) = (policy::Principal::person("alice"), gate.authority());
+    let (generation, same) = (now.generation, gate::Authority::clone(&now));
+    let stored = gate::DocumentChange::Apply {
+        kind: "IdentityProvider".to_owned(),
+        name: "staff".to_owned(),
+        document: staff.clone(),
+    };
+    gate.install(&by, gate::Owner::Api, generation, vec![stored], same)
+        .await
+        .unwrap();
+    drop(gate);
+    let directory = platform.stopped().await;
+    let platform = Platform::start_in(directory, |_| ()).await;
+    let login = platform.get("/api/v1/login").await.body;
+    assert_eq!(login["providers"][0]["name"], "staff", "{login}");
+    // Neither does it stand in the way of others, until it is applied again.
+    for (document, status) in [
+        (channel("other"), StatusCode::OK),
+        (staff, StatusCode::BAD_REQUEST),
+    ] {
+        let answer = platform
+            .post("/api/v1/documents", &json!({"documents": [document]}))
+            .await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    platform.stop().await;
+}

@@ -228,6 +228,42 @@ async fn an_organization_that_comes_later_is_held_by_what_stands() {
     platform.stop().await;
 }
 
+/// Its own stop stood before the platform's, which could not be raised in it: it is no less held by that.
+#[tokio::test]
+async fn an_organization_that_was_not_served_meanwhile_lifts_nothing_while_the_platform_is_stopped() {
+    let (platform, acme, _) = both().await;
+    let path = format!("{ACME}/api/v1/stops");
+    let everything = json!({"scope": "all", "reason": "fire"});
+    let body = || Some(everything.to_string().into_bytes());
+    let raised = platform.send(Method::POST, &path, Some(&acme), body()).await;
+    assert!(raised.status.is_success(), "{raised:?}");
+    let journal = of(&platform, "acme").join("journal.db");
+    let directory = platform.stopped().await;
+    let whole = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, b"this is no database, and long enough to be looked at").unwrap();
+    let platform = Platform::start_in(directory, |_| ()).await;
+    let raised = platform.post("/api/v1/stops", &everything).await;
+    assert!(
+        raised.body["organizations"][0]["not_served"].is_string(),
+        "{raised:?}"
+    );
+    let directory = platform.stopped().await;
+    std::fs::write(&journal, whole).unwrap();
+    let platform = Platform::start_in(directory, |_| ()).await;
+    let by_acme = platform.send(Method::DELETE, &path, Some(&acme), body()).await;
+    assert_eq!(by_acme.status, StatusCode::FORBIDDEN, "{by_acme:?}");
+    let own = platform
+        .send(Method::DELETE, "/api/v1/stops", Some(&platform.admin), body())
+        .await;
+    assert!(own.status.is_success(), "{own:?}");
+    let by_acme = platform.send(Method::DELETE, &path, Some(&acme), body()).await;
+    assert!(
+        by_acme.status.is_success(),
+        "its own is its own again: {by_acme:?}"
+    );
+    platform.stop().await;
+}
+
 #[tokio::test]
 async fn each_has_a_log_and_keys_of_its_own_and_one_that_is_ill_keeps_nobody_from_working() {
     let (platform, _, globex) = both().await;
@@ -273,6 +309,34 @@ async fn each_has_a_log_and_keys_of_its_own_and_one_that_is_ill_keeps_nobody_fro
     let acme = &raised.body["organizations"][0];
     assert_eq!(acme["organization"], "acme");
     assert!(acme["not_served"].is_string(), "{acme}");
+    platform.stop().await;
+}
+
+/// Strangers who knock at the doors of one keep nobody from those of another.
+#[tokio::test]
+async fn the_doors_that_take_no_token_are_each_ones_own() {
+    let (platform, _, _) = both().await;
+    let served = &platform.running.as_ref().unwrap().app().organizations;
+    let doors = &served["acme"].as_ref().unwrap().doors;
+    let all = [&doors.logging_in, &doors.redeeming, &doors.answering];
+    let held: Vec<_> = all
+        .iter()
+        .map(|door| {
+            let all = u32::try_from(door.available_permits()).unwrap();
+            door.try_acquire_many(all).unwrap()
+        })
+        .collect();
+    for door in ["/api/v1/login", "/api/v1/token", "/hooks/approvals/tickets"] {
+        for (at, is_full) in [(ACME, true), (GLOBEX, false), ("", false)] {
+            let path = format!("{at}{door}");
+            let answer = platform
+                .send(Method::POST, &path, None, Some(b"{}".to_vec()))
+                .await;
+            let refused = answer.status == StatusCode::TOO_MANY_REQUESTS;
+            assert_eq!(refused, is_full, "{path}: {answer:?}");
+        }
+    }
+    drop(held);
     platform.stop().await;
 }
 

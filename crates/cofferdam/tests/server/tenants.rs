@@ -218,7 +218,9 @@ fn rows(theirs: &Things) -> Vec<Row> {
         ("GET", "/api/v1/trust/{agent}", "/api/v1/trust/seeker".into(), no.clone(), 404, &[200]),
         ("GET", "/api/v1/trust/{agent}/history", "/api/v1/trust/seeker/history".into(), no.clone(), 404, &[200]),
         ("GET", "/api/v1/trust/{agent}/equation", "/api/v1/trust/seeker/equation".into(), no.clone(), 404, &[200]),
+        ("GET", "/api/v1/trust/{agent}/risk", "/api/v1/trust/seeker/risk".into(), no.clone(), 404, &[200]),
         ("GET", "/api/v1/topology", "/api/v1/topology?of=seeker".into(), no.clone(), 404, &[200]),
+        ("GET", "/api/v1/reports/trust", "/api/v1/reports/trust".into(), no.clone(), 200, &[200]),
         ("POST", "/api/v1/trust/{agent}/promote", "/api/v1/trust/seeker/promote".into(), odd.clone(), 404, &[400]),
         ("POST", "/api/v1/explain", "/api/v1/explain".into(), json!({"agent": "seeker", "verb": "git.propose", "resource": "repository/x"}), 400, &[200]),
         ("POST", "/api/v1/policies/simulate", "/api/v1/policies/simulate".into(), odd.clone(), 403, &[403]),
@@ -562,6 +564,54 @@ async fn a_tenant_sees_its_own_and_its_agents_find_no_others_incidents() {
             .send(Method::POST, &path, Some(&voter), Some(b"{}".to_vec()))
             .await;
         assert_eq!(answer.status.as_u16(), expected, "{roles}: {answer:?}");
+    }
+    platform.stop().await;
+}
+
+/// A certificate is revoked as a whole: where it is somebody's elsewhere by now, at the root.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_revokes_no_certificate_that_holds_elsewhere() {
+    let platform = platform().await;
+    let take = async |certificate: &[u8], role: &str| {
+        let new = gate::NewToken {
+            principal: policy::Principal::person("mesh/dave"),
+            roles: vec![gate::RoleAt::parse(role).unwrap()],
+            groups: Vec::new(),
+            trigger: None,
+            expires: None,
+        };
+        let (by, certificate) = (
+            policy::Principal::service("cofferdam"),
+            gate::Thumbprint::of(certificate),
+        );
+        let gate = &platform.running.as_ref().unwrap().app().gate;
+        let taken = gate.take_certificate(&by, new, "mesh", &certificate).await;
+        taken.unwrap().token().to_owned()
+    };
+    let own = take(b"own", "viewer@acme/pay").await;
+    let before = take(b"moved", "viewer@acme/pay").await;
+    let after = take(b"moved", "viewer@globex").await;
+    let admin = platform
+        .token(json!({"principal": "ada", "roles": ["admin@acme"]}))
+        .await;
+    let admin = Some(admin.as_str());
+    let root = Some(platform.admin.as_str());
+    for (id, whose, status) in [
+        (&after, admin, 404),
+        (&before, admin, 403),
+        (&own, admin, 204),
+        (&before, root, 204),
+    ] {
+        let path = format!("/api/v1/tokens/{id}");
+        let answer = platform.send(Method::DELETE, &path, whose, None).await;
+        assert_eq!(answer.status.as_u16(), status, "{id}: {answer:?}");
+        let tokens = platform.get("/api/v1/tokens").await.body;
+        let revoked = |id: &str| {
+            let of = |token: &&Value| token["id"] == id;
+            tokens.as_array().unwrap().iter().find(of).unwrap()["revoked"] == true
+        };
+        assert_eq!(revoked(&after), whose == root, "{id}");
+        assert_eq!(revoked(&before), whose == root, "{id}");
     }
     platform.stop().await;
 }

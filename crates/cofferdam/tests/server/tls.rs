@@ -861,3 +861,201 @@ async fn files_that_cannot_be_used_keep_it_from_starting() {
     }
     assert!(!at("data").exists(), "nothing was changed");
 }
+
+/// The tokens of `principal`, the newest first.
+async fn tokens_of(world: &World, principal: &str) -> Vec<Value> {
+    let tokens = world.platform.get("/api/v1/tokens").await.body;
+    let of = |token: &&Value| token["principal"] == principal;
+    tokens.as_array().unwrap().iter().filter(of).cloned().collect()
+}
+
+/// Waits until every token of `principal` is revoked.
+async fn until_revoked(world: &World, principal: &str, count: usize) {
+    for _ in 0..100 {
+        let tokens = tokens_of(world, principal).await;
+        if tokens.iter().all(|token| token["revoked"] == true) {
+            assert_eq!(tokens.len(), count, "{tokens:?}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never revoked: {:?}", tokens_of(world, principal).await);
+}
+
+/// What somebody said while their certificate held counts on when its record has run out, so it is revoked also then;
+/// nobody comes and shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_denied_when_their_record_is_over_has_said_nothing() {
+    let staff = MAPPINGS.split("---\n").nth(1).unwrap();
+    let deny = |what: &str| {
+        let with = format!("nameFrom: subject-cn\n    deny: [{what}]");
+        staff.replace("nameFrom: subject-cn", &with)
+    };
+    let world = World::start().await;
+    // Alice's runs out, bob's ends when no role names him any more.
+    let (alice, bob) = (world.clients.client("alice"), world.clients.client("bob"));
+    let bound = json!({"principal": "ann", "roles": ["viewer"], "certificate": bob.thumbprint()});
+    let bound = world.platform.token(bound).await;
+    for pair in [&alice, &bob] {
+        assert_eq!(world.whoami(Some(pair), None).await.0, 200);
+    }
+    world.clock.advance(Duration::from_secs(25 * 60 * 60));
+    assert_eq!(world.whoami(Some(&bob), None).await.0, 200);
+    world.configure(&staff.replace("bob: [admin], ", "")).await;
+    world
+        .platform
+        .until("/api/v1/audit/entries?kind=token.ended&limit=10", |found| {
+            !found["entries"].as_array().unwrap().is_empty()
+        })
+        .await;
+    // By name, and by the certificate itself in the mapping of others.
+    world.configure(&deny("alice")).await;
+    until_revoked(&world, "person:staff/alice", 1).await;
+    assert!(
+        tokens_of(&world, "person:staff/bob")
+            .await
+            .iter()
+            .all(|token| token["revoked"] == false)
+    );
+    let mesh = MAPPINGS.split("---\n").nth(2).unwrap();
+    let mesh = mesh.replace(
+        "nameFrom: san-uri",
+        &format!("nameFrom: san-uri\n    deny: ['{}']", bob.thumbprint()),
+    );
+    world.configure(&mesh).await;
+    until_revoked(&world, "person:staff/bob", 2).await;
+    // With what was bound to it, which its holder may have lost as well.
+    until_revoked(&world, "person:ann", 1).await;
+    let (status, body) = world.whoami(Some(&bob), Some(&bound)).await;
+    assert_eq!((status, &body["detail"]), (401, &json!("no valid token")));
+    let (status, body) = world.whoami(Some(&bob), None).await;
+    assert_eq!(
+        (status, &body["detail"]),
+        (401, &json!("the client certificate is denied"))
+    );
+    world.platform.stop().await;
+}
+
+/// A record says what the mapping said: when it says something else, nobody goes on as before for a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapping_that_gives_less_ends_what_it_gave() {
+    let world = World::start().await;
+    let staff = MAPPINGS.split("---\n").nth(1).unwrap();
+    let alice = world.clients.client("alice");
+    let service = world
+        .clients
+        .client("spiffe://example.org/monitoring/alertmanager");
+    for pair in [&alice, &service] {
+        assert_ne!(world.whoami(Some(pair), None).await.0, 401);
+    }
+    world.configure(staff).await;
+    cofferdam::identity::end_unmapped(world.platform.running.as_ref().unwrap().app()).await;
+    let path = "/api/v1/audit/entries?kind=token.ended&limit=100";
+    let entries = world.platform.get(path).await.body;
+    assert_eq!(entries["entries"], json!([]), "nothing is another");
+    let narrowed = staff.replace("[operator@acme, viewer]", "[viewer]");
+    world.configure(&narrowed).await;
+    let all = |count: usize| move |found: &Value| found["entries"].as_array().unwrap().len() == count;
+    world.platform.until(path, all(1)).await;
+    let mesh = MAPPINGS.split("---\n").nth(2).unwrap();
+    let mut other = documents(DOCUMENTS).pop().unwrap();
+    other["metadata"]["name"] = json!("other");
+    let applied = world
+        .platform
+        .post("/api/v1/documents", &json!({"documents": [other]}))
+        .await;
+    assert!(applied.status.is_success(), "{applied:?}");
+    world
+        .configure(&mesh.replace("alertmanager: am", "alertmanager: other"))
+        .await;
+    world.platform.until(path, all(2)).await;
+    let (_, body) = world.whoami(Some(&alice), None).await;
+    assert_eq!(body["roles"], json!(["viewer"]));
+    world.platform.stop().await;
+}
+
+/// A name means whoever the authority of its mapping calls so; a certificate is the same one for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_name_is_of_its_authority_and_a_denied_certificate_of_any() {
+    let world = World::start().await;
+    let staff = MAPPINGS.split("---\n").nth(1).unwrap();
+    let (alice, bob) = (world.clients.client("alice"), world.clients.client("bob"));
+    let bound = async |pair: &Pair| {
+        let body = json!({"principal": "ann", "roles": ["viewer"], "certificate": pair.thumbprint()});
+        world.platform.token(body).await
+    };
+    let (of_alice, of_bob) = (bound(&alice).await, bound(&bob).await);
+    let other = staff.replace("{name: staff}", "{name: partners}").replace(
+        "  certificates:",
+        &format!("  certificates:\n    authority: '{}'", "00".repeat(32)),
+    );
+    let deny = format!("nameFrom: subject-cn\n    deny: [alice, '{}']", bob.thumbprint());
+    world
+        .configure(&other.replace("nameFrom: subject-cn", &deny))
+        .await;
+    let (status, body) = world.whoami(Some(&alice), Some(&of_alice)).await;
+    assert_eq!(
+        (status, &body["principal"]),
+        (200, &json!("person:ann")),
+        "{body}"
+    );
+    assert_eq!(world.whoami(Some(&alice), None).await.0, 200);
+    for token in [Some(of_bob.as_str()), None] {
+        let (status, body) = world.whoami(Some(&bob), token).await;
+        assert_eq!(status, 401, "{body}");
+    }
+    world.platform.stop().await;
+}
+
+/// What is stored and cannot be read any more maps nobody, and says nothing of anybody either.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_no_configuration_is_in_force_nobodys_record_ends() {
+    let world = World::start().await;
+    let bob = world.clients.client("bob");
+    assert_eq!(world.whoami(Some(&bob), None).await.0, 200);
+    let gate = Arc::clone(&world.platform.running.as_ref().unwrap().app().gate);
+    let nonsense = gate::DocumentChange::Apply {
+        kind: "Channel".to_owned(),
+        name: "odd".to_owned(),
+        document: json!({"apiVersion": "cofferdam.dev/v1", "kind": "Channel", "metadata": {"name": "odd"}, "spec": {"type": "pigeon"}}),
+    };
+    let (by, now) = (policy::Principal::person("alice"), gate.authority());
+    let (generation, same) = (now.generation, gate::Authority::clone(&now));
+    gate.install(&by, gate::Owner::Api, generation, vec![nonsense], same)
+        .await
+        .unwrap();
+    drop(gate);
+    let World {
+        platform,
+        servers,
+        clients,
+        clock,
+        files,
+    } = world;
+    let directory = platform.stopped().await;
+    let (shared, tls): (store::clock::SharedClock, _) = (clock.clone(), files.clone());
+    let mut platform = Platform::start_in(directory, |options| {
+        options.tls = Some(tls);
+        options.clock = Some(shared);
+    })
+    .await;
+    platform.http = client(&servers, None);
+    let world = World {
+        platform,
+        servers,
+        clients,
+        clock,
+        files,
+    };
+    // Nobody is mapped, which is looked at when somebody comes as well as by itself.
+    assert_eq!(world.whoami(Some(&bob), None).await.0, 401);
+    let entries = world
+        .platform
+        .get("/api/v1/audit/entries?kind=token.ended&limit=10")
+        .await
+        .body;
+    assert_eq!(entries["entries"], json!([]));
+    let health = world.platform.get("/api/v1/health").await.body.to_string();
+    assert!(health.contains("the stored documents are not valid"), "{health}");
+    world.platform.stop().await;
+}

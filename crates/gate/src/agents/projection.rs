@@ -16,10 +16,18 @@ use store::{Applied, Corrupt, Projection, Row, Rows};
 
 /// The row that counts the entries; the others have a slash in their keys.
 pub(super) const GENERATION: &str = "generation";
+/// What the keys of [`Forgotten`] begin with.
+pub(super) const KEY: &str = "key/";
 
 /// Rows: [`AgentRow`] by `agent/NAME`, [`DelegationRow`] by `delegation/ID`, [`PersonRow`] by
-/// `person/NAME`, whose a token is by `token/ID`, and the generation.
+/// `person/NAME`, whose a token is by `token/ID`, [`Forgotten`] by `key/PUBLIC`, and the generation.
 pub(crate) struct Agents;
+
+/// Whose key it was that an agent's row has no place for any more: what an agent ever signed with is no approver's.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Forgotten {
+    pub agent: String,
+}
 
 /// What is known of a person: the tokens they were given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -291,6 +299,9 @@ struct Driven {
     reason: Option<String>,
     expires: Option<Timestamp>,
     at: Option<Reach>,
+    /// It was locked before, and stays so for the reason that was given then. Entries did not always tell.
+    #[serde(default)]
+    locked_before: bool,
 }
 
 fn driven(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -319,7 +330,9 @@ fn driven(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
         .after(driven.event)
         .map_err(|e| Corrupt(format!("entry {}: {e}", entry.sequence)))?;
     row.expires = driven.expires.or(row.expires);
-    row.reason = driven.reason;
+    if !driven.locked_before {
+        row.reason = driven.reason;
+    }
     row.updated = entry.timestamp;
     rows::put(rows, &key, &row)
 }
@@ -329,6 +342,8 @@ struct Rotated {
     agent: String,
     public_key: String,
     proof: String,
+    /// The key that is remembered no more; entries did not always tell it.
+    forgotten: Option<String>,
 }
 
 fn rotated(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -356,6 +371,10 @@ fn rotated(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
     };
     row.keys.insert(0, next);
     row.keys.truncate(1 + KEYS_KEPT);
+    if let Some(forgotten) = rotated.forgotten {
+        let agent = row.name.clone();
+        rows::put(rows, &format!("{KEY}{forgotten}"), &Forgotten { agent })?;
+    }
     row.updated = entry.timestamp;
     rows::put(rows, &key, &row)
 }

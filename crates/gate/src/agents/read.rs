@@ -1,23 +1,49 @@
 //! Reading the rows of identities, within a commit and outside of one.
 
-use super::projection::{GENERATION, Generation};
+use super::key::written;
+use super::projection::{Forgotten, GENERATION, Generation, KEY};
 use super::{AGENTS, AgentRow, PersonRow};
 use crate::rows::decode;
+use policy::did_key;
 use store::{Reader, StoreError, Tx};
 
 /// Rows read at a time.
 const READ_AT_ONCE: usize = 512;
+/// What keys of rows of agents begin with.
+const AGENT: &str = "agent/";
 
 /// The row of an agent, as of now in this transaction.
 pub(crate) fn agent_row(tx: &Tx<'_>, name: &str) -> Result<Option<AgentRow>, StoreError> {
     tx.row(AGENTS, &format!("agent/{name}"))?.map(decode).transpose()
 }
 
-/// The agent of that name for ever, configured or not.
-pub(crate) fn of_did(tx: &Tx<'_>, did: &str) -> Result<Option<String>, StoreError> {
-    let found = tx.find(AGENTS, "did", did)?.into_iter().next();
-    let row: Option<AgentRow> = found.map(|row| decode(row.value)).transpose()?;
-    Ok(row.map(|row| row.name))
+/// The agent whose key this is or was, configured or not: by its first one, which names it for ever, by those that are
+/// remembered, and by those that were remembered once.
+pub(crate) fn of_key(tx: &Tx<'_>, public: &[u8; 32]) -> Result<Option<String>, StoreError> {
+    let first = tx.find(AGENTS, "did", &did_key(public))?.into_iter().next();
+    let first: Option<AgentRow> = first.map(|row| decode(row.value)).transpose()?;
+    if let Some(row) = first {
+        return Ok(Some(row.name));
+    }
+    let text = written(public);
+    if let Some(row) = tx.row(AGENTS, &format!("{KEY}{text}"))? {
+        return Ok(Some(decode::<Forgotten>(row)?.agent));
+    }
+    let mut after = AGENT.to_owned();
+    loop {
+        let rows = tx.rows(AGENTS, Some(&after), READ_AT_ONCE)?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        after = last.key.clone();
+        for row in rows {
+            if !row.key.starts_with(AGENT) {
+                return Ok(None);
+            }
+            let row: AgentRow = decode(row.value)?;
+            if row.keys.iter().any(|held| held.public_key == text) {
+                return Ok(Some(row.name));
+            }
+        }
+    }
 }
 
 pub(crate) fn read_agent(reader: &Reader<'_>, name: &str) -> Result<Option<AgentRow>, StoreError> {

@@ -109,10 +109,12 @@ impl Signed<'_> {
             self.body,
         ]
         .concat();
-        if !signatures
+        // Every one of them, whichever is good: how long it takes tells nothing of the key.
+        let good = signatures
             .iter()
-            .any(|signature| key.verifies(&signed, signature))
-        {
+            .filter(|signature| key.verifies(&signed, signature))
+            .count();
+        if good == 0 {
             return Err(Unsigned::Signature);
         }
         // Only whoever holds the key learns that the time is wrong.

@@ -27,11 +27,12 @@ impl Gate {
         self.end(by, reaches, scope, reason, Asked::Anybody(None)).await
     }
 
-    /// The same in an organization of a platform: what `above` has raised here too is lifted there first, as long as
-    /// it `holds` there.
+    /// The same in an organization of a platform: nothing is lifted as long as the same holds `above`, whoever
+    /// raised it here.
     ///
     /// INVARIANT (the platform's is the platform's): that it holds is asked after what stands here was read. The
-    /// platform stops itself before its organizations, so whatever is its own here is found to hold.
+    /// platform stops itself before its organizations, so whatever is its own here is found to hold. Who raised it
+    /// here does not tell: what stood when the platform stopped everything was not raised again for it.
     pub async fn lift_below(
         &self,
         by: &Principal,
@@ -57,14 +58,16 @@ impl Gate {
         self.end(by, reaches, scope, reason, Asked::IfNotAlone).await
     }
 
-    /// The same, and nothing is lifted that anybody else pulled too.
+    /// The same, and nothing is lifted that anybody else pulled too, nor what holds `above` again by then: whoever
+    /// lifts it everywhere has seen one stop, and a newer one may be here before they are.
     pub async fn lift_own_alone(
         &self,
         by: &Principal,
         scope: &StopScope,
         reason: &str,
+        above: Above,
     ) -> Result<bool, LiftError> {
-        self.end(by, crate::EVERYWHERE, scope, reason, Asked::Nobody)
+        self.end(by, crate::EVERYWHERE, scope, reason, Asked::Nobody(above))
             .await
     }
 
@@ -98,7 +101,7 @@ impl Gate {
                 reason,
                 standing: standing.stop.clone(),
                 authority: authority.load_full(),
-                above: asked.above(),
+                held_above: asked.is_held_above(),
                 asked,
             };
             let write = move |tx: &mut Tx<'_>| lift.record(tx);
@@ -119,10 +122,8 @@ impl Gate {
     }
 }
 
-/// Who stopped the same from above, and whether that stands there now.
+/// Whether the same is stopped above now.
 pub struct Above {
-    /// As whom it was raised here.
-    pub by: Principal,
     /// Asked once.
     pub holds: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -133,16 +134,15 @@ enum Asked {
     Anybody(Option<Above>),
     /// Unless the stop is theirs alone.
     IfNotAlone,
-    /// Never, for nothing is lifted but what is theirs alone.
-    Nobody,
+    /// Never, for nothing is lifted but what is theirs alone, and not what holds above again.
+    Nobody(Above),
 }
 
 impl Asked {
-    /// Who above holds the same now.
-    fn above(&self) -> Option<Principal> {
+    fn is_held_above(&self) -> bool {
         match self {
-            Asked::Anybody(Some(above)) if (above.holds)() => Some(above.by.clone()),
-            _ => None,
+            Asked::Anybody(Some(above)) | Asked::Nobody(above) => (above.holds)(),
+            Asked::Anybody(None) | Asked::IfNotAlone => false,
         }
     }
 }
@@ -155,8 +155,8 @@ struct Lift {
     reaches: Vec<Reach>,
     reason: String,
     asked: Asked,
-    /// Who above holds it.
-    above: Option<Principal>,
+    /// Somebody above holds it.
+    held_above: bool,
     /// What is in force in memory.
     standing: Option<Stop>,
     /// Raised, and not recorded before.
@@ -176,8 +176,8 @@ impl Lift {
         let is_once = self.by.kind != PrincipalKind::Person || raisers.get(&by) == Some(&1);
         let is_alone = raisers.len() == 1 && raisers.contains_key(&by) && is_once;
         let judged = match self.asked {
-            Asked::Nobody if !is_alone => return Ok(Ok(false)),
-            Asked::Nobody => Ok(()),
+            Asked::Nobody(_) if self.held_above || !is_alone => return Ok(Ok(false)),
+            Asked::Nobody(_) => Ok(()),
             Asked::IfNotAlone if is_alone => Ok(()),
             Asked::IfNotAlone | Asked::Anybody(_) => self.judge(tx, &raisers, &at)?,
         };
@@ -221,9 +221,7 @@ impl Lift {
         raisers: &BTreeMap<String, u64>,
         at: &HeldAt,
     ) -> Result<Result<(), LiftError>, StoreError> {
-        if let Some(above) = &self.above
-            && raisers.contains_key(&above.to_string())
-        {
+        if self.held_above {
             return Ok(Err(LiftError::Held(self.scope.clone())));
         }
         if let Some(above) = at.above(&self.reaches) {

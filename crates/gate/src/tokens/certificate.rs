@@ -8,9 +8,11 @@
 //! - **One that was ended is not taken again**, whatever mapping names it by then.
 //! - **One certificate, one record that holds**: a mapping that says something else ends what it said before.
 
-use super::{Held, NewToken, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, row, unhex};
+use super::{
+    Held, NewToken, Owed, TOKENS, TokenError, TokenRow, TokenView, digest, few, fits, read_those, row, unhex,
+};
 use crate::rows::decode;
-use crate::{Caller, Gate};
+use crate::{Caller, Gate, RoleAt};
 use journal::kind;
 use policy::{Principal, Timestamp};
 use serde_json::json;
@@ -54,13 +56,17 @@ impl Display for Thumbprint {
     }
 }
 
-/// What is recorded of a certificate.
+/// A token that rests on a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each name is the documentation of its value")]
 pub struct Certified {
     pub token: String,
-    pub provider: String,
+    /// By whose mapping it was recorded; `None`: it is a token that is bound to the certificate.
+    pub provider: Option<String>,
     pub principal: Principal,
+    pub roles: Vec<RoleAt>,
+    pub groups: Vec<String>,
+    pub trigger: Option<String>,
     pub certificate: Thumbprint,
 }
 
@@ -80,14 +86,16 @@ impl Gate {
         }
         fits(&new).map_err(TokenError::Misfit)?;
         let (by, provider, certificate) = (by.clone(), provider.to_owned(), *certificate);
-        let write = move |tx: &mut Tx<'_>| taken_in(tx, &by, &new, &provider, &certificate, now);
+        let owed = self.owed.clone();
+        let write = move |tx: &mut Tx<'_>| taken_in(tx, &owed, &by, &new, &provider, &certificate, now);
         let id = self.store.write::<_, TokenError, _>(write).await?.value.id;
         let mut held = self.held();
         held.retain(|_, held| !held.is_over(now));
         // As in `create_token`: it may have been ended before it could get here, also by another mapping of it.
         let row = self.store.read(|reader| reader.row(TOKENS, &id))?;
         let row = row.map(decode::<TokenRow>).transpose()?;
-        let taken = row.filter(|row| !row.view.revoked).map(|row| Held::of(&row.view));
+        let taken = row.filter(|row| !self.owed.is_revoked(&row.view));
+        let taken = taken.map(|row| Held::of(&row.view));
         let Some(taken) = taken.filter(|taken| !taken.is_over(self.deadlines.now())) else {
             return Err(TokenError::Unknown(id));
         };
@@ -98,16 +106,18 @@ impl Gate {
     /// What was recorded of certificates, and holds.
     pub fn certified(&self) -> Vec<Certified> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let by_certificate = tokens.values().filter(|held| held.caller.is_by_certificate());
-        let certified = |held: &Held| {
-            Some(Certified {
-                token: held.caller.token.clone(),
-                provider: held.caller.provider.clone()?,
-                principal: held.caller.principal.clone(),
-                certificate: held.caller.certificate?,
-            })
-        };
+        let by_certificate = tokens.values().map(|held| &held.caller);
+        let by_certificate = by_certificate.filter(|caller| caller.is_by_certificate());
         by_certificate.filter_map(certified).collect()
+    }
+
+    /// What rests on certificates and was never revoked, whether or not it ran out: what was said with it counts to
+    /// this day. Reads every token that there was.
+    pub fn certified_ever(&self) -> Result<Vec<Certified>, StoreError> {
+        let wanted = |row: &TokenRow| row.view.certificate.is_some() && !row.view.revoked;
+        let rows = read_those(&self.store, wanted)?;
+        let callers = rows.iter().map(|row| Held::of(&row.view).caller);
+        Ok(callers.filter_map(|caller| certified(&caller)).collect())
     }
 
     /// Whether a record of it was revoked.
@@ -115,7 +125,7 @@ impl Gate {
         let signed = certificate.to_string();
         let found = self.store.read(|reader| reader.find(TOKENS, "signed", &signed))?;
         let rows = found.into_iter().map(|row| decode::<TokenRow>(row.value));
-        rows.map(|row| Ok(row?.view.revoked))
+        rows.map(|row| Ok(self.owed.is_revoked(&row?.view)))
             .try_fold(false, |any, revoked: Result<bool, StoreError>| Ok(any | revoked?))
     }
 
@@ -127,6 +137,18 @@ impl Gate {
     }
 }
 
+fn certified(caller: &Caller) -> Option<Certified> {
+    Some(Certified {
+        token: caller.token.clone(),
+        provider: caller.provider.clone(),
+        principal: caller.principal.clone(),
+        roles: caller.roles.clone(),
+        groups: caller.groups.clone(),
+        trigger: caller.trigger.clone(),
+        certificate: caller.certificate?,
+    })
+}
+
 fn says(caller: &Caller, new: &NewToken) -> bool {
     (&caller.principal, &caller.roles, &caller.groups, &caller.trigger)
         == (&new.principal, &new.roles, &new.groups, &new.trigger)
@@ -135,6 +157,7 @@ fn says(caller: &Caller, new: &NewToken) -> bool {
 /// Records it, unless it is known and says the same.
 fn taken_in(
     tx: &mut Tx<'_>,
+    owed: &Owed,
     by: &Principal,
     new: &NewToken,
     provider: &str,
@@ -144,7 +167,7 @@ fn taken_in(
     let signed = certificate.to_string();
     for found in tx.find(TOKENS, "signed", &signed)? {
         let TokenRow { view, .. } = decode(found.value)?;
-        match view.revoked {
+        match owed.is_revoked(&view) {
             true => return Err(TokenError::Unknown(view.id)),
             false if view.expires.is_some_and(|expires| expires <= now) => {}
             false if says(&Held::of(&view).caller, new) => return Ok(view),

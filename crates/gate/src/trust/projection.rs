@@ -3,7 +3,7 @@
 use super::{ANOMALY, PROMOTED};
 use crate::rows::{self, body};
 use journal::{Entry, kind};
-use policy::trust::{Activity, Event, Origin, Record, Seen, Tier, is_sensitive};
+use policy::trust::{Activity, Event, Origin, Record, Seen, Tier, Weights, is_sensitive};
 use policy::{Effect, Idempotence, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Applied, Corrupt, Projection, Rows};
@@ -74,6 +74,8 @@ struct Configured {
     kind: String,
     name: String,
     origin: Option<Origin>,
+    /// Absent for those of the platform.
+    weights: Option<Weights>,
 }
 
 #[derive(Deserialize)]
@@ -82,10 +84,10 @@ struct Settled {
 }
 
 #[derive(Deserialize)]
-struct Denied {
-    code: Option<String>,
+pub(super) struct Denied {
+    pub code: Option<String>,
     /// Who or what lacked the right.
-    lacking: Option<String>,
+    pub lacking: Option<String>,
 }
 
 /// What an action was on, and under which grants.
@@ -117,10 +119,10 @@ struct Stopped {
 }
 
 #[derive(Deserialize)]
-struct Odd {
-    agent: String,
-    rule: String,
-    severity: u8,
+pub(super) struct Odd {
+    pub agent: String,
+    pub rule: String,
+    pub severity: u8,
 }
 
 #[derive(Deserialize)]
@@ -194,7 +196,8 @@ fn event(entry: &Entry, rows: &mut dyn Rows) -> Result<Option<(String, Event)>, 
                     by(Event::Violation)
                 }
                 "bound" => by(Event::Exceeded),
-                // A stop, a missing rule, a broken one, too little trust or a person's no is none either;
+                // A stop, a missing rule, a broken one, too little trust (by the tier or by a threshold) or a
+                // person's no is none either;
                 // the last is counted when it is given.
                 _ => Ok(None),
             },
@@ -204,13 +207,7 @@ fn event(entry: &Entry, rows: &mut dyn Rows) -> Result<Option<(String, Event)>, 
         kind::APPROVAL_APPROVED => decided(entry, Some(Event::Approved), rows),
         kind::APPROVAL_DENIED => decided(entry, Some(Event::Refused), rows),
         kind::APPROVAL_EXPIRED | kind::APPROVAL_CANCELLED => decided(entry, None, rows),
-        kind::STOP_RAISED => {
-            let Stopped { scope } = body(entry)?;
-            let agent = scope
-                .strip_prefix("agent:")
-                .and_then(|path| path.rsplit('/').next());
-            Ok(agent.map(|agent| (agent.to_owned(), Event::Quarantined)))
-        }
+        kind::STOP_RAISED => Ok(stopped_agent(entry)?.map(|agent| (agent, Event::Quarantined))),
         ANOMALY => {
             let odd: Odd = body(entry)?;
             Ok(Some((odd.agent, Event::Anomaly(odd.severity))))
@@ -240,16 +237,25 @@ fn decided(
 }
 
 /// A configured agent's record begins with its first document. Another one, or the same after it was
-/// removed, changes nothing: nobody washes a record by applying a document.
+/// removed, changes nothing but how the record is weighed: nobody washes a record by applying a document.
 fn open(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
-    let Configured { kind, name, origin } = body(entry)?;
-    let key = agent_key(&name);
-    match origin {
-        Some(origin) if kind == "Agent" && rows.get(&key)?.is_none() => {
-            rows::put(rows, &key, &Record::open(origin, entry.timestamp))
-        }
-        _ => Ok(()),
+    let Configured {
+        kind,
+        name,
+        origin,
+        weights,
+    } = body(entry)?;
+    let Some(origin) = origin.filter(|_| kind == "Agent") else {
+        return Ok(());
+    };
+    let (key, at, weights) = (agent_key(&name), entry.timestamp, weights.unwrap_or_default());
+    let stored: Option<Record> = rows::get(rows, &key)?;
+    if stored.as_ref().is_some_and(|record| record.weights == weights) {
+        return Ok(());
     }
+    let mut record = stored.unwrap_or_else(|| Record::open(origin, at));
+    record.weigh(weights, at);
+    rows::put(rows, &key, &record)
 }
 
 fn fold(entry: &Entry, agent: &str, event: Event, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -351,7 +357,14 @@ fn change(rows: &mut dyn Rows, agent: &str, change: impl FnOnce(&mut ActivityRow
     rows::put(rows, agent, &row)
 }
 
+/// The one agent that a stop is on, if it is on one.
+pub(super) fn stopped_agent(entry: &Entry) -> Result<Option<String>, Corrupt> {
+    let Stopped { scope } = body(entry)?;
+    let path = scope.strip_prefix("agent:");
+    Ok(path.and_then(|path| path.rsplit('/').next()).map(str::to_owned))
+}
+
 /// The agent that did it.
-fn actor(entry: &Entry) -> Option<&str> {
+pub(super) fn actor(entry: &Entry) -> Option<&str> {
     entry.actor.strip_prefix("agent:")
 }

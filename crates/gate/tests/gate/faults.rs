@@ -1,9 +1,9 @@
 //! Bad days: a disk that refuses, and power that goes.
 
-use crate::world::{World, done, post, propose, read};
-use gate::{Gate, Refusal, Verdict};
+use crate::world::{START_MS, World, done, post, propose, read};
+use gate::{Gate, NewToken, Refusal, Role, Thumbprint, TokenError, Verdict};
 use journal::machine::{Approval, Call};
-use policy::{Outcome, Principal, StopScope};
+use policy::{Outcome, Principal, StopScope, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -449,4 +449,67 @@ async fn an_outcome_that_is_refused_for_good_stays_counted() {
     let refused = flight.settle(done(json!(1))).await.unwrap_err();
     assert!(refused.reason.contains("a test says so"), "{}", refused.reason);
     assert_eq!(world.gate.unsettled(), 1);
+}
+
+/// A revocation that could not be recorded holds all the same: whoever shows the certificate, or the provider's token,
+/// again is not taken by its row, and the record is made when there is space.
+#[tokio::test]
+async fn what_was_revoked_on_a_full_disk_is_put_back_by_nobody() {
+    let world = World::on(Disk::new()).await;
+    let disk = world.disk.clone().unwrap();
+    let (by, certificate) = (Principal::person("eve"), Thumbprint::of(b"ann's"));
+    let new = |name: &str, ms: i64| NewToken {
+        principal: Principal::person(name),
+        roles: vec![Role::Viewer.into()],
+        groups: Vec::new(),
+        trigger: None,
+        expires: Some(Timestamp::from_ms(START_MS + ms)),
+    };
+    let shown = async |ms| {
+        let taken = world
+            .gate
+            .take_certificate(&by, new("mesh/ann", ms), "mesh", &certificate)
+            .await;
+        taken.map(|caller| caller.token().to_owned())
+    };
+    let sent = async || {
+        let taken = world
+            .gate
+            .take_token(&by, new("corporate/ann", 9_000), "corporate", "a.b.c")
+            .await;
+        taken.map(|caller| caller.token().to_owned())
+    };
+    let (old, token) = (shown(1_000).await.unwrap(), sent().await.unwrap());
+    world.advance(2_000);
+    let present = shown(9_000).await.unwrap();
+    assert_ne!(old, present, "it ran out and was recorded anew");
+
+    disk.refuse(Some(faulty::Refusal::Full));
+    // Of the certificate the record that ran out, with which the other goes.
+    for id in [&old, &token] {
+        let refused = world.gate.revoke_token(&by, id).await.unwrap_err();
+        assert!(matches!(refused, TokenError::Store(_)), "{refused}");
+    }
+    assert!(world.gate.identify("a.b.c").is_err());
+    assert!(world.gate.is_certificate_revoked(&certificate).unwrap());
+    disk.refuse(None);
+    world.advance(1000);
+    for taken in [shown(9_000).await, sent().await] {
+        assert!(matches!(taken, Err(TokenError::Unknown(_))), "{taken:?}");
+    }
+    assert!(world.gate.identify("a.b.c").is_err());
+    assert_eq!(world.bodies("token.revoked").len(), 0);
+    world.gate.revoke_owed().await;
+    assert_eq!(
+        world.bodies("token.revoked").len(),
+        3,
+        "both of one certificate, and the token"
+    );
+    world.gate.revoke_owed().await;
+    assert_eq!(world.bodies("token.revoked").len(), 3, "once");
+    let world = world.reopened().await;
+    assert!(world.gate.identify("a.b.c").is_err());
+    for id in [&old, &present, &token] {
+        assert!(world.gate.token(id).unwrap().revoked, "{id}");
+    }
 }

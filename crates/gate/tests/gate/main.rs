@@ -23,12 +23,14 @@ mod observed;
 mod races;
 mod records;
 mod replay;
+mod risk;
 mod sources;
 mod stops;
 mod tokens;
 mod trust;
 mod waivers;
 mod webhooks;
+mod weighing;
 mod world;
 
 #[path = "../common/stoppable.rs"]

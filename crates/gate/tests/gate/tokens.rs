@@ -402,3 +402,25 @@ async fn a_revocation_under_a_clock_that_went_back_is_the_last_end() {
     let revoked: Timestamp = serde_json::from_value(row["tokens"][&kept]["revoked"].clone()).unwrap();
     assert!(revoked >= now, "{revoked} is before {now}");
 }
+
+/// What is over stays as it is: its end moves nothing that decisions are compared with.
+#[tokio::test]
+async fn a_token_that_is_over_is_not_ended_once_more() {
+    let world = World::new().await;
+    let by = Principal::service("cofferdam");
+    let brief = NewToken {
+        expires: Some(Timestamp::from_ms(START_MS + 1000)),
+        ..new(Principal::person("bob"), &[Role::Viewer], None)
+    };
+    let (ran_out, _) = make(&world, brief).await;
+    let (kept, secret) = make(&world, new(Principal::person("carol"), &[Role::Viewer], None)).await;
+    world.advance(1000);
+    let entries = world.entries().len();
+    world.gate.end_token(&by, &ran_out).await.unwrap();
+    assert_eq!(world.entries().len(), entries);
+    for _ in 0..2 {
+        world.gate.end_token(&by, &kept).await.unwrap();
+        assert!(world.gate.identify(&secret).is_err());
+    }
+    assert_eq!(world.bodies("token.ended").len(), 1);
+}

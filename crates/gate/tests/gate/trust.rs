@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-fn sponsored(level: Level) -> AgentAuthority {
+pub fn sponsored(level: Level) -> AgentAuthority {
     AgentAuthority {
         trust: TrustTerms {
             origin: Origin::Sponsored,
@@ -24,11 +24,11 @@ fn sponsored(level: Level) -> AgentAuthority {
 }
 
 /// A world whose `triage` has a document, and so a record that begins at 600.
-async fn world_of(rules: &Value, held: AgentAuthority) -> World {
+pub async fn world_of(rules: &Value, held: AgentAuthority) -> World {
     with_document(authority(rules, &[("triage", held)])).await
 }
 
-async fn with_document(authority: Authority) -> World {
+pub async fn with_document(authority: Authority) -> World {
     let world = World::with(authority.clone()).await;
     let change = DocumentChange::Apply {
         kind: "Agent".to_owned(),
@@ -44,11 +44,11 @@ async fn with_document(authority: Authority) -> World {
     world
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     world_of(&rules(), sponsored(Level::L3)).await
 }
 
-fn score(world: &World) -> u16 {
+pub fn score(world: &World) -> u16 {
     world.gate.trust_of("triage").unwrap().unwrap().told.score
 }
 
@@ -63,7 +63,7 @@ fn failed() -> Settlement {
     }
 }
 
-async fn fail(world: &World, session: &str, step: &str) {
+pub async fn fail(world: &World, session: &str, step: &str) {
     let permit = world.admit(session, step, &read("a")).await.unwrap();
     let flight = permit.spend(world.gate.stop_set()).unwrap();
     flight.settle(failed()).await.unwrap();
@@ -175,7 +175,7 @@ async fn what_others_lack_costs_an_agent_nothing() {
 }
 
 /// What `lead` passes on to `triage`.
-async fn delegated(world: &World, capabilities: &[&str]) -> String {
+pub async fn delegated(world: &World, capabilities: &[&str]) -> String {
     world.gate.identify_agents(&["lead".to_owned()]).await.unwrap();
     let capability = |text: &&str| policy::Capability::parse(text).unwrap();
     let new = gate::NewDelegation {
@@ -300,7 +300,7 @@ async fn trust_that_falls_meanwhile_counts() {
 }
 
 /// Good work for nine days, with proposals approved on the way.
-async fn work(world: &World) {
+pub async fn work(world: &World) {
     for day in 0..9 {
         let session = world.running("triage").await;
         if day < 5 {

@@ -481,6 +481,18 @@ async fn no_agent_is_an_approver() {
         "the old one stands"
     );
 
+    // Nor with a key that it had, be it too long ago for its row.
+    let mut keys = vec![bytes];
+    for _ in 0..7 {
+        let by = Principal::person("admin");
+        let row = world.gate.rotate_agent(&by, "triage").await.unwrap();
+        let text = &row.keys[0].public_key;
+        keys.push(
+            base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .decode(text)
+                .unwrap(),
+        );
+    }
     // Nor one that no document speaks of any more: its key lies where it lay.
     let now = world.gate.authority();
     let mut without = gate::Authority::clone(&now);
@@ -490,9 +502,12 @@ async fn no_agent_is_an_approver() {
     let removed = world.gate.install(&by, Owner::Api, now.generation, gone, without);
     removed.await.unwrap();
     assert!(world.gate.authority().agents.is_empty());
-    let change = channel("tickets", Some(&format!("whpk_{}", STANDARD.encode(bytes))));
-    let again = install(&world, vec![change]).await.unwrap_err().to_string();
-    assert_eq!(again, refused);
+    for (number, bytes) in keys.iter().enumerate() {
+        let change = channel("tickets", Some(&format!("whpk_{}", STANDARD.encode(bytes))));
+        let again = install(&world, vec![change]).await.unwrap_err().to_string();
+        assert_eq!(again, refused, "key {number}");
+    }
+    assert_eq!(world.gate.store().rebuild().unwrap(), Vec::<String>::new());
 }
 
 /// Of many that send the same answer at once one is recorded, and all are told the same.

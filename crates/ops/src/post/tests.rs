@@ -89,7 +89,7 @@ async fn postman(root: &std::path::Path) -> Postman {
     gate.store().write::<_, StoreError, _>(write).await.unwrap();
     let channels = Arc::new(Channels::default());
     channels.install([("log".to_owned(), ChannelSpec::Log {})].into());
-    let post = Post::new(channels, gate.store().clock());
+    let post = Post::new(channels, gate.store().clock(), [].into());
     Postman::new(gate, post, "")
 }
 

@@ -1,4 +1,4 @@
-//! Who is told of approvals and of odd behaviour, through real channels.
+//! Who is told of approvals, of odd behaviour and of levels of risk, through real channels.
 
 use crate::world::{World, webhook};
 use crate::{reads, writes};
@@ -172,20 +172,15 @@ async fn a_dead_channel_keeps_nobody_waiting_and_is_tried_again_after_a_restart(
     assert_eq!(told.len(), all, "each once: {told:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn odd_behaviour_is_told() {
+/// What a channel is told of an entry with this body.
+async fn told_of(kind: &'static str, body: Value) -> Value {
     let world = World::start(reads(), json!({})).await;
     world
         .gate
         .tell_through([("triage".to_owned(), vec!["hook".to_owned()])].into());
     let hook = webhook(world.root.path(), &format!("{}/letters", world.outside.address));
     world.configure_to(reads(), json!({"hook": hook}), &[]);
-    let entry = store::NewEntry::new(
-        "anomaly.detected",
-        Principal::service("cofferdam"),
-        json!({"agent": "triage", "rule": "sensitive_access", "severity": 50, "finding": "read secret/db", "suspends": true,
-            "channels": ["hook"]}),
-    );
+    let entry = store::NewEntry::new(kind, Principal::service("cofferdam"), body);
     world
         .gate
         .store()
@@ -195,13 +190,31 @@ async fn odd_behaviour_is_told() {
     world
         .eventually("told", || (world.kinds("channel.told").len() == 1).then_some(()))
         .await;
-    let told = letters(&world).remove(0);
-    assert_eq!(
-        (&told["event"], &told["about"]),
-        (&json!("anomaly.detected"), &json!("agent:triage"))
-    );
-    assert_eq!(
-        told["text"],
-        "agent triage behaves oddly (sensitive_access): read secret/db; it is stopped: `cofferdam kill lift --agent triage --reason WHY` ends that"
-    );
+    letters(&world).remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_behaviour_and_levels_of_risk_are_told() {
+    let risk = |from: &str, to: &str, score: u16, because: Value| json!({"agent": "triage", "from": from, "to": to, "score": score, "because": because, "channels": ["hook"]});
+    #[rustfmt::skip]
+    let table = [
+        ("anomaly.detected",
+         json!({"agent": "triage", "rule": "sensitive_access", "severity": 50, "finding": "read secret/db", "suspends": true,
+            "channels": ["hook"]}),
+         "agent triage behaves oddly (sensitive_access): read secret/db; it is stopped: `cofferdam kill lift --agent triage --reason WHY` ends that"),
+        ("risk.changed", risk("low", "medium", 520, json!(["forbidden git.push", "stopped"])),
+         "risk of agent triage is medium (520 of 1000 safe), low before; lately: forbidden git.push, stopped; it says why: `cofferdam trust risk triage`"),
+        ("risk.changed", risk("high", "critical", 160, json!(["stopped"])),
+         "risk of agent triage is critical (160 of 1000 safe), high before; lately: stopped; look at it now: `cofferdam trust risk triage`"),
+        ("risk.changed", risk("medium", "low", 775, json!([])),
+         "risk of agent triage is low (775 of 1000 safe), medium before; it is safer than it was: `cofferdam trust risk triage`"),
+    ];
+    for (kind, body, expected) in table {
+        let told = told_of(kind, body).await;
+        assert_eq!(
+            (&told["event"], &told["about"]),
+            (&json!(kind), &json!("agent:triage"))
+        );
+        assert_eq!(told["text"], expected);
+    }
 }

@@ -100,7 +100,12 @@ impl World {
         let store = open_store(root.path(), &clock);
         let gate = Gate::open(store).unwrap();
         let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
-        let triage = Triage::new(Arc::clone(&gate), Arc::clone(&runtime), "");
+        let triage = Triage::new(
+            Arc::clone(&gate),
+            Arc::clone(&runtime),
+            "",
+            [root.path().join("keys"), root.path().join("tls.key")].into(),
+        );
         World {
             gate,
             runtime,

@@ -14,6 +14,7 @@ impl Denial {
             Denial::Forbidden(..) => "forbidden",
             Denial::ReadOnly(_) => "read_only",
             Denial::Untrusted(..) => "untrusted",
+            Denial::BelowThreshold(_) => "below_threshold",
             Denial::NoRule => "no_rule",
             Denial::Withheld(_) => "withheld",
             Denial::Unevaluable(..) => "unevaluable",
@@ -33,6 +34,7 @@ impl Denial {
                 let (tier, held) = (Tier::of(*trust), Tier::of(*trust).level());
                 format!("trust {trust} is {tier}, which holds level {level:?} at {held:?}: read-only")
             }
+            Denial::BelowThreshold(shortfall) => shortfall.reason(),
             Denial::NoRule => "no rule permits it: without one only reads are permitted".to_owned(),
             Denial::Withheld(place) => {
                 format!("the policies of {place} permit other things and leave this to nobody below")
@@ -45,6 +47,7 @@ impl Denial {
     pub fn rule(&self) -> Option<&RuleId> {
         match self {
             Denial::Forbidden(rule, _) | Denial::Unevaluable(rule, _) => Some(rule),
+            Denial::BelowThreshold(shortfall) => Some(&shortfall.rule),
             Denial::NoAuthority
             | Denial::NotValid(..)
             | Denial::NotGranted(_)
@@ -75,6 +78,11 @@ impl Denial {
                  given back by a person",
                 Tier::Standard,
                 Tier::Standard.first()
+            ),
+            Denial::BelowThreshold(shortfall) => format!(
+                "it takes a score of {}: `cofferdam trust explain` says what moves it; no approval answers a threshold, \
+                 which is changed in `{}`",
+                shortfall.least, shortfall.rule
             ),
             Denial::Withheld(place) => {
                 format!("add a rule for it to a policy of {place}: every place that permits anything has to permit it")

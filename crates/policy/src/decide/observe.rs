@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Observed {
     /// `permit`, `deny` or `require_approval`: of the whole decision, had the policies counted.
     pub outcome: String,
-    /// Each rule or module of an observed policy that had something to say, in order of id.
+    /// Each rule or module of an observed policy that had something to say: thresholds first, then rules, then
+    /// modules, each in order of id.
     pub said: Vec<Said>,
 }
 
@@ -56,6 +57,12 @@ fn said(chain: &Chain, action: &Action, context: &Context, policies: &PolicySet)
             reason: reason.to_owned(),
         });
     };
+    for thresholds in policies.thresholds_for(chain) {
+        let missing = thresholds.shortfall(chain, action, context.trust);
+        if let Some(shortfall) = missing.filter(|_| thresholds.mode == Mode::Observe) {
+            say(&thresholds.id, RuleOutcome::Deny.as_str(), &shortfall.reason());
+        }
+    }
     for rule in policies
         .reaching(chain, action)
         .filter(|rule| rule.mode == Mode::Observe)

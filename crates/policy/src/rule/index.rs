@@ -5,6 +5,7 @@ use super::constants::Constants;
 use super::facts::Facts;
 use super::places::{Places, Speaking};
 use super::select::Selectors;
+use super::threshold::Thresholds;
 use super::{
     Asking, LoadError, Mode, PolicyDocument, PolicyVersion, RuleId, RuleOutcome, RuleSpec, Stages,
     WaiverScope,
@@ -32,6 +33,8 @@ pub struct PolicySet {
     rules: Vec<Rule>,
     /// In order of id, and whether each is enforced.
     modules: Vec<(Mode, Module)>,
+    /// In order of id.
+    thresholds: Vec<Thresholds>,
     constants: Constants,
     places: Places,
     speaking: Vec<Speaking>,
@@ -70,7 +73,7 @@ impl PolicySet {
     /// Compiles documents given as `(name, spec)`; their order does not matter.
     pub fn load(documents: &[(String, PolicyDocument)]) -> Result<PolicySet, LoadError> {
         let (mut rules, mut constants) = (Vec::new(), Constants::default());
-        let mut modules = Vec::new();
+        let (mut modules, mut thresholds) = (Vec::new(), Vec::new());
         let places = Places::of(documents);
         let mut names = BTreeSet::new();
         for (policy, document) in documents {
@@ -87,6 +90,7 @@ impl PolicySet {
                 module.place = places.number(policy);
                 modules.push((document.mode, module));
             }
+            thresholds.extend(Thresholds::compile(policy, document, places.number(policy))?);
             let mut ids = BTreeSet::new();
             for (index, spec) in document.rules.iter().enumerate() {
                 let name = spec.name.clone().unwrap_or_else(|| format!("rule-{}", index + 1));
@@ -122,6 +126,7 @@ impl PolicySet {
         }
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         modules.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        thresholds.sort_by(|a, b| a.id.cmp(&b.id));
         let speaking = places.speaking(&rules, &modules);
         let of_count = |rule: &Rule| rule.condition.as_ref().is_some_and(Condition::of_count);
         let reads_count =
@@ -131,6 +136,7 @@ impl PolicySet {
             speaking,
             places,
             modules,
+            thresholds,
             lifted_by_another: lifted_by_another(documents),
             ..PolicySet::indexed(rules, constants, digest(documents)?)
         })
@@ -272,10 +278,22 @@ impl PolicySet {
         &self.modules
     }
 
+    /// Whose thresholds of trust there are, in order of id.
+    pub(crate) fn thresholds(&self) -> &[Thresholds] {
+        &self.thresholds
+    }
+
+    /// Those that are for any agent of `chain`: an agent further up is held to those of its own place too.
+    pub(crate) fn thresholds_for(&self, chain: &Chain) -> impl Iterator<Item = &Thresholds> {
+        let places = move |one: &&Thresholds| self.is_of_any(one.place, chain);
+        self.thresholds.iter().filter(places)
+    }
+
     /// Whether any policy is only observed.
     pub(crate) fn observes(&self) -> bool {
         self.rules.iter().any(|rule| rule.mode == Mode::Observe)
             || self.modules.iter().any(|(mode, _)| *mode == Mode::Observe)
+            || self.thresholds.iter().any(|one| one.mode == Mode::Observe)
     }
 
     /// Whether a decision by this set may depend on how many actions its session had: a condition speaks of
@@ -332,6 +350,7 @@ impl PolicySet {
             constants,
             rules,
             modules: Vec::new(),
+            thresholds: Vec::new(),
             by_verb,
             by_prefix: by_prefix.into_iter().collect(),
             any_verb,

@@ -5,8 +5,8 @@
 
 use super::promotion::Evidence;
 use super::{
-    Dimension, GOOD_REPAYS, Origin, QUARANTINED, RECOVERY_MAX, RISE_MAX, SCORE_MAX, SILENCE_FLOOR, TIER_MS,
-    Tier, UNITS_PER_POINT,
+    GOOD_REPAYS, Origin, QUARANTINED, RECOVERY_MAX, RISE_MAX, SCORE_MAX, SILENCE_FLOOR, TIER_MS, Tier,
+    UNITS_PER_POINT, Weights,
 };
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,8 +66,11 @@ pub struct Record {
     pub origin: Origin,
     /// When its record begins.
     pub opened: Timestamp,
-    /// 0 to 100 points each, in the order of [`Dimension::WEIGHTED`].
+    /// 0 to 100 points each, in the order of [`Dimension::ALL`](super::Dimension::ALL).
     pub dimensions: [i64; 5],
+    /// How much each counts, as a person tuned it.
+    #[serde(default, skip_serializing_if = "Weights::are_default")]
+    pub weights: Weights,
     /// What silence took and nothing has given back yet.
     pub silence: i64,
     /// Until when silence is counted.
@@ -101,7 +104,7 @@ impl Event {
         matches!(self, Event::Done | Event::Approved)
     }
 
-    /// Where it draws each dimension, in points, in the order of [`Dimension::WEIGHTED`].
+    /// Where it draws each dimension, in points, in the order of [`Dimension::ALL`](super::Dimension::ALL).
     fn draws(self) -> [Option<i64>; 5] {
         const GOOD: Option<i64> = Some(100);
         const BAD: Option<i64> = Some(0);
@@ -145,8 +148,8 @@ fn average(held: i64, signal: i64) -> i64 {
 }
 
 /// The score of `dimensions`, in units: the weighted sum times ten.
-fn total(dimensions: &[i64; 5]) -> i64 {
-    let weighted = dimensions.iter().zip(Dimension::WEIGHTED);
+fn total(dimensions: &[i64; 5], weights: &Weights) -> i64 {
+    let weighted = dimensions.iter().zip(weights.weighted());
     weighted.map(|(held, (_, weight))| held * weight).sum::<i64>() / 10
 }
 
@@ -158,6 +161,7 @@ impl Record {
             origin,
             opened: at,
             dimensions: [i64::from(score) * UNITS_PER_POINT / 10; 5],
+            weights: Weights::default(),
             silence: 0,
             counted: at,
             held: Tier::of(score),
@@ -171,13 +175,29 @@ impl Record {
         }
     }
 
+    /// What its dimensions are worth, in units, before silence and the tier.
+    fn worth(&self) -> i64 {
+        total(&self.dimensions, &self.weights)
+    }
+
+    /// Counts the dimensions by other weights from `at` on. What silence took stays taken, the tier is held as
+    /// before, and what a bad event has to be recovered from is as far away as before.
+    pub fn weigh(&mut self, weights: Weights, at: Timestamp) {
+        self.count(at);
+        let before = self.worth();
+        self.weights = weights;
+        let moved = self.worth() - before;
+        self.recovering_to = self.recovering_to.map(|target| target + moved);
+        self.silence = self.silence_at(at);
+    }
+
     /// The score that it has earned at `now`, whether or not the tier is held for it.
     pub fn earned_at(&self, now: Timestamp) -> u16 {
         if self.origin == Origin::Platform {
             return SCORE_MAX;
         }
         let silence = self.silence_at(now) / UNITS_PER_POINT;
-        let points = total(&self.dimensions) / UNITS_PER_POINT - silence;
+        let points = self.worth() / UNITS_PER_POINT - silence;
         u16::try_from(points.clamp(0, i64::from(SCORE_MAX))).unwrap_or(0)
     }
 
@@ -188,7 +208,7 @@ impl Record {
 
     /// What silence costs at `now`, in units.
     pub fn silence_at(&self, now: Timestamp) -> i64 {
-        let most = (total(&self.dimensions) - i64::from(SILENCE_FLOOR) * UNITS_PER_POINT).max(0);
+        let most = (self.worth() - i64::from(SILENCE_FLOOR) * UNITS_PER_POINT).max(0);
         let passed = now.since_ms(self.counted).max(0);
         self.silence.saturating_add(passed).min(most)
     }
@@ -203,10 +223,10 @@ impl Record {
     pub fn apply(&mut self, event: Event, at: Timestamp, entry: u64) {
         self.count(at);
         self.rises.retain(|rise| counts(rise, at));
-        let before = total(&self.dimensions);
+        let before = self.worth();
         self.repay(event);
         self.limit(event, at);
-        let after = total(&self.dimensions);
+        let after = self.worth();
         if event.is_bad() {
             self.bad = Some(at);
             self.recovering_to = self.recovering_to.max(Some(before));
@@ -247,19 +267,19 @@ impl Record {
     /// Moves the dimensions; up only as far as there is room (S3-B13).
     fn limit(&mut self, event: Event, at: Timestamp) {
         let moved = event.moved(self.dimensions);
-        let gain = total(&moved) - total(&self.dimensions);
+        let gain = total(&moved, &self.weights) - self.worth();
         let room = self.room_at(at);
         if gain <= room {
             self.rise(at, gain.max(0));
             self.dimensions = moved;
             return;
         }
-        let held = total(&self.dimensions);
+        let held = self.worth();
         for (now, then) in self.dimensions.iter_mut().zip(moved) {
             // Within i64: a dimension has 180 million units, and room is smaller than that.
             *now += (then - *now) * room / gain;
         }
-        let gained = total(&self.dimensions) - held;
+        let gained = self.worth() - held;
         self.rise(at, gained);
     }
 

@@ -96,7 +96,7 @@ impl Record {
 
     fn contributions(&self) -> Vec<Contribution> {
         let before = self.before().map(|noted| noted.dimensions);
-        let held = self.dimensions.iter().zip(Dimension::WEIGHTED).enumerate();
+        let held = self.dimensions.iter().zip(self.weights.weighted()).enumerate();
         held.map(|(at, (units, (dimension, weight)))| Contribution {
             dimension,
             weight,
@@ -116,6 +116,11 @@ impl Record {
     fn before(&self) -> Option<&Noted> {
         self.recent.iter().rev().nth(TREND_OVER)
     }
+}
+
+/// Where a score is heading that moved by this many points.
+pub(super) fn trend_of_score(moved: i64) -> Trend {
+    trend(Some(moved), TREND_SCORE)
 }
 
 fn trend(moved: Option<i64>, least: i64) -> Trend {

@@ -9,6 +9,7 @@
 use super::equation::{Equation, equation};
 use crate::Level;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// All of something, in ten-thousandths.
 const WHOLE: u64 = 10_000;
@@ -171,7 +172,7 @@ pub fn propagation(agent: &str, links: &[(String, String, u64)]) -> Vec<Propagat
                 {
                     continue;
                 }
-                let share = (PROPAGATED * (*interactions).min(INTERACTIONS) / INTERACTIONS) >> hops;
+                let share = share(*interactions, hops);
                 let found = Propagated {
                     agent: to.clone(),
                     hops,
@@ -191,6 +192,51 @@ pub fn propagation(agent: &str, links: &[(String, String, u64)]) -> Vec<Propagat
         edge = next;
     }
     reached
+}
+
+/// Whose fall would reach `agent`, in order of name: the same the other way round, so that what one agent gets from
+/// many is told without following each of them.
+pub fn arriving(agent: &str, links: &[(String, String, u64)]) -> Vec<Propagated> {
+    let of = |from: &str| {
+        let ends = |link: &(String, String, u64)| match link {
+            (one, other, n) if one == from && other != from => Some((other.clone(), *n)),
+            (other, one, n) if one == from && other != from => Some((other.clone(), *n)),
+            _ => None,
+        };
+        links.iter().filter_map(ends).collect::<Vec<_>>()
+    };
+    let mut found: BTreeMap<String, Propagated> = BTreeMap::new();
+    let mut reach = |from: String, interactions: u64, hops: u32| {
+        let share = share(interactions, hops);
+        let known = found.get(&from);
+        if known.is_none_or(|known| known.hops == hops && known.share < share) {
+            let agent = from.clone();
+            found.insert(
+                from,
+                Propagated {
+                    agent,
+                    hops,
+                    interactions,
+                    share,
+                },
+            );
+        }
+    };
+    let near = of(agent);
+    for (from, interactions) in &near {
+        reach(from.clone(), *interactions, 1);
+    }
+    for (through, interactions) in &near {
+        for (from, _) in of(through).into_iter().filter(|(from, _)| from != agent) {
+            reach(from, *interactions, HOPS_MAX);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// What arrives of a fall over `hops` links, the last of them between two with so many interactions (S3-B8).
+fn share(interactions: u64, hops: u32) -> u64 {
+    (PROPAGATED * interactions.min(INTERACTIONS) / INTERACTIONS) >> hops
 }
 
 #[cfg(test)]
@@ -295,6 +341,25 @@ mod tests {
         ];
         for (name, links, expected) in table {
             assert_eq!(told(&links), expected, "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        /// What arrives at one is what reaches it from each of the others.
+        #[test]
+        fn what_arrives_is_what_was_sent(counts in proptest::collection::btree_map((0..6_u8, 0..6_u8), 0..150_u64, 0..12)) {
+            let name = |at: u8| format!("a{at}");
+            let pairs = counts.iter().filter(|((one, other), _)| one < other);
+            let links: Vec<_> = pairs.map(|((one, other), n)| (name(*one), name(*other), *n)).collect();
+            for to in (0..6).map(name) {
+                let arriving = arriving(&to, &links);
+                for from in (0..6).map(name).filter(|from| *from != to) {
+                    let sent = propagation(&from, &links).into_iter().find(|one| one.agent == to);
+                    let arrived = arriving.iter().find(|one| one.agent == from);
+                    let told = |one: &Propagated| (one.hops, one.share);
+                    proptest::prop_assert_eq!(arrived.map(told), sent.as_ref().map(told), "{} to {}", from, to);
+                }
+            }
         }
     }
 }

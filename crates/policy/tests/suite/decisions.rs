@@ -327,6 +327,12 @@ fn rules_that_restrict_production_reach_it_under_every_name() {
 #[test]
 fn every_denial_says_what_would_change_it() {
     let rule = || RuleId("policy/p#r".to_owned());
+    let shortfall = policy::Shortfall {
+        rule: RuleId("policy/p#thresholds".to_owned()),
+        class: policy::ActionClass::Email,
+        least: 700,
+        trust: 650,
+    };
     #[rustfmt::skip]
     let table = [
         (Denial::NoAuthority, "no_authority", None,
@@ -351,6 +357,10 @@ fn every_denial_says_what_would_change_it() {
         (Denial::Withheld(policy::Branch::parse("acme/sre").unwrap()), "withheld", None,
          "the policies of acme/sre permit other things and leave this to nobody below",
          "add a rule for it to a policy of acme/sre: every place that permits anything has to permit it"),
+        (Denial::BelowThreshold(shortfall), "below_threshold", Some(RuleId("policy/p#thresholds".to_owned())),
+         "trust 650 is below 700, the threshold of `policy/p#thresholds` for `email` actions",
+         "it takes a score of 700: `cofferdam trust explain` says what moves it; no approval answers a threshold, which is \
+          changed in `policy/p#thresholds`"),
         (Denial::NoRule, "no_rule", None,
          "no rule permits it: without one only reads are permitted",
          "add a rule that permits the action or requires approval for it"),

@@ -17,6 +17,7 @@ mod modules;
 mod places;
 mod properties;
 mod stages;
+mod thresholds;
 mod two;
 mod widening;
 

@@ -1,7 +1,7 @@
-//! Who says who people are: that nobody is said of twice, and that what is named is there.
+//! Whoever says who people are: that nobody is of two of them, and that each is usable.
 
 use super::{Index, absolute};
-use crate::config::document::{Document, Kind};
+use crate::config::document::{Document, Kind, Spec};
 use crate::config::problem::Problem;
 use crate::config::publisher::PublisherSpec;
 use crate::config::source::escape;
@@ -17,20 +17,34 @@ pub(super) fn provider(
 ) {
     let wrong = spec.problems();
     problems.extend(wrong.into_iter().map(|(at, what)| document.problem(at, what)));
-    if let ProviderSpec::Ldap(spec) = spec {
-        let secret = spec.ldap.bind.as_ref().map(|bind| {
-            let secrets::SecretRef::File(path) = &bind.secret_ref;
-            ("/spec/ldap/bind/secretRef/file", path)
-        });
-        let roots = spec.ldap.ca_file.as_ref().map(|path| ("/spec/ldap/caFile", path));
-        for (at, path) in secret.into_iter().chain(roots) {
-            absolute(document, at, path, problems);
-        }
-    }
     let (at, source) = spec.source();
     if let Some((name, _)) = others.iter().find(|(_, other)| other.source().1 == source) {
         problems.push(document.problem(at, format!("IdentityProvider `{name}` is of the same people")));
     }
+}
+
+/// What such documents could have when directories were first read: a start with one that is stored must not turn
+/// everything off.
+pub(super) fn provider_by_now(document: &Document) -> Vec<(Kind, String, Problem)> {
+    let Spec::IdentityProvider(spec) = &document.spec else {
+        return Vec::new();
+    };
+    let ProviderSpec::Ldap(spec) = &**spec else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    let secret = spec.ldap.bind.as_ref().map(|bind| {
+        let secrets::SecretRef::File(path) = &bind.secret_ref;
+        ("/spec/ldap/bind/secretRef/file", path)
+    });
+    let roots = spec.ldap.ca_file.as_ref().map(|path| ("/spec/ldap/caFile", path));
+    for (at, path) in secret.into_iter().chain(roots) {
+        absolute(document, at, path, &mut problems);
+    }
+    let optioned = spec.ldap.optioned().into_iter();
+    problems.extend(optioned.map(|(at, what)| document.problem(at, what)));
+    let of = |problem| (document.kind, document.name.clone(), problem);
+    problems.into_iter().map(of).collect()
 }
 
 /// A service is sent to a trigger that there is.

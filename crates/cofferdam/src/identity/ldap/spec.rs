@@ -150,6 +150,27 @@ impl LdapSpec {
         })
     }
 
+    /// The attributes that are read of entries: where they are named, and how.
+    fn attributes(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let group = self.group_attribute.as_ref();
+        let group = group.map(|name| ("/spec/ldap/groupAttribute", name));
+        let others = [
+            ("/spec/ldap/userAttribute", &self.user_attribute),
+            ("/spec/ldap/groupMemberAttribute", &self.group_member_attribute),
+            ("/spec/ldap/groupNameAttribute", &self.group_name_attribute),
+        ];
+        others.into_iter().chain(group)
+    }
+
+    /// Those that are named with an option (`cn;lang-de`): what an answer gives is compared without, so such a one
+    /// never has a value.
+    #[must_use]
+    pub fn optioned(&self) -> Vec<(&'static str, String)> {
+        let with = self.attributes().filter(|(_, name)| name.contains(';'));
+        let what = "name the attribute without options: what stands after `;` is another attribute";
+        with.map(|(at, _)| (at, what.to_owned())).collect()
+    }
+
     /// What is wrong with it: where and what.
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
@@ -186,19 +207,7 @@ impl LdapSpec {
         ] {
             problems.extend(filter.err().map(|why| (at, why.to_owned())));
         }
-        let attributes = [
-            ("/spec/ldap/userAttribute", Some(&self.user_attribute)),
-            ("/spec/ldap/groupAttribute", self.group_attribute.as_ref()),
-            (
-                "/spec/ldap/groupMemberAttribute",
-                Some(&self.group_member_attribute),
-            ),
-            ("/spec/ldap/groupNameAttribute", Some(&self.group_name_attribute)),
-        ];
-        for (at, _) in attributes
-            .into_iter()
-            .filter(|(_, name)| name.is_some_and(|name| !is_attribute(name)))
-        {
+        for (at, _) in self.attributes().filter(|(_, name)| !is_attribute(name)) {
             problems.push((at, "the name of an attribute is like memberOf".to_owned()));
         }
         if self.group_attribute.is_none() && self.group_base_dn.is_none() {
@@ -237,6 +246,7 @@ mod tests {
             ("no base",             json!({"baseDn": ""}),                                                 "/spec/ldap/baseDn: a distinguished name is like ou=people,dc=example"),
             ("no filter",           json!({"userFilter": "uid=*"}),                                        "/spec/ldap/userFilter: it is no filter: write it like (objectClass=person) or (&(a=b)(!(c=*)))"),
             ("no attribute",        json!({"userAttribute": "uid=*)("}),                                   "/spec/ldap/userAttribute: the name of an attribute is like memberOf"),
+            ("an option",           json!({"userAttribute": "uid;lang-de"}),                               "/spec/ldap/userAttribute: name the attribute without options: what stands after `;` is another attribute"),
             ("no groups",           json!({"groupAttribute": null}),                                       "/spec/ldap: groups give roles: name groupAttribute or groupBaseDn"),
             ("for ever",            json!({"tokenHours": 25}),                                             "/spec/ldap/tokenHours: 1 to 24 hours"),
         ];
@@ -249,6 +259,7 @@ mod tests {
             let problems: Vec<_> = spec
                 .problems()
                 .into_iter()
+                .chain(spec.optioned())
                 .map(|(at, what)| format!("{at}: {what}"))
                 .collect();
             assert_eq!(problems.join("; "), expected, "{name}");

@@ -28,9 +28,9 @@ fn the_average_gives_the_numbers_of_the_guide() {
 #[test]
 fn dimensions_are_weighed_into_a_score() {
     let dimensions = [85, 90, 70, 60, 75].map(|points| points * UNITS_PER_POINT);
-    assert_eq!(total(&dimensions), 780 * UNITS_PER_POINT);
+    assert_eq!(total(&dimensions, &Weights::default()), 780 * UNITS_PER_POINT);
     assert_eq!(
-        total(&[100 * UNITS_PER_POINT; 5]),
+        total(&[100 * UNITS_PER_POINT; 5], &Weights::default()),
         i64::from(SCORE_MAX) * UNITS_PER_POINT
     );
 }
@@ -169,6 +169,91 @@ fn one_large_failure_undoes_weeks() {
     assert!(record.earned_at(at(27 * DAY)) <= 370, "ten points a day");
 }
 
+/// The agent of the sample at 920, with forty hours of silence behind it: its success shows as 925, since a good
+/// event gives five points back (S3-B7), and each of what the sample names lowers it.
+#[test]
+fn the_sample_rises_from_920_to_925_and_falls_by_what_it_names() {
+    #[rustfmt::skip]
+    const WHAT_FAILS: [(&str, &[Event], u16); 5] = [
+        ("a success",            &[Event::Done],                           925),
+        ("a failed deployment",  &[Event::Failed],                         900),
+        ("a policy violation",   &[Event::Violation],                      895),
+        ("unusual access",       &[Event::Anomaly(25)],                    895),
+        // Asking for a secret that it has no grant for is a violation, and odd as well.
+        ("misused credentials",  &[Event::Violation, Event::Anomaly(100)], 795),
+    ];
+    for (what, events, expected) in WHAT_FAILS {
+        let mut record = Record::open(Origin::Sponsored, at(0));
+        record.dimensions = [100 * UNITS_PER_POINT; 5];
+        record.held = Tier::Verified;
+        let now = at(40 * HOUR_MS);
+        assert_eq!(record.score_at(now), 920);
+        for event in events {
+            record.apply(*event, now, 1);
+        }
+        assert_eq!(record.score_at(now), expected, "{what}");
+    }
+}
+
+/// A violation and a failure under other weights: what counts more costs more, from then on.
+#[test]
+fn weights_count_from_when_they_are_tuned() {
+    let weigh = |policy, quality| Weights {
+        policy,
+        quality,
+        ..Weights::default()
+    };
+    #[rustfmt::skip]
+    let table = [
+        // weights        after a violation  after a failure
+        (weigh(25, 20),   585,               588),
+        (weigh(45, 0),    573,               600),
+        (weigh(0, 45),    600,               573),
+    ];
+    for (weights, violated, failed) in table {
+        for (event, expected) in [(Event::Violation, violated), (Event::Failed, failed)] {
+            let mut record = Record::open(Origin::Sponsored, at(0));
+            record.weigh(weights, at(0));
+            record.apply(event, at(0), 1);
+            assert_eq!(record.earned_at(at(0)), expected, "{weights:?} {event:?}");
+        }
+    }
+    let mut record = Record::open(Origin::Sponsored, at(0));
+    record.apply(Event::Violation, at(0), 1);
+    record.weigh(weigh(0, 45), at(0));
+    assert_eq!(
+        (record.earned_at(at(0)), record.room_at(at(0)) / UNITS_PER_POINT),
+        (600, RECOVERY_MAX)
+    );
+    record.apply(Event::Approved, at(0), 2);
+    assert_eq!(
+        record.recovering_to,
+        Some(615 * UNITS_PER_POINT),
+        "no weight ends a recovery"
+    );
+    let mut record = Record::open(Origin::Sponsored, at(0));
+    record.dimensions = [90, 50, 50, 50, 50].map(|points| points * UNITS_PER_POINT);
+    assert_eq!(record.earned_at(at(HOUR_MS)), 598);
+    record.weigh(weigh(45, 0), at(HOUR_MS));
+    assert_eq!(record.earned_at(at(HOUR_MS)), 678, "and silence stays taken");
+    record.dimensions[0] = 100 * UNITS_PER_POINT;
+    record.weigh(
+        Weights {
+            policy: 100,
+            security: 0,
+            quality: 0,
+            efficiency: 0,
+            collaboration: 0,
+        },
+        at(HOUR_MS),
+    );
+    assert_eq!(
+        (record.earned_at(at(HOUR_MS)), record.score_at(at(HOUR_MS))),
+        (998, 699),
+        "no weight gives a tier"
+    );
+}
+
 #[test]
 fn a_tier_is_lost_at_once_and_won_by_a_person() {
     let mut record = Record::open(Origin::Sponsored, at(0));
@@ -266,11 +351,11 @@ proptest! {
     ) {
         let mut record = Record::open(origin, at(0));
         let mut now = 0;
-        let mut history = vec![(0, total(&record.dimensions))];
+        let mut history = vec![(0, record.worth())];
         for (event, pause) in events {
             now += pause;
             record.apply(event, at(now), 1);
-            let worth = total(&record.dimensions);
+            let worth = record.worth();
             history.push((now, worth));
             let earned = i64::from(record.earned_at(at(now)));
             prop_assert!((0..=1000).contains(&earned));
@@ -304,6 +389,9 @@ proptest! {
     #[test]
     fn a_record_survives_being_stored(events in prop::collection::vec((event(), 0..DAY), 0..30)) {
         let mut kept = Record::open(Origin::Child(777), at(0));
+        if events.len() % 2 == 1 {
+            kept.weigh(Weights { policy: 30, security: 20, ..Weights::default() }, at(0));
+        }
         let mut stored = kept.clone();
         let mut now = 0;
         for (event, pause) in events {

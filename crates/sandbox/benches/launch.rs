@@ -1,0 +1,202 @@
+//! How long it takes from asking for a guest that runs `true` until it is over: from nothing, out of the pool, and by
+//! bubblewrap with the same mounts, in turns in one run. And how long a claim of the pool takes, until `true` runs.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot be set up has nothing to measure"
+)]
+
+#[path = "../../cofferdam/benches/platform/figure.rs"]
+mod figure;
+#[path = "../tests/attacker/flight.rs"]
+mod flight;
+
+use figure::figure;
+use sandbox::{Config, Guest, Launcher, Mount, Spec};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Guests of each kind, in turns.
+const ROUNDS: usize = 60;
+/// Goal for the launcher alone, against bubblewrap.
+const RATIO_MAX: f64 = 0.6;
+/// Goal for a claim of the pool, in milliseconds.
+const CLAIM_MS_MAX: f64 = 1.0;
+
+fn main() {
+    let workspace = Path::new("/tmp").join(format!("cofferdam-bench-{}", std::process::id()));
+    std::fs::create_dir(&workspace).unwrap();
+    measure(&workspace);
+    std::fs::remove_dir(&workspace).unwrap();
+}
+
+fn measure(workspace: &Path) {
+    let cold = start(0);
+    let warm = start(1);
+    let limited = Spec::new(vec!["true".to_owned()], workspace.to_owned());
+    let mut plain = limited.clone();
+    // What bubblewrap has not either: cgroups are made and joined ahead in the pool alone.
+    plain.limits.memory_bytes = None;
+    plain.limits.pids = None;
+    plain.limits.cpu_millis = None;
+    for part in cold.ability().missing.keys() {
+        plain.degrade.insert(*part);
+    }
+    let limited = Spec {
+        degrade: plain.degrade.clone(),
+        ..limited
+    };
+    let mounts = whole(&cold, &plain).rules().mounts.clone();
+    let bubblewrap = Command::new("bwrap")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok();
+
+    let mut times: [Vec<Duration>; 5] = Default::default();
+    for _ in 0..ROUNDS {
+        let begin = rested();
+        whole(&cold, &plain);
+        times[0].push(begin.elapsed());
+        let begin = rested();
+        whole(&cold, &limited);
+        times[1].push(begin.elapsed());
+        let begin = rested();
+        let guest = launch(&warm, &limited);
+        times[2].push(begin.elapsed());
+        wait(&guest);
+        times[3].push(begin.elapsed());
+        if bubblewrap {
+            let begin = rested();
+            assert!(wrapped(&mounts, workspace).status().unwrap().success());
+            times[4].push(begin.elapsed());
+        }
+    }
+    let [plain, limited, claim, pooled, bwrap] = times.map(median);
+    let against = |ms: f64| format!("{:.2} × bwrap's {bwrap:.2} ms", ms / bwrap);
+    if bubblewrap {
+        figure(
+            "launch `true`, ratio to bwrap, p50",
+            plain / bwrap,
+            "×",
+            ..=RATIO_MAX,
+            &against(plain),
+        );
+    } else {
+        println!("bwrap is not installed: there is nothing to compare with");
+    }
+    figure("launch `true`, without cgroups, p50", plain, "ms", .., "");
+    figure(
+        "launch `true`, with cgroups, p50",
+        limited,
+        "ms",
+        ..,
+        &against(limited),
+    );
+    figure(
+        "claim of the pool until `true` runs, p50",
+        claim,
+        "ms",
+        ..=CLAIM_MS_MAX,
+        "with cgroups",
+    );
+    figure(
+        "claim of the pool until `true` is over, p50",
+        pooled,
+        "ms",
+        ..,
+        &against(pooled),
+    );
+}
+
+/// The kernel takes network namespaces apart in the background, and whoever makes the next one waits for it; the pool is
+/// filled in the background too. None of both is to count for whoever comes next.
+fn rested() -> Instant {
+    std::thread::sleep(Duration::from_millis(60));
+    Instant::now()
+}
+
+fn start(pool: usize) -> Launcher {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_sandbox-attacker"));
+    Launcher::start(Config { program, pool }).unwrap()
+}
+
+fn launch(launcher: &Launcher, spec: &Spec) -> Guest {
+    let null = || {
+        OwnedFd::from(
+            std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/null")
+                .unwrap(),
+        )
+    };
+    launcher
+        .launch(&flight::flight(), spec, [null(), null(), null()])
+        .unwrap()
+}
+
+fn whole(launcher: &Launcher, spec: &Spec) -> Guest {
+    let guest = launch(launcher, spec);
+    wait(&guest);
+    guest
+}
+
+fn wait(guest: &Guest) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    assert_eq!(runtime.block_on(guest.wait()).end, sandbox::End::Code(0));
+}
+
+/// The same mounts, as bubblewrap is told of them.
+fn wrapped(mounts: &[Mount], workspace: &Path) -> Command {
+    let mut command = Command::new("bwrap");
+    command.args([
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+    ]);
+    for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+        if let Ok(to) = std::fs::read_link(Path::new("/").join(link)) {
+            command.arg("--symlink").arg(to).arg(Path::new("/").join(link));
+        }
+    }
+    let own = |m: &&Mount| m.of.starts_with('/') && !m.at.starts_with("/dev") && !m.at.starts_with("/proc");
+    for mount in mounts.iter().filter(own) {
+        let how = if mount.options.iter().any(|o| o == "rw") {
+            "--bind"
+        } else {
+            "--ro-bind"
+        };
+        command.args([how, &mount.of, &mount.at]);
+    }
+    command.args([
+        "--tmpfs",
+        "/tmp",
+        "--tmpfs",
+        "/home/guest",
+        "--chdir",
+        "/workspace",
+        "/usr/bin/true",
+    ]);
+    command.current_dir(workspace).stdin(Stdio::null());
+    command
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times
+        .get(times.len() / 2)
+        .map_or(f64::NAN, |t| t.as_secs_f64() * 1000.0)
+}

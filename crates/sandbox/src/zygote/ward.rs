@@ -1,0 +1,259 @@
+//! A guest as the zygote watches it: its stopped calls, its time, its end.
+
+use super::birth::Warm;
+use crate::cgroup;
+use crate::guest::{End, Exit, Stop, Usage};
+use crate::protect;
+use crate::rules::Rules;
+use crate::runbook::Report;
+use crate::seccomp::{self, names};
+use crate::{sys, wire};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How often the workspace's file system is looked at, in milliseconds: at a gigabyte a second a fifth of one.
+const DISK_LOOK_MS: u64 = 200;
+/// Stopped calls that are answered before other guests are looked after: one that makes nothing else slows nobody.
+const CALLS_AT_ONCE: usize = 64;
+
+/// Milliseconds of the clock that only goes forward. The zygote is a process of its own, where no clock is injected.
+pub(super) fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+}
+
+/// Whether a guest is still there.
+pub(super) enum Life {
+    Goes,
+    Over,
+}
+
+pub(super) struct Ward {
+    warm: Warm,
+    reply: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
+    /// Whether a stopped call ends the guest.
+    ends: bool,
+    workspace: OwnedFd,
+    disk_free_bytes: u64,
+    disk_look_ms: u64,
+    started_ms: u64,
+    deadline_ms: Option<u64>,
+    missing: Vec<String>,
+    refused: BTreeMap<i32, u64>,
+    stop: Option<Stop>,
+    status: Option<i32>,
+}
+
+impl Ward {
+    pub(super) fn new(
+        warm: Warm,
+        listener: Option<OwnedFd>,
+        ends: bool,
+        workspace: OwnedFd,
+        rules: &Rules,
+    ) -> Ward {
+        let now = now_ms();
+        Ward {
+            warm,
+            reply: None,
+            listener,
+            ends,
+            workspace,
+            disk_free_bytes: rules.disk_free_bytes,
+            disk_look_ms: now,
+            started_ms: now,
+            deadline_ms: rules.timeout_ms.map(|ms| now.saturating_add(ms)),
+            missing: rules.held_back.clone(),
+            refused: BTreeMap::new(),
+            stop: None,
+            status: None,
+        }
+    }
+
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.warm.child.pidfd.as_fd()
+    }
+
+    pub(super) fn answer_to(&mut self, reply: OwnedFd) {
+        self.reply = Some(reply);
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.warm.slot
+    }
+
+    pub(super) fn into_group(self) -> cgroup::Group {
+        self.warm.group
+    }
+
+    /// Ends it without an account.
+    pub(super) fn end_now(self) -> cgroup::Group {
+        self.warm.end()
+    }
+
+    /// What wakes the zygote for this guest.
+    pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let fds = [
+            Some(&self.warm.child.pidfd),
+            self.listener.as_ref(),
+            self.reply.as_ref(),
+        ];
+        fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN))
+    }
+
+    /// In how many milliseconds something has to be looked at, whatever happens.
+    pub(super) fn next_look(&self, now: u64) -> Option<u64> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let next = self.deadline_ms.unwrap_or(u64::MAX).min(self.disk_look_ms);
+        Some(next.saturating_sub(now))
+    }
+
+    /// Does what is due. Once over, the answer was sent and the group is all that is left.
+    pub(super) fn look(&mut self, now: u64) -> Life {
+        self.answer_stopped_calls();
+        if self.stop.is_none() {
+            self.look_for_a_reason_to_end(now);
+        }
+        if !is_ready(&self.warm.child.pidfd) {
+            return Life::Goes;
+        }
+        let exit = self.conclude(now);
+        if let Some(reply) = &self.reply {
+            // A platform that is gone asks for nothing.
+            let _ = wire::send(reply, &exit, &[]);
+        }
+        Life::Over
+    }
+
+    fn answer_stopped_calls(&mut self) {
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        for _ in 0..CALLS_AT_ONCE {
+            let events = events(&listener);
+            if events.is_empty() {
+                break;
+            }
+            if !events.contains(PollFlags::IN) {
+                // Nobody is left whom the filter holds.
+                return;
+            }
+            match sys::next_stopped(listener.as_fd()) {
+                Ok(Some(call)) => {
+                    *self.refused.entry(call.number).or_default() += 1;
+                    if self.ends {
+                        // Never answered: with an answer it would go on until the kill arrives.
+                        if self.stop.is_none() {
+                            self.end(Stop::Call(names::name(call.number.into())));
+                        }
+                    } else if sys::refuse_stopped(listener.as_fd(), call, seccomp::REFUSED).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => (),
+                // Nobody is left who could be stopped; were there, their calls would fail, for nobody listens.
+                Err(_) => return,
+            }
+        }
+        self.listener = Some(listener);
+    }
+
+    fn look_for_a_reason_to_end(&mut self, now: u64) {
+        if self.reply.as_ref().is_some_and(is_ready) {
+            // It says nothing, so it is closed.
+            self.reply = None;
+            return self.end(Stop::Killed);
+        }
+        if self.deadline_ms.is_some_and(|at| at <= now) {
+            return self.end(Stop::Timeout);
+        }
+        if self.disk_look_ms <= now {
+            self.disk_look_ms = now + DISK_LOOK_MS;
+            let left = rustix::fs::fstatvfs(&self.workspace).map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+            if left.is_ok_and(|left| left < self.disk_free_bytes) {
+                self.end(Stop::Disk);
+            }
+        }
+    }
+
+    fn end(&mut self, stop: Stop) {
+        self.stop = Some(stop);
+        let _ = rustix::process::pidfd_send_signal(&self.warm.child.pidfd, Signal::KILL);
+    }
+
+    /// The first process is dead, and with it its pid namespace.
+    fn conclude(&mut self, now: u64) -> Exit {
+        while is_ready(&self.warm.socket) {
+            match wire::receive::<Report>(&self.warm.socket) {
+                Ok((Report::Ended { status }, _)) => self.status = Some(status),
+                Ok(_) => (),
+                Err(_) => break,
+            }
+        }
+        let ended = sys::wait(Some(self.warm.child.pid), true)
+            .ok()
+            .flatten()
+            .map(|(_, ended)| ended);
+        let status = self
+            .status
+            .or(ended.map(|e| e.status))
+            .unwrap_or(Signal::KILL.as_raw());
+        let end = if libc::WIFEXITED(status) {
+            End::Code(libc::WEXITSTATUS(status))
+        } else {
+            End::Signal(libc::WTERMSIG(status))
+        };
+        let usage = Usage {
+            wall_ms: now.saturating_sub(self.started_ms),
+            user_us: ended.map_or(0, |e| e.user_us),
+            system_us: ended.map_or(0, |e| e.system_us),
+            resident_bytes: ended.map_or(0, |e| e.resident_bytes),
+            memory_peak_bytes: self.warm.group.memory_peak(),
+            memory_kills: self.warm.group.memory_kills(),
+            refused_processes: self.warm.group.refused_processes(),
+        };
+        Exit {
+            end,
+            stop: self.stop.take().or_else(|| reason(end, &usage)),
+            refused: self
+                .refused
+                .iter()
+                .map(|(n, times)| (names::name((*n).into()), *times))
+                .collect(),
+            held_back: protect::hold_back(&self.workspace, &self.missing),
+            usage,
+        }
+    }
+}
+
+/// What ended a guest that the zygote did not end.
+fn reason(end: End, usage: &Usage) -> Option<Stop> {
+    match end {
+        End::Signal(libc::SIGKILL) if usage.memory_kills > 0 => Some(Stop::Memory),
+        // The filter kills what is not of this architecture.
+        End::Signal(libc::SIGSYS) => Some(Stop::Call("a call of a foreign architecture".to_owned())),
+        _ => None,
+    }
+}
+
+fn is_ready(fd: &OwnedFd) -> bool {
+    !events(fd).is_empty()
+}
+
+fn events(fd: &OwnedFd) -> PollFlags {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut fds, Some(&now)) {
+        Ok(_) => fds.first().map_or(PollFlags::empty(), PollFd::revents),
+        Err(_) => PollFlags::empty(),
+    }
+}
