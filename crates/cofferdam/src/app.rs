@@ -7,12 +7,16 @@ mod administrator;
 mod background;
 mod bundles;
 mod configuration;
+mod door;
+mod files;
 pub mod organizations;
 mod origin;
 mod watch;
 
 pub use bundles::{ChangedBundle, Wanted};
 pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
+pub use door::Door;
+pub use files::beside;
 use organizations::Served;
 use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
@@ -24,6 +28,7 @@ use crate::server::metrics::Metrics;
 use crate::tls::{Tls, TlsFiles};
 use anyhow::Context as _;
 use gate::Gate;
+use gate::egress::{Egress, Serving, Who};
 use ops::Triage;
 use runtime::{Runtime, Settings};
 use std::collections::BTreeMap;
@@ -32,7 +37,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::clock::{SharedClock, SystemClock};
-use store::{Keys, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch as channel};
 use tokio::task::JoinSet;
@@ -79,6 +83,10 @@ pub struct Options {
     pub vfs: Option<String>,
     /// What the listener speaks TLS with. `None`: it speaks none.
     pub tls: Option<TlsFiles>,
+    /// Where the egress surface listens for whoever shows a token.
+    pub egress: Door,
+    /// Authorities of servers that agents reach, besides the system's, in PEM.
+    pub egress_ca: Option<PathBuf>,
 }
 
 impl Options {
@@ -99,6 +107,8 @@ impl Options {
             clock: None,
             vfs: None,
             tls: None,
+            egress: Door::Closed,
+            egress_ca: None,
         }
     }
 }
@@ -111,6 +121,10 @@ pub struct App {
     pub runtime: Arc<Runtime>,
     /// Incidents.
     pub triage: Arc<Triage>,
+    /// The door to the network.
+    pub egress: Arc<Egress>,
+    /// Where it listens for whoever shows a token, if it does.
+    pub egress_address: Option<SocketAddr>,
     /// Documents.
     pub configuration: Configuration,
     /// Whoever comes from a provider.
@@ -163,6 +177,7 @@ impl App {
             disk_health(self.gate.store().directory()),
         ];
         parts.extend(self.tls.as_ref().map(|tls| tls.health()));
+        parts.extend(self.egress_health());
         parts.extend(self.organizations_health());
         Report::of(parts)
     }
@@ -262,6 +277,8 @@ pub struct Running {
     scheme: &'static str,
     own: Opened,
     organizations: Vec<Opened>,
+    /// Takes connections of the egress surface until it is dropped.
+    egress: Option<Serving>,
     stop: channel::Sender<bool>,
     server: tokio::task::JoinHandle<()>,
 }
@@ -316,6 +333,7 @@ impl Running {
     /// Stops accepting, drains every runtime and triage, and closes the stores.
     pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
+        drop(self.egress.take());
         let _ = (&mut self.server).await;
         let organizations = std::mem::take(&mut self.organizations);
         let others = futures_util::future::join_all(organizations.into_iter().map(Opened::shutdown));
@@ -338,6 +356,7 @@ impl Opened {
     }
 
     async fn end(&mut self) {
+        self.app.egress.drain().await;
         self.app.runtime.drain(RUNTIME_GRACE).await;
         self.app.triage.drain(TRIAGE_GRACE).await;
         self.tasks.shutdown().await;
@@ -371,11 +390,13 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     let address = listener
         .local_addr()
         .context("cannot tell the listener's address")?;
+    let egress = door::bind(options.egress)?;
     let tls = open_tls(&options)?;
     let (stop, draining) = channel::channel(false);
     let around = Around {
         draining: draining.clone(),
         tls: tls.clone(),
+        egress: egress.as_ref().and_then(|listener| listener.local_addr().ok()),
         private: organizations::private(&options)
             .context("cannot tell where the platform's own files are")?
             .into(),
@@ -416,6 +437,8 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(draining.clone()));
     }
+    let egress = egress.map(|listener| own.app.egress.serve(listener, Who::ByToken));
+    let egress = egress.transpose().context("cannot serve the egress surface")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let server = tokio::spawn(server::serve(listener, router, tls, draining));
     Ok(Running {
@@ -423,6 +446,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         scheme,
         own,
         organizations,
+        egress,
         stop,
         server,
     })
@@ -432,6 +456,8 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
 struct Around {
     draining: channel::Receiver<bool>,
     tls: Option<Arc<Tls>>,
+    /// Where the egress surface of the platform listens.
+    egress: Option<SocketAddr>,
     private: Arc<[PathBuf]>,
 }
 
@@ -453,7 +479,7 @@ async fn open(
     around: &Around,
 ) -> anyhow::Result<Opened> {
     // 1. The journal, and in it what everything else is recomputed from.
-    let store = open_store(options).await?;
+    let store = files::open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let named = options.organization.as_deref();
@@ -465,11 +491,13 @@ async fn open(
         Arc::clone(&around.private),
     );
     // 2. What may act: nothing, until configuration says so.
+    let egress = door::open(&gate, options, address)?;
     let incidents = triage.search();
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
         Arc::clone(&triage),
+        Arc::clone(&egress),
         incidents,
         options.organization.clone(),
     );
@@ -486,6 +514,8 @@ async fn open(
         gate,
         runtime,
         triage,
+        egress,
+        egress_address: around.egress.filter(|_| options.organization.is_none()),
         configuration,
         identity: Identity::new().context("cannot ask identity providers")?,
         metrics: Metrics::default(),
@@ -529,46 +559,4 @@ async fn follow_or_keep(configuration: &Configuration, path: &Path) -> anyhow::R
         }
         Ok(_) => Ok(()),
     }
-}
-
-/// Opening reads and checks the tail of the journal, so it is done beside the async threads.
-async fn open_store(options: &Options) -> anyhow::Result<Store> {
-    let options = options.clone();
-    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<Store> {
-        let directory = &options.data_dir;
-        let origin = origin::settle(directory, options.origin.as_deref())?;
-        let keys = Keys::open_or_create(&beside(directory, "-keys"), &origin)?;
-        let checkpoints = checkpoints_file(&options, &origin);
-        let mut projections = gate::projections();
-        projections.extend(ops::triage::projections());
-        Ok(Store::open(store::Options {
-            directory: directory.clone(),
-            origin,
-            keys,
-            projections,
-            clock: options.clock.clone().unwrap_or_else(SystemClock::shared),
-            checkpoints: Some(checkpoints),
-            vfs: options.vfs.clone(),
-            synchronous: "FULL",
-        })?)
-    });
-    opened.await.context("opening the journal was interrupted")?
-}
-
-/// The file that checkpoints are appended to: as given, or `<data-dir>-checkpoints/ORIGIN.txt`.
-fn checkpoints_file(options: &Options, origin: &str) -> PathBuf {
-    options.checkpoints.clone().unwrap_or_else(|| {
-        beside(&options.data_dir, "-checkpoints").join(format!("{}.txt", origin.replace('/', "_")))
-    })
-}
-
-/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
-#[must_use]
-pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
-    let name = directory
-        .file_name()
-        .map_or_else(|| "cofferdam".into(), std::ffi::OsStr::to_os_string);
-    let mut name = name;
-    name.push(suffix);
-    directory.with_file_name(name)
 }

@@ -1,6 +1,6 @@
 //! `cofferdam up`: runs the platform in the foreground until it is told to stop.
 
-use crate::app::{self, Options};
+use crate::app::{self, Door, Options};
 use crate::tls::TlsFiles;
 use anyhow::Context as _;
 use std::io::IsTerminal as _;
@@ -36,6 +36,10 @@ pub struct Arguments {
     pub origin: Option<String>,
     /// `--checkpoints`.
     pub checkpoints: Option<PathBuf>,
+    /// `--egress`.
+    pub egress: Door,
+    /// `--egress-ca`.
+    pub egress_ca: Option<PathBuf>,
 }
 
 /// Runs until Ctrl-C or SIGTERM, then drains; a second signal ends at once.
@@ -47,6 +51,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     check_listen(&arguments)?;
     log_to_stderr();
+    allow_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -57,6 +62,19 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Everything that had to end has ended. A verification that still reads must not hold us up.
     runtime.shutdown_background();
     result
+}
+
+/// Every tunnel takes two file descriptors, and the usual limit is a thousand: as many as the system lets us have.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Tokens would go over the network in clear text.
@@ -91,10 +109,15 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         origin: arguments.origin,
         checkpoints: arguments.checkpoints,
         tls: arguments.tls,
+        egress: arguments.egress,
+        egress_ca: arguments.egress_ca,
         ..Options::new(arguments.data_dir)
     })
     .await?;
     tracing::info!("listening on {}", running.url());
+    if let Some(address) = running.app().egress_address {
+        tracing::info!("the way to the network for agents with a token is http://{address}");
+    }
     if running.admin_token_file().exists() {
         tracing::info!(
             "the administrator's token is in `{}`",
@@ -164,6 +187,8 @@ mod tests {
                 organizations: Vec::new(),
                 origin: None,
                 checkpoints: None,
+                egress: Door::Closed,
+                egress_ca: None,
             };
             assert_eq!(check_listen(&arguments).is_ok(), expected, "{listen}");
         }

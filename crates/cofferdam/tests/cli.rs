@@ -455,3 +455,29 @@ fn a_journal_verifies_offline_until_somebody_changes_it() {
     let verdict: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(verdict["verified"], false);
 }
+
+/// Whatever the machine, each part is either enforced by something or missing with its cost and its remedy, and
+/// the exit code says which.
+#[test]
+fn what_this_machine_can_enforce_is_told_part_by_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, out, err) = run(directory.path(), &["sandbox", "check", "--output", "json"]);
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+    let (enforced, missing) = (&told["enforced"], told["missing"].as_object().unwrap());
+    assert_eq!(code, i32::from(!missing.is_empty()), "{out}");
+    for part in sandbox::Part::ALL {
+        let name = serde_json::to_value(part).unwrap();
+        let name = name.as_str().unwrap();
+        let by = enforced[name].as_str().is_some_and(|by| !by.is_empty());
+        let lacks = missing.get(name).is_some_and(|lack| {
+            ["why", "lost", "remedy"]
+                .iter()
+                .all(|key| lack[key].as_str().is_some_and(|text| !text.is_empty()))
+        });
+        assert!(by != lacks, "{name}: {out}");
+    }
+    // Typed by a person, what the platform starts for itself does nothing.
+    let (code, out, err) = run(directory.path(), &["__sandbox"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("there is nothing here to call"), "{err}");
+}

@@ -5,7 +5,7 @@ use crate::commit::Uncommitted;
 use crate::denials::Refused;
 use crate::record::Grounds;
 use crate::seen::Seen;
-use policy::{Action, Decision, Denial, Level, Link, Permit, Ruling, Stop, Stopped};
+use policy::{Action, Decision, Denial, Level, Link, Permit, Principal, Ruling, Stop, Stopped};
 use store::StoreError;
 
 /// Code of a denial by a stop that covers single actions: the session goes on, so that it stands.
@@ -121,6 +121,30 @@ impl Gate {
         }
         let kept_changing = "what the action is judged by kept changing; propose it again";
         Err(Refusal::Unrecorded(StoreError::Refused(kept_changing.to_owned())))
+    }
+
+    /// Refuses what a surface has no document for, and records it as what the session's agent holds no grant for: nobody
+    /// is asked about what would not be let through anyway. A surface can refuse so, and nothing else.
+    pub(crate) async fn refuse_unlisted(&self, proposal: Proposal, reason: &str, remedy: &str) -> Refusal {
+        let seen = match self.see(&proposal).await {
+            Ok(seen) => seen,
+            Err(refusal) => return refusal,
+        };
+        if let Some(stop) = self.stops.covering(&seen.subject) {
+            return self.refuse(&seen, &proposal.action, stopped(stop)).await;
+        }
+        let actor = Principal::agent(&seen.session.agent);
+        let denial = Denial::NotGranted(actor.clone());
+        let grounds = Grounds {
+            reason: reason.to_owned(),
+            code: Some(denial.code().to_owned()),
+            remedy: Some(remedy.to_owned()),
+            lacking: Some(actor.to_string()),
+            ..Grounds::default()
+        };
+        let refusal = Refusal::Denied(denial);
+        self.refuse(&seen, &proposal.action, Refused { refusal, grounds })
+            .await
     }
 
     /// Commits; and a stop that came while the commit was under way still counts: the permit is

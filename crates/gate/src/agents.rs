@@ -35,6 +35,7 @@ pub const RESERVED_PREFIXES: [&str; 2] = ["cofferdam-", "built-in-"];
 pub const NO_SPONSOR: &str = "an agent needs a sponsor: the name of a person";
 /// Most agents above each other by which one was created.
 const PARENTS_MAX: usize = 16;
+
 /// A key that an agent has or had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldKey {

@@ -70,7 +70,8 @@ struct Doubt {
 pub(crate) struct Judged {
     session: String,
     version: u64,
-    actions: u64,
+    /// How many actions the session had, when what judged could read it.
+    actions: Option<u64>,
     generation: u64,
     identities: u64,
     epoch: u64,
@@ -112,6 +113,7 @@ impl Gate {
             let marks = Arc::clone(&doubts);
             let write = move |tx: &mut Tx<'_>| {
                 let session = judged.still_holds(tx)?;
+                // INVARIANT (a bound is exact): counted where the count grows, whoever else acts meanwhile.
                 if session.actions >= u64::from(limit) {
                     return Err(Uncommitted::Bound {
                         what: PER_SESSION,
@@ -128,7 +130,8 @@ impl Gate {
                     return Err(Uncommitted::Changed);
                 }
                 // INVARIANT (an approval is spent once): this entry spends it.
-                let sequence = tx.append(entry)?;
+                // It says how many were admitted before, also where that was not compared.
+                let sequence = tx.append(entry.saying("actions", session.actions))?;
                 lock(&marks.appended).insert(sequence, commit);
                 Ok(sequence)
             };
@@ -220,7 +223,7 @@ impl Judged {
         Judged {
             session: seen.session.id.clone(),
             version: seen.session.version,
-            actions: seen.session.actions,
+            actions: (seen.authority.policies.reads_count()).then_some(seen.session.actions),
             generation: seen.authority.generation,
             identities: seen.identities,
             epoch: seen.epoch,
@@ -256,7 +259,11 @@ impl Judged {
         let session = sessions::row(tx, &self.session)?
             .ok_or(Uncommitted::Changed)?
             .view;
-        let same = session.version == self.version && session.actions == self.actions;
+        // INVARIANT (what was judged by holds): state and labels are always compared, the count of actions where
+        // a policy could read it. Where none could, any count gives the same decision, and comparing it would make
+        // every two actions that one session takes at once a conflict.
+        let same_count = self.actions.is_none_or(|actions| session.actions == actions);
+        let same = session.version == self.version && same_count;
         if !same || session.state != Session::Running {
             return Err(Uncommitted::Changed);
         }

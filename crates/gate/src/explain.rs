@@ -73,6 +73,41 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Whether what `session` was let do would still be: by grants, identities, rules and levels as they are now. Bounds
+    /// are of what is new. Records nothing.
+    pub(crate) fn still_grants(&self, session: &str, action: &Action) -> Result<(), String> {
+        let session = self.session(session).map_err(|error| error.to_string())?;
+        let authority = self.authority.load_full();
+        let now = self.deadlines.now();
+        let delegation = session.delegation.as_deref();
+        let read = |reader: &store::Reader<'_>| {
+            self.behind(reader, &authority, &session.agent, &session.cause, delegation)
+        };
+        let held = self.store.read(read).map_err(|error| error.to_string())?;
+        let chain = held.chain(&authority, &session.cause, now);
+        let trust = self
+            .least(&authority, &chain, now)
+            .map_err(|error| error.to_string())?;
+        let context = Context {
+            now,
+            taint: session.taint,
+            trust: trust.min(held.ceiling()),
+            session: SessionFacts {
+                id: session.id,
+                version: session.version,
+                actions: session.actions,
+            },
+            approval: None,
+        };
+        let explanation = policy::explain(&chain, action, &context, &authority.policies);
+        match explanation.outcome {
+            "deny" => Err(explanation.reason),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Names the version of each policy that has something to say, and last what all of them are.
 fn tell_versions(explanation: &mut Explanation, authority: &Authority) {
     let policies = &authority.policies;

@@ -5,6 +5,7 @@ use crate::bounds::Rates;
 use crate::commit::Doubts;
 use crate::deadlines::{ClockJumps, Deadlines};
 use crate::denials::Denials;
+use crate::entering::Enterings;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
@@ -42,6 +43,8 @@ pub struct Gate {
     pub(crate) chains: crate::chains::Kept,
     pub(crate) refusals: Mutex<tokens::exchange::Refusals>,
     pub(crate) refused_logins: Mutex<tokens::exchange::Refusals>,
+    /// What may be coming into sessions right now.
+    pub(crate) entering: Enterings,
     pub(crate) stoppables: RwLock<Vec<Arc<dyn Stoppable>>>,
     /// By agent: the channels that are told what needs a person.
     pub(crate) channels: RwLock<BTreeMap<String, Vec<String>>>,
@@ -110,6 +113,7 @@ impl Gate {
             chains: crate::chains::Kept::default(),
             refusals: Mutex::default(),
             refused_logins: Mutex::default(),
+            entering: Enterings::default(),
             stoppables: RwLock::default(),
             channels: RwLock::default(),
             store,

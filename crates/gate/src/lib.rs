@@ -25,6 +25,8 @@ mod deadlines;
 pub mod delegations;
 mod denials;
 mod documents;
+pub mod egress;
+mod entering;
 mod explain;
 mod gate;
 mod held;

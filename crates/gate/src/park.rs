@@ -97,6 +97,7 @@ impl Gate {
             let asked = Requested {
                 channels: channels.iter().chain(more).cloned().collect(),
                 webhooks: webhooks.clone(),
+                actions: session.actions,
                 ..requested(&seen, &request, id, deadlines.now())
             };
             let (kind, body) = (kind::APPROVAL_REQUESTED, json(&asked)?);

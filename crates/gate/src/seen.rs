@@ -69,9 +69,11 @@ impl Gate {
         let read = self
             .store
             .read(|reader| self.read(reader, &authority, proposal))?;
-        let session = read
+        let mut session = read
             .session
             .ok_or_else(|| not_acting("there is no such session"))?;
+        // INVARIANT (what may have entered counts as entered): also of what still goes on.
+        session.taint = session.taint.and(self.entering.of(&session.id));
         if session.state != Session::Running {
             return Err(not_acting("it does not run"));
         }

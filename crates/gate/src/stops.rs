@@ -156,7 +156,7 @@ impl Gate {
             .map(|subject| scope.covers(&subject))
     }
 
-    fn session_subject(&self, session: &SessionView) -> Subject {
+    pub(crate) fn session_subject(&self, session: &SessionView) -> Subject {
         let authority = self.authority.load_full();
         self.chain_subject(&authority, session).unwrap_or_else(|error| {
             tracing::warn!(session = session.id, %error, "the chain behind a session cannot be read");

@@ -5,7 +5,8 @@ use crate::action::PRODUCTION;
 use crate::{Action, Environment, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Text to match exactly, or a prefix followed by `*`, or `*` alone. No other wildcard exists.
+/// Text to match exactly, or a prefix followed by `*`, or `*` alone. Of resources alone there is one other
+/// wildcard: `*.` in front of a host (`*.example.com:443`), which stands for one or more labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(String);
 
@@ -48,8 +49,30 @@ impl Pattern {
         let fits = text.strip_suffix('*').is_none_or(whole);
         Pattern::new(text).filter(|_| fits)
     }
+    /// The same of resources; and `*.` in front of a host is one or more of its labels.
+    fn of_resource(text: &str) -> Option<Pattern> {
+        let below = |host: &str| !host.is_empty() && host.bytes().all(|b| !matches!(b, b'*' | b'/' | b'@'));
+        match text.strip_prefix("*.") {
+            Some(host) if below(host) => Some(Pattern(text.to_owned())),
+            _ => Pattern::by_segments(text, '/'),
+        }
+    }
+    /// What follows the labels that `*.` in front stands for, with the dot: `.example.com:443`.
+    fn below(&self) -> Option<&str> {
+        self.0.strip_prefix('*').filter(|rest| rest.starts_with('.'))
+    }
     /// Whether `text` is covered.
     pub fn covers(&self, text: &str) -> bool {
+        if let Some(host) = self.below() {
+            // A name in a path, or behind a user, is no host.
+            let labels = text.strip_suffix(host);
+            return labels.is_some_and(|labels| {
+                !labels.is_empty()
+                    && labels
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            });
+        }
         match self.0.strip_suffix('*') {
             Some(prefix) => text.starts_with(prefix),
             None => text == self.0,
@@ -57,6 +80,12 @@ impl Pattern {
     }
     /// Whether every text that `other` covers is covered.
     pub fn covers_pattern(&self, other: &Pattern) -> bool {
+        match (self.below(), other.below()) {
+            (Some(ours), Some(theirs)) => return theirs.ends_with(ours),
+            (Some(_), None) => return !other.0.ends_with('*') && self.covers(&other.0),
+            (None, Some(_)) => return self.is_any(),
+            (None, None) => {}
+        }
         match (self.0.strip_suffix('*'), other.0.strip_suffix('*')) {
             (Some(prefix), Some(narrower)) => narrower.starts_with(prefix),
             (Some(prefix), None) => other.0.starts_with(prefix),
@@ -91,10 +120,7 @@ impl Capability {
             && verb.bytes().all(of_verbs)
             && resource.len() <= crate::action::RESOURCE_BYTES_MAX
             && !resource.chars().any(char::is_control);
-        let (verb, resource) = (
-            Pattern::by_segments(verb, '.')?,
-            Pattern::by_segments(resource, '/')?,
-        );
+        let (verb, resource) = (Pattern::by_segments(verb, '.')?, Pattern::of_resource(resource)?);
         fits.then_some(Capability {
             verb,
             resource,

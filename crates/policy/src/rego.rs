@@ -38,6 +38,8 @@ pub(crate) struct Module {
     answers: Vec<Answer>,
     /// Whether it may read `input.agent`.
     of_agent: bool,
+    /// Whether it may read `input.session`.
+    of_session: bool,
 }
 
 /// The rules that a module may answer with.
@@ -97,7 +99,8 @@ impl Module {
             place: 0,
             program,
             answers,
-            of_agent: load::may_read_agent(source),
+            of_agent: load::may_read(source, "agent"),
+            of_session: load::may_read(source, "session"),
         })
     }
 
@@ -109,6 +112,11 @@ impl Module {
     /// Whether it has a `require_approval`.
     pub(crate) fn may_ask(&self) -> bool {
         self.answers.contains(&Answer::RequireApproval)
+    }
+
+    /// Whether what it says may depend on its session.
+    pub(crate) fn may_read_session(&self) -> bool {
+        self.of_session
     }
 
     /// What it says; an error when it cannot be evaluated or does not keep to the contract. The text

@@ -51,7 +51,7 @@ pub struct Launcher {
     pid: u32,
 }
 
-/// Why there is no guest. Nothing ran.
+/// Why there is no guest. Nothing ran, but for what [`LaunchError::Gone`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The spec describes no guest.
@@ -74,7 +74,8 @@ pub enum LaunchError {
     /// All walls stood, and the program could not be executed.
     #[error("cannot execute {0}")]
     NotExecuted(String),
-    /// The zygote is not there or does not answer. Start another launcher.
+    /// The zygote is not there or does not answer. Start another launcher. A guest that it starts too late is ended
+    /// as soon as it looks, since whoever asked is gone: nobody knows what that guest did until then.
     #[error("the launcher does not answer: {0}")]
     Gone(String),
 }
@@ -165,7 +166,8 @@ impl Launcher {
 
     /// Starts a guest, which only an action in flight does; whose it is stays with the caller. `stdio` are its
     /// standard descriptors, of which a terminal becomes its controlling one. Blocks for the milliseconds that it
-    /// takes, and 20 seconds at most. The guest runs when this returns; nothing runs when it fails.
+    /// takes, and 20 seconds at most. The guest runs when this returns. When it fails, nothing runs; but what
+    /// [`LaunchError::Gone`] tells of may have begun before it was ended, so that its outcome is uncertain.
     pub fn launch(&self, flight: &InFlight, spec: &Spec, stdio: [OwnedFd; 3]) -> Result<Guest, LaunchError> {
         if flight.cancel().is_cancelled() {
             return Err(LaunchError::Stopped);

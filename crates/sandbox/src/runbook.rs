@@ -39,6 +39,7 @@ pub(crate) const WARM: &[(&str, Step)] = &[
     ("collect the system", mounts::collect),
     ("make a new root", mounts::new_root),
     ("show the system", mounts::show_system),
+    ("mount /proc", mounts::mount_proc),
     ("make /dev", mounts::make_dev),
 ];
 
@@ -46,7 +47,7 @@ pub(crate) const WARM: &[(&str, Step)] = &[
 pub(crate) const CLAIMED: &[(&str, Step)] = &[
     ("listen at doors", network::listen_at_doors),
     ("collect what is shown", mounts::collect_own),
-    ("mount /proc", mounts::mount_proc),
+    ("narrow /proc", mounts::narrow_proc),
     ("mount /tmp and /home", mounts::mount_scratch),
     ("show what may be read", mounts::show_reads),
     ("mount the workspace", mounts::mount_workspace),

@@ -103,7 +103,8 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Gives the mount behind `tree` attributes, and all below it when `recursive`.
+/// Gives the mount behind `tree` attributes, and all below it when `recursive`; and parts it from those that it was
+/// shared with.
 pub(crate) fn set_mount_attributes(
     tree: BorrowedFd<'_>,
     recursive: bool,
@@ -118,7 +119,8 @@ pub(crate) fn set_mount_attributes(
                 0
             },
         attr_clr: 0,
-        propagation: 0,
+        // Of a tree that was shared, what is mounted outside later would appear inside.
+        propagation: libc::MS_PRIVATE,
         userns_fd: users.map_or(0, |u| u.as_raw_fd() as u64),
     };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };

@@ -110,6 +110,7 @@ fn begin(control: OwnedFd, pool: usize) -> Result<(), Cause> {
         leftovers: Vec::new(),
     };
     zygote.run();
+    zygote.finish();
     Ok(())
 }
 
@@ -185,6 +186,15 @@ impl Zygote {
                 self.refill();
             }
         }
+    }
+
+    /// Ends all there is, and removes its groups. A zygote that is killed cannot: the next one does.
+    fn finish(mut self) {
+        let warm = self.warm.drain(..).map(Warm::end);
+        let wards = self.wards.drain(..).map(Ward::end_now);
+        let mut groups: Vec<cgroup::Group> = warm.chain(wards).collect();
+        groups.append(&mut self.leftovers);
+        groups.retain_mut(|group| !group.remove());
     }
 
     /// Until somebody asks or something happened to a guest. Whether somebody asked, and whether nothing happened.

@@ -1,6 +1,5 @@
 //! The writer's connection and what it knows of the log: loading it with its checks, and commits.
 
-use crate::copier::Copier;
 use crate::fold::{self, Sums};
 use crate::head::{self, Head};
 use crate::refold::refold;
@@ -26,8 +25,6 @@ pub(crate) const CLOCK_BACK_MS_MAX: i64 = 1_000;
 
 /// An open database whose head and tail were checked.
 pub(crate) struct Engine {
-    /// Ends before the connection does, which then leaves no log behind.
-    copier: Option<Copier>,
     pub(crate) connection: Connection,
     pub(crate) head: Head,
     sums: Sums,
@@ -124,12 +121,6 @@ impl Engine {
             *sum = digests.get(projection.name()).copied().unwrap_or_default();
         }
         Ok(Ok(Engine {
-            // A faulty disk of a test lies to one connection at a time.
-            copier: shared
-                .vfs
-                .is_none()
-                .then(|| Copier::start(shared.database()))
-                .flatten(),
             connection,
             head,
             sums,
@@ -341,12 +332,7 @@ impl Batch<'_> {
         // What was erased also stands in the write-ahead log, until that is emptied.
         self.engine.wal_holds_erased |= self.erased;
         if self.engine.wal_holds_erased {
-            let held = self.engine.copier.as_ref().map(Copier::held);
             self.engine.wal_holds_erased = !signing::empty_wal(&self.engine.connection);
-            drop(held);
-        }
-        if let Some(copier) = &mut self.engine.copier {
-            copier.committed();
         }
         self.shared.committed.send_if_modified(|size| {
             let new = self.engine.head.frontier.size();

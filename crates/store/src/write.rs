@@ -71,6 +71,17 @@ impl NewEntry {
             written,
         }
     }
+    /// With another value of a member that its body has; as it is when it says that already. For what only the
+    /// transaction knows.
+    pub fn saying(mut self, member: &str, value: impl Into<Value>) -> NewEntry {
+        let value = value.into();
+        let Some(said) = self.body.get_mut(member).filter(|said| **said != value) else {
+            return self;
+        };
+        *said = value;
+        self.written = journal::entry::body_bytes(&self.body).map_err(|error| error.to_string());
+        self
+    }
     /// Of a session.
     pub fn session(mut self, session: &str) -> NewEntry {
         self.session = Some(session.to_owned());

@@ -11,6 +11,7 @@ use crate::health::{Cell, Part, Status};
 use crate::identity::{CertificateProviders, Providers};
 use arc_swap::ArcSwapOption;
 use gate::bundles::{BundleChange, BundleRow, may_take};
+use gate::egress::Egress;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Installation, Owner};
 use ops::Triage;
 use policy::{Action, PolicySet, PolicyVersion, Principal};
@@ -127,6 +128,7 @@ pub struct Configuration {
     gate: Arc<Gate>,
     runtime: Arc<Runtime>,
     triage: Arc<Triage>,
+    egress: Arc<Egress>,
     incidents: Arc<dyn IncidentSearch>,
     turn: Mutex<()>,
     current: ArcSwapOption<Compiled>,
@@ -141,6 +143,7 @@ impl Configuration {
         gate: Arc<Gate>,
         runtime: Arc<Runtime>,
         triage: Arc<Triage>,
+        egress: Arc<Egress>,
         incidents: Arc<dyn IncidentSearch>,
         organization: Option<String>,
     ) -> Configuration {
@@ -148,6 +151,7 @@ impl Configuration {
             gate,
             runtime,
             triage,
+            egress,
             incidents,
             turn: Mutex::new(()),
             current: ArcSwapOption::empty(),
@@ -422,6 +426,7 @@ impl Configuration {
         let told = compiled.agents.iter();
         let told = told.map(|(name, (spec, _))| (name.clone(), spec.channels.clone()));
         self.gate.tell_through(told.collect());
+        self.egress.install(&compiled.egress);
         self.runtime.install(compiled.agents.clone());
         self.triage
             .install(compiled.triggers.clone(), compiled.channels.clone());

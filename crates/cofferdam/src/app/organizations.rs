@@ -68,6 +68,7 @@ pub(super) fn options(of: &Options) -> anyhow::Result<BTreeMap<String, Options>>
             administrator: of.administrator.clone(),
             clock: of.clock.clone(),
             vfs: of.vfs.clone(),
+            egress_ca: of.egress_ca.clone(),
             // A name of its own for the log of each.
             origin: Some(format!("{}/{name}", of.origin.as_deref().unwrap_or(&origin))),
             ..Options::new(directory(&of.data_dir, &name))
@@ -228,7 +229,8 @@ pub(super) fn settle_place(document: &mut Document, own: &str) -> Result<(), Pro
         | Spec::Trigger(_)
         | Spec::Channel(_)
         | Spec::IdentityProvider(_)
-        | Spec::CertificateProvider(_) => {}
+        | Spec::CertificateProvider(_)
+        | Spec::Egress(_) => {}
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, explain, health, incidents, journal, kill, login, policy, sessions,
-    tokens, trust,
+    agents, approvals, audit, documents, egress, explain, health, incidents, journal, kill, login, policy,
+    sandbox, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -171,9 +171,15 @@ pub enum Command {
     /// Stop everything, one agent or one session, now
     #[command(after_help = kill::HELP)]
     Kill(Box<kill::Kill>),
+    /// The network: what an agent may reach, and what it does
+    #[command(after_help = egress::HELP)]
+    Egress(egress::Egress),
     /// How far agents are trusted, and why
     #[command(after_help = trust::HELP)]
     Trust(trust::Trust),
+    /// What this machine can hold other people's programs by
+    #[command(after_help = sandbox::HELP)]
+    Sandbox(sandbox::Sandbox),
     /// Print a completion script
     Completions(Completions),
     /// The demo's patient
@@ -227,6 +233,12 @@ pub struct Up {
     /// Where checkpoints are kept besides the data directory [default: beside it]
     #[arg(long, value_name = "FILE")]
     pub checkpoints: Option<PathBuf>,
+    /// Where agents with a token reach the network through; `off` for nowhere [default: 127.0.0.1:7401, unless taken]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub egress: Option<crate::app::Door>,
+    /// Authorities of servers that agents reach, besides the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub egress_ca: Option<PathBuf>,
 }
 
 /// What an organization can be called.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub(super) const GET_HELP: &str = "\
-Kinds: Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher; also in lower case and in the plural.
+Kinds: Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher, Egress; also in lower case and in the plural.
 
 Examples:
   cofferdam get agents

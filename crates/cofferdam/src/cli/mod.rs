@@ -1,7 +1,7 @@
 //! The command line: parses it, runs one command, and turns what came of it into an exit code.
 //!
 //! Commands talk to a server over HTTP like any other client; only `up`, `demo`, `validate`, `init`,
-//! `journal` and `audit verify --data-dir` do something themselves. None of them prints a secret but
+//! `journal`, `sandbox` and `audit verify --data-dir` do something themselves. None of them prints a secret but
 //! `tokens create`, which exists for that.
 
 pub mod agents;
@@ -11,6 +11,7 @@ pub mod audit;
 mod chain;
 pub mod client;
 pub mod documents;
+pub mod egress;
 pub mod entry;
 pub mod events;
 pub mod explain;
@@ -22,6 +23,7 @@ pub mod kill;
 pub mod login;
 pub mod policy;
 mod redeem;
+pub mod sandbox;
 pub mod screen;
 mod secure;
 pub mod sessions;
@@ -72,6 +74,8 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
             organizations: up.serve_organization,
             origin: up.origin,
             checkpoints: up.checkpoints,
+            egress: up.egress.unwrap_or(crate::app::Door::Usual),
+            egress_ca: up.egress_ca,
         })
         .map_err(Failure::Other)?,
         Command::Init(init) => documents::init(&init, screen)?,
@@ -80,6 +84,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Patient(patient) => crate::demo::run_patient(patient)?,
         Command::Completions(completions) => print_completions(&completions, screen)?,
         Command::Journal(journal) => journal::run(&journal, screen)?,
+        Command::Sandbox(sandbox) => sandbox::run(&sandbox, screen)?,
         Command::Audit(audit) if audit.is_offline() => audit::run_offline(&audit, screen)?,
         Command::Policy(policy) if policy.is_offline() => policy::run_offline(&policy, screen)?,
         Command::Agents(agents) if agents.is_offline() => agents::run_offline(&agents, screen)?,
@@ -121,12 +126,14 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Can(can) => agents::can(&can, client, screen).await,
         Command::Health(health) => health::run(&health, client, screen).await,
         Command::Kill(kill) => kill::run(&kill, client, screen).await,
+        Command::Egress(egress) => egress::run(&egress, client, screen).await,
         Command::Trust(trust) => trust::run(&trust, client, screen).await,
         Command::Up(_)
         | Command::Init(_)
         | Command::Validate(_)
         | Command::Demo(_)
         | Command::Patient(_)
+        | Command::Sandbox(_)
         | Command::Completions(_)
         | Command::Login(_)
         | Command::Logout(_)

@@ -2,16 +2,18 @@
 //! wrong between them. Opens no socket and changes nothing.
 
 mod channels;
+mod egress;
 mod providers;
 
 use super::document::{Document, Kind, Spec};
 use super::problem::{Problem, Problems};
 use crate::identity::{CertificateProviders, Providers};
 use channels::{approvers_exist, channel, channels_exist};
+use gate::egress::spec::EgressDocument;
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
-use providers::{certificate_provider, provider, provider_by_now};
+use providers::{certificate_provider, provider, provider_by_now, publisher};
 
 use policy::trust::SCORE_MAX;
 use policy::{Branch, Environment, Grant, PolicyDocument, PolicySet};
@@ -40,6 +42,8 @@ pub struct Compiled {
     pub providers: Providers,
     /// Mappings of client certificates, by name.
     pub certificate_providers: CertificateProviders,
+    /// For the egress surface.
+    pub egress: Vec<EgressDocument>,
     /// What is refused when it is applied, and was not always: what is stored may have it, and stays in force.
     pub refused_by_now: Vec<(Kind, String, Problem)>,
 }
@@ -63,8 +67,9 @@ pub fn compile(
 ) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
-    let (notifier, notifier_authority, built_in) = ops::channel::authority();
-    let policies = policies(documents, built_in, &mut problems);
+    let (notifier, notifier_authority, told) = ops::channel::authority();
+    let reached = egress::all(documents, &index, &mut problems);
+    let policies = policies(documents, egress::policies(&reached, told), &mut problems);
     let toolsets = toolsets(documents, incidents, &mut problems);
     let mut agents = BTreeMap::new();
     let mut authorities = BTreeMap::from([(notifier, Arc::new(notifier_authority))]);
@@ -75,6 +80,7 @@ pub fn compile(
         match &document.spec {
             Spec::Agent(spec) => {
                 let (tools, authority) = agent(document, spec, &toolsets, &mut problems);
+                let authority = egress::given(&reached, &document.name, authority);
                 channels_exist(document, &spec.channels, &index, &mut problems);
                 agents.insert(
                     document.name.clone(),
@@ -98,12 +104,9 @@ pub fn compile(
                 certificate_provider(document, &spec.certificates, &index, &mut problems);
                 certificate_providers.insert(document.name.clone(), spec.certificates.clone());
             }
-            Spec::Publisher(spec) => {
-                let wrong = spec.problems();
-                problems.extend(wrong.into_iter().map(|(at, what)| document.problem(&at, what)));
-            }
+            Spec::Publisher(spec) => problems.extend(publisher(document, spec)),
             Spec::Policy(policy) => approvers_exist(document, policy, &index, &mut problems),
-            Spec::Toolset(_) => {}
+            Spec::Toolset(_) | Spec::Egress(_) => {}
         }
     }
     match policies {
@@ -120,6 +123,7 @@ pub fn compile(
                 channels,
                 providers: Arc::new(providers),
                 certificate_providers: Arc::new(certificate_providers),
+                egress: reached.into_iter().map(|(_, document)| document).collect(),
                 refused_by_now: documents.iter().flat_map(provider_by_now).collect(),
             })
         }
@@ -156,11 +160,11 @@ fn index<'d>(documents: &'d [Document], problems: &mut Vec<Problem>) -> Index<'d
 /// Every policy by itself first, so that an error is found in its document. `None` after an error.
 fn policies(
     documents: &[Document],
-    built_in: (String, PolicyDocument),
+    built_in: Vec<(String, PolicyDocument)>,
     problems: &mut Vec<Problem>,
 ) -> Option<PolicySet> {
     let before = problems.len();
-    let mut all = vec![built_in];
+    let mut all = built_in;
     if !documents
         .iter()
         .any(|document| document.kind == Kind::Policy && document.name == policy::RULE_OF_TWO)

@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::publisher::PublisherSpec;
 use super::source::{Origin, Parsed, escape};
 use crate::identity::{CertificateProviderSpec, ProviderSpec};
+use gate::egress::spec::EgressSpec;
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
 use policy::{Branch, Place, PolicyDocument, PolicyVersion};
@@ -31,11 +32,12 @@ pub enum Kind {
     Channel,
     IdentityProvider,
     Publisher,
+    Egress,
 }
 
 impl Kind {
     /// All, in the order in which they are shown.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Agent,
         Kind::Toolset,
         Kind::Policy,
@@ -43,6 +45,7 @@ impl Kind {
         Kind::Channel,
         Kind::IdentityProvider,
         Kind::Publisher,
+        Kind::Egress,
     ];
 
     /// As written in `kind`.
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Channel => "Channel",
             Kind::IdentityProvider => "IdentityProvider",
             Kind::Publisher => "Publisher",
+            Kind::Egress => "Egress",
         }
     }
 
@@ -89,6 +93,7 @@ pub enum Spec {
     /// An `IdentityProvider` whose people and services show client certificates.
     CertificateProvider(Box<CertificateProviderSpec>),
     Publisher(Box<PublisherSpec>),
+    Egress(Box<EgressSpec>),
 }
 
 /// A document that is well-formed by itself.
@@ -176,6 +181,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
             None => ProviderSpec::Oidc(typed(spec, &origin)?),
         })),
         Kind::Publisher => Spec::Publisher(Box::new(typed(spec, &origin)?)),
+        Kind::Egress => Spec::Egress(Box::new(typed(spec, &origin)?)),
     };
     let place = match kind {
         Kind::Agent => place,
@@ -343,7 +349,7 @@ mod tests {
             (
                 "a kind of later",
                 "apiVersion: cofferdam.dev/v1\nkind: Budget\n".into(),
-                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher",
+                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher, Egress",
             ),
             (
                 "a field too many",

@@ -14,6 +14,7 @@ mod audit;
 mod bundles;
 pub mod call;
 mod documents;
+mod egress;
 mod exchange;
 mod explain;
 mod hooks;

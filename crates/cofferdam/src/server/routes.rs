@@ -6,8 +6,8 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, bundles, documents, explain, hooks, incidents, keys, login, policies, sessions,
-    status, stops, tasks, tokens, trust,
+    agents, approvals, audit, bundles, documents, egress, explain, hooks, incidents, keys, login, policies,
+    sessions, status, stops, tasks, tokens, trust,
 };
 use crate::app::App;
 use axum::response::Response;
@@ -147,6 +147,7 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/sessions/{id}/events", READ, SESSION, sessions::events),
     route!("POST", "/api/v1/sessions/{id}/cancel", OPERATE, SESSION, sessions::cancel),
     route!("POST", "/api/v1/sessions/{id}/resolve", OPERATE, SESSION, sessions::resolve),
+    route!("POST", "/api/v1/sessions/{id}/egress", OPERATE, SESSION, egress::door),
 
     route!("GET", "/api/v1/incidents", READ, EACH, incidents::list),
     route!("GET", "/api/v1/incidents/{id}", READ, INCIDENT, incidents::show),
@@ -187,6 +188,9 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/explain", EXPLAIN, EACH, explain::explain),
     route!("POST", "/api/v1/policies/simulate", CONFIG, ROOT, policies::simulate),
     route!("GET", "/api/v1/policies/suggestions", CONFIG, ROOT, policies::suggestions),
+
+    route!("POST", "/api/v1/egress/test", CONFIG, EACH, egress::test),
+    route!("GET", "/api/v1/egress/authority", READ, ROOT, egress::authority),
 
     open!("GET", "/api/v1/login", login::providers),
     proved!("/api/v1/login", "whoever has a password of a directory", login::login),

@@ -17,6 +17,7 @@ mod certificates;
 mod chain;
 mod common;
 mod configuration;
+mod egress;
 mod exchange;
 mod hooks;
 mod ldap;

@@ -23,8 +23,9 @@ impl Terminal {
         let file = platform.directory.path().join("watch.token");
         std::fs::write(&file, token).unwrap();
         let watch = env!("CARGO_BIN_EXE_cofferdam");
+        // Control-C reaches the shell as well: it has to outlive it, to tell how the command ended.
         let script = format!(
-            "stty -g; sleep 0.3; sh -c 'echo pid=$$; exec {watch} approvals watch'; echo code=$?; stty -g; echo over"
+            "trap : INT; stty -g; sleep 0.3; sh -c 'echo pid=$$; exec {watch} approvals watch'; echo code=$?; stty -g; echo over"
         );
         let mut child = Command::new("script")
             .args([
@@ -36,6 +37,7 @@ impl Terminal {
                 &script,
                 "/dev/null",
             ])
+            .env("SHELL", "/bin/sh")
             .env("COFFERDAM_SERVER", platform.url(""))
             .env("COFFERDAM_TOKEN_FILE", &file)
             .stdin(Stdio::piped())

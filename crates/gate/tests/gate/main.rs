@@ -13,6 +13,7 @@ mod admit;
 mod approvals;
 mod approvers;
 mod calls;
+mod concurrent;
 mod escalations;
 mod explain;
 mod faults;

@@ -88,9 +88,9 @@ fn compile(source: String) -> Result<(Arc<Program>, Vec<Answer>), String> {
     Ok((Arc::new(program), answers))
 }
 
-/// Whether a module may read `input.agent`: it names it, or reads its input otherwise than by the name of
-/// a member. Says yes where it cannot tell.
-pub(super) fn may_read_agent(source: &str) -> bool {
+/// Whether a module may read the member `wanted` of `input`: it names it, or reads its input otherwise than
+/// by the name of a member. Says yes where it cannot tell.
+pub(super) fn may_read(source: &str, wanted: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     source.match_indices(INPUT).any(|(at, _)| {
         let (before, after) = (source.get(..at), source.get(at + INPUT.len()..));
@@ -102,7 +102,7 @@ pub(super) fn may_read_agent(source: &str) -> bool {
         let member = after
             .and_then(|after| after.strip_prefix('.'))
             .map(|rest| rest.split(|c| !word(c)).next().unwrap_or_default());
-        member.is_none_or(|member| member.is_empty() || member == "agent")
+        member.is_none_or(|member| member.is_empty() || member == wanted)
     })
 }
 

@@ -6,7 +6,7 @@
 //! takes long whatever the arguments hold.
 
 use super::constants::{Constants, MATCHES};
-use super::facts::compiled_name;
+use super::facts::{COUNT, compiled_name};
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::types::CelString;
 
@@ -52,6 +52,7 @@ pub(super) struct Bounds<'a> {
     sums: usize,
     loops: bool,
     of_agent: bool,
+    of_count: bool,
     /// Names that the enclosing loop binds; empty outside one.
     bound: Vec<String>,
 }
@@ -64,6 +65,7 @@ impl Bounds<'_> {
             sums: 0,
             loops: false,
             of_agent: false,
+            of_count: false,
             bound: Vec::new(),
         }
     }
@@ -76,6 +78,11 @@ impl Bounds<'_> {
     /// Whether the condition speaks of `agent`.
     pub(super) fn of_agent(&self) -> bool {
         self.of_agent
+    }
+
+    /// Whether the condition speaks of how many actions the session had.
+    pub(super) fn of_count(&self) -> bool {
+        self.of_count
     }
 
     /// Checks `expression` and everything in it.
@@ -153,6 +160,7 @@ impl Bounds<'_> {
             if name == "@arguments" && !self.bound.is_empty() {
                 return Err("`action.arguments` is not supported inside a loop of a condition".to_owned());
             }
+            self.of_count |= name == COUNT;
             expression.expr = Expr::Ident(name.to_owned());
             return Ok(());
         }

@@ -25,6 +25,7 @@ pub(super) struct Condition {
     source: String,
     loops: bool,
     of_agent: bool,
+    of_count: bool,
 }
 
 impl Condition {
@@ -38,6 +39,11 @@ impl Condition {
     pub(super) fn from_dialect(source: &str, constants: &mut Constants) -> Result<Condition, String> {
         within_limit(source)?;
         compile(&dialect::to_cel(source)?, constants)
+    }
+
+    /// Whether it speaks of how many actions the session had.
+    pub(super) fn of_count(&self) -> bool {
+        self.of_count
     }
 
     /// Whether it is true; an error when it has no truth value. One that speaks of `agent` is asked about
@@ -129,11 +135,12 @@ fn compile(source: &str, constants: &mut Constants) -> Result<Condition, String>
         })?;
     let mut bounds = Bounds::new(constants);
     bounds.check(&mut expression)?;
-    let (loops, of_agent) = (bounds.loops(), bounds.of_agent());
+    let (loops, of_agent, of_count) = (bounds.loops(), bounds.of_agent(), bounds.of_count());
     Ok(Condition {
         expression,
         source: source.to_owned(),
         loops,
         of_agent,
+        of_count,
     })
 }

@@ -19,6 +19,9 @@ pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(environment)
 });
 
+/// What `session.actions` is called after compiling.
+pub(super) const COUNT: &str = "@session_actions";
+
 /// Names of variables after compiling. A source cannot contain them; `action.verb` becomes `@verb`.
 pub(super) fn compiled_name(root: &str, field: &str) -> Option<&'static str> {
     Some(match (root, field) {
@@ -33,7 +36,7 @@ pub(super) fn compiled_name(root: &str, field: &str) -> Option<&'static str> {
         ("taint", "secrets") => "@taint_secrets",
         ("taint", "customer_data") => "@taint_customer_data",
         ("session", "id") => "@session_id",
-        ("session", "actions") => "@session_actions",
+        ("session", "actions") => COUNT,
         _ => return None,
     })
 }
@@ -205,7 +208,7 @@ impl VariableResolver for Seen<'_, '_> {
                 .arguments
                 .get_or_init(|| converted(facts.action.arguments())),
             "@session_id" => &facts.session_id,
-            "@session_actions" => &facts.session_actions,
+            COUNT => &facts.session_actions,
             "agent" => &self.agent.name,
             "agents" => facts.chained.get_or_init(|| texts(agents(facts.chain))),
             "cause" => &facts.cause,

@@ -46,6 +46,7 @@ pub struct PolicySet {
     by_verb: HashMap<String, Vec<usize>>,
     by_prefix: Vec<(String, Vec<usize>)>,
     any_verb: Vec<usize>,
+    reads_count: bool,
 }
 
 /// One rule, compiled.
@@ -127,7 +128,11 @@ impl PolicySet {
         modules.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
         thresholds.sort_by(|a, b| a.id.cmp(&b.id));
         let speaking = places.speaking(&rules, &modules);
+        let of_count = |rule: &Rule| rule.condition.as_ref().is_some_and(Condition::of_count);
+        let reads_count =
+            rules.iter().any(of_count) || modules.iter().any(|(_, module)| module.may_read_session());
         Ok(PolicySet {
+            reads_count,
             speaking,
             places,
             modules,
@@ -291,6 +296,12 @@ impl PolicySet {
             || self.thresholds.iter().any(|one| one.mode == Mode::Observe)
     }
 
+    /// Whether a decision by this set may depend on how many actions its session had: a condition speaks of
+    /// `session.actions`, or a module may read it. Says yes where it cannot tell.
+    pub fn reads_count(&self) -> bool {
+        self.reads_count
+    }
+
     /// The facts that the conditions of this set read.
     pub(crate) fn facts<'a>(
         &'a self,
@@ -329,6 +340,7 @@ impl PolicySet {
             }
         }
         PolicySet {
+            reads_count: false,
             places: Places::of(&[]),
             speaking: Vec::new(),
             versions: BTreeMap::new(),

@@ -37,6 +37,14 @@ fn capabilities_cover_actions_by_whole_segments() {
         ("http.get:http://h:8080/*:staging", "http.get", "http://h:8080/x",         "production",  false),
         ("http.get:http://[::1]:80/*",    "http.get",  "http://[::1]:80/x",         "production",  true),
         ("http.get:http://h/v1/x:y:*",    "http.get",  "http://h/v1/x:y",           "production",  true),
+        ("connect:*.example.com:443",     "connect",   "api.example.com:443",       "production",  true),
+        ("connect:*.example.com:443",     "connect",   "a.b.example.com:443",       "production",  true),
+        ("connect:*.example.com:443",     "connect",   "example.com:443",           "production",  false),
+        ("connect:*.example.com:443",     "connect",   ".example.com:443",          "production",  false),
+        ("connect:*.example.com:443",     "connect",   "evilexample.com:443",       "production",  false),
+        ("connect:*.example.com:443",     "connect",   "api.example.com:22",        "production",  false),
+        ("connect:*.example.com:443",     "connect",   "evil.org/a.example.com:443", "production", false),
+        ("connect:*.example.com:443",     "connect",   "u@a.example.com:443",       "production",  false),
     ];
     for (text, verb, resource, environment, expected) in table {
         let capability = Capability::parse(text).unwrap_or_else(|| panic!("`{text}` is a capability"));

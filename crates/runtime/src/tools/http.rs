@@ -11,6 +11,7 @@ use super::report::{action, argument, cancelled, ended, failure, put, success, t
 use super::schema;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use gate::egress::meaning;
 use gate::{BoxFuture, Tool, ToolError};
 use policy::{Action, Effect, Environment, Idempotence, InFlight, Outcome, Settlement, Verb};
 use reqwest::{Method, Url};
@@ -204,17 +205,6 @@ impl Tool for Http {
     }
 }
 
-/// What a method does (RFC 9110, sections 9.2.1 and 9.2.2). An unknown one is taken for the worst.
-fn meaning(method: &str) -> (Effect, Idempotence) {
-    match method {
-        "GET" | "HEAD" => (Effect::Read, Idempotence::Idempotent),
-        "PUT" => (Effect::Write, Idempotence::Idempotent),
-        "POST" | "PATCH" => (Effect::Write, Idempotence::Once),
-        "DELETE" => (Effect::Destructive, Idempotence::Idempotent),
-        _ => (Effect::Destructive, Idempotence::Once),
-    }
-}
-
 fn headers(arguments: &Value) -> Result<Vec<(String, String)>, ToolError> {
     let Some(given) = arguments.get("headers").and_then(Value::as_object) else {
         return Ok(Vec::new());
@@ -281,25 +271,5 @@ mod tests {
         for (what, body, truncated, text, base64) in table {
             assert_eq!(lossless(body, truncated), (text.to_owned(), base64), "{what}");
         }
-    }
-
-    #[test]
-    fn the_method_decides_the_effect() {
-        let said: Vec<String> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "MKCOL"]
-            .iter()
-            .map(|m| format!("{m} {:?} {:?}", meaning(m).0, meaning(m).1))
-            .collect();
-        assert_eq!(
-            said,
-            [
-                "GET Read Idempotent",
-                "HEAD Read Idempotent",
-                "POST Write Once",
-                "PUT Write Idempotent",
-                "PATCH Write Once",
-                "DELETE Destructive Idempotent",
-                "MKCOL Destructive Once",
-            ]
-        );
     }
 }

@@ -203,8 +203,9 @@ pub(super) fn drop_capabilities(house: &mut House) -> Result<(), Cause> {
     }
     for capability in each {
         match remove_capability_from_bounding_set(capability) {
+            Ok(()) => (),
             // Past the last that this kernel knows.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => (),
+            Err(rustix::io::Errno::INVAL) => break,
             Err(e) => return Err(Cause::of("bounding set")(e)),
         }
     }

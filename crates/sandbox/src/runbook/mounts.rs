@@ -14,7 +14,7 @@ use crate::rules::Mount;
 use crate::spec::{Part, Profile};
 use crate::step::Cause;
 use crate::sys;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, open, statat, symlink};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, mkdir, open, statat, symlink};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -79,7 +79,12 @@ pub(super) fn collect(house: &mut House) -> Result<(), Cause> {
     if house.builds(Part::Root) {
         let etc = ETC.iter().map(|e| format!("/etc/{e}"));
         let system = SYSTEM.iter().map(|s| (*s).to_owned()).chain(etc);
-        for path in system.chain(DEVICES.iter().map(|d| format!("/dev/{d}"))) {
+        // Without a pid namespace there is no other than the one that is there.
+        let proc = (!house.builds(Part::Processes)).then(|| "/proc".to_owned());
+        for path in system
+            .chain(proc)
+            .chain(DEVICES.iter().map(|d| format!("/dev/{d}")))
+        {
             let is_link = fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink());
             if is_link && SYSTEM.contains(&path.as_str()) {
                 // Made as a link inside too, so that both names are one file.
@@ -177,19 +182,24 @@ fn inside(path: impl AsRef<Path>) -> PathBuf {
 /// Something to mount `tree` on: a directory for a directory, a file for anything else.
 fn place_for(tree: BorrowedFd<'_>, at: &Path) -> Result<(), Cause> {
     let kind = FileType::from_raw_mode(statat(tree, "", AtFlags::EMPTY_PATH)?.st_mode);
-    if kind == FileType::Directory {
-        return fs::create_dir_all(at).map_err(Cause::of(at.display()));
+    let make = || match kind {
+        FileType::Directory => mkdir(at, Mode::from_raw_mode(0o755)),
+        _ => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::WRONLY;
+            open(at, flags, Mode::from_raw_mode(0o644)).map(drop)
+        }
+    };
+    let made = match (make(), at.parent()) {
+        (Err(Errno::NOENT), Some(parent)) => {
+            fs::create_dir_all(parent).map_err(Cause::of(parent.display()))?;
+            make()
+        }
+        (made, _) => made,
+    };
+    match made {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(Cause::of(at.display())(e)),
     }
-    if let Some(parent) = at.parent() {
-        fs::create_dir_all(parent).map_err(Cause::of(parent.display()))?;
-    }
-    if fs::symlink_metadata(at).is_ok() {
-        return Ok(());
-    }
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::WRONLY;
-    open(at, flags, Mode::from_raw_mode(0o644))
-        .map(drop)
-        .map_err(Cause::of(at.display()))
 }
 
 /// What was collected, read-only; and a few files of `/etc` that say who the guest is.
@@ -204,7 +214,7 @@ pub(super) fn show_system(house: &mut House) -> Result<(), Cause> {
     }
     let (shown, devices): (Vec<_>, Vec<_>) = std::mem::take(&mut house.shown.0)
         .into_iter()
-        .partition(|(p, _)| !p.starts_with("/dev/"));
+        .partition(|(p, _)| !p.starts_with("/dev/") && p != "/proc");
     house.shown.0 = devices;
     for (path, tree) in shown {
         nosuid(tree.as_fd(), libc::MOUNT_ATTR_RDONLY).map_err(Cause::of(&path))?;
@@ -271,40 +281,57 @@ pub(super) fn make_dev(house: &mut House) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Its own processes and, but in `strict`, the little about the machine that runtimes of languages ask for.
+/// Its own processes, and the little about the machine that runtimes of languages ask for.
 pub(super) fn mount_proc(house: &mut House) -> Result<(), Cause> {
     if !house.builds(Part::Root) {
         return Ok(());
     }
-    fs::create_dir_all("./proc")?;
-    if !house.builds(Part::Processes) {
-        // Without a pid namespace there is no other `/proc` than the one that is there.
-        let proc = tree("/proc")?;
+    mkdir("./proc", Mode::from_raw_mode(0o555))?;
+    let of_this_machine = house.shown.0.iter().position(|(path, _)| path == "/proc");
+    if let Some(at) = of_this_machine {
+        let (_, proc) = house.shown.0.swap_remove(at);
         nosuid(proc.as_fd(), 0)?;
         attach(proc.as_fd(), Path::new("./proc"))?;
         note(house, "/proc", "/proc", &["rw", "nosuid", "nodev"]);
         return Ok(());
     }
-    let strict = house.spec()?.profile == Profile::Strict;
+    let proc = own_proc(&[("hidepid", "invisible")])?;
+    attach(proc.as_fd(), Path::new("./proc"))?;
+    note(
+        house,
+        "/proc",
+        "proc",
+        &["nosuid", "nodev", "noexec", "hidepid=invisible"],
+    );
+    mask_proc(house)
+}
+
+/// In `strict`, its own processes and nothing else.
+pub(super) fn narrow_proc(house: &mut House) -> Result<(), Cause> {
+    let built = house.builds(Part::Root) && house.builds(Part::Processes);
+    if built && house.spec()?.profile == Profile::Strict {
+        let proc = own_proc(&[("hidepid", "invisible"), ("subset", "pid")])?;
+        attach(proc.as_fd(), Path::new("./proc"))?;
+        note(
+            house,
+            "/proc",
+            "proc",
+            &["nosuid", "nodev", "noexec", "hidepid=invisible", "subset=pid"],
+        );
+    }
+    Ok(())
+}
+
+fn own_proc(options: &[(&str, &str)]) -> Result<OwnedFd, Errno> {
     let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(fs.as_fd(), "hidepid", "invisible")?;
-    if strict {
-        fsconfig_set_string(fs.as_fd(), "subset", "pid")?;
+    for (option, value) in options {
+        fsconfig_set_string(fs.as_fd(), *option, *value)?;
     }
     fsconfig_create(fs.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    attach(proc.as_fd(), Path::new("./proc"))?;
-    let subset = if strict { "subset=pid" } else { "masked" };
-    note(
-        house,
-        "/proc",
-        "proc",
-        &["nosuid", "nodev", "noexec", "hidepid=invisible", subset],
-    );
-    if strict { Ok(()) } else { mask_proc(house) }
+    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 fn mask_proc(house: &mut House) -> Result<(), Cause> {
@@ -324,7 +351,7 @@ fn mask_proc(house: &mut House) -> Result<(), Cause> {
                 let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
                 tmpfs(house, "4096", "555", flags)?
             }
-            Ok(found) if found.mode() & 0o004 != 0 => tree("./dev/null")?,
+            Ok(found) if found.mode() & 0o004 != 0 => tree("/dev/null")?,
             _ => continue,
         };
         attach(mask.as_fd(), &at).map_err(Cause::of(at.display()))?;

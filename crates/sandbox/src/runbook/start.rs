@@ -97,8 +97,9 @@ impl Program {
             sys::put_at(fd.as_fd(), number)?;
         }
         if self.terminal {
-            // The platform made this terminal for the guest; without it job control does not work.
-            ioctl_tiocsctty(rustix::stdio::stdin())?;
+            // A terminal that was made for the guest becomes its own, and job control works. One that is somebody's
+            // stays theirs.
+            let _ = ioctl_tiocsctty(rustix::stdio::stdin());
         }
         // Everything else closes with the execution; this holds if something was not made so.
         sys::close_on_exec_from(3)?;

@@ -90,6 +90,11 @@ impl Ward {
         self.warm.group
     }
 
+    /// Ends it without an account.
+    pub(super) fn end_now(self) -> cgroup::Group {
+        self.warm.end()
+    }
+
     /// What wakes the zygote for this guest.
     pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         let fds = [
@@ -142,10 +147,12 @@ impl Ward {
             match sys::next_stopped(listener.as_fd()) {
                 Ok(Some(call)) => {
                     *self.refused.entry(call.number).or_default() += 1;
-                    if self.ends && self.stop.is_none() {
-                        self.end(Stop::Call(names::name(call.number.into())));
-                    }
-                    if sys::refuse_stopped(listener.as_fd(), call, seccomp::REFUSED).is_err() {
+                    if self.ends {
+                        // Never answered: with an answer it would go on until the kill arrives.
+                        if self.stop.is_none() {
+                            self.end(Stop::Call(names::name(call.number.into())));
+                        }
+                    } else if sys::refuse_stopped(listener.as_fd(), call, seccomp::REFUSED).is_err() {
                         return;
                     }
                 }

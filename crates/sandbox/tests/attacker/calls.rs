@@ -40,7 +40,7 @@ pub fn foreign(_: &[String]) -> Outcome {
         unsafe {
             std::arch::asm!("int 0x80", inlateout("rax") 20_u64 => pid, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
         }
-        return Ok(pid.to_string());
+        Ok(pid.to_string())
     }
     #[cfg(not(target_arch = "x86_64"))]
     Err(std::io::Error::from_raw_os_error(libc::ENOSYS))

@@ -1,7 +1,7 @@
 //! How guests start, what they are given, how they end, and that nothing is left of them.
 
 use crate::flight::stoppable;
-use crate::world::{ATTACKER, Site, launch, launcher, run, start, wait};
+use crate::world::{ATTACKER, Site, able, launch, launcher, run, start, wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sandbox::{End, Git, LaunchError, Part, Profile, Spec, Stop};
 use std::collections::BTreeMap;
@@ -39,6 +39,9 @@ fn shell(site: &Site, script: &str) -> Spec {
 
 #[test]
 fn how_programs_end_is_told() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     #[rustfmt::skip]
     let table = [
@@ -56,6 +59,9 @@ fn how_programs_end_is_told() {
 
 #[test]
 fn what_cannot_start_says_why_and_runs_nothing() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let missing = site.dir.path().join("missing");
     let link = || {
@@ -68,8 +74,8 @@ fn what_cannot_start_says_why_and_runs_nothing() {
         ("no program",         &|s| s.argv = vec!["/etc/hosts".into()],             "cannot execute `/etc/hosts`: EACCES"),
         ("no workspace",       &|s| s.workspace = missing.clone(),                  "step 0 open the workspace: "),
         ("nothing to read",    &|s| s.reads[0].source = missing.clone(),            "step 0 open what is shown: "),
-        ("no place to mount",  &|s| s.reads[0].target = "/usr/local/x".into(),      "step 15 show what may be read: "),
-        ("a link at .git",     &|_| link(),                                         "step 17 protect what is run later: `.git` is a symbolic link"),
+        ("no place to mount",  &|s| s.reads[0].target = "/usr/local/x".into(),      "step 16 show what may be read: "),
+        ("a link at .git",     &|_| link(),                                         "step 18 protect what is run later: `.git` is a symbolic link"),
     ];
     for (name, change, expected) in table {
         let mut spec = shell(&site, "echo ran > ran");
@@ -95,6 +101,9 @@ fn what_cannot_start_says_why_and_runs_nothing() {
 
 #[test]
 fn a_guest_has_what_it_was_given_and_nothing_else() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     // A descriptor that the platform forgot to close on execution.
     let leaked = std::fs::File::open(site.other("secret")).unwrap();
@@ -161,6 +170,9 @@ fn a_guest_has_what_it_was_given_and_nothing_else() {
 
 #[test]
 fn files_keep_the_owner_of_the_workspace() {
+    if !able() {
+        return;
+    }
     for owner in [0, 4242] {
         let site = Site::new();
         let workspace = site.dir.path().join("workspace");
@@ -175,6 +187,9 @@ fn files_keep_the_owner_of_the_workspace() {
 
 #[test]
 fn time_calls_and_disk_end_a_guest_by_name() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let mut slow = shell(&site, "sleep 600");
     slow.limits.timeout_ms = Some(50);
@@ -208,6 +223,9 @@ fn time_calls_and_disk_end_a_guest_by_name() {
 /// What people run: shells, Python with threads, processes and sockets.
 #[test]
 fn every_profile_runs_what_people_run() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let python = "import threading, subprocess, socket, json, ssl, tempfile, multiprocessing as m\n\
         t = threading.Thread(target=lambda: None); t.start(); t.join()\n\
@@ -232,6 +250,9 @@ fn every_profile_runs_what_people_run() {
 
 #[test]
 fn the_platform_answers_at_a_door() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     for (profile, local) in [
         (Profile::Strict, "stopped EACCES"),
@@ -273,6 +294,9 @@ fn the_platform_answers_at_a_door() {
 
 #[test]
 fn nothing_outlives_a_guest() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let (lock, pid) = (site.workspace("lock"), site.workspace("pid"));
     let words = ["outlive", lock.to_str().unwrap(), pid.to_str().unwrap()];
@@ -303,6 +327,9 @@ fn nothing_outlives_a_guest() {
 
 #[test]
 fn a_kill_ends_a_deep_tree() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let mut spec = site.attack(&["tree", "150"]);
     spec.limits.pids = Some(400);
@@ -328,6 +355,9 @@ fn a_kill_ends_a_deep_tree() {
 
 #[test]
 fn the_end_of_the_zygote_is_everybodys_end() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let launcher = start(1);
     let mut running = launch(&launcher, &site.attack(&["tree", "20"])).unwrap();
@@ -344,6 +374,9 @@ fn the_end_of_the_zygote_is_everybodys_end() {
 
 #[test]
 fn the_end_of_the_platform_is_everybodys_end() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let (lock, pid) = (site.workspace("lock"), site.workspace("pid"));
     // Somebody who is not root has walls as well, and says which are missing.
@@ -402,6 +435,9 @@ fn what_a_person_types_is_harmless() {
 
 #[test]
 fn what_is_made_to_run_later_is_held_back() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let ran = run(&shell(
         &site,
@@ -433,6 +469,9 @@ fn what_is_made_to_run_later_is_held_back() {
 
 #[test]
 fn a_review_collects_changes_and_makes_none() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     for file in ["kept", "changed", "removed"] {
         std::fs::write(site.workspace(file), "before").unwrap();
@@ -481,6 +520,9 @@ fn a_review_collects_changes_and_makes_none() {
 
 #[test]
 fn the_processor_is_shared_by_the_limit() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let mut spec = site.attack(&["spin", "2"]);
     spec.limits.cpu_millis = Some(100);
@@ -507,6 +549,9 @@ fn the_processor_is_shared_by_the_limit() {
 
 #[test]
 fn a_pool_is_used_and_filled_again() {
+    if !able() {
+        return;
+    }
     let site = Site::new();
     let launcher = start(2);
     for _ in 0..6 {

@@ -9,6 +9,23 @@ use std::sync::OnceLock;
 
 /// The program that is zygote and attacker.
 pub const ATTACKER: &str = env!("CARGO_BIN_EXE_sandbox-attacker");
+/// Whether this machine has every wall, and this user may be others: what shows a wall needs both.
+pub fn able() -> bool {
+    let ability = launcher().ability();
+    let able = ability.is_whole() && ability.other_users;
+    if !able {
+        assert!(
+            std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_none(),
+            "walls are insisted upon: {ability:?}"
+        );
+        eprintln!(
+            "skipped: it takes root, and a machine without {:?}",
+            ability.missing.keys()
+        );
+    }
+    able
+}
+
 /// A place that every user may enter: `/root` and directories of `tempfile` are closed to those that guests are.
 pub struct Site {
     pub dir: tempfile::TempDir,

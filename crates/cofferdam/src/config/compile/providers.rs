@@ -3,6 +3,7 @@
 use super::{Index, absolute};
 use crate::config::document::{Document, Kind, Spec};
 use crate::config::problem::Problem;
+use crate::config::publisher::PublisherSpec;
 use crate::config::source::escape;
 use crate::identity::{CertificateSpec, ProviderSpec};
 use std::collections::BTreeMap;
@@ -61,4 +62,10 @@ pub(super) fn certificate_provider(
             problems.push(document.problem(&at, format!("there is no Trigger `{trigger}`")));
         }
     }
+}
+
+/// What is wrong with whose signed policies are taken.
+pub(super) fn publisher(document: &Document, spec: &PublisherSpec) -> Vec<Problem> {
+    let wrong = spec.problems().into_iter();
+    wrong.map(|(at, what)| document.problem(&at, what)).collect()
 }

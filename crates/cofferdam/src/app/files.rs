@@ -1,0 +1,49 @@
+//! Where the platform keeps what it knows: the journal, and what lies beside its directory.
+
+use super::Options;
+use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+use store::clock::SystemClock;
+use store::{Keys, Store};
+
+/// Opening reads and checks the tail of the journal, so it is done beside the async threads.
+pub(super) async fn open_store(options: &Options) -> anyhow::Result<Store> {
+    let options = options.clone();
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<Store> {
+        let directory = &options.data_dir;
+        let origin = super::origin::settle(directory, options.origin.as_deref())?;
+        let keys = Keys::open_or_create(&beside(directory, "-keys"), &origin)?;
+        let checkpoints = checkpoints_file(&options, &origin);
+        let mut projections = gate::projections();
+        projections.extend(ops::triage::projections());
+        Ok(Store::open(store::Options {
+            directory: directory.clone(),
+            origin,
+            keys,
+            projections,
+            clock: options.clock.clone().unwrap_or_else(SystemClock::shared),
+            checkpoints: Some(checkpoints),
+            vfs: options.vfs.clone(),
+            synchronous: "FULL",
+        })?)
+    });
+    opened.await.context("opening the journal was interrupted")?
+}
+
+/// The file that checkpoints are appended to: as given, or `<data-dir>-checkpoints/ORIGIN.txt`.
+fn checkpoints_file(options: &Options, origin: &str) -> PathBuf {
+    options.checkpoints.clone().unwrap_or_else(|| {
+        beside(&options.data_dir, "-checkpoints").join(format!("{}.txt", origin.replace('/', "_")))
+    })
+}
+
+/// `./.cofferdam` and `-keys` give `./.cofferdam-keys`.
+#[must_use]
+pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
+    let name = directory
+        .file_name()
+        .map_or_else(|| "cofferdam".into(), std::ffi::OsStr::to_os_string);
+    let mut name = name;
+    name.push(suffix);
+    directory.with_file_name(name)
+}

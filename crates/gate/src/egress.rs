@@ -1,0 +1,192 @@
+//! The door to the network: a forward proxy for HTTP CONNECT, absolute-form HTTP/1.1 and SOCKS5, on one port, told
+//! apart by the first byte.
+//!
+//! Every tunnel, and every request that is seen, is an action: judged by [`Gate::admit`](crate::Gate::admit) in the
+//! session of whoever asks, recorded before a name is resolved, settled with what went out and came back.
+//!
+//! Invariants:
+//! - **Nothing without a document**: an agent that no `Egress` names reaches nothing, and nothing that it asks for is
+//!   resolved.
+//! - **Checked is dialled**: a name is resolved once, every address of the answer is looked at, and one of exactly
+//!   these is connected to.
+//! - **One reading**: a head that could be read in two ways is refused, and what is sent on is written anew.
+//! - **An opaque tunnel is to whom it says**: its TLS names the host of its CONNECT, or nothing goes through.
+//! - **Nothing outlives a stop**, nor the document, the grant or the session that it rests on.
+
+mod answer;
+mod authority;
+mod exchange;
+mod flood;
+mod intercept;
+mod meaning;
+mod note;
+mod opaque;
+mod relay;
+mod resolve;
+mod rules;
+mod seen;
+mod serve;
+pub mod spec;
+mod steps;
+mod test;
+mod tunnels;
+mod visit;
+mod watch;
+mod who;
+mod wire;
+
+pub use authority::AuthorityError;
+pub use meaning::{is_read, meaning};
+pub use resolve::{Resolve, System};
+pub use serve::Serving;
+pub use test::{Reached, Tested};
+pub use who::Who;
+
+use crate::gate::lock;
+use crate::{Gate, SessionView};
+use arc_swap::ArcSwap;
+use authority::Trusting;
+use flood::Flood;
+use relay::Buffers;
+use rules::{All, Allowed};
+use rustls::pki_types::CertificateDer;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use steps::Steps;
+use tunnels::Tunnels;
+
+/// What the surface stands on, besides the gate.
+pub struct Settings {
+    /// Who knows names.
+    pub resolver: Arc<dyn Resolve>,
+    /// Where the installation's own authority is kept; it is made when it is first needed. `None`: nothing is
+    /// inspected, and what has to be is refused.
+    pub keys: Option<PathBuf>,
+    /// Authorities of servers, besides the system's.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// Where this installation itself listens: never connected to.
+    pub own: Vec<SocketAddr>,
+    /// How long a client may take for a head, or for the first message of TLS, however slowly it sends.
+    pub head_time: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            resolver: Arc::new(System),
+            keys: None,
+            roots: Vec::new(),
+            own: Vec::new(),
+            head_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The surface. Shared as `Arc<Egress>`.
+pub struct Egress {
+    gate: Arc<Gate>,
+    rules: ArcSwap<All>,
+    resolver: Arc<dyn Resolve>,
+    own: Mutex<Vec<SocketAddr>>,
+    head_time: Duration,
+    trusting: Trusting,
+    tunnels: Arc<Tunnels>,
+    flood: Arc<Flood>,
+    buffers: Buffers,
+    steps: Steps,
+    notes: note::Notes,
+    /// Sessions by the SHA-256 of a secret.
+    secrets: Mutex<HashMap<[u8; 32], String>>,
+    /// What does not change of sessions.
+    sessions: Mutex<HashMap<String, Arc<SessionView>>>,
+}
+
+impl std::fmt::Debug for Egress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Egress")
+            .field("open", &self.tunnels.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// With nothing allowed. Has to be called within a Tokio runtime: what is open is looked at whenever what it rests
+    /// on may have changed.
+    pub fn new(gate: Arc<Gate>, settings: Settings) -> Arc<Egress> {
+        let tunnels = Arc::new(Tunnels::new());
+        gate.add_stoppable(Arc::clone(&tunnels) as Arc<dyn crate::Stoppable>);
+        let egress = Arc::new(Egress {
+            rules: ArcSwap::from_pointee(All::new()),
+            trusting: Trusting::new(&settings, gate.clock.clone()),
+            resolver: settings.resolver,
+            own: Mutex::new(settings.own),
+            head_time: settings.head_time,
+            tunnels,
+            flood: Arc::new(Flood::new(gate.clock.clone())),
+            buffers: Buffers::default(),
+            steps: Steps::starting_at(*gate.store.committed().borrow()),
+            notes: note::Notes::new(gate.clock.clone()),
+            secrets: Mutex::default(),
+            sessions: Mutex::default(),
+            gate,
+        });
+        tokio::spawn(watch::follow(Arc::downgrade(&egress)));
+        egress
+    }
+
+    /// Puts documents in force, in the place of all before. What is open and would not be let through any more is cut
+    /// before this returns.
+    pub fn install(&self, documents: &[spec::EgressDocument]) {
+        self.rules.store(Arc::new(rules::together(documents)));
+        self.look_again();
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.tunnels.count()
+    }
+
+    /// One more address that is never connected to, because it is a door of this installation.
+    pub fn add_own(&self, address: SocketAddr) {
+        lock(&self.own).push(address);
+    }
+
+    /// The certificate of the authority that inspected connections are signed by, for guests to trust; made when there
+    /// is none yet.
+    ///
+    /// # Errors
+    /// It cannot be read or made.
+    pub fn authority_pem(&self) -> Result<String, AuthorityError> {
+        self.trusting
+            .authority()
+            .map(|authority| authority.pem().to_owned())
+    }
+
+    /// Cuts everything and waits until it has ended: when the platform stops.
+    pub async fn drain(&self) {
+        let numbers: Vec<u64> = self.tunnels.all().into_iter().map(|(number, _)| number).collect();
+        for number in &numbers {
+            self.tunnels.cut(*number, "the platform stops");
+        }
+        self.tunnels.gone(&numbers).await;
+    }
+
+    fn allowed(&self, agent: &str) -> Arc<Allowed> {
+        self.rules.load().get(agent).cloned().unwrap_or_default()
+    }
+
+    /// Whether documents are still those that made `allowed`.
+    fn is_current(&self, agent: &str, allowed: &Arc<Allowed>) -> bool {
+        match self.rules.load().get(agent) {
+            Some(current) => Arc::ptr_eq(current, allowed),
+            None => allowed.rules.is_empty(),
+        }
+    }
+
+    fn own(&self) -> Vec<SocketAddr> {
+        lock(&self.own).clone()
+    }
+}

@@ -1,0 +1,131 @@
+//! Names become addresses here and nowhere else, once for each connection: what was checked is what is dialled, so
+//! there is nothing to rebind.
+
+use super::rules::{Closed, Rule};
+use crate::BoxFuture;
+use assay::target::{Host, Target};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Most addresses of one name that are looked at.
+const ADDRESSES_MAX: usize = 64;
+/// How long one of several addresses may take before the next is tried.
+const EACH: Duration = Duration::from_secs(10);
+
+/// Who knows names.
+pub trait Resolve: Send + Sync {
+    /// Every address of `name`.
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Resolve for System {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            // With a dot at the end no search list makes another name of it.
+            let whole = format!("{name}.");
+            let found = match tokio::net::lookup_host((whole.as_str(), 0)).await {
+                Ok(found) => found.map(|address| address.ip()).collect(),
+                // Names of /etc/hosts have none.
+                Err(_) => tokio::net::lookup_host((name, 0))
+                    .await?
+                    .map(|address| address.ip())
+                    .collect(),
+            };
+            Ok(found)
+        })
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unreached {
+    /// One of the addresses may not be reached.
+    Closed(Closed),
+    /// The name has none.
+    Unresolved(String),
+    /// Nobody answers.
+    Refused(String),
+    /// In time.
+    Slow,
+}
+
+impl Unreached {
+    /// Status, word and text.
+    pub fn told(&self, target: &Target) -> (u16, &'static str, String) {
+        match self {
+            Unreached::Closed(Closed { address, what }) => {
+                let text = format!("`{}` leads to {address}, which is {what}", target.host);
+                (403, "address_refused", text)
+            }
+            Unreached::Unresolved(what) => (502, "not_resolved", format!("`{}`: {what}", target.host)),
+            Unreached::Refused(what) => (502, "not_connected", format!("{target}: {what}")),
+            Unreached::Slow => (504, "not_connected", format!("{target} did not answer in time")),
+        }
+    }
+}
+
+/// The addresses of the target, whatever they are.
+pub(crate) async fn names(resolver: &dyn Resolve, target: &Target) -> Result<Vec<IpAddr>, Unreached> {
+    let found = match &target.host {
+        Host::Address(address) => vec![*address],
+        Host::Name(name) => {
+            let found = resolver.resolve(name).await;
+            let mut found = found.map_err(|error| Unreached::Unresolved(error.to_string()))?;
+            found.dedup();
+            found
+        }
+    };
+    if found.is_empty() || found.len() > ADDRESSES_MAX {
+        return Err(Unreached::Unresolved(format!("it has {} addresses", found.len())));
+    }
+    Ok(found)
+}
+
+/// The addresses of the target, none of which the rule closes.
+pub(crate) async fn addresses(
+    resolver: &dyn Resolve,
+    rule: &Rule,
+    target: &Target,
+    own: &[SocketAddr],
+) -> Result<Vec<IpAddr>, Unreached> {
+    let found = names(resolver, target).await?;
+    // INVARIANT (every address counts): also those that would not be tried.
+    rule.closed(&found, target.port, own).map_err(Unreached::Closed)?;
+    Ok(found)
+}
+
+/// Connects with the first of the checked addresses that answers.
+pub(crate) async fn dial(
+    resolver: &dyn Resolve,
+    rule: &Rule,
+    target: &Target,
+    own: &[SocketAddr],
+    time: Duration,
+) -> Result<(TcpStream, IpAddr), Unreached> {
+    let dialling = async {
+        let addresses = addresses(resolver, rule, target, own).await?;
+        let mut last = Unreached::Slow;
+        let several = addresses.len() > 1;
+        for address in addresses {
+            let connecting = TcpStream::connect(SocketAddr::new(address, target.port));
+            let each = if several { EACH.min(time) } else { time };
+            match tokio::time::timeout(each, connecting).await {
+                Ok(Ok(stream)) => {
+                    let _ = stream.set_nodelay(true);
+                    return Ok((stream, address));
+                }
+                Ok(Err(error)) => last = Unreached::Refused(error.to_string()),
+                Err(_) => last = Unreached::Slow,
+            }
+        }
+        Err(last)
+    };
+    tokio::time::timeout(time, dialling)
+        .await
+        .unwrap_or(Err(Unreached::Slow))
+}

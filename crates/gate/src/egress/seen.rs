@@ -1,0 +1,338 @@
+//! Requests that are seen: in clear text in absolute form, or inside TLS that we opened. Each is an action of its own,
+//! goes over a connection of its own to an address that was checked for it, and is written anew.
+//!
+//! INVARIANT (one request, one connection): whatever two servers might make of a message, there is no second request
+//! behind it, and no answer is taken for another's.
+
+use super::answer::Refused;
+use super::exchange::{Client, Ended, exchange};
+use super::intercept::upstream;
+use super::meaning;
+use super::resolve::dial;
+use super::rules::{Mode, Rule};
+use super::serve;
+use super::tunnels::{Held, What};
+use super::visit::{Came, Flight, Visit, action};
+use super::wire::{ReadError, Wire};
+use assay::head::{Asked, Body, Request};
+use assay::link::{parse_url, resource};
+use assay::target::Target;
+use policy::{Environment, Outcome};
+use serde_json::json;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use url::Url;
+
+/// Where requests of one connection may go.
+#[derive(Clone, Debug)]
+pub(super) enum Scheme {
+    /// `http://`, wherever each says.
+    Clear,
+    /// `https://`, to the host of the CONNECT and the SNI.
+    Opened(Target),
+}
+
+/// Serves the absolute-form requests of a connection.
+pub(super) async fn in_clear(visit: Visit, wire: Wire<TcpStream>, first: Request) {
+    Box::pin(serve(&visit, wire, Some(first), Scheme::Clear)).await;
+}
+
+/// Serves requests until the client is done, one of them ends the connection, or it is cut.
+pub(super) async fn serve<S: Client>(
+    visit: &Visit,
+    mut wire: Wire<S>,
+    first: Option<Request>,
+    scheme: Scheme,
+) {
+    let mut next = first;
+    let cut = Arc::clone(visit.place.cut());
+    let aged = tokio::time::sleep(visit.allowed.lifetime());
+    tokio::pin!(aged);
+    loop {
+        let request = match next.take() {
+            Some(request) => Ok(request),
+            None => tokio::select! {
+                biased;
+                _ = cut.turned() => return,
+                () = &mut aged => return,
+                request = coming(visit, &mut wire) => request,
+            },
+        };
+        let answered = match request {
+            Ok(request) => one(visit, &mut wire, request, &scheme).await,
+            Err(error) => match error.refused() {
+                Some(refused) => {
+                    visit.note(about(&scheme), &refused).await;
+                    Err(refused)
+                }
+                None => return,
+            },
+        };
+        match answered {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(refused) => {
+                let _ = wire.write(&refused.http()).await;
+                break;
+            }
+        }
+    }
+    let _ = tokio::io::AsyncWriteExt::shutdown(&mut wire.stream).await;
+}
+
+fn about(scheme: &Scheme) -> &'static str {
+    match scheme {
+        Scheme::Clear => "a request in clear text",
+        Scheme::Opened(_) => "a request in TLS",
+    }
+}
+
+/// The next head: it may be long in coming, and has to come quickly once it does.
+async fn coming<S: Client>(visit: &Visit, wire: &mut Wire<S>) -> Result<Request, ReadError> {
+    if wire.ahead.is_empty() {
+        let idle = tokio::time::timeout(visit.allowed.idle(), wire.more());
+        idle.await.unwrap_or(Err(ReadError::Ended))?;
+    }
+    serve::request(wire, visit.egress.head_time).await
+}
+
+/// The URL that a request is for, as it will be sent; or why it is for none.
+fn url(request: &Request, scheme: &Scheme) -> Result<Url, Refused> {
+    let text = match (&request.asked, scheme) {
+        (Asked::Absolute(target, path), Scheme::Clear) => format!("http://{target}{path}"),
+        (Asked::Origin(path), Scheme::Opened(target)) => {
+            // INVARIANT (no fronting): the host that is asked is the one that was connected to.
+            if request.host.as_ref() != Some(target) {
+                let said = request
+                    .host
+                    .as_ref()
+                    .map_or("nobody".to_owned(), Target::to_string);
+                let what = format!("domain fronting: the request is to {said}, its connection to {target}");
+                return Err(Refused::new(403, "domain_fronting", what));
+            }
+            format!("https://{target}{path}")
+        }
+        (Asked::Origin(_), Scheme::Clear) => {
+            return Err(Refused::new(
+                400,
+                "malformed",
+                "this is a proxy: use http://HOST/PATH in full",
+            ));
+        }
+        (Asked::Absolute(..) | Asked::Connect(_), Scheme::Opened(_)) | (Asked::Connect(_), Scheme::Clear) => {
+            return Err(Refused::new(
+                400,
+                "malformed",
+                "a request within a connection names a path",
+            ));
+        }
+    };
+    parse_url(&text).map_err(|what| Refused::new(400, "malformed", format!("the URL {what}")))
+}
+
+/// One request; whether the connection may go on.
+async fn one<S: Client>(
+    visit: &Visit,
+    wire: &mut Wire<S>,
+    request: Request,
+    scheme: &Scheme,
+) -> Result<bool, Refused> {
+    visit.egress.flood.again(&visit.agent, &visit.allowed)?;
+    let url = match url(&request, scheme) {
+        Ok(url) => url,
+        Err(refused) => {
+            let entry = visit.note(about(scheme), &refused).await;
+            return Err(refused.recorded(entry));
+        }
+    };
+    let url = Arc::new(url);
+    let rule = match rule(visit, &url, &request)? {
+        Ok(rule) => rule,
+        Err(why) => return Err(Box::pin(refused(visit, &url, &request, why)).await),
+    };
+    let limit = match rule.mode {
+        Mode::Seen { body_bytes, .. } => body_bytes,
+        Mode::Tunnel { .. } => 0,
+    };
+    if let Body::Length(length) = request.body
+        && length > limit
+    {
+        let what = format!("its body of {length} bytes is larger than {limit}, which the rule lets through");
+        let refused = Refused::new(413, "body_too_large", what).by(&rule.id);
+        let entry = visit.note(&resource(&url), &refused).await;
+        return Err(refused.recorded(entry));
+    }
+    let made = proposal(&url, &request, &rule.environment)?;
+    let flight = Box::pin(visit.admit(made))
+        .await
+        .map_err(|refused| match refused.rule {
+            Some(_) => refused,
+            None => refused.by(&rule.id),
+        })?;
+    let flown = Box::pin(fly(visit, wire, flight, (&url, &request), (&rule, limit))).await;
+    visit.place.rests();
+    flown
+}
+
+/// The rule by which it may be made, or why there is none: by documents as they are now, not as they were when the
+/// connection began. It is announced before that is said for good.
+fn rule(
+    visit: &Visit,
+    url: &Arc<Url>,
+    request: &Request,
+) -> Result<Result<Arc<Rule>, &'static str>, Refused> {
+    loop {
+        let allowed = visit.egress.allowed(&visit.agent);
+        let found = allowed.request(url, &request.method);
+        if let Ok(rule) = &found {
+            let action = Arc::new(proposal(url, request, &rule.environment)?);
+            let what = What::Request(Arc::clone(url), request.method.clone());
+            let name = format!("{} {} of {}", request.method, resource(url), visit.session);
+            let held = Held {
+                what,
+                address: None,
+                action,
+            };
+            visit.place.begins(name, held);
+        }
+        if visit.egress.is_current(&visit.agent, &allowed) {
+            return Ok(found);
+        }
+    }
+}
+
+/// No rule is of it: that is recorded, and nothing is resolved.
+async fn refused(visit: &Visit, url: &Url, request: &Request, why: &str) -> Refused {
+    let why = format!("{why}: {} {}", request.method, resource(url));
+    match proposal(url, request, &Environment::production()) {
+        Ok(action) => visit.refuse(action, &why).await,
+        Err(refused) => refused,
+    }
+}
+
+fn proposal(url: &Url, request: &Request, environment: &Environment) -> Result<policy::Action, Refused> {
+    let (effect, idempotence) = meaning(&request.method);
+    let verb = match effect {
+        policy::Effect::Read => "http.get",
+        _ => "http.request",
+    };
+    let arguments = json!({ "url": url.as_str(), "method": request.method });
+    action(
+        verb,
+        &resource(url),
+        arguments,
+        environment,
+        (effect, idempotence),
+    )
+}
+
+/// Sends what was let through, and settles what came of it. Whether the connection may go on.
+async fn fly<S: Client>(
+    visit: &Visit,
+    wire: &mut Wire<S>,
+    flight: Flight,
+    (url, request): (&Url, &Request),
+    (rule, limit): (&Rule, u64),
+) -> Result<bool, Refused> {
+    let (entry, cancel) = (flight.inner.entry(), flight.inner.cancel());
+    let cut = Arc::clone(visit.place.cut());
+    let mut told = Told::default();
+    let sent = tokio::select! {
+        biased;
+        why = cut.turned() => Err(Refused::new(403, "cut", why)),
+        () = cancel.cancelled() => Err(Refused::new(403, "stopped", "a stop covers it")),
+        sent = send(visit, wire, (url, request), (rule, limit), &mut told) => sent,
+    };
+    let (method, address) = (
+        &request.method,
+        told.address.map_or("-".to_owned(), |a| a.to_string()),
+    );
+    let came = match &sent {
+        Ok(ended) => {
+            let summary = format!(
+                "{method} at {address}: {} with {} bytes, {} sent",
+                ended.status, ended.back, ended.out
+            );
+            Came {
+                outcome: Outcome::Success,
+                code: None,
+                summary,
+                result: json!({ "address": address, "status": ended.status, "bytesOut": ended.out, "bytesBack": ended.back }),
+                told: true,
+            }
+        }
+        Err(refused) => {
+            let reads = super::is_read(method);
+            let outcome = match refused.code {
+                "cut" | "stopped" => Outcome::Cancelled,
+                // It was sent, or may have been: nobody knows what the other side did.
+                _ if told.sent && !reads => Outcome::Uncertain,
+                _ => Outcome::Failure,
+            };
+            Came {
+                outcome,
+                told: told.sent,
+                ..Came::failed(
+                    refused.code,
+                    format!("{method} at {address}: {}", refused.message),
+                )
+            }
+        }
+    };
+    visit.settle(flight, came).await;
+    match sent {
+        Ok(ended) => Ok(ended.goes_on),
+        // Half an answer cannot be followed by another.
+        Err(_) if told.answered => Ok(false),
+        Err(refused) => Err(refused.by(&rule.id).recorded(Some(entry))),
+    }
+}
+
+/// How far a request came.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub address: Option<IpAddr>,
+    pub sent: bool,
+    pub answered: bool,
+}
+
+async fn send<S: Client>(
+    visit: &Visit,
+    wire: &mut Wire<S>,
+    (url, request): (&Url, &Request),
+    (rule, limit): (&Rule, u64),
+    told: &mut Told,
+) -> Result<Ended, Refused> {
+    let target = target_of(url)?;
+    let own = visit.egress.own();
+    let dialled = dial(
+        &*visit.egress.resolver,
+        rule,
+        &target,
+        &own,
+        visit.allowed.connect(),
+    )
+    .await;
+    let (stream, address) = dialled.map_err(|unreached| {
+        let (status, code, text) = unreached.told(&target);
+        Refused::new(status, code, text)
+    })?;
+    told.address = Some(address);
+    visit.place.reached(address);
+    let limits = (limit, visit.allowed.bytes(), visit.allowed.idle());
+    match url.scheme() {
+        "https" => {
+            let stream = upstream(&visit.egress, stream, &target, visit.allowed.connect()).await?;
+            exchange(wire, stream, (url, request), limits, told).await
+        }
+        _ => exchange(wire, stream, (url, request), limits, told).await,
+    }
+}
+
+fn target_of(url: &Url) -> Result<Target, Refused> {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(443);
+    Target::parse(&format!("{host}:{port}"))
+        .map_err(|error| Refused::new(400, "malformed", error.to_string()))
+}
