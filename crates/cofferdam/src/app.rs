@@ -21,6 +21,7 @@ use organizations::Served;
 use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
 
+use crate::guests;
 use crate::health::{Cell, Part, Report, Status, Verification};
 use crate::identity::Identity;
 use crate::server;
@@ -30,6 +31,7 @@ use anyhow::Context as _;
 use gate::Gate;
 use gate::egress::{Egress, Serving, Who};
 use ops::Triage;
+use runtime::guest::Guests;
 use runtime::{Runtime, Settings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -83,6 +85,8 @@ pub struct Options {
     pub vfs: Option<String>,
     /// What the listener speaks TLS with. `None`: it speaks none.
     pub tls: Option<TlsFiles>,
+    /// Whether `cofferdam run` is taken, at a socket in the data directory.
+    pub runs: bool,
     /// Where the egress surface listens for whoever shows a token.
     pub egress: Door,
     /// Authorities of servers that agents reach, besides the system's, in PEM.
@@ -107,6 +111,7 @@ impl Options {
             clock: None,
             vfs: None,
             tls: None,
+            runs: false,
             egress: Door::Closed,
             egress_ca: None,
         }
@@ -121,6 +126,8 @@ pub struct App {
     pub runtime: Arc<Runtime>,
     /// Incidents.
     pub triage: Arc<Triage>,
+    /// Programs of others that run behind walls.
+    pub guests: Arc<Guests>,
     /// The door to the network.
     pub egress: Arc<Egress>,
     /// Where it listens for whoever shows a token, if it does.
@@ -345,9 +352,16 @@ impl Opened {
     /// What a crash interrupted first, then timers.
     async fn set_going(&mut self, options: &Options) -> anyhow::Result<()> {
         let app = &self.app;
+        app.guests
+            .end_left_behind()
+            .await
+            .context("cannot take up the sessions")?;
         app.runtime.start().await.context("cannot take up the sessions")?;
         app.triage.start().await;
         self.tasks = background::spawn(app, options);
+        if options.runs {
+            take_runs(app, options, &mut self.tasks);
+        }
         Ok(())
     }
 
@@ -356,6 +370,7 @@ impl Opened {
     }
 
     async fn end(&mut self) {
+        self.app.guests.drain().await;
         self.app.egress.drain().await;
         self.app.runtime.drain(RUNTIME_GRACE).await;
         self.app.triage.drain(TRIAGE_GRACE).await;
@@ -365,6 +380,17 @@ impl Opened {
         }
         if let Err(error) = self.app.gate.store().close().await {
             tracing::error!(%error, "the journal was not closed well; the next start recovers it");
+        }
+    }
+}
+
+/// Without the socket everything else works.
+fn take_runs(app: &Arc<App>, options: &Options, tasks: &mut JoinSet<()>) {
+    match guests::listen(&options.data_dir) {
+        Ok(listener) => drop(tasks.spawn(guests::serve(Arc::clone(app), listener))),
+        Err(error) => {
+            let path = options.data_dir.join(guests::SOCKET);
+            tracing::warn!(%error, "`cofferdam run` cannot be taken at `{}`", path.display());
         }
     }
 }
@@ -482,6 +508,7 @@ async fn open(
     let store = files::open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
+    let guests = Guests::new(&runtime, sandbox::Config::default());
     let named = options.organization.as_deref();
     let below = named.map(organizations::path).unwrap_or_default();
     let triage = Triage::new(
@@ -514,6 +541,7 @@ async fn open(
         gate,
         runtime,
         triage,
+        guests,
         egress,
         egress_address: around.egress.filter(|_| options.organization.is_none()),
         configuration,

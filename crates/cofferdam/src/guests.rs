@@ -11,8 +11,9 @@
 mod host;
 mod lend;
 mod place;
+mod trust;
 
-pub use host::{SOCKET, serve};
+pub use host::{SOCKET, listen, serve};
 
 use runtime::guest::said;
 use sandbox::{Exit, Git, Part, Profile};
@@ -108,14 +109,24 @@ impl Summary {
         u8::try_from(status).unwrap_or(1)
     }
 
-    /// One line for people.
+    /// One line for people. A platform that was started for it is gone by then.
     #[must_use]
-    pub fn line(&self) -> String {
-        let Summary { session, permitted, denied, .. } = self;
+    pub fn line(&self, is_own: bool) -> String {
+        let Summary {
+            session,
+            permitted,
+            denied,
+            ..
+        } = self;
         let stopped = match &self.exit.stop {
             Some(_) => format!("{}; ", said(&self.exit)),
             None => String::new(),
         };
-        format!("{stopped}{permitted} actions permitted, {denied} denied; the record: cofferdam sessions show {session}")
+        let first = if is_own { "cofferdam up, then " } else { "" };
+        let actions = if *permitted == 1 { "action" } else { "actions" };
+        format!(
+            "{stopped}{permitted} {actions} permitted, {denied} denied; the record: {first}cofferdam sessions show \
+             {session}"
+        )
     }
 }

@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod guests;
 pub mod health;
 pub mod identity;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What is used when no `--config` is given and it exists.
-const DEFAULT_CONFIG: &str = "cofferdam.yaml";
+pub(crate) const DEFAULT_CONFIG: &str = "cofferdam.yaml";
 /// Threads that run async code. Work is small; what blocks has threads of its own.
 const WORKER_THREADS: usize = 2;
 /// Threads for what blocks: reading configuration, verification.
@@ -109,6 +109,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         origin: arguments.origin,
         checkpoints: arguments.checkpoints,
         tls: arguments.tls,
+        runs: true,
         egress: arguments.egress,
         egress_ca: arguments.egress_ca,
         ..Options::new(arguments.data_dir)

@@ -98,6 +98,8 @@ pub struct Egress {
     buffers: Buffers,
     steps: Steps,
     notes: note::Notes,
+    /// What single sessions may reach, in the place of what documents say of their agents.
+    lent: Mutex<HashMap<String, Arc<Allowed>>>,
     /// Sessions by the SHA-256 of a secret.
     secrets: Mutex<HashMap<[u8; 32], String>>,
     /// What does not change of sessions.
@@ -129,6 +131,7 @@ impl Egress {
             buffers: Buffers::default(),
             steps: Steps::starting_at(*gate.store.committed().borrow()),
             notes: note::Notes::new(gate.clock.clone()),
+            lent: Mutex::default(),
             secrets: Mutex::default(),
             sessions: Mutex::default(),
             gate,
@@ -141,6 +144,20 @@ impl Egress {
     /// before this returns.
     pub fn install(&self, documents: &[spec::EgressDocument]) {
         self.rules.store(Arc::new(rules::together(documents)));
+        self.look_again();
+    }
+
+    /// Lets `session` reach what `document` says, in the place of what documents say of its agent, until it is
+    /// [taken back](Egress::take_back). It is in memory: whoever lends it runs the session.
+    pub fn lend(&self, session: &str, document: &spec::EgressDocument) {
+        let allowed = Arc::new(Allowed::of(document));
+        lock(&self.lent).insert(session.to_owned(), allowed);
+        self.look_again();
+    }
+
+    /// Ends what was lent, and cuts what rests on it.
+    pub fn take_back(&self, session: &str) {
+        lock(&self.lent).remove(session);
         self.look_again();
     }
 
@@ -178,12 +195,16 @@ impl Egress {
         self.rules.load().get(agent).cloned().unwrap_or_default()
     }
 
-    /// Whether documents are still those that made `allowed`.
-    fn is_current(&self, agent: &str, allowed: &Arc<Allowed>) -> bool {
-        match self.rules.load().get(agent) {
-            Some(current) => Arc::ptr_eq(current, allowed),
-            None => allowed.rules.is_empty(),
-        }
+    /// The same in `session`, which may have been lent something of its own.
+    fn allowed_in(&self, session: &str, agent: &str) -> Arc<Allowed> {
+        let lent = lock(&self.lent).get(session).cloned();
+        lent.unwrap_or_else(|| self.allowed(agent))
+    }
+
+    /// Whether what made `allowed` is still in force.
+    fn is_current(&self, session: &str, agent: &str, allowed: &Arc<Allowed>) -> bool {
+        let current = self.allowed_in(session, agent);
+        Arc::ptr_eq(&current, allowed) || (current.rules.is_empty() && allowed.rules.is_empty())
     }
 
     fn own(&self) -> Vec<SocketAddr> {

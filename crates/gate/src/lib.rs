@@ -66,7 +66,7 @@ pub use held::{EVERYWHERE, HeldAt};
 pub use kill::{Held, KillAnswer};
 pub use policy::{Reach, Spot};
 pub use replay::{Difference, Replayed, Verdict as ReplayedVerdict};
-pub use sessions::{GUEST, NewSession, SessionError, SessionView};
+pub use sessions::{GUEST, GuestSession, NewSession, SessionError, SessionView, Tally};
 pub use stoppable::{Stood, Stoppable};
 pub use stops::{Above, LiftError, StopAnswer};
 pub use suggest::{Suggested, Suggestions};

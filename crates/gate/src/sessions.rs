@@ -1,7 +1,9 @@
 //! Sessions, as far as admission must know them, and their machine driven live.
 
+mod guest;
 mod projection;
 
+pub use guest::{GUEST, GuestSession, Tally};
 pub(crate) use projection::{SessionRow, Sessions};
 
 use crate::gate::platform;
@@ -10,7 +12,7 @@ use crate::rows::{self, decode};
 use crate::{Gate, approvals, delegations};
 use journal::kind;
 use journal::machine::{Session, SessionEvent};
-use policy::{Capability, Chain, Grant, Principal, PrincipalKind, Timestamp};
+use policy::{Capability, Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use store::{Erasable, NewEntry, Retention, StoreError, Tx};
@@ -19,10 +21,6 @@ use store::{Erasable, NewEntry, Retention, StoreError, Tx};
 pub(crate) const SESSIONS: &str = "sessions";
 /// The longest title, in characters.
 const TITLE_MAX: usize = 200;
-/// The platform's own agent for programs that no document speaks of. It holds nothing by itself.
-pub const GUEST: &str = "cofferdam-guest";
-/// Most capabilities that are lent to one session: all of them stand in its first entry.
-const LENT_MAX: usize = 64;
 
 /// What to start.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,9 +70,9 @@ pub struct SessionView {
     /// Runs before whatever is not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
-    /// What its cause lent to [`GUEST`], for this session alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lent: Vec<Capability>,
+    /// Of a program of others that runs behind walls: the platform's own agents leave such a session alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestSession>,
     /// Sequence of the entry whose payload `output` holds the result.
     pub output: Option<u64>,
 }
@@ -108,37 +106,20 @@ impl Gate {
         self.create_session_under(new, None).await
     }
 
-    /// The same of [`GUEST`], which has for this session what its cause, a person, lends: never more than
-    /// that person may do, and nothing that rules do not permit.
-    pub async fn create_session_lent(
-        &self,
-        new: NewSession,
-        lent: Vec<Capability>,
-    ) -> Result<SessionView, SessionError> {
-        let reason = match () {
-            () if new.agent != GUEST => "only the platform's own guest is lent anything",
-            () if new.cause.kind != PrincipalKind::Person => "only a person lends",
-            () if lent.len() > LENT_MAX => "it is more than 64 capabilities",
-            () if lent.iter().any(Capability::is_unbounded) => "it names no verb or no resource",
-            () => return self.create_with(new, None, lent).await.map(|(view, _)| view),
-        };
-        Err(SessionError::NotLent(reason))
-    }
-
     /// The same under a delegation to its agent: it may do what was delegated, as long as that holds.
     pub async fn create_session_under(
         &self,
         new: NewSession,
         delegation: Option<String>,
     ) -> Result<(SessionView, bool), SessionError> {
-        self.create_with(new, delegation, Vec::new()).await
+        self.create_with(new, delegation, None).await
     }
 
     async fn create_with(
         &self,
         new: NewSession,
         delegation: Option<String>,
-        lent: Vec<Capability>,
+        guest: Option<Vec<Capability>>,
     ) -> Result<(SessionView, bool), SessionError> {
         let now = self.deadlines.now();
         if !self.authority.load().agents.contains_key(&new.agent) {
@@ -154,7 +135,7 @@ impl Gate {
             if let Some(delegation) = &delegation {
                 delegated(tx, delegation, &new.agent, now)?;
             }
-            tx.append(created(&id, &new, delegation.as_deref(), &lent))?;
+            tx.append(created(&id, &new, delegation.as_deref(), guest.as_deref()))?;
             let queued = json!({ "event": SessionEvent::Queue, "agent": new.agent });
             tx.append(of_session(
                 kind::SESSION_QUEUED,
@@ -290,21 +271,6 @@ impl Gate {
     }
 }
 
-impl SessionView {
-    /// The chain with what was lent for this session: the one that acts has it besides its own.
-    pub(crate) fn lend(&self, chain: &mut Chain) {
-        let lent = self.lent.iter().map(|capability| Grant {
-            capability: capability.clone(),
-            from: format!("{}, for {}", self.cause, self.id),
-            until: None,
-        });
-        let guest = |link: &&mut policy::Link| link.principal == Principal::agent(GUEST);
-        if let Some(link) = chain.links.last_mut().filter(guest) {
-            link.grants.extend(lent);
-        }
-    }
-}
-
 /// The row of a session, as of now in this transaction.
 pub(crate) fn row(tx: &Tx<'_>, id: &str) -> Result<Option<SessionRow>, StoreError> {
     tx.row(SESSIONS, id)?.map(decode).transpose()
@@ -336,7 +302,7 @@ fn delegated(tx: &Tx<'_>, id: &str, agent: &str, now: Timestamp) -> Result<(), S
     }
 }
 
-fn created(id: &str, new: &NewSession, delegation: Option<&str>, lent: &[Capability]) -> NewEntry {
+fn created(id: &str, new: &NewSession, delegation: Option<&str>, guest: Option<&[Capability]>) -> NewEntry {
     let mut body = json!({
         "event": "create", "agent": new.agent, "title": assay::redact::line(&new.title, TITLE_MAX),
         "taint": new.taint,
@@ -344,8 +310,8 @@ fn created(id: &str, new: &NewSession, delegation: Option<&str>, lent: &[Capabil
     if let (Some(delegation), Some(body)) = (delegation, body.as_object_mut()) {
         body.insert("delegation".to_owned(), Value::String(delegation.to_owned()));
     }
-    if let (false, Some(body)) = (lent.is_empty(), body.as_object_mut()) {
-        body.insert("lent".to_owned(), json!(lent));
+    if let (Some(lent), Some(body)) = (guest, body.as_object_mut()) {
+        body.insert("guest".to_owned(), json!({ "lent": lent }));
     }
     if let (Some(key), Some(body)) = (&new.idempotency_key, body.as_object_mut()) {
         body.insert("idempotency_key".to_owned(), Value::String(key.clone()));

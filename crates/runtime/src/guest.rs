@@ -34,6 +34,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The one step of a guest's session that its driver takes; what comes in by its doors has steps of its own.
 const STEP: &str = "run";
+/// By which a guest knows its session.
+const SESSION_VARIABLE: &str = "COFFERDAM_SESSION";
 /// Longest reason of a session's end, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -56,7 +58,7 @@ pub struct Run {
     pub agent: String,
     /// Who asked for it. The session runs on their account.
     pub by: Principal,
-    /// What that person lends to [`gate::GUEST`] for this run.
+    /// What that person lends to [`gate::GUEST`] for this run; nothing to any other agent.
     pub lent: Vec<Capability>,
     /// Who answers at its doors.
     pub doors: Arc<dyn Doors>,
@@ -135,10 +137,10 @@ impl Guests {
     }
 
     /// Ends the sessions of guests that a crash interrupted: their processes died with the platform.
-    pub async fn end_left_behind(&self, is_guest: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+    pub async fn end_left_behind(&self) -> Result<(), StoreError> {
         for state in [Session::Created, Session::Queued, Session::Running] {
             for session in self.sessions(state)? {
-                if is_guest(&session.agent) && !self.registry.holds(&session.id) {
+                if session.guest.is_some() && !self.registry.holds(&session.id) {
                     let reason = "the platform ended, and the guest with it";
                     if let Err(error) = self.end(&session.id, SessionEvent::Cancel, reason, None).await {
                         tracing::warn!(session = session.id, %error, "a guest's session cannot be ended");
@@ -147,6 +149,11 @@ impl Guests {
             }
         }
         Ok(())
+    }
+
+    /// Ends all that run and waits until their last processes are dead: when the platform stops.
+    pub async fn drain(&self) {
+        self.registry.drain().await;
     }
 
     fn sessions(&self, state: Session) -> Result<Vec<SessionView>, StoreError> {
@@ -196,12 +203,11 @@ impl Guests {
             // Whatever it reads in its workspace, nobody labelled.
             taint: Taints::UNTRUSTED,
         };
-        let session = match run.agent == gate::GUEST {
-            true => self.gate.create_session_lent(new, run.lent.clone()).await?,
-            false => self.gate.create_session(new).await?.0,
-        };
+        let session = self.gate.create_guest_session(new, run.lent.clone()).await?;
         let by = running::platform();
-        let event = self.gate.session_event(&session.id, &by, SessionEvent::Start, None, None);
+        let event = self
+            .gate
+            .session_event(&session.id, &by, SessionEvent::Start, None, None);
         Ok(event.await?)
     }
 
@@ -212,24 +218,40 @@ impl Guests {
         news: &mpsc::UnboundedSender<News>,
         end: oneshot::Receiver<()>,
     ) -> Result<Ended, RunError> {
+        let Run {
+            mut spec,
+            stdio,
+            doors,
+            ..
+        } = run;
+        spec.env.insert(SESSION_VARIABLE.to_owned(), session.id.clone());
         let proposal = Proposal {
             session: session.id.clone(),
             step: STEP.to_owned(),
-            action: action(&run.spec)?,
+            action: action(&spec)?,
         };
         let permit = self.gate.admit(proposal).await?;
         let flight = permit.spend(self.gate.stop_set())?;
-        let Run { spec, stdio, doors, .. } = run;
         let before = changes::beside(spec.workspace.clone()).await;
         let workspace = spec.workspace.clone();
         let (flight, guest) = self.launch(flight, spec, stdio).await?;
-        let (exit, flight) = self.see_through(&session, flight, guest, &*doors, (news, end)).await?;
+        let (exit, flight) = self
+            .see_through(&session, flight, guest, &*doors, (news, end))
+            .await?;
         let after = changes::beside(workspace).await;
         let entry = flight.entry();
-        flight.settle(settlement(&exit, &changes::between(before, after))).await?;
+        flight
+            .settle(settlement(&exit, &changes::between(before, after)))
+            .await?;
         let (event, reason) = over(&exit);
-        let session = self.end(&session.id, event, &reason, Some(json!({ "exit": exit }))).await;
-        Ok(Ended { session: session?, exit, entry })
+        let session = self
+            .end(&session.id, event, &reason, Some(json!({ "exit": exit })))
+            .await;
+        Ok(Ended {
+            session: session?,
+            exit,
+            entry,
+        })
     }
 
     /// Beside the async threads: a launch takes milliseconds, and the first one starts the launcher.
@@ -249,8 +271,12 @@ impl Guests {
         match launching.await.map_err(broken)? {
             (flight, Ok(guest)) => Ok((flight, guest)),
             (flight, Err(error)) => {
-                let settlement = report::failure("not_launched", &error.to_string(), Value::Null);
-                let settlement = Settlement { outcome: Outcome::NotStarted, ..settlement };
+                // Of what nobody answered about, it is not known whether it began.
+                let outcome = match error {
+                    LaunchError::Gone(_) => Outcome::Uncertain,
+                    _ => Outcome::NotStarted,
+                };
+                let settlement = report::ended(outcome, "not_launched", &error.to_string(), Value::Null);
                 flight.settle(settlement).await?;
                 Err(error.into())
             }

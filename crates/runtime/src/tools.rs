@@ -10,7 +10,7 @@ pub mod http;
 mod incidents;
 mod labelled;
 pub mod prometheus;
-mod report;
+pub(crate) mod report;
 pub mod schema;
 
 pub(crate) use report::{action, broken, cancelled, line, success};

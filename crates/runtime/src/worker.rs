@@ -266,6 +266,10 @@ impl Runtime {
 
     /// What a session works with: what it started with, or what its agent has now.
     fn kit(&self, session: &SessionView) -> Option<Kit> {
+        // A guest's has a program of its own.
+        if session.guest.is_some() {
+            return None;
+        }
         if let Some(kit) = self.state().kits.get(&session.id) {
             return Some(kit.clone());
         }

@@ -317,9 +317,7 @@ impl Spec {
         for hidden in &self.hidden {
             absolute(hidden)?;
             if hidden == &self.workspace || !hidden.starts_with(&self.workspace) {
-                return Err(SpecError::NotWithin {
-                    path: hidden.clone(),
-                });
+                return Err(SpecError::NotWithin { path: hidden.clone() });
             }
         }
         at_most("hidden directories", self.hidden.len(), HIDDEN_MAX)?;

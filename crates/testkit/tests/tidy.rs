@@ -18,7 +18,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("secrets", &["policy"]),
     ("sandbox", &["policy"]),
     ("gate", &["assay", "journal", "policy", "secrets", "store"]),
-    ("runtime", &["assay", "gate", "journal", "policy", "sandbox", "store"]),
+    (
+        "runtime",
+        &["assay", "gate", "journal", "policy", "sandbox", "store"],
+    ),
     (
         "ops",
         &[

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::{
     agents, approvals, audit, documents, egress, explain, health, incidents, journal, kill, login, policy,
-    sandbox, sessions, tokens, trust,
+    run, sandbox, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -117,6 +117,9 @@ pub enum Command {
     /// Show the whole story on this machine: alert, triage, refusal, approval, recovery, proof
     #[command(after_help = crate::demo::HELP)]
     Demo(crate::demo::DemoArguments),
+    /// Run any program behind the walls: no network, files or secrets but those that it was given
+    #[command(after_help = run::HELP)]
+    Run(Box<run::RunArguments>),
     /// Install documents: all or nothing
     Apply(documents::Apply),
     /// Show what `apply` would change

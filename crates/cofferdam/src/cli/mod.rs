@@ -23,6 +23,7 @@ pub mod kill;
 pub mod login;
 pub mod policy;
 mod redeem;
+pub mod run;
 pub mod sandbox;
 pub mod screen;
 mod secure;
@@ -81,6 +82,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Init(init) => documents::init(&init, screen)?,
         Command::Validate(validate) => documents::validate(&validate, screen)?,
         Command::Demo(demo) => return crate::demo::run(demo, &global, screen),
+        Command::Run(arguments) => return run::run(&arguments, &global, screen),
         Command::Patient(patient) => crate::demo::run_patient(patient)?,
         Command::Completions(completions) => print_completions(&completions, screen)?,
         Command::Journal(journal) => journal::run(&journal, screen)?,
@@ -132,6 +134,7 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Validate(_)
         | Command::Demo(_)
+        | Command::Run(_)
         | Command::Patient(_)
         | Command::Sandbox(_)
         | Command::Completions(_)

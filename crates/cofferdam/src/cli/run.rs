@@ -9,12 +9,16 @@ use super::failure::Failure;
 use super::screen::Screen;
 use crate::guests::{Hello, Summary, Told, Wanted};
 use clap::{Args, ValueEnum};
+use platform::Platform;
 use sandbox::{Git, Part, Profile, wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use terminal::Stdio;
+
+/// Least memory that a program runs in, in bytes.
+const MEMORY_MIN: u64 = 16 << 20;
 
 /// Shown below the options.
 pub const HELP: &str = "\
@@ -57,8 +61,8 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value_t = Walls::Standard)]
     pub profile: Walls,
     /// End it after so long: 30m, 90s, 2h
-    #[arg(long, value_name = "TIME", value_parser = super::value::milliseconds, default_value = "30m")]
-    pub timeout: i64,
+    #[arg(long, value_name = "TIME", value_parser = super::tokens::seconds, default_value = "30m")]
+    pub timeout: u64,
     /// Memory of all its processes: 512M, 2G
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "4G")]
     pub memory: u64,
@@ -101,17 +105,24 @@ pub fn run(arguments: &RunArguments, global: &Global, screen: &mut Screen) -> Re
         token: platform.token()?,
         run: wanted,
     };
+    let ended = pass(&platform, hello, screen);
+    let is_own = platform.is_own();
+    platform.shutdown();
+    conclude(&ended?, is_own, screen)
+}
+
+/// From its start to its end.
+fn pass(platform: &Platform, hello: Hello, screen: &mut Screen) -> Result<Summary, Failure> {
     let stdio = Stdio::open()?;
-    let fds: Vec<BorrowedFd<'_>> = stdio.for_guest().iter().map(|fd| fd.as_fd()).collect();
-    wire::send(platform.socket(), &hello, &fds).map_err(gone)?;
+    {
+        let fds: Vec<BorrowedFd<'_>> = stdio.for_guest().iter().map(|fd| fd.as_fd()).collect();
+        wire::send(platform.socket(), &hello, &fds).map_err(gone)?;
+    }
     drop(hello);
-    drop(fds);
     let passing = stdio.pass()?;
     let ended = listen(platform.socket(), screen);
     passing.finish();
-    let summary = ended?;
-    platform.shutdown();
-    conclude(&summary, screen)
+    ended
 }
 
 /// Until the last word.
@@ -122,7 +133,7 @@ fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
             Told::Started { given_up } => {
                 for (part, why) in given_up {
                     let name = serde_json::to_value(part).unwrap_or_default();
-                    screen.tell(&format!("not enforced: {}: {why}", name.as_str().unwrap_or("?")))?;
+                    screen.tell(&format!("not enforced: {}: {why}", name.as_str().unwrap_or("?")));
                 }
             }
             Told::Ended(summary) => return Ok(*summary),
@@ -134,26 +145,31 @@ fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
     }
 }
 
-fn conclude(summary: &Summary, screen: &mut Screen) -> Result<ExitCode, Failure> {
+fn conclude(summary: &Summary, is_own: bool, screen: &mut Screen) -> Result<ExitCode, Failure> {
     match screen.format {
-        Format::Table => screen.tell(&summary.line())?,
+        Format::Table => screen.tell(&summary.line(is_own)),
         // Its output is the program's; what is ours goes where messages go.
         Format::Json | Format::Yaml => {
             let told = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
-            screen.tell(&told)?;
+            screen.tell(&told);
         }
     }
     Ok(ExitCode::from(summary.status()))
 }
 
 fn gone(error: wire::WireError) -> Failure {
-    Failure::Failed(format!("the platform went away: {error}; what ran has ended with it"))
+    Failure::Failed(format!(
+        "the platform went away: {error}; what ran has ended with it"
+    ))
 }
 
 fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
     let workspace = std::path::absolute(&arguments.workspace).map_err(anyhow::Error::from)?;
-    let timeout = u64::try_from(arguments.timeout).ok().filter(|ms| *ms > 0);
-    let timeout = timeout.ok_or_else(|| Failure::Misuse("--timeout has to be longer than nothing".to_owned()))?;
+    if arguments.timeout == 0 {
+        return Err(Failure::Misuse(
+            "--timeout has to be longer than nothing".to_owned(),
+        ));
+    }
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(anyhow::Error::from);
     Ok(Wanted {
         agent: arguments.agent.clone(),
@@ -172,7 +188,7 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
             Walls::Standard => Profile::Standard,
             Walls::Build => Profile::Build,
         },
-        timeout_ms: Some(timeout),
+        timeout_ms: Some(arguments.timeout.saturating_mul(1_000)),
         memory_bytes: Some(arguments.memory),
         degrade: arguments.degrade.iter().copied().collect::<BTreeSet<Part>>(),
     })
@@ -214,9 +230,11 @@ fn bytes(text: &str) -> Result<u64, String> {
         _ => (Some(text), 1_u64),
     };
     let number: u64 = number.and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    number.checked_mul(unit).filter(|bytes| *bytes >= 16 << 20).ok_or_else(|| match number {
-        0.. => format!("{}: a program needs 16M at least", wrong()),
-    })
+    let bytes = number.checked_mul(unit).ok_or_else(wrong)?;
+    match bytes >= MEMORY_MIN {
+        true => Ok(bytes),
+        false => Err("a program needs 16M at least".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -67,12 +67,16 @@ pub fn compile(
 ) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
+    // What the platform does itself: tell people, and run guests.
     let (notifier, notifier_authority, told) = ops::channel::authority();
+    let (guest, guest_authority, run) = runtime::guest::authority();
     let reached = egress::all(documents, &index, &mut problems);
-    let policies = policies(documents, egress::policies(&reached, told), &mut problems);
+    let policies = policies(documents, egress::policies(&reached, [told, run]), &mut problems);
     let toolsets = toolsets(documents, incidents, &mut problems);
     let mut agents = BTreeMap::new();
-    let mut authorities = BTreeMap::from([(notifier, Arc::new(notifier_authority))]);
+    let built_in = [(notifier, notifier_authority), (guest, guest_authority)];
+    let built_in = built_in.map(|(name, authority)| (name, Arc::new(authority)));
+    let mut authorities = BTreeMap::from(built_in);
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
     let (mut providers, mut certificate_providers) = (BTreeMap::new(), BTreeMap::new());

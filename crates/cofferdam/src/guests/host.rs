@@ -1,19 +1,20 @@
 //! The platform's end of the socket: takes what a command wants, runs it, and says what comes of it.
 
-use super::{Hello, Summary, Told, Wanted, lend, place};
+use super::{Hello, Summary, Told, Wanted, lend, place, trust};
 use crate::app::App;
 use gate::egress::{Egress, Serving, Who};
 use gate::{Caller, GUEST, Role, SessionView};
+use runtime::guest::{Doors, News, Opened, Run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
-use runtime::guest::{Doors, Guests, News, Opened, Run};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::wire;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,73 +22,96 @@ use tokio::sync::{mpsc, oneshot};
 pub const SOCKET: &str = "run.sock";
 /// How long a command may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it rests when the system gives no more connections.
+const REST: Duration = Duration::from_millis(50);
 /// Commands that wait to be let in.
 const WAITING: i32 = 64;
 
-/// Takes commands at `<data-dir>/run.sock` for as long as the process lives.
+/// Listens at `<data-dir>/run.sock`.
 ///
 /// # Errors
 /// The socket cannot be made: its path may be too long for one, which has 107 bytes.
-pub fn serve(app: &Arc<App>, guests: &Arc<Guests>, data_dir: &Path) -> io::Result<()> {
+pub fn listen(data_dir: &Path) -> io::Result<OwnedFd> {
     let path = data_dir.join(SOCKET);
     // Whoever has the data directory's lock is alone; what lies there is of one that died.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     // The data directory is its owner's alone, and so is what is in it.
     bind(&listener, &SocketAddrUnix::new(&path)?)?;
-    listen(&listener, WAITING)?;
+    rustix::net::listen(&listener, WAITING)?;
+    Ok(listener)
+}
+
+/// Takes commands for as long as this is polled. Those that were taken go on.
+pub async fn serve(app: Arc<App>, listener: OwnedFd) {
+    // Tokio has no type for sockets of this kind; that of streams accepts from any.
+    let listener = match UnixListener::from_std(listener.into()) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "no runs are taken"),
+    };
     let host = Arc::new(Host {
-        app: Arc::clone(app),
-        guests: Arc::clone(guests),
+        app,
         runtime: Handle::current(),
+        authorities: OnceLock::new(),
     });
-    std::thread::Builder::new()
-        .name("run-socket".to_owned())
-        .spawn(move || host.take(&listener))?;
-    Ok(())
+    loop {
+        match accept(&listener).await {
+            Ok(stream) => host.take(stream),
+            Err(error) => {
+                tracing::warn!(%error, "a run was not taken");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+async fn accept(listener: &UnixListener) -> io::Result<OwnedFd> {
+    let (stream, _) = listener.accept().await?;
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream.into())
 }
 
 struct Host {
     app: Arc<App>,
-    guests: Arc<Guests>,
     runtime: Handle,
+    /// Where guests find whom to trust; made for the first.
+    authorities: OnceLock<Option<PathBuf>>,
 }
 
+/// The session, if it came so far, and why nothing came of it.
+type Failed = (Option<String>, String);
+
 impl Host {
-    fn take(self: Arc<Self>, listener: &OwnedFd) {
-        loop {
-            let stream = match accept_with(listener, SocketFlags::CLOEXEC) {
-                Ok(stream) => stream,
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "no more runs are taken");
-                    return;
-                }
-            };
-            let host = Arc::clone(&self);
-            let begun = std::thread::Builder::new()
-                .name("run".to_owned())
-                .spawn(move || host.welcome(stream));
-            if let Err(error) = begun {
-                tracing::warn!(%error, "a run was turned away");
-            }
+    fn take(self: &Arc<Self>, stream: OwnedFd) {
+        let host = Arc::clone(self);
+        // A thread of its own, which watches the connection as long as the guest runs.
+        let begun = std::thread::Builder::new()
+            .name("run".to_owned())
+            .spawn(move || host.welcome(stream));
+        if let Err(error) = begun {
+            tracing::warn!(%error, "a run was turned away");
         }
     }
 
-    /// One command, on a thread of its own: it watches the connection as long as the guest runs.
-    fn welcome(&self, stream: OwnedFd) {
+    fn welcome(self: Arc<Self>, stream: OwnedFd) {
         let stream = Arc::new(stream);
-        let (session, refused) = (None, |reason| Told::Refused { session: None, reason });
-        let _: Option<String> = session;
         let (hello, stdio) = match greeted(&stream) {
             Ok(greeted) => greeted,
-            Err(reason) => return tell(&stream, &refused(reason)),
+            Err(reason) => {
+                let refused = Told::Refused {
+                    session: None,
+                    reason,
+                };
+                return tell(&stream, &refused);
+            }
         };
         let (end, ended) = oneshot::channel();
-        let (host, told) = (self.clone_parts(), Arc::clone(&stream));
+        let (host, told) = (Arc::clone(&self), Arc::clone(&stream));
         self.runtime.spawn(async move {
             let last = match host.run(hello, stdio, &told, ended).await {
                 Ok(summary) => Told::Ended(Box::new(summary)),
@@ -95,31 +119,25 @@ impl Host {
             };
             tell(&told, &last);
             // The thread that watches sees the end.
-            let _ = rustix::net::shutdown(told.as_fd(), rustix::net::Shutdown::Both);
+            let _ = rustix::net::shutdown(&*told, rustix::net::Shutdown::Both);
         });
         // Nothing more is said; what comes is the end.
         let _ = set_socket_timeout(&*stream, Timeout::Recv, None);
-        let _: Result<((), _), _> = wire::receive(&*stream);
+        let _: Result<(serde_json::Value, _), _> = wire::receive(&*stream);
         drop(end);
     }
 
-    fn clone_parts(&self) -> Parts {
-        Parts {
-            app: Arc::clone(&self.app),
-            guests: Arc::clone(&self.guests),
-        }
+    fn authorities(&self) -> Option<&Path> {
+        let made = self.authorities.get_or_init(|| {
+            let made = trust::file(self.app.gate.store().directory(), &self.app.egress);
+            made.inspect_err(
+                |error| tracing::warn!(%error, "guests trust whom the system trusts, and nobody else"),
+            )
+            .ok()
+        });
+        made.as_deref()
     }
-}
 
-/// What the run of one guest needs.
-struct Parts {
-    app: Arc<App>,
-    guests: Arc<Guests>,
-}
-
-type Failed = (Option<String>, String);
-
-impl Parts {
     async fn run(
         &self,
         hello: Hello,
@@ -128,20 +146,22 @@ impl Parts {
         ended: oneshot::Receiver<()>,
     ) -> Result<Summary, Failed> {
         let none = |reason: String| (None, reason);
-        let caller = self.app.gate.identify(&hello.token).map_err(|error| none(error.to_string()))?;
+        let caller = self
+            .app
+            .gate
+            .identify(&hello.token)
+            .map_err(|error| none(error.to_string()))?;
         drop(hello.token);
         let mut wanted = hello.run;
         let agent = self.agent(&caller, &wanted).map_err(none)?;
         wanted.workspace = workspace(&wanted.workspace).map_err(none)?;
-        let own = self.app.own_directories();
-        let hidden = place::within(&wanted.workspace, &own).map_err(none)?;
-        let (document, lent) = lend::lent(&wanted).map_err(none)?;
-        let authorities = self.app.guest_authorities();
+        let hidden = place::within(&wanted.workspace, &self.app.private).map_err(none)?;
+        let (document, lent) = lend::lent(&wanted, &agent).map_err(none)?;
         let run = Run {
             agent,
             by: caller.principal().clone(),
             lent,
-            spec: place::spec(&wanted, authorities.as_deref(), hidden),
+            spec: place::spec(&wanted, self.authorities(), hidden),
             doors: Arc::new(Lent {
                 egress: Arc::clone(&self.app.egress),
                 document,
@@ -149,7 +169,7 @@ impl Parts {
             stdio,
         };
         let (news, mut heard) = mpsc::unbounded_channel();
-        let running = self.guests.run(run, news, ended);
+        let running = self.app.guests.run(run, news, ended);
         tokio::pin!(running);
         let mut session = None;
         let ended = loop {
@@ -166,13 +186,14 @@ impl Parts {
             }
         };
         let ended = ended.map_err(|error| (session, chain(&error)))?;
-        let (permitted, denied) = self.app.gate.tally(&ended.session.id).unwrap_or((ended.session.actions, 0));
+        let tally = self.app.gate.tally(&ended.session.id);
+        let tally = tally.map_err(|error| (Some(ended.session.id.clone()), chain(&error)))?;
         Ok(Summary {
             session: ended.session.id,
             entry: ended.entry,
             exit: ended.exit,
-            permitted: permitted.saturating_sub(1),
-            denied,
+            permitted: tally.permitted.saturating_sub(1),
+            denied: tally.denied,
         })
     }
 
@@ -183,7 +204,10 @@ impl Parts {
         let Some(written) = &wanted.agent else {
             return match caller.holds(&runs, &gate::Spot::Root) {
                 true => Ok(GUEST.to_owned()),
-                false => Err("to run a guest without an agent needs the role operator; name one with --agent".to_owned()),
+                false => Err(
+                    "to run a guest without an agent needs the role operator; name one with --agent"
+                        .to_owned(),
+                ),
             };
         };
         let unknown = || format!("there is no agent `{written}`");
@@ -192,7 +216,10 @@ impl Parts {
         let spot = self.app.gate.spot_of(name).map_err(|error| error.to_string())?;
         match caller.holds(&runs, &spot) {
             true if wanted.allow.is_empty() => Ok(name.to_owned()),
-            true => Err("--allow lends to a run without an agent; what this one may reach, `Egress` documents say".to_owned()),
+            true => Err(
+                "--allow lends to a run without an agent; what this one may reach, `Egress` documents say"
+                    .to_owned(),
+            ),
             false => Err(unknown()),
         }
     }
@@ -225,11 +252,16 @@ impl Doors for Lent {
 fn greeted(stream: &OwnedFd) -> Result<(Hello, [OwnedFd; 3]), String> {
     let peer = socket_peercred(stream).map_err(|error| error.to_string())?;
     if peer.uid != rustix::process::geteuid() {
-        return Err("this platform runs as another user: run guests as that user, or a platform of your own".to_owned());
+        return Err(
+            "this platform runs as another user: run guests as that user, or a platform of your own"
+                .to_owned(),
+        );
     }
     set_socket_timeout(stream, Timeout::Recv, Some(PATIENCE)).map_err(|error| error.to_string())?;
     let (hello, fds): (Hello, Vec<OwnedFd>) = wire::receive(stream).map_err(|error| error.to_string())?;
-    let stdio = fds.try_into().map_err(|_| "three descriptors come with it, for input, output and errors".to_owned())?;
+    let stdio = fds
+        .try_into()
+        .map_err(|_| "three descriptors come with it, for input, output and errors".to_owned())?;
     Ok((hello, stdio))
 }
 
@@ -244,7 +276,10 @@ fn workspace(written: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("the workspace `{}`: {error}", written.display()))?;
     match path.is_dir() && path != Path::new("/") {
         true => Ok(path),
-        false => Err(format!("the workspace `{}` is no directory that a guest can have", path.display())),
+        false => Err(format!(
+            "the workspace `{}` is no directory that a guest can have",
+            path.display()
+        )),
     }
 }
 

@@ -5,20 +5,26 @@ use super::Wanted;
 use gate::egress::spec::{EgressDocument, EgressRule, EgressSpec};
 use policy::Capability;
 use runtime::guest::{ENVIRONMENT, VERB};
+use serde_json::json;
 
-/// The document of a run, and what it lends.
-pub(super) fn lent(wanted: &Wanted) -> Result<(EgressDocument, Vec<Capability>), String> {
-    let rules: Result<Vec<EgressRule>, String> = wanted
-        .allow
-        .iter()
-        .enumerate()
-        .map(|(at, allowed)| rule(at, allowed, &wanted.networks))
-        .collect();
+/// The port on which everything is TLS.
+const HTTPS: u16 = 443;
+/// What requests in clear text may do.
+const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+/// Largest body of such a request, in bytes.
+const BODY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The document of a run of `agent`, and what is lent to it.
+pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, Vec<Capability>), String> {
+    let mut all = Vec::new();
+    for (at, allowed) in wanted.allow.iter().enumerate() {
+        all.extend(rules(at, allowed, &wanted.networks)?);
+    }
     let spec = EgressSpec {
         description: "lent to one run".to_owned(),
-        agents: vec![gate::GUEST.to_owned()],
+        agents: vec![agent.to_owned()],
         environment: ENVIRONMENT.to_owned(),
-        rules: rules?,
+        rules: all,
         limits: Default::default(),
     };
     let document = spec.compile("lent").map_err(|wrong| {
@@ -32,22 +38,22 @@ pub(super) fn lent(wanted: &Wanted) -> Result<(EgressDocument, Vec<Capability>),
     Ok((document, all))
 }
 
-/// `HOST:PORT`, a tunnel that nobody looks into.
-fn rule(at: usize, allowed: &str, networks: &[String]) -> Result<EgressRule, String> {
+/// `HOST:PORT`: a tunnel that nobody looks into, which is TLS to that host on 443; on other ports requests in clear text
+/// as well, which are seen.
+fn rules(at: usize, allowed: &str, networks: &[String]) -> Result<Vec<EgressRule>, String> {
     let what = || format!("--allow `{allowed}`: write HOST:PORT, as in api.github.com:443");
     let (host, port) = allowed.rsplit_once(':').ok_or_else(what)?;
     let port: u16 = port.parse().map_err(|_| what())?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let spec = serde_json::json!({
-        "name": format!("allow-{at}"),
-        "hosts": [host],
-        "ports": [port],
-        "networks": networks,
-        // What is no TLS has no name that could be compared with the host's; on 443 everything is.
-        "tls": port == 443,
-        "clearText": port != 443,
-        "methods": ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"],
-        "bodyBytes": 64 * 1024 * 1024,
+    let is_https = port == HTTPS;
+    let tunnel = json!({
+        "name": format!("allow-{at}"), "hosts": [host], "ports": [port], "networks": networks, "tls": is_https,
     });
-    serde_json::from_value(spec).map_err(|error| format!("--allow `{allowed}`: {error}"))
+    let seen = json!({
+        "name": format!("allow-{at}-requests"), "hosts": [host], "ports": [port], "networks": networks,
+        "clearText": true, "methods": METHODS, "bodyBytes": BODY_BYTES,
+    });
+    let specs = [Some(tunnel), Some(seen).filter(|_| !is_https)];
+    let read = |spec| serde_json::from_value(spec).map_err(|error| format!("--allow `{allowed}`: {error}"));
+    specs.into_iter().flatten().map(read).collect()
 }

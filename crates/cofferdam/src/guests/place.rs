@@ -2,6 +2,7 @@
 
 use super::Wanted;
 use sandbox::{Bind, Limits, Spec};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The port, inside, of the door to the network.
@@ -26,7 +27,7 @@ const TRUST: [&str; 7] = [
 
 /// The spec of a run. `authorities` is a file outside that holds the authorities to trust; `hidden` is what of the
 /// platform's own lies in reach.
-pub(super) fn spec(wanted: &Wanted, session: &str, authorities: Option<&Path>, hidden: Vec<PathBuf>) -> Spec {
+pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<PathBuf>) -> Spec {
     let mut spec = Spec::new(wanted.argv.clone(), wanted.workspace.clone());
     spec.profile = wanted.profile;
     spec.git = wanted.git;
@@ -53,7 +54,6 @@ pub(super) fn spec(wanted: &Wanted, session: &str, authorities: Option<&Path>, h
     set("no_proxy", DIRECT);
     // Node reads none of these without being told to, from version 24 on.
     set("NODE_USE_ENV_PROXY", "1");
-    set("COFFERDAM_SESSION", session);
     if let Some(source) = authorities {
         for name in TRUST {
             set(name, AUTHORITIES);
@@ -67,10 +67,18 @@ pub(super) fn spec(wanted: &Wanted, session: &str, authorities: Option<&Path>, h
     spec
 }
 
-/// Which of the platform's own directories lie in the workspace: the guest shall see none of them.
+/// Which of the platform's own directories lie in the workspace: the guest shall see none of them. Those that are not
+/// there yet are made: otherwise the guest could make them, and the platform would find what it put there.
 pub(super) fn within(workspace: &Path, own: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut hidden = Vec::new();
     for path in own {
+        if path.starts_with(workspace) && !path.exists() {
+            let made = std::fs::DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(path);
+            made.map_err(|error| format!("cannot make `{}`: {error}", path.display()))?;
+        }
         let Ok(path) = path.canonicalize() else { continue };
         if workspace.starts_with(&path) {
             return Err(format!(
@@ -79,8 +87,17 @@ pub(super) fn within(workspace: &Path, own: &[PathBuf]) -> Result<Vec<PathBuf>, 
                 path.display()
             ));
         }
-        if path.starts_with(workspace) {
-            hidden.push(path);
+        match path.starts_with(workspace) {
+            false => {}
+            true if path.is_dir() => hidden.push(path),
+            // An empty directory can be put over a directory alone.
+            true => {
+                return Err(format!(
+                    "`{}` is the platform's own and lies in the workspace; move it into a directory of its own, or \
+                     choose another workspace",
+                    path.display()
+                ));
+            }
         }
     }
     Ok(hidden)

@@ -198,6 +198,7 @@ impl From<SessionError> for ApiError {
         match error {
             SessionError::Unknown(id) => ApiError::not_found(format!("session `{id}`")),
             SessionError::NotDelegated(..) => ApiError::malformed("/delegation", error.to_string()),
+            SessionError::NotLent(_) => ApiError::malformed("", error.to_string()),
             SessionError::UnknownAgent(name) => {
                 ApiError::malformed("/agent", format!("there is no agent `{name}`"))
             }

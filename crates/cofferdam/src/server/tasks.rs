@@ -56,7 +56,10 @@ pub async fn submit(call: Call) -> Answer {
             "a task needs an `input` that is not null",
         ));
     }
-    if task.agent == ops::channel::NOTIFIER {
+    if gate::RESERVED_PREFIXES
+        .iter()
+        .any(|prefix| task.agent.starts_with(prefix))
+    {
         let what = format!("`{}` is the platform's own and takes no tasks", task.agent);
         return Err(ApiError::malformed("/agent", what));
     }

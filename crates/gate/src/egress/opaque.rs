@@ -85,7 +85,7 @@ pub(super) async fn connect(visit: Visit, mut wire: Wire<TcpStream>, target: Tar
 /// from here on find it.
 fn way(visit: &Visit, target: &Target, spoken: Spoken) -> Result<Option<Way>, Refused> {
     loop {
-        let allowed = visit.egress.allowed(&visit.agent);
+        let allowed = visit.egress.allowed_in(&visit.session, &visit.agent);
         let way = allowed.way(target);
         if let Some(Way::Tunnel(rule, resource)) = &way {
             let action = Arc::new(proposal(resource, target, &rule.environment, spoken)?);
@@ -98,7 +98,7 @@ fn way(visit: &Visit, target: &Target, spoken: Spoken) -> Result<Option<Way>, Re
                 .place
                 .begins(format!("{resource} of {}", visit.session), held);
         }
-        if visit.egress.is_current(&visit.agent, &allowed) {
+        if visit.egress.is_current(&visit.session, &visit.agent, &allowed) {
             return Ok(way);
         }
     }

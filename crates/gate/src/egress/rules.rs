@@ -94,6 +94,14 @@ pub(crate) fn together(documents: &[EgressDocument]) -> All {
 }
 
 impl Allowed {
+    /// What one document says, whoever it names.
+    pub fn of(document: &EgressDocument) -> Allowed {
+        Allowed {
+            rules: document.rules.clone(),
+            limits: document.limits,
+        }
+    }
+
     /// How `target` may be reached by CONNECT or SOCKS5.
     pub fn way(&self, target: &Target) -> Option<Way> {
         let of_port = || self.rules.iter().filter(|rule| rule.ports.contains(&target.port));

@@ -183,7 +183,7 @@ fn rule(
     request: &Request,
 ) -> Result<Result<Arc<Rule>, &'static str>, Refused> {
     loop {
-        let allowed = visit.egress.allowed(&visit.agent);
+        let allowed = visit.egress.allowed_in(&visit.session, &visit.agent);
         let found = allowed.request(url, &request.method);
         if let Ok(rule) = &found {
             let action = Arc::new(proposal(url, request, &rule.environment)?);
@@ -196,7 +196,7 @@ fn rule(
             };
             visit.place.begins(name, held);
         }
-        if visit.egress.is_current(&visit.agent, &allowed) {
+        if visit.egress.is_current(&visit.session, &visit.agent, &allowed) {
             return Ok(found);
         }
     }

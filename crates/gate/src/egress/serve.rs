@@ -229,7 +229,7 @@ async fn by_socks(egress: &Arc<Egress>, wire: &mut Wire<TcpStream>, who: &Who) -
 impl Egress {
     /// A place for a connection of `session`, within the limits of its agent.
     fn visit(self: &Arc<Self>, session: &str, agent: &str) -> Result<Visit, Refused> {
-        let allowed = self.allowed(agent);
+        let allowed = self.allowed_in(session, agent);
         let seat = self.flood.enter(agent, &allowed)?;
         let subject = self.subject(session, agent);
         Ok(Visit {

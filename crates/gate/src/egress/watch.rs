@@ -81,7 +81,7 @@ impl Egress {
     }
 
     fn stands(&self, tunnel: &Tunnel) -> Result<(), String> {
-        let allowed = self.allowed(&tunnel.agent);
+        let allowed = self.allowed_in(&tunnel.session, &tunnel.agent);
         let Some(Held {
             what,
             address,

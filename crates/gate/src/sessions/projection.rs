@@ -29,7 +29,7 @@ struct Created {
     #[serde(default)]
     urgent: bool,
     #[serde(default)]
-    lent: Vec<policy::Capability>,
+    guest: Option<super::GuestSession>,
     /// Never left out: a session whose input nobody labelled is none.
     taint: policy::Taints,
 }
@@ -137,7 +137,7 @@ fn create(entry: &Entry, id: &str) -> Result<SessionRow, Corrupt> {
             actions: 0,
             version: 0,
             urgent: created.urgent,
-            lent: created.lent,
+            guest: created.guest,
             output: None,
         },
         idempotency_key: created.idempotency_key,

@@ -1,4 +1,4 @@
-//! What the platform's own guest holds: nothing by itself, and the rule that permits what it is lent.
+//! What the platform's own guest holds: nothing by itself; and the rules that permit what guests are lent.
 
 use gate::{AgentAuthority, Bounds, GUEST, TrustTerms};
 use policy::{Autonomy, Effect, Level, Match, Place, PolicyDocument, RuleOutcome, RuleSpec, Stages};
@@ -31,28 +31,36 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         place: Place::default(),
         trust: TrustTerms::PLATFORM,
     };
-    let verbs = DOORS.iter().copied().chain([VERB]);
-    let rule = RuleSpec {
-        name: Some("lent".to_owned()),
+    let rules = vec![
+        permit("run", &[VERB], None, "a person runs it in this workspace"),
+        permit("lent", &DOORS, Some(GUEST), "a person lent it to this run"),
+    ];
+    let document = PolicyDocument {
+        rules,
+        ..PolicyDocument::default()
+    };
+    (GUEST.to_owned(), agent, ("built-in-guest".to_owned(), document))
+}
+
+/// Permits what is held anyway. What runs guests is of any agent: naming some would withhold from them what other places
+/// permit.
+fn permit(name: &str, verbs: &[&str], agent: Option<&str>, reason: &str) -> RuleSpec {
+    RuleSpec {
+        name: Some(name.to_owned()),
         matching: Match {
-            verbs: Some(verbs.map(str::to_owned).collect()),
+            verbs: Some(verbs.iter().map(|verb| (*verb).to_owned()).collect()),
             resources: None,
             effects: Some(vec![Effect::Write]),
             environments: Some(vec![ENVIRONMENT.to_owned()]),
-            agents: Some(vec![GUEST.to_owned()]),
+            agents: agent.map(|agent| vec![agent.to_owned()]),
         },
         when: None,
         condition: None,
         outcome: RuleOutcome::Permit,
-        reason: "a person lent it to this run".to_owned(),
+        reason: reason.to_owned(),
         approvers: Stages::default(),
         waivable: Vec::new(),
         expires_after_seconds: None,
         opts_in: true,
-    };
-    let document = PolicyDocument {
-        rules: vec![rule],
-        ..PolicyDocument::default()
-    };
-    (GUEST.to_owned(), agent, ("built-in-guest".to_owned(), document))
+    }
 }

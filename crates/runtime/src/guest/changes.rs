@@ -51,10 +51,18 @@ pub(super) struct Changes {
 
 impl Display for Changes {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let Changes { added, modified, removed, .. } = self;
+        let Changes {
+            added,
+            modified,
+            removed,
+            ..
+        } = self;
         match added + modified + removed {
             0 => f.write_str("nothing in the workspace changed")?,
-            _ => write!(f, "in the workspace {added} added, {modified} modified, {removed} removed")?,
+            _ => write!(
+                f,
+                "in the workspace {added} added, {modified} modified, {removed} removed"
+            )?,
         }
         match &self.lacks {
             Some(why) => write!(f, " (as far as was looked: {why})"),
@@ -125,7 +133,11 @@ impl Mark {
             inode: metadata.ino(),
             mode: metadata.mode(),
             bytes: if directory { 0 } else { metadata.size() },
-            changed: if directory { (0, 0) } else { (metadata.ctime(), metadata.ctime_nsec()) },
+            changed: if directory {
+                (0, 0)
+            } else {
+                (metadata.ctime(), metadata.ctime_nsec())
+            },
         }
     }
 }
@@ -145,7 +157,10 @@ pub(super) fn between(before: Snapshot, after: Snapshot) -> Changes {
         };
         named.insert(path.clone(), letter);
     }
-    let gone = before.files.into_keys().filter(|path| !after.files.contains_key(path));
+    let gone = before
+        .files
+        .into_keys()
+        .filter(|path| !after.files.contains_key(path));
     named.extend(gone.map(|path| (path, 'D')));
     for (path, letter) in named {
         match letter {
@@ -180,9 +195,15 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(at("grown"), "before and more").unwrap();
         fs::write(at("same-size"), "behind").unwrap();
-        let times = fs::FileTimes::new().set_modified(fs::metadata(at("touched-back")).unwrap().modified().unwrap());
+        let times =
+            fs::FileTimes::new().set_modified(fs::metadata(at("touched-back")).unwrap().modified().unwrap());
         fs::write(at("touched-back"), "behind").unwrap();
-        fs::File::options().write(true).open(at("touched-back")).unwrap().set_times(times).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(at("touched-back"))
+            .unwrap()
+            .set_times(times)
+            .unwrap();
         fs::remove_file(at("gone")).unwrap();
         fs::remove_file(at("swapped")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", at("swapped")).unwrap();
@@ -191,7 +212,14 @@ mod tests {
         fs::write(at("new/file"), "x").unwrap();
         let changes = between(before, look(folder.path()));
         let expected = [
-            "D gone", "M grown", "A new", "A new/file", "D old/deep", "D old/deep/file", "M same-size", "M swapped",
+            "D gone",
+            "M grown",
+            "A new",
+            "A new/file",
+            "D old/deep",
+            "D old/deep/file",
+            "M same-size",
+            "M swapped",
             "M touched-back",
         ];
         assert_eq!(changes.paths, expected);

@@ -63,12 +63,30 @@ impl Registry {
             session: session.clone(),
             cut: Arc::clone(&cut),
         };
-        self.seats().insert(session.id.clone(), seat);
+        let mut running = self.seats();
+        running.insert(session.id.clone(), seat);
+        let left = running.len();
+        drop(running);
+        self.count.send_replace(left);
         // A stop that was raised before it was here cut its flight, which its driver watches as well.
         Place {
             registry: Arc::clone(self),
             session: session.id.clone(),
             cut,
+        }
+    }
+
+    /// Ends every one, and waits for it.
+    pub(super) async fn drain(&self) {
+        let mut left = self.count.subscribe();
+        loop {
+            let running = self.seats();
+            running.values().for_each(|seat| seat.cut.notify_one());
+            let is_empty = running.is_empty();
+            drop(running);
+            if is_empty || left.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -114,7 +132,10 @@ impl Stoppable for Registry {
                 }
             }
             while covered.iter().any(|id| self.holds(id)) && left.changed().await.is_ok() {}
-            Stood { names: covered, unknown }
+            Stood {
+                names: covered,
+                unknown,
+            }
         })
     }
 

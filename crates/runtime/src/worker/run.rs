@@ -63,7 +63,8 @@ impl Runtime {
                 SessionError::Illegal(_)
                 | SessionError::Unknown(_)
                 | SessionError::UnknownAgent(_)
-                | SessionError::NotDelegated(..),
+                | SessionError::NotDelegated(..)
+                | SessionError::NotLent(_),
             ) => Left::Over,
             // What it would have recorded cannot be: without its output it can at least end.
             Err(SessionError::Store(StoreError::Refused(reason))) => self.give_up(id, &reason).await,
@@ -96,7 +97,8 @@ impl Runtime {
                 SessionError::Illegal(_)
                 | SessionError::Unknown(_)
                 | SessionError::UnknownAgent(_)
-                | SessionError::NotDelegated(..),
+                | SessionError::NotDelegated(..)
+                | SessionError::NotLent(_),
             ) => Left::Over,
             Err(error @ SessionError::Store(_)) => {
                 tracing::error!(session = id, %error, "session cannot be ended");

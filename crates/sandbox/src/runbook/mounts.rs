@@ -531,20 +531,29 @@ pub(super) fn hide(house: &mut House) -> Result<(), Cause> {
         return Ok(());
     }
     if !house.mounts {
-        return Err(Cause("nothing can be hidden without mounts; choose another workspace".to_owned()));
+        return Err(Cause(
+            "nothing can be hidden without mounts; choose another workspace".to_owned(),
+        ));
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let workspace = open(workspace_at(house)?, flags, Mode::empty())?;
     for path in hidden {
         let below = path.strip_prefix(&outside).unwrap_or(&path);
-        let below = below.to_str().ok_or_else(|| Cause("a path that is no text".to_owned()))?;
+        let below = below
+            .to_str()
+            .ok_or_else(|| Cause("a path that is no text".to_owned()))?;
         let there = protect::reopen(&workspace, below).map_err(Cause::of(below))?;
         let none = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let empty = tmpfs(house, "4096", "0555", none).map_err(Cause::of(below))?;
         let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(empty.as_fd(), "", there.as_fd(), "", onto).map_err(Cause::of(below))?;
         let at = house.spec()?.workspace_at.join(below);
-        note(house, &at.display().to_string(), "nothing", &["ro", "nosuid", "nodev", "noexec"]);
+        note(
+            house,
+            &at.display().to_string(),
+            "nothing",
+            &["ro", "nosuid", "nodev", "noexec"],
+        );
     }
     Ok(())
 }

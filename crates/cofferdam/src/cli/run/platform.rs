@@ -5,48 +5,76 @@ use crate::app::{self, Options, Running};
 use crate::cli::arguments::Global;
 use crate::cli::failure::Failure;
 use crate::guests::SOCKET;
+use crate::up::DEFAULT_CONFIG;
 use anyhow::Context as _;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with,
+};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A connection, and the platform behind it when it is our own.
 pub(super) struct Platform {
     socket: OwnedFd,
     token_file: PathBuf,
-    own: Option<(Runtime, Running)>,
+    runtime: Runtime,
+    own: Option<Running>,
 }
 
 /// The platform that runs at the data directory, or one that is started there.
 pub(super) fn find_or_start(arguments: &RunArguments, global: &Global) -> Result<Platform, Failure> {
-    let socket = arguments.data_dir.join(SOCKET);
-    let token_file = |directory: &Path| {
-        let given = global.token_file.clone();
-        given.unwrap_or_else(|| directory.join("admin.token"))
-    };
-    if let Some(socket) = reach(&socket)? {
-        return Ok(Platform {
-            socket,
-            token_file: token_file(&arguments.data_dir),
-            own: None,
-        });
-    }
+    let path = arguments.data_dir.join(SOCKET);
+    let given = global.token_file.clone();
+    let token_file = given.unwrap_or_else(|| arguments.data_dir.join("admin.token"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let running = runtime
-        .block_on(app::start(Options::new(&arguments.data_dir)))
-        .context("no platform runs here, and none can be started")?;
-    let socket = reach(&socket)?.ok_or_else(|| Failure::Failed("the platform takes no runs".to_owned()))?;
-    let token_file = token_file(&arguments.data_dir);
+    let (socket, own) = match reach(&path)? {
+        Some(socket) => (socket, None),
+        None => {
+            let options = Options {
+                runs: true,
+                config: Some(DEFAULT_CONFIG.into()).filter(|path: &PathBuf| path.is_file()),
+                ..Options::new(&arguments.data_dir)
+            };
+            let running = runtime
+                .block_on(app::start(options))
+                .context("no platform runs here, and none can be started")?;
+            let socket =
+                reach(&path)?.ok_or_else(|| Failure::Failed("the platform takes no runs".to_owned()))?;
+            (socket, Some(running))
+        }
+    };
+    let told = socket.try_clone().context("cannot copy a descriptor")?;
+    runtime.spawn(async move {
+        if signalled().await.is_ok() {
+            // The platform ends what runs, records it, and says so.
+            let _ = shutdown(&told, Shutdown::Write);
+        }
+    });
     Ok(Platform {
         socket,
         token_file,
-        own: Some((runtime, running)),
+        runtime,
+        own,
     })
+}
+
+/// Until somebody wants the command to end.
+async fn signalled() -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
 }
 
 /// A connection, unless nobody listens.
@@ -54,7 +82,13 @@ fn reach(path: &Path) -> Result<Option<OwnedFd>, Failure> {
     let failed = |error: rustix::io::Errno| {
         Failure::Failed(format!("cannot use the socket `{}`: {error}", path.display()))
     };
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(failed)?;
     match connect(&socket, &SocketAddrUnix::new(path).map_err(failed)?) {
         Ok(()) => Ok(Some(socket)),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => Ok(None),
@@ -67,6 +101,11 @@ impl Platform {
         &self.socket
     }
 
+    /// Whether it was started for this run.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     pub(super) fn token(&self) -> Result<String, Failure> {
         let path = self.token_file.display();
         let text = std::fs::read_to_string(&self.token_file)
@@ -76,9 +115,9 @@ impl Platform {
 
     /// Our own platform drains; anybody else's goes on.
     pub(super) fn shutdown(self) {
-        if let Some((runtime, running)) = self.own {
-            runtime.block_on(running.shutdown());
-            runtime.shutdown_background();
+        if let Some(running) = self.own {
+            self.runtime.block_on(running.shutdown());
         }
+        self.runtime.shutdown_background();
     }
 }

@@ -35,14 +35,21 @@ pub(super) struct Passing {
 }
 
 fn own() -> [BorrowedFd<'static>; 3] {
-    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+    [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ]
 }
 
 impl Stdio {
     /// Ours, or those of a terminal of its own.
     pub(super) fn open() -> Result<Stdio, Failure> {
         let terminals = own().map(|fd| isatty(fd));
-        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().context("cannot copy a standard descriptor");
+        let copy = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned()
+                .context("cannot copy a standard descriptor")
+        };
         if !terminals.contains(&true) {
             let [stdin, stdout, stderr] = own().map(copy);
             return Ok(Stdio {
@@ -69,7 +76,9 @@ impl Stdio {
         for (fd, is_terminal) in own().into_iter().zip(terminals) {
             fds.push(copy(if is_terminal { inside.as_fd() } else { fd })?);
         }
-        let fds = fds.try_into().map_err(|_| Failure::Failed("three descriptors are needed".to_owned()))?;
+        let fds = fds
+            .try_into()
+            .map_err(|_| Failure::Failed("three descriptors are needed".to_owned()))?;
         let [reads, ..] = terminals;
         Ok(Stdio {
             fds,
@@ -101,9 +110,11 @@ impl Stdio {
             let before = tcgetattr(rustix::stdio::stdin()).context("cannot ask the terminal")?;
             let mut raw = before.clone();
             raw.make_raw();
-            tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw).context("cannot set the terminal")?;
+            tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw)
+                .context("cannot set the terminal")?;
             passing.before = Some(before);
-            let (wait, quit) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("no pipe")?;
+            let (wait, quit) =
+                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("no pipe")?;
             passing.quit = Some(quit);
             passing.reader = Some(std::thread::spawn(move || type_in(&terminal, &wait)));
         }
@@ -153,7 +164,10 @@ fn type_in(terminal: &OwnedFd, quit: &OwnedFd) {
     let stdin = rustix::stdio::stdin();
     let mut size = tcgetwinsize(stdin).ok();
     loop {
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(quit, PollFlags::empty())];
+        let mut fds = [
+            PollFd::new(&stdin, PollFlags::IN),
+            PollFd::new(quit, PollFlags::empty()),
+        ];
         let tick = rustix::event::Timespec {
             tv_sec: 0,
             tv_nsec: TICK,

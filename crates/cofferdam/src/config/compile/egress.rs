@@ -39,17 +39,15 @@ pub(super) fn all(
     all
 }
 
-/// What opts in to what they let through, besides `told`.
+/// What opts in to what they let through, besides what is `built_in`.
 pub(super) fn policies(
     all: &[(String, EgressDocument)],
-    told: (String, PolicyDocument),
+    built_in: [(String, PolicyDocument); 2],
 ) -> Vec<(String, PolicyDocument)> {
     let named = |(name, document): &(String, EgressDocument)| {
         Some((format!("{PREFIX}{name}"), document.policy.clone()?))
     };
-    std::iter::once(told)
-        .chain(all.iter().filter_map(named))
-        .collect()
+    built_in.into_iter().chain(all.iter().filter_map(named)).collect()
 }
 
 /// The authority of `agent` with what it holds by them.

@@ -1,0 +1,100 @@
+//! Sessions of guests: programs of others that run behind walls. The person who starts one may lend to its agent, for
+//! this one session, what it does not hold by itself.
+//!
+//! INVARIANT (nothing lent without a lender): what is lent counts as held by the one that acts, and the person who lent
+//! it stays first in its chain, so it is never more than that person may do.
+
+use super::{NewSession, SessionError, SessionView};
+use crate::Gate;
+use crate::rows;
+use journal::kind;
+use policy::{Capability, Chain, Grant, Principal, PrincipalKind};
+use serde::{Deserialize, Serialize};
+
+/// The platform's own agent for programs that no document speaks of. It holds nothing by itself.
+pub const GUEST: &str = "cofferdam-guest";
+/// Most capabilities that are lent to one session: all of them stand in its first entry.
+const LENT_MAX: usize = 64;
+/// Entries that are read at once.
+const PAGE: usize = 1_000;
+
+/// What makes a session one of a guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestSession {
+    /// What its cause lent to its agent, for this session alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lent: Vec<Capability>,
+}
+
+/// How many actions of one session were judged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Permitted, by a person or without one.
+    pub permitted: u64,
+    /// Denied, by a rule, a person or a limit.
+    pub denied: u64,
+}
+
+impl Gate {
+    /// A session for a guest of `new.agent`. Only a person lends.
+    ///
+    /// # Errors
+    /// There is no such agent, it cannot be lent that, or the store cannot write.
+    pub async fn create_guest_session(
+        &self,
+        new: NewSession,
+        lent: Vec<Capability>,
+    ) -> Result<SessionView, SessionError> {
+        let reason = match () {
+            () if !lent.is_empty() && new.cause.kind != PrincipalKind::Person => "only a person lends",
+            () if lent.len() > LENT_MAX => "it is more than 64 capabilities",
+            () if lent.iter().any(Capability::is_unbounded) => "it names no verb or no resource",
+            () => {
+                let created = self.create_with(new, None, Some(lent)).await;
+                return created.map(|(view, _)| view);
+            }
+        };
+        Err(SessionError::NotLent(reason))
+    }
+
+    /// How the actions of a session were judged so far.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn tally(&self, session: &str) -> Result<Tally, SessionError> {
+        let session = self.session(session)?;
+        Ok(self.store.read(|reader| {
+            let (mut tally, mut from) = (Tally::default(), rows::number(&session.id));
+            loop {
+                let entries = reader.session_entries(&session.id, from, PAGE)?;
+                for stored in &entries {
+                    match stored.entry.kind.as_str() {
+                        kind::ACTION_PERMITTED => tally.permitted += 1,
+                        kind::ACTION_DENIED => tally.denied += 1,
+                        _ => {}
+                    }
+                }
+                match entries.last() {
+                    Some(last) if entries.len() == PAGE => from = last.entry.sequence + 1,
+                    _ => return Ok::<_, store::StoreError>(tally),
+                }
+            }
+        })?)
+    }
+}
+
+impl SessionView {
+    /// Adds to the chain what was lent for this session: the one that acts has it besides its own.
+    pub(crate) fn lend(&self, chain: &mut Chain) {
+        let Some(guest) = &self.guest else { return };
+        let lent = guest.lent.iter().map(|capability| Grant {
+            capability: capability.clone(),
+            from: format!("{}, for {}", self.cause, self.id),
+            until: None,
+        });
+        let acts = Principal::agent(&self.agent);
+        if let Some(link) = chain.links.last_mut().filter(|link| link.principal == acts) {
+            link.grants.extend(lent);
+        }
+    }
+}
