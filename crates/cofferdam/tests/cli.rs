@@ -10,6 +10,8 @@
 
 #[path = "cli/policies.rs"]
 mod policies;
+#[path = "cli/run.rs"]
+mod run_command;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};

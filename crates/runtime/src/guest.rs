@@ -14,6 +14,7 @@ mod changes;
 mod running;
 
 pub use authority::{ENVIRONMENT, VERB, authority};
+pub use running::Driving;
 
 use crate::Runtime;
 use crate::tools::report;
@@ -23,7 +24,7 @@ use policy::{
     Action, ActionError, Capability, Effect, Environment, Idempotence, InFlight, Outcome, Principal,
     Settlement, Taints, Verb,
 };
-use running::Registry;
+use running::{Place, Registry};
 use sandbox::{End, Exit, Guest, LaunchError, Launcher, Rules, Spec, Stop};
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -91,6 +92,9 @@ pub struct Ended {
 /// Why nothing ran, or why it is not known how it ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Nothing is started any more.
+    #[error("the platform is stopping")]
+    Stopping,
     /// The session was not created or not driven.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -164,10 +168,19 @@ impl Guests {
         }
     }
 
+    /// For whoever runs a guest: the platform, when it stops, waits until this is dropped.
+    ///
+    /// # Errors
+    /// It stops already.
+    pub fn enter(&self) -> Result<Driving, RunError> {
+        self.registry.drive().ok_or(RunError::Stopping)
+    }
+
     /// Runs one guest to its end, or until `end` says so or is dropped. Whatever happens, nothing of it runs when
     /// this returns or is dropped, and its session is over.
     pub async fn run(
         &self,
+        _driving: &Driving,
         run: Run,
         news: mpsc::UnboundedSender<News>,
         end: oneshot::Receiver<()>,
@@ -218,6 +231,8 @@ impl Guests {
         news: &mpsc::UnboundedSender<News>,
         end: oneshot::Receiver<()>,
     ) -> Result<Ended, RunError> {
+        // INVARIANT (no guest that a stop misses): its place before its permit, so that whoever stops it waits for it.
+        let cut = self.registry.enter(&session);
         let Run {
             mut spec,
             stdio,
@@ -232,13 +247,13 @@ impl Guests {
         };
         let permit = self.gate.admit(proposal).await?;
         let flight = permit.spend(self.gate.stop_set())?;
-        let before = changes::beside(spec.workspace.clone()).await;
-        let workspace = spec.workspace.clone();
+        let before = changes::beside(spec.workspace.clone(), spec.hidden.clone()).await;
+        let (workspace, hidden) = (spec.workspace.clone(), spec.hidden.clone());
         let (flight, guest) = self.launch(flight, spec, stdio).await?;
         let (exit, flight) = self
-            .see_through(&session, flight, guest, &*doors, (news, end))
+            .see_through(&session, flight, guest, &*doors, (cut, news, end))
             .await?;
-        let after = changes::beside(workspace).await;
+        let after = changes::beside(workspace, hidden).await;
         let entry = flight.entry();
         flight
             .settle(settlement(&exit, &changes::between(before, after)))
@@ -290,9 +305,8 @@ impl Guests {
         flight: InFlight,
         mut guest: Guest,
         doors: &dyn Doors,
-        (news, mut end): (&mpsc::UnboundedSender<News>, oneshot::Receiver<()>),
+        (cut, news, mut end): (Place, &mpsc::UnboundedSender<News>, oneshot::Receiver<()>),
     ) -> Result<(Exit, InFlight), RunError> {
-        let cut = self.registry.enter(session);
         let rules = guest.rules().clone();
         let note = json!({ "guest": "started", "permit": flight.entry(), "rules": rules });
         // INVARIANT (no guest without its rules on record): what cannot be recorded is dropped, and so ended.

@@ -4,7 +4,7 @@ use super::{Hello, Summary, Told, Wanted, lend, place, trust};
 use crate::app::App;
 use gate::egress::{Egress, Serving, Who};
 use gate::{Caller, GUEST, Role, SessionView};
-use runtime::guest::{Doors, News, Opened, Run};
+use runtime::guest::{Doors, Driving, News, Opened, Run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::wire;
@@ -113,11 +113,7 @@ impl Host {
         let (end, ended) = oneshot::channel();
         let (host, told) = (Arc::clone(&self), Arc::clone(&stream));
         self.runtime.spawn(async move {
-            let last = match host.run(hello, stdio, &told, ended).await {
-                Ok(summary) => Told::Ended(Box::new(summary)),
-                Err((session, reason)) => Told::Refused { session, reason },
-            };
-            tell(&told, &last);
+            host.answer(hello, stdio, &told, ended).await;
             // The thread that watches sees the end.
             let _ = rustix::net::shutdown(&*told, rustix::net::Shutdown::Both);
         });
@@ -138,12 +134,26 @@ impl Host {
         made.as_deref()
     }
 
+    /// Runs it and says what came of it; a platform that stops waits for that.
+    async fn answer(&self, hello: Hello, stdio: [OwnedFd; 3], told: &OwnedFd, ended: oneshot::Receiver<()>) {
+        let driving = self.app.guests.enter();
+        let last = match &driving {
+            Ok(driving) => self.run(driving, hello, stdio, (told, ended)).await,
+            Err(error) => Err((None, error.to_string())),
+        };
+        let last = match last {
+            Ok(summary) => Told::Ended(Box::new(summary)),
+            Err((session, reason)) => Told::Refused { session, reason },
+        };
+        tell(told, &last);
+    }
+
     async fn run(
         &self,
+        driving: &Driving,
         hello: Hello,
         stdio: [OwnedFd; 3],
-        told: &OwnedFd,
-        ended: oneshot::Receiver<()>,
+        (told, ended): (&OwnedFd, oneshot::Receiver<()>),
     ) -> Result<Summary, Failed> {
         let none = |reason: String| (None, reason);
         let caller = self
@@ -169,7 +179,7 @@ impl Host {
             stdio,
         };
         let (news, mut heard) = mpsc::unbounded_channel();
-        let running = self.app.guests.run(run, news, ended);
+        let running = self.app.guests.run(driving, run, news, ended);
         tokio::pin!(running);
         let mut session = None;
         let ended = loop {

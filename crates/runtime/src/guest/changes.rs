@@ -71,23 +71,23 @@ impl Display for Changes {
     }
 }
 
-/// Looks at everything below `root`, on a thread for what blocks.
-pub(super) async fn beside(root: PathBuf) -> Snapshot {
-    let looked = tokio::task::spawn_blocking(move || look(&root)).await;
+/// Looks at everything below `root` but `hidden`, on a thread for what blocks.
+pub(super) async fn beside(root: PathBuf, hidden: Vec<PathBuf>) -> Snapshot {
+    let looked = tokio::task::spawn_blocking(move || look(&root, &hidden)).await;
     looked.unwrap_or_else(|error| Snapshot {
         files: BTreeMap::new(),
         lacks: Some(error.to_string()),
     })
 }
 
-fn look(root: &Path) -> Snapshot {
+fn look(root: &Path, hidden: &[PathBuf]) -> Snapshot {
     let mut snapshot = Snapshot {
         files: BTreeMap::new(),
         lacks: None,
     };
     let mut open = vec![(PathBuf::new(), 0)];
     while let Some((directory, depth)) = open.pop() {
-        if let Err(error) = look_into(root, &directory, depth, &mut open, &mut snapshot) {
+        if let Err(error) = look_into((root, hidden), &directory, depth, &mut open, &mut snapshot) {
             let shown = root.join(&directory);
             snapshot.lacks = Some(format!("`{}`: {error}", shown.display()));
         }
@@ -100,7 +100,7 @@ fn look(root: &Path) -> Snapshot {
 }
 
 fn look_into(
-    root: &Path,
+    (root, hidden): (&Path, &[PathBuf]),
     directory: &Path,
     depth: usize,
     open: &mut Vec<(PathBuf, usize)>,
@@ -112,6 +112,9 @@ fn look_into(
     }
     for entry in std::fs::read_dir(root.join(directory))? {
         let entry = entry?;
+        if hidden.contains(&entry.path()) {
+            continue;
+        }
         let path = directory.join(entry.file_name());
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
@@ -190,7 +193,7 @@ mod tests {
         fs::create_dir_all(at("old/deep")).unwrap();
         fs::write(at("old/deep/file"), "x").unwrap();
         std::os::unix::fs::symlink("kept", at("link")).unwrap();
-        let before = look(folder.path());
+        let before = look(folder.path(), &[]);
         // The kernel's clock for files ticks with its timer.
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(at("grown"), "before and more").unwrap();
@@ -210,7 +213,7 @@ mod tests {
         fs::remove_dir_all(at("old/deep")).unwrap();
         fs::create_dir(at("new")).unwrap();
         fs::write(at("new/file"), "x").unwrap();
-        let changes = between(before, look(folder.path()));
+        let changes = between(before, look(folder.path(), &[]));
         let expected = [
             "D gone",
             "M grown",
@@ -227,15 +230,26 @@ mod tests {
             changes.to_string(),
             "in the workspace 2 added, 4 modified, 3 removed"
         );
-        let same = between(look(folder.path()), look(folder.path()));
+        let same = between(look(folder.path(), &[]), look(folder.path(), &[]));
         assert_eq!(same.to_string(), "nothing in the workspace changed");
+    }
+
+    #[test]
+    fn what_is_hidden_from_a_guest_is_none_of_its_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let hidden = [folder.path().join("own")];
+        let before = look(folder.path(), &hidden);
+        fs::create_dir(&hidden[0]).unwrap();
+        fs::write(hidden[0].join("journal"), "x").unwrap();
+        fs::write(folder.path().join("seen"), "x").unwrap();
+        assert_eq!(between(before, look(folder.path(), &hidden)).paths, ["A seen"]);
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let gone = folder.path().join("gone");
-        let changes = between(look(&gone), look(&gone));
+        let changes = between(look(&gone, &[]), look(&gone, &[]));
         assert_eq!(changes.added + changes.modified + changes.removed, 0);
         assert!(changes.to_string().contains("as far as was looked"), "{changes}");
     }

@@ -17,6 +17,23 @@ pub(super) struct Registry {
     running: Mutex<BTreeMap<String, Seat>>,
     /// How many run.
     count: watch::Sender<usize>,
+    driven: watch::Sender<Driven>,
+}
+
+/// Guests of which something is to be recorded yet.
+#[derive(Debug, Default)]
+struct Driven {
+    count: usize,
+    is_closing: bool,
+}
+
+/// One of them. The platform waits for it when it stops.
+pub struct Driving(Arc<Registry>);
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.driven.send_modify(|driven| driven.count -= 1);
+    }
 }
 
 struct Seat {
@@ -54,6 +71,7 @@ impl Registry {
             gate,
             running: Mutex::default(),
             count: watch::Sender::new(0),
+            driven: watch::Sender::default(),
         }
     }
 
@@ -68,6 +86,9 @@ impl Registry {
         let left = running.len();
         drop(running);
         self.count.send_replace(left);
+        if self.driven.borrow().is_closing {
+            cut.notify_one();
+        }
         // A stop that was raised before it was here cut its flight, which its driver watches as well.
         Place {
             registry: Arc::clone(self),
@@ -76,18 +97,22 @@ impl Registry {
         }
     }
 
-    /// Ends every one, and waits for it.
+    /// For as long as a guest is driven, from its session to its recorded end. `None` once the platform stops.
+    pub(super) fn drive(self: &Arc<Self>) -> Option<Driving> {
+        let mut is_open = false;
+        self.driven.send_modify(|driven| {
+            is_open = !driven.is_closing;
+            driven.count += usize::from(is_open);
+        });
+        is_open.then(|| Driving(Arc::clone(self)))
+    }
+
+    /// Ends every one, takes no more, and waits until the end of each is recorded.
     pub(super) async fn drain(&self) {
-        let mut left = self.count.subscribe();
-        loop {
-            let running = self.seats();
-            running.values().for_each(|seat| seat.cut.notify_one());
-            let is_empty = running.is_empty();
-            drop(running);
-            if is_empty || left.changed().await.is_err() {
-                return;
-            }
-        }
+        let mut driven = self.driven.subscribe();
+        self.driven.send_modify(|driven| driven.is_closing = true);
+        self.seats().values().for_each(|seat| seat.cut.notify_one());
+        let _ = driven.wait_for(|driven| driven.count == 0).await;
     }
 
     pub(super) fn holds(&self, session: &str) -> bool {
