@@ -17,6 +17,7 @@ mod concurrent;
 mod escalations;
 mod explain;
 mod faults;
+mod guests;
 mod kills;
 mod model;
 mod observed;

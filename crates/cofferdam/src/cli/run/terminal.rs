@@ -45,7 +45,7 @@ fn own() -> [BorrowedFd<'static>; 3] {
 impl Stdio {
     /// Ours, or those of a terminal of its own.
     pub(super) fn open() -> Result<Stdio, Failure> {
-        let terminals = own().map(|fd| isatty(fd));
+        let terminals = own().map(isatty);
         let copy = |fd: BorrowedFd<'_>| {
             fd.try_clone_to_owned()
                 .context("cannot copy a standard descriptor")

@@ -45,7 +45,7 @@ fn the_starter_compiles_and_its_agent_only_reads() {
     let compiled = check(STARTER).map_err(|problems| problems.render()).unwrap();
     assert_eq!(compiled.authority.generation, 7);
     let names: Vec<_> = compiled.authority.agents.keys().map(String::as_str).collect();
-    assert_eq!(names, ["cofferdam-notifier", "triage"]);
+    assert_eq!(names, ["cofferdam-guest", "cofferdam-notifier", "triage"]);
     let (spec, tools) = &compiled.agents["triage"];
     assert_eq!(spec.autonomy.at(&Environment::production()), policy::Level::L1);
     let verbs: Vec<_> = tools.keys().map(String::as_str).collect();
