@@ -143,7 +143,8 @@ impl Client {
             if queued.len() < QUEUED_MAX {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // A debug build that lists hundreds of sessions dozens of times a second does nothing else.
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
