@@ -31,6 +31,11 @@ const KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 /// Names that begin so are the platform's own: no document has one, and nobody creates, holds back or
 /// ends an agent of such a name.
 pub const RESERVED_PREFIXES: [&str; 2] = ["cofferdam-", "built-in-"];
+
+/// Whether the name is one of the platform's own.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 /// What is said of an agent without a person who answers for it.
 pub const NO_SPONSOR: &str = "an agent needs a sponsor: the name of a person";
 /// Most agents above each other by which one was created.
@@ -303,8 +308,7 @@ impl Gate {
     /// Where an agent is: where it is configured to be, or was when it was made known. The platform's own
     /// agents and those that nobody knows are nowhere but at the root.
     pub fn spot_of(&self, name: &str) -> Result<Spot, StoreError> {
-        let ours = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        if ours || !Place::is_name(name) {
+        if is_reserved(name) || !Place::is_name(name) {
             return Ok(Spot::Root);
         }
         let configured = self.authority().agents.get(name).map(|held| held.place.clone());
@@ -402,7 +406,7 @@ pub(crate) fn identify(
 
 /// The platform's own agents have no identity that anybody could change: a stop holds them back.
 pub(crate) fn not_the_platforms(name: &str) -> Result<(), AgentError> {
-    match RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+    match is_reserved(name) {
         true => Err(AgentError::Misfit(format!(
             "`{name}` is the platform's own name; to hold such an agent back, raise a stop"
         ))),

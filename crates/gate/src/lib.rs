@@ -49,7 +49,7 @@ mod waivers;
 
 pub use admit::{Proposal, Refusal};
 pub use agents::key::AgentKey;
-pub use agents::{AgentError, AgentRow, HeldKey, NO_SPONSOR, NewAgent, RESERVED_PREFIXES};
+pub use agents::{AgentError, AgentRow, HeldKey, NO_SPONSOR, NewAgent, RESERVED_PREFIXES, is_reserved};
 pub use approvals::{
     ANSWER_AGE_MS_MAX, ANSWER_BYTES_MAX, Answer, AnswerError, AnswerFault, Answered, ApprovalView,
     ApproveError, Counted, Passed, Signed, Similar, Unsigned, Verdict, Vote, stages_of,

@@ -7,7 +7,7 @@ use crate::denials::Refused;
 use crate::record::{Grounds, Requested, entry_with, links, place, short, version};
 use crate::rows::json;
 use crate::seen::{Seen, alike};
-use crate::{Gate, RESERVED_PREFIXES, Refusal, approvals, calls};
+use crate::{Gate, Refusal, approvals, calls};
 use journal::kind;
 use journal::machine::Approval;
 use policy::{PrincipalKind, Request, Stages, Timestamp};
@@ -85,7 +85,7 @@ impl Gate {
                 }
             }
             let id = format!("apr-{}", tx.next_sequence());
-            let webhooks = match is_the_platforms(&seen.session.agent) {
+            let webhooks = match crate::is_reserved(&seen.session.agent) {
                 // INVARIANT (telling ends): what the platform wants to tell is never put to whom it would have
                 // to be told first.
                 true => BTreeMap::new(),
@@ -126,16 +126,12 @@ impl Gate {
         if approval.lists() != lists || !request.questions.iter().all(asked) {
             return Ok(false);
         }
-        if is_the_platforms(&approval.agent) {
+        if crate::is_reserved(&approval.agent) {
             return Ok(true);
         }
         let webhooks = self.store.read(|reader| approvals::read_keys(reader, &lists))?;
         Ok(webhooks == approval.webhooks)
     }
-}
-
-fn is_the_platforms(agent: &str) -> bool {
-    RESERVED_PREFIXES.iter().any(|prefix| agent.starts_with(prefix))
 }
 
 fn not_approved(seen: &Seen, approval: &ApprovalView, state: Approval) -> Refused {

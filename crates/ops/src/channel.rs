@@ -120,6 +120,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
             "built-in-notifier".to_owned(),
             PolicyDocument {
                 rules: vec![rule],
+                built_in: true,
                 ..PolicyDocument::default()
             },
         ),

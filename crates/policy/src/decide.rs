@@ -189,6 +189,8 @@ struct Matching {
     asked_in_favour: bool,
     /// The numbers of the places that are in favour.
     favours: Vec<usize>,
+    /// Whether a policy of the platform itself is in favour, which no place withholds.
+    by_name: bool,
     /// The widest place that permits other things, and not this.
     withheld: Option<Branch>,
 }
@@ -220,7 +222,7 @@ impl Matching {
                             && rule.is_of_actor(chain, &facts).map_err(unevaluable)?;
                         matching.ask(rule.asking(), rule.place, of_actor);
                     }
-                    RuleOutcome::Permit => matching.permit(&rule.id, rule.place),
+                    RuleOutcome::Permit => matching.permit(&rule.id, rule.place, rule.built_in),
                 },
             }
         }
@@ -238,7 +240,7 @@ impl Matching {
                 matching.ask(asking, module.place, of_actor);
             }
             if found.permit && of_actor {
-                matching.permit(&module.id, module.place);
+                matching.permit(&module.id, module.place, false);
             }
         }
         match forbidden {
@@ -248,7 +250,8 @@ impl Matching {
                 let favours = &matching.favours;
                 let withheld = places::withholding(chain, action, context, policies, counts, favours)?;
                 // That nobody at all is in favour is told as such.
-                matching.withheld = withheld.cloned().filter(|_| matching.is_favoured());
+                let counts = matching.is_favoured() && !matching.by_name;
+                matching.withheld = withheld.cloned().filter(|_| counts);
                 Ok(matching.opted_in())
             }
         }
@@ -269,7 +272,8 @@ impl Matching {
         self.permit.is_some() || self.asked_in_favour
     }
 
-    fn permit(&mut self, rule: &RuleId, place: usize) {
+    fn permit(&mut self, rule: &RuleId, place: usize, built_in: bool) {
+        self.by_name |= built_in;
         self.favours.push(place);
         self.permit.get_or_insert_with(|| rule.clone());
     }

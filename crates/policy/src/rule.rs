@@ -180,6 +180,10 @@ pub struct PolicyDocument {
     /// strictest counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<ThresholdSpec>,
+    /// Of the platform itself, and in no document of anybody: what it permits was given by name elsewhere, to whom it
+    /// was meant for. So it is in favour without speaking of anybody, and no place withholds it.
+    #[serde(skip)]
+    pub built_in: bool,
 }
 
 /// Who may lift a stop, besides that the API asks for the role of an operator.

@@ -218,12 +218,7 @@ impl Configuration {
     /// Gives every configured agent a key that has none: those that were applied before agents had any.
     pub async fn identify(&self) {
         let authority = self.gate.authority();
-        let is_ours = |name: &str| {
-            gate::RESERVED_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        };
-        let names = authority.agents.keys().filter(|name| !is_ours(name));
+        let names = authority.agents.keys().filter(|name| !gate::is_reserved(name));
         let names: Vec<String> = names.cloned().collect();
         if let Err(error) = self.gate.identify_agents(&names).await {
             tracing::error!(%error, "agents without a key can neither pass anything on nor receive it");

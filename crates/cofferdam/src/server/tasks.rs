@@ -56,10 +56,7 @@ pub async fn submit(call: Call) -> Answer {
             "a task needs an `input` that is not null",
         ));
     }
-    if gate::RESERVED_PREFIXES
-        .iter()
-        .any(|prefix| task.agent.starts_with(prefix))
-    {
+    if gate::is_reserved(&task.agent) {
         let what = format!("`{}` is the platform's own and takes no tasks", task.agent);
         return Err(ApiError::malformed("/agent", what));
     }

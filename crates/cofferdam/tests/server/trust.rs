@@ -17,6 +17,7 @@ async fn a_new_agent_is_shown_explained_and_weighed() {
     assert_eq!(
         told,
         [
+            (&json!("cofferdam-guest"), &json!(1000), &json!("verified")),
             (&json!("cofferdam-notifier"), &json!(1000), &json!("verified")),
             (&json!("finder"), &json!(600), &json!("standard")),
         ]

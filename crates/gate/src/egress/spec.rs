@@ -243,7 +243,7 @@ impl Granted {
         grants
     }
 
-    /// Names no agent: the grant says who, and a place that names one would withhold from it what others permit.
+    /// Names no agent: the grant says who.
     fn policy(&self, name: &str) -> Option<PolicyDocument> {
         let mut rules = Vec::new();
         for verb in ["connect", "http.request"] {
@@ -271,6 +271,7 @@ impl Granted {
         }
         (!rules.is_empty()).then(|| PolicyDocument {
             rules,
+            built_in: true,
             ..PolicyDocument::default()
         })
     }

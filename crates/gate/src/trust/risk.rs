@@ -6,7 +6,7 @@ use super::projection::{Denied, Odd, actor, stopped_agent};
 use super::{ANOMALY, RISK_CHANGED};
 use crate::gate::platform;
 use crate::rows::{self, body, decode};
-use crate::{Gate, RESERVED_PREFIXES};
+use crate::{Gate, is_reserved};
 use journal::{Entry, kind};
 use policy::trust::{Component, Echo, Risk, RiskLevel, Severity, Signal, Signals, arriving, is_sensitive};
 use policy::{AgentEvent, Timestamp};
@@ -95,7 +95,7 @@ impl Gate {
         let now = self.deadlines.now();
         let authority = self.authority.load_full();
         let configured = |agent: &str| {
-            let reserved = RESERVED_PREFIXES.iter().any(|prefix| agent.starts_with(prefix));
+            let reserved = is_reserved(agent);
             authority.agents.contains_key(agent) && !reserved
         };
         let changed = self.store.read(|reader| changed(reader, now, &configured))?;

@@ -166,12 +166,7 @@ impl Gate {
                     .iter()
                     .filter(|(_, held)| area.contains(&held.place));
                 let names = inside.map(|(name, _)| name.clone());
-                (
-                    "place",
-                    names
-                        .filter(|name| !crate::RESERVED_PREFIXES.iter().any(|p| name.starts_with(p)))
-                        .collect(),
-                )
+                ("place", names.filter(|name| !crate::is_reserved(name)).collect())
             }
             (None, None) => return Ok(None),
         };

@@ -44,19 +44,23 @@ fn forbidden() -> Action {
 
 #[tokio::test]
 async fn what_is_lent_is_held_in_one_session_and_within_the_lender() {
-    const ALL: &[&str] = &["git.log:repository/*", "channel.post:channel/*", "channel.post:forbidden/*"];
+    const ALL: &[&str] = &[
+        "git.log:repository/*",
+        "channel.post:channel/*",
+        "channel.post:forbidden/*",
+    ];
     let none = "denied: agent:cofferdam-guest holds no grant that covers this action";
     #[rustfmt::skip]
     let table = [
         // what is lent   what happens        the action               what comes of it
         (ALL,             "",                 read("repository/shop"), "permit"),
         (ALL,             "",                 post("x"),               "permit"),
-        (ALL,             "",                 forbidden(),             "denied: rule `policy/test#never`: not this one"),
+        (ALL,             "",                 forbidden(),             "denied: rule `policy/test#never` forbids it: not this one"),
         (ALL,             "restart",          post("x"),               "permit"),
         (ALL,             "another session",  post("x"),               none),
         (&ALL[..1],       "",                 post("x"),               none),
         (&[],             "",                 read("repository/shop"), none),
-        (ALL,             "alice only views", post("x"),               "denied: person:alice "),
+        (ALL,             "alice only views", post("x"),               "denied: autonomy level L0 is read-only here"),
         (ALL,             "alice is revoked", post("x"),               "denied: "),
         (ALL,             "a reader's",       post("x"),               "denied: "),
     ];

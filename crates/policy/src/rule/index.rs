@@ -65,6 +65,7 @@ pub(crate) struct Rule {
     pub(crate) waivable: Vec<WaiverScope>,
     pub(crate) expires_after_ms: i64,
     pub(crate) opts_in: bool,
+    pub(crate) built_in: bool,
     selectors: Selectors,
     condition: Option<Condition>,
 }
@@ -120,6 +121,7 @@ impl PolicySet {
                 rules.push(Rule {
                     question: question(policy, &id, spec).map_err(refuse)?,
                     place: places.number(policy),
+                    built_in: document.built_in,
                     ..rule
                 });
             }
@@ -400,6 +402,7 @@ impl Rule {
             waivable: spec.waivable.clone(),
             expires_after_ms,
             opts_in: spec.opts_in,
+            built_in: false,
             selectors: Selectors::compile(&spec.matching, spec.outcome)?,
             condition,
         })

@@ -73,7 +73,8 @@ impl Places {
                 (Some(_), None) => {}
             }
         };
-        for rule in rules.iter().filter(|rule| rule.outcome == RuleOutcome::Permit) {
+        let permits = |rule: &&Rule| rule.outcome == RuleOutcome::Permit && !rule.built_in;
+        for rule in rules.iter().filter(permits) {
             speak(rule.place, rule.mode, rule.agents());
         }
         for (mode, module) in modules.iter().filter(|(_, module)| module.permits()) {

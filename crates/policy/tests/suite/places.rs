@@ -194,6 +194,46 @@ fn what_asks_about_another_agent_of_the_chain_opts_in_to_nothing() {
 }
 
 #[test]
+fn what_is_built_in_permits_without_withholding_and_is_not_withheld() {
+    let permit = |verb: &str| json!({ "name": "yes", "match": { "verbs": [verb] }, "outcome": "permit" });
+    let forbid =
+        json!({ "name": "no", "match": { "verbs": ["net.connect"] }, "outcome": "deny", "reason": "never" });
+    let load = |below: Value, built_in: bool| {
+        let document = |rules: Value, place: &str, built_in: bool| PolicyDocument {
+            place: Branch::parse(place).unwrap(),
+            built_in,
+            ..serde_json::from_value(json!({ "rules": rules })).unwrap()
+        };
+        let everywhere = document(json!([permit("net.connect")]), "everywhere", built_in);
+        let below = document(below, "acme/sre", false);
+        PolicySet::load(&[("all".to_owned(), everywhere), ("below".to_owned(), below)]).unwrap()
+    };
+    let agents = &[("triage", Some("acme/sre/ops"))];
+    let withheld = |place: &str| {
+        format!("deny withheld: the policies of {place} permit other things and leave this to nobody below")
+    };
+    let merge = || json!([permit("git.merge")]);
+    #[rustfmt::skip]
+    let table = [
+        (merge(),        true,  "git.merge",   "permit by policy/below#yes".to_owned()),
+        (merge(),        true,  "net.connect", "permit by policy/all#yes".to_owned()),
+        (merge(),        true,  "git.push",    "deny no_rule: no rule permits it: without one only reads are permitted".to_owned()),
+        (json!([forbid]), true, "net.connect", "deny forbidden: rule `policy/below#no` forbids it: never".to_owned()),
+        // What is no built-in policy speaks of everybody, and is withheld.
+        (merge(),        false, "git.merge",   withheld("everywhere")),
+        (merge(),        false, "net.connect", withheld("acme/sre")),
+    ];
+    for (below, built_in, verb, expected) in table {
+        let policies = load(below.clone(), built_in);
+        assert_eq!(
+            found(agents, &policies, verb, Effect::Write),
+            expected,
+            "{below} {built_in} {verb}"
+        );
+    }
+}
+
+#[test]
 fn a_module_permits_and_forbids_where_its_policy_is_for() {
     let module = |place: &str, rego: &str| PolicyDocument {
         place: Branch::parse(place).unwrap(),

@@ -37,6 +37,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
     ];
     let document = PolicyDocument {
         rules,
+        built_in: true,
         ..PolicyDocument::default()
     };
     (GUEST.to_owned(), agent, ("built-in-guest".to_owned(), document))
