@@ -34,7 +34,7 @@ struct Asked {
 
 /// Sessions that may be queued once the load has run for so many kills: until then a backlog may grow.
 const QUEUED_MAX: usize = 400;
-const GROWS_UNTIL: u32 = 300;
+const GROWS_UNTIL: u32 = 150;
 
 /// How long a load may take to come to what it was asked for before it is cut all the same.
 const PATIENCE: Duration = Duration::from_secs(20);
