@@ -407,12 +407,9 @@ impl Drop for Running {
 /// What could not be opened, read or bound, with what to do about it.
 pub async fn start(options: Options) -> anyhow::Result<Running> {
     // 1. The port first: whoever cannot listen should change nothing.
-    let listener = TcpListener::bind(options.listen).await.with_context(|| {
-        format!(
-            "cannot listen on `{}`; choose another address with --listen",
-            options.listen
-        )
-    })?;
+    let at = options.listen;
+    let taken = || format!("cannot listen on `{at}`; choose another address with --listen");
+    let listener = TcpListener::bind(at).await.with_context(taken)?;
     let address = listener
         .local_addr()
         .context("cannot tell the listener's address")?;

@@ -15,6 +15,7 @@ mod trust;
 
 pub use host::{SOCKET, listen, serve};
 
+use gate::egress::Learned;
 use runtime::guest::said;
 use sandbox::{Exit, Git, Part, Profile};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub struct Wanted {
     pub allow: Vec<String>,
     /// Networks that those names may lead to, although they are not of the Internet.
     pub networks: Vec<String>,
+    /// Whether it is to be found out what it needs.
+    pub learn: Option<Learn>,
     /// Further paths that it may read, at the same place inside.
     pub reads: Vec<PathBuf>,
     /// What it may do with the repository in its workspace.
@@ -59,6 +62,16 @@ pub struct Wanted {
     pub memory_bytes: Option<u64>,
     /// Parts that are given up where this machine has them not.
     pub degrade: BTreeSet<Part>,
+}
+
+/// How it is found out what a program needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Learn {
+    /// What was not lent is refused, as always, and told at the end.
+    Deny,
+    /// The whole Internet is lent; what was used is told at the end.
+    Allow,
 }
 
 /// What the platform says.
@@ -96,6 +109,8 @@ pub struct Summary {
     pub permitted: u64,
     /// Actions that were denied.
     pub denied: u64,
+    /// What it asked of the network, when that was to be found out.
+    pub learned: Option<Learned>,
 }
 
 impl Summary {

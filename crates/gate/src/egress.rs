@@ -18,6 +18,7 @@ mod authority;
 mod exchange;
 mod flood;
 mod intercept;
+mod learn;
 mod meaning;
 mod note;
 mod opaque;
@@ -36,6 +37,7 @@ mod who;
 mod wire;
 
 pub use authority::AuthorityError;
+pub use learn::Learned;
 pub use meaning::{is_read, meaning};
 pub use resolve::{Resolve, System};
 pub use serve::Serving;

@@ -85,8 +85,7 @@ impl Gate {
             self.behind(reader, &authority, &session.agent, &session.cause, delegation)
         };
         let held = self.store.read(read).map_err(|error| error.to_string())?;
-        let mut chain = held.chain(&authority, &session.cause, now);
-        session.lend(&mut chain);
+        let chain = session.lending(held.chain(&authority, &session.cause, now));
         let trust = self
             .least(&authority, &chain, now)
             .map_err(|error| error.to_string())?;

@@ -92,8 +92,7 @@ impl Gate {
             .as_ref()
             .filter(|approval| read.stands && approval.state_at(deadline) == Approval::Approved);
         let held = read.held.ok_or_else(|| not_acting("nobody stands behind it"))?;
-        let mut chain = held.chain(&authority, &session.cause, deadline);
-        session.lend(&mut chain);
+        let chain = session.lending(held.chain(&authority, &session.cause, deadline));
         let trust = self.least(&authority, &chain, deadline)?.min(held.ceiling());
         Ok(Seen {
             step: proposal.step.clone(),

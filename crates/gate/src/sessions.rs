@@ -12,7 +12,7 @@ use crate::rows::{self, decode};
 use crate::{Gate, approvals, delegations};
 use journal::kind;
 use journal::machine::{Session, SessionEvent};
-use policy::{Capability, Principal, Timestamp};
+use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use store::{Erasable, NewEntry, Retention, StoreError, Tx};
@@ -119,7 +119,7 @@ impl Gate {
         &self,
         new: NewSession,
         delegation: Option<String>,
-        guest: Option<Vec<Capability>>,
+        guest: Option<GuestSession>,
     ) -> Result<(SessionView, bool), SessionError> {
         let now = self.deadlines.now();
         if !self.authority.load().agents.contains_key(&new.agent) {
@@ -135,7 +135,7 @@ impl Gate {
             if let Some(delegation) = &delegation {
                 delegated(tx, delegation, &new.agent, now)?;
             }
-            tx.append(created(&id, &new, delegation.as_deref(), guest.as_deref()))?;
+            tx.append(created(&id, &new, delegation.as_deref(), guest.as_ref()))?;
             let queued = json!({ "event": SessionEvent::Queue, "agent": new.agent });
             tx.append(of_session(
                 kind::SESSION_QUEUED,
@@ -302,7 +302,7 @@ fn delegated(tx: &Tx<'_>, id: &str, agent: &str, now: Timestamp) -> Result<(), S
     }
 }
 
-fn created(id: &str, new: &NewSession, delegation: Option<&str>, guest: Option<&[Capability]>) -> NewEntry {
+fn created(id: &str, new: &NewSession, delegation: Option<&str>, guest: Option<&GuestSession>) -> NewEntry {
     let mut body = json!({
         "event": "create", "agent": new.agent, "title": assay::redact::line(&new.title, TITLE_MAX),
         "taint": new.taint,
@@ -310,8 +310,8 @@ fn created(id: &str, new: &NewSession, delegation: Option<&str>, guest: Option<&
     if let (Some(delegation), Some(body)) = (delegation, body.as_object_mut()) {
         body.insert("delegation".to_owned(), Value::String(delegation.to_owned()));
     }
-    if let (Some(lent), Some(body)) = (guest, body.as_object_mut()) {
-        body.insert("guest".to_owned(), json!({ "lent": lent }));
+    if let (Some(guest), Some(body)) = (guest, body.as_object_mut()) {
+        body.insert("guest".to_owned(), json!(guest));
     }
     if let (Some(key), Some(body)) = (&new.idempotency_key, body.as_object_mut()) {
         body.insert("idempotency_key".to_owned(), Value::String(key.clone()));

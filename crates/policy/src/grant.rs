@@ -166,6 +166,10 @@ impl Capability {
             && self.resource.covers_pattern(&other.resource)
             && (self.environment.is_none() || self.environment == other.environment)
     }
+    /// Whether it is of some verbs, and not of all.
+    pub fn names_a_verb(&self) -> bool {
+        !self.verb.is_any()
+    }
     /// Whether it names no verb or no resource. Such a capability may be held but never passed on.
     pub fn is_unbounded(&self) -> bool {
         self.verb.is_any() || self.resource.is_any()

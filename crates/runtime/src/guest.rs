@@ -18,11 +18,11 @@ pub use running::Driving;
 
 use crate::Runtime;
 use crate::tools::report;
-use gate::{Gate, NewSession, Proposal, Refusal, SessionError, SessionView};
+use gate::{Gate, GuestSession, NewSession, Proposal, Refusal, SessionError, SessionView};
 use journal::machine::{Session, SessionEvent};
 use policy::{
-    Action, ActionError, Capability, Effect, Environment, Idempotence, InFlight, Outcome, Principal,
-    Settlement, Taints, Verb,
+    Action, ActionError, Effect, Environment, Idempotence, InFlight, Outcome, Principal, Settlement, Taints,
+    Verb,
 };
 use running::{Place, Registry};
 use sandbox::{End, Exit, Guest, LaunchError, Launcher, Rules, Spec, Stop};
@@ -59,8 +59,8 @@ pub struct Run {
     pub agent: String,
     /// Who asked for it. The session runs on their account.
     pub by: Principal,
-    /// What that person lends to [`gate::GUEST`] for this run; nothing to any other agent.
-    pub lent: Vec<Capability>,
+    /// What that person lends for this run.
+    pub lent: GuestSession,
     /// Who answers at its doors.
     pub doors: Arc<dyn Doors>,
     /// The program and its walls.

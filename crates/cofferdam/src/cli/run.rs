@@ -7,8 +7,9 @@ mod terminal;
 use super::arguments::{Format, Global};
 use super::failure::Failure;
 use super::screen::Screen;
-use crate::guests::{Hello, Summary, Told, Wanted};
+use crate::guests::{Hello, Learn, Summary, Told, Wanted};
 use clap::{Args, ValueEnum};
+use gate::egress::Learned;
 use platform::Platform;
 use sandbox::{Git, Part, Profile, wire};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub const HELP: &str = "\
 Examples:
   cofferdam run -- python agent.py                       nothing configured: it reaches nothing and writes here alone
   cofferdam run --allow api.github.com:443 -- ./agent    one host, as an opaque tunnel
+  cofferdam run --learn=allow -- ./agent                 what it needs, as a document to review
   cofferdam run --agent ops/triage --workspace . -- node agent.js
   cofferdam run --timeout 10m --memory 2G --profile strict -- ./untrusted
 
@@ -46,8 +48,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "HOST:PORT")]
     pub allow: Vec<String>,
     /// A network, such as 10.0.0.0/8 or 127.0.0.0/8, that these hosts may lead to although it is not of the Internet
-    #[arg(long, value_name = "CIDR", requires = "allow")]
+    #[arg(long, value_name = "CIDR")]
     pub allow_network: Vec<String>,
+    /// Find out what it needs: tell what it asked of the network as an `Egress` document; `--learn=allow` lends it the
+    /// whole Internet for that
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "deny")]
+    pub learn: Option<Learn>,
     /// A file or directory that it may read, besides the system and its workspace
     #[arg(long, value_name = "PATH")]
     pub read: Vec<PathBuf>,
@@ -147,7 +153,12 @@ fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
 
 fn conclude(summary: &Summary, is_own: bool, screen: &mut Screen) -> Result<ExitCode, Failure> {
     match screen.format {
-        Format::Table => screen.tell(&summary.line(is_own)),
+        Format::Table => {
+            screen.tell(&summary.line(is_own));
+            if let Some(learned) = &summary.learned {
+                screen.tell(&told(learned)?);
+            }
+        }
         // Its output is the program's; what is ours goes where messages go.
         Format::Json | Format::Yaml => {
             let told = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
@@ -155,6 +166,31 @@ fn conclude(summary: &Summary, is_own: bool, screen: &mut Screen) -> Result<Exit
         }
     }
     Ok(ExitCode::from(summary.status()))
+}
+
+/// What was learned, as a document to review.
+fn told(learned: &Learned) -> Result<String, Failure> {
+    if learned.spec.rules.is_empty() {
+        return Ok("it asked nothing of the network".to_owned());
+    }
+    let spec = serde_json::to_value(&learned.spec).map_err(anyhow::Error::from)?;
+    let document = serde_json::json!({
+        "apiVersion": "cofferdam.dev/v1", "kind": "Egress", "metadata": { "name": "learned" }, "spec": spec,
+    });
+    let mut text =
+        "# What it asked of the network. Review it, name the agent, then: cofferdam apply -f\n".to_owned();
+    if !learned.targets.is_empty() {
+        let targets = learned.targets.iter().map(|target| format!(" --allow {target}"));
+        text.push_str(&format!(
+            "# For one run: cofferdam run{}\n",
+            targets.collect::<String>()
+        ));
+    }
+    if learned.left_out > 0 {
+        text.push_str(&format!("# {} more hosts are left out.\n", learned.left_out));
+    }
+    text.push_str(super::screen::yaml(&document)?.trim_end());
+    Ok(text)
 }
 
 fn gone(error: wire::WireError) -> Failure {
@@ -178,6 +214,7 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
         workspace,
         allow: arguments.allow.clone(),
         networks: arguments.allow_network.clone(),
+        learn: arguments.learn,
         reads: arguments.read.iter().map(absolute).collect::<Result<_, _>>()?,
         git: match arguments.git {
             GitAccess::Read => Git::Read,

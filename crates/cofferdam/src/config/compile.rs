@@ -67,16 +67,11 @@ pub fn compile(
 ) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
-    // What the platform does itself: tell people, and run guests.
-    let (notifier, notifier_authority, told) = ops::channel::authority();
-    let (guest, guest_authority, run) = runtime::guest::authority();
+    let (mut authorities, told, run) = built_in();
     let reached = egress::all(documents, &index, &mut problems);
     let policies = policies(documents, egress::policies(&reached, [told, run]), &mut problems);
     let toolsets = toolsets(documents, incidents, &mut problems);
     let mut agents = BTreeMap::new();
-    let built_in = [(notifier, notifier_authority), (guest, guest_authority)];
-    let built_in = built_in.map(|(name, authority)| (name, Arc::new(authority)));
-    let mut authorities = BTreeMap::from(built_in);
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
     let (mut providers, mut certificate_providers) = (BTreeMap::new(), BTreeMap::new());
@@ -133,6 +128,18 @@ pub fn compile(
         }
         _ => Err(Problems(problems)),
     }
+}
+
+/// What the platform does itself: tell people, and run guests. Who does it, and by which policies.
+fn built_in() -> (
+    BTreeMap<String, Arc<AgentAuthority>>,
+    (String, PolicyDocument),
+    (String, PolicyDocument),
+) {
+    let (notifier, of_notifier, told) = ops::channel::authority();
+    let (guest, of_guest, run) = runtime::guest::authority();
+    let authorities = [(notifier, Arc::new(of_notifier)), (guest, Arc::new(of_guest))];
+    (BTreeMap::from(authorities), told, run)
 }
 
 type Index<'d> = BTreeMap<(Kind, &'d str), &'d Document>;

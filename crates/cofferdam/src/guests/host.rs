@@ -1,10 +1,10 @@
 //! The platform's end of the socket: takes what a command wants, runs it, and says what comes of it.
 
-use super::{Hello, Summary, Told, Wanted, lend, place, trust};
+use super::{Hello, Learn, Summary, Told, Wanted, lend, place, trust};
 use crate::app::App;
 use gate::egress::{Egress, Serving, Who};
 use gate::{Caller, GUEST, Role, SessionView};
-use runtime::guest::{Doors, Driving, News, Opened, Run};
+use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::wire;
@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "run.sock";
+/// The agent of what is learned, for whoever ran it to put theirs in its place.
+const NAME_YOURS: &str = "my-agent";
 /// How long a command may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it rests when the system gives no more connections.
@@ -196,6 +198,14 @@ impl Host {
             }
         };
         let ended = ended.map_err(|error| (session, chain(&error)))?;
+        let learned = wanted.learn.map(|_| {
+            let agent = wanted.agent.as_deref().unwrap_or(NAME_YOURS);
+            self.app.gate.learned(&ended.session.id, agent, ENVIRONMENT)
+        });
+        let learned = learned.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what a run asked for cannot be told");
+            None
+        });
         let tally = self.app.gate.tally(&ended.session.id);
         let tally = tally.map_err(|error| (Some(ended.session.id.clone()), chain(&error)))?;
         Ok(Summary {
@@ -204,6 +214,7 @@ impl Host {
             exit: ended.exit,
             permitted: tally.permitted.saturating_sub(1),
             denied: tally.denied,
+            learned,
         })
     }
 
@@ -225,9 +236,9 @@ impl Host {
         let (name, _) = authority.resolve(written).ok_or_else(unknown)?;
         let spot = self.app.gate.spot_of(name).map_err(|error| error.to_string())?;
         match caller.holds(&runs, &spot) {
-            true if wanted.allow.is_empty() => Ok(name.to_owned()),
+            true if wanted.allow.is_empty() && wanted.learn != Some(Learn::Allow) => Ok(name.to_owned()),
             true => Err(
-                "--allow lends to a run without an agent; what this one may reach, `Egress` documents say"
+                "--allow and --learn=allow lend to a run without an agent; what this one may reach, `Egress` documents say"
                     .to_owned(),
             ),
             false => Err(unknown()),

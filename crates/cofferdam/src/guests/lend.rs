@@ -1,12 +1,15 @@
 //! What a person lends to one run: hosts that are allowed, as an `Egress` document that nobody wrote down, and the
 //! capabilities that follow from it.
 
-use super::Wanted;
+use super::{Learn, Wanted};
+use gate::GuestSession;
 use gate::egress::spec::{EgressDocument, EgressRule, EgressSpec};
 use policy::Capability;
 use runtime::guest::{ENVIRONMENT, VERB};
 use serde_json::json;
 
+/// Verbs of which everything is lent to a run that learns.
+const ANYTHING: [&str; 3] = ["connect", "http.get", "http.request"];
 /// The port on which everything is TLS.
 const HTTPS: u16 = 443;
 /// What requests in clear text may do.
@@ -15,7 +18,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "D
 const BODY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The document of a run of `agent`, and what is lent to it.
-pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, Vec<Capability>), String> {
+pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, GuestSession), String> {
     let mut all = Vec::new();
     for (at, allowed) in wanted.allow.iter().enumerate() {
         all.extend(rules(at, allowed, &wanted.networks)?);
@@ -27,15 +30,22 @@ pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, Vec<
         rules: all,
         limits: Default::default(),
     };
-    let document = spec.compile("lent").map_err(|wrong| {
+    let learns = wanted.learn == Some(Learn::Allow);
+    let document = match learns {
+        true => EgressDocument::anything("lent", ENVIRONMENT, &wanted.networks),
+        false => spec.compile("lent"),
+    };
+    let document = document.map_err(|wrong| {
         let said = wrong.into_iter().map(|(_, what)| what);
         format!("--allow: {}", said.collect::<Vec<_>>().join("; "))
     })?;
     let run = Capability::new(VERB, &format!("workspace{}", wanted.workspace.display()))
         .ok_or("the workspace's path makes no resource: it holds `*` or a control character")?;
     let own = document.grants.iter().map(|grant| grant.capability.clone());
-    let all = own.chain([run]).collect();
-    Ok((document, all))
+    let anything = ANYTHING.iter().filter(|_| learns);
+    let anything = anything.filter_map(|verb| Capability::new(verb, "*"));
+    let lent = own.chain(anything).chain([run]).collect();
+    Ok((document, GuestSession { lent, learns }))
 }
 
 /// `HOST:PORT`: a tunnel that nobody looks into, which is TLS to that host on 443; on other ports requests in clear text

@@ -209,6 +209,61 @@ fn what_is_lent_can_be_reached_and_nothing_else() {
     assert_eq!(out, "ok", "{err}");
 }
 
+/// What is learned can be applied as it is, for an agent that is there, and is then what that agent reaches.
+#[test]
+fn what_a_program_needs_is_learned() {
+    let up = Up::start_with(place(), &[]);
+    if !able(up.path()) {
+        return;
+    }
+    let server = server();
+    let script = format!(
+        "curl -sS http://{server}/v1/x -o /dev/null -w '%{{http_code}}'; curl -sSp http://{server}/ -o /dev/null -w '%{{http_code}}'"
+    );
+    let network = ["--allow-network", "127.0.0.2/32"];
+    #[rustfmt::skip]
+    let table = [
+        // how, what comes of the requests, permitted and denied
+        ("--learn",       "403000", "0 actions permitted, 2 denied"),
+        ("--learn=deny",  "403000", "0 actions permitted, 2 denied"),
+        ("--learn=allow", "200200", "2 actions permitted, 0 denied"),
+    ];
+    for (how, out, counted) in table {
+        let (_, printed, err) = sh(up.path(), &[&[how], &network[..]].concat(), &script);
+        assert_eq!(printed, out, "{how}: {err}");
+        let counts = err.lines().find(|line| line.contains("actions permitted"));
+        assert!(counts.unwrap().starts_with(counted), "{how}: {err}");
+        let port = server.port();
+        let flag = format!("# For one run: cofferdam run --allow 127.0.0.2:{port}");
+        for part in [
+            flag.as_str(),
+            "kind: Egress",
+            "clearText: true",
+            "- /v1/x",
+            "- my-agent",
+        ] {
+            assert!(err.contains(part), "{how}: no `{part}` in {err}");
+        }
+        let document = err
+            .split_once("# What it asked")
+            .unwrap()
+            .1
+            .replace("my-agent", "triage");
+        std::fs::write(up.path().join("learned.yaml"), format!("#{document}")).unwrap();
+        let (code, _, refused) = up.run(&["diff", "-f", "learned.yaml"]);
+        assert_eq!(code, 0, "{how}: {refused}");
+    }
+    assert_eq!(up.run(&["apply", "-f", "learned.yaml"]).0, 0);
+    let target = format!("127.0.0.2:{}", server.port());
+    let tested = up.json(&["egress", "test", &target, "--agent", "triage"]);
+    assert_eq!(tested["rule"], "egress/learned#use-1", "{tested}");
+    // What is not of the Internet is not lent either.
+    let (_, printed, err) = sh(up.path(), &["--learn=allow"], &script);
+    assert_eq!(printed, "403000", "{err}");
+    let (_, _, err) = sh(up.path(), &["--learn"], "true");
+    assert!(err.ends_with("it asked nothing of the network\n"), "{err}");
+}
+
 #[test]
 fn a_kill_ends_what_runs_and_nothing_starts_until_it_is_lifted() {
     let up = Up::start_with(place(), &[]);

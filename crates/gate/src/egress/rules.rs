@@ -23,6 +23,8 @@ pub(crate) enum Pattern {
     Exact(Host),
     /// Everything below this name.
     Below(String),
+    /// Every host, on any port: of a run that learns, and in no document.
+    Any,
 }
 
 /// What happens to what a rule covers.
@@ -104,7 +106,7 @@ impl Allowed {
 
     /// How `target` may be reached by CONNECT or SOCKS5.
     pub fn way(&self, target: &Target) -> Option<Way> {
-        let of_port = || self.rules.iter().filter(|rule| rule.ports.contains(&target.port));
+        let of_port = || self.rules.iter().filter(|rule| rule.is_of_port(target.port));
         if self.rules.iter().any(|rule| rule.opens(target)) {
             return Some(Way::Inspect);
         }
@@ -133,7 +135,7 @@ impl Allowed {
             else {
                 continue;
             };
-            match prefixes.iter().any(|prefix| prefix.covers(url)) {
+            match rule.covers(prefixes, url) {
                 true if methods.iter().any(|one| one == method) => return Ok(Arc::clone(rule)),
                 true => why = "no Egress rule of this agent lets this method through there",
                 false if prefixes.iter().any(|prefix| prefix.is_of_host(url)) => {
@@ -173,7 +175,20 @@ impl Rule {
     /// Whether TLS to `target` is opened by it.
     pub fn opens(&self, target: &Target) -> bool {
         let opens = matches!(self.mode, Mode::Seen { inspect: true, .. });
-        opens && self.ports.contains(&target.port) && self.names(&target.host)
+        opens && self.is_of_port(target.port) && self.names(&target.host)
+    }
+
+    fn is_of_port(&self, port: u16) -> bool {
+        self.is_of_any() || self.ports.contains(&port)
+    }
+
+    fn is_of_any(&self) -> bool {
+        self.hosts.contains(&Pattern::Any)
+    }
+
+    fn covers(&self, prefixes: &[Prefix], url: &Url) -> bool {
+        let is_clear = || url.scheme() == "http";
+        prefixes.iter().any(|prefix| prefix.covers(url)) || self.is_of_any() && is_clear()
     }
 
     fn names(&self, host: &Host) -> bool {
@@ -183,6 +198,7 @@ impl Rule {
                 let labels = host.strip_suffix(name.as_str());
                 labels.is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
             }
+            (Pattern::Any, _) => true,
             (Pattern::Below(_), Host::Address(_)) => false,
         })
     }

@@ -154,6 +154,57 @@ pub struct EgressDocument {
     pub(super) limits: Limits,
 }
 
+impl EgressDocument {
+    /// Everything that is of the Internet, and what of `networks` is not, for a run that learns: tunnels, and requests
+    /// in clear text. It gives no grant.
+    ///
+    /// # Errors
+    /// What is no network, or the environment's name is none.
+    pub fn anything(
+        name: &str,
+        environment: &str,
+        networks: &[String],
+    ) -> Result<EgressDocument, Vec<Wrong>> {
+        let mut wrong = Vec::new();
+        let networks = read(networks, "/networks", &mut wrong, Network::parse);
+        let environment = Environment::new(environment);
+        let environment =
+            environment.map_err(|error| vec![("/environment".to_owned(), error.to_string())])?;
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let rule = |kind: &str, mode| {
+            Arc::new(Rule {
+                id: format!("egress/{name}#{kind}"),
+                environment: environment.clone(),
+                hosts: vec![Pattern::Any],
+                ports: Vec::new(),
+                networks: networks.clone(),
+                except: Vec::new(),
+                mode,
+            })
+        };
+        let tunnel = Mode::Tunnel {
+            tls: false,
+            encrypted_hello: true,
+        };
+        let methods = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+        let seen = Mode::Seen {
+            inspect: false,
+            methods: methods.map(str::to_owned).to_vec(),
+            prefixes: Vec::new(),
+            body_bytes: BODY_BYTES_MAX,
+        };
+        Ok(EgressDocument {
+            agents: Vec::new(),
+            grants: Vec::new(),
+            policy: None,
+            rules: vec![rule("tunnels", tunnel), rule("requests", seen)],
+            limits: Limits::default(),
+        })
+    }
+}
+
 /// What is wrong with a document: where in its spec, and what.
 pub type Wrong = (String, String);
 
@@ -511,6 +562,7 @@ impl std::fmt::Display for Pattern {
         match self {
             Pattern::Exact(host) => write!(f, "{host}"),
             Pattern::Below(name) => write!(f, "*.{name}"),
+            Pattern::Any => f.write_str("any host"),
         }
     }
 }

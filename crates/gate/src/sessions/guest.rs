@@ -24,6 +24,9 @@ pub struct GuestSession {
     /// What its cause lent to its agent, for this session alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lent: Vec<Capability>,
+    /// Whether it is there to find out what its program needs: what is lent may name every resource of a verb.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learns: bool,
 }
 
 /// How many actions of one session were judged, and how.
@@ -36,21 +39,23 @@ pub struct Tally {
 }
 
 impl Gate {
-    /// A session for a guest of `new.agent`. Only a person lends.
+    /// A session for a guest of `new.agent`. Only a person lends to it.
     ///
     /// # Errors
     /// There is no such agent, it cannot be lent that, or the store cannot write.
     pub async fn create_guest_session(
         &self,
         new: NewSession,
-        lent: Vec<Capability>,
+        guest: GuestSession,
     ) -> Result<SessionView, SessionError> {
+        let GuestSession { lent, learns } = &guest;
+        let is_wide = |one: &Capability| one.is_unbounded() && !(*learns && one.names_a_verb());
         let reason = match () {
             () if !lent.is_empty() && new.cause.kind != PrincipalKind::Person => "only a person lends",
             () if lent.len() > LENT_MAX => "it is more than 64 capabilities",
-            () if lent.iter().any(Capability::is_unbounded) => "it names no verb or no resource",
+            () if lent.iter().any(is_wide) => "it names no verb or no resource",
             () => {
-                let created = self.create_with(new, None, Some(lent)).await;
+                let created = self.create_with(new, None, Some(guest)).await;
                 return created.map(|(view, _)| view);
             }
         };
@@ -84,9 +89,9 @@ impl Gate {
 }
 
 impl SessionView {
-    /// Adds to the chain what was lent for this session: the one that acts has it besides its own.
-    pub(crate) fn lend(&self, chain: &mut Chain) {
-        let Some(guest) = &self.guest else { return };
+    /// The chain with what was lent for this session: the one that acts has it besides its own.
+    pub(crate) fn lending(&self, mut chain: Chain) -> Chain {
+        let Some(guest) = &self.guest else { return chain };
         let lent = guest.lent.iter().map(|capability| Grant {
             capability: capability.clone(),
             from: format!("{}, for {}", self.cause, self.id),
@@ -96,5 +101,6 @@ impl SessionView {
         if let Some(link) = chain.links.last_mut().filter(|link| link.principal == acts) {
             link.grants.extend(lent);
         }
+        chain
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions of guests: what a person lends to one is held there and nowhere else, never more than that person may do.
 
 use crate::world::{World, action, agent, authority, new_session, post, read, rules};
-use gate::{AgentAuthority, GUEST, NewSession, Role, SessionError, Tally};
+use gate::{AgentAuthority, GUEST, GuestSession, NewSession, Role, SessionError, Tally};
 use journal::machine::SessionEvent;
 use policy::{Action, Capability, Effect, Idempotence, Level, Principal};
 use serde_json::json;
@@ -32,6 +32,7 @@ fn by(cause: Principal, agent: &str) -> NewSession {
 async fn running(world: &World, agent: &str, lent: &[&str]) -> String {
     let lent = lent.iter().copied().map(capability).collect();
     let new = by(Principal::person("alice"), agent);
+    let lent = GuestSession { lent, learns: false };
     let session = world.gate.create_guest_session(new, lent).await.unwrap().id;
     world.drive(&session, SessionEvent::Start).await;
     session
@@ -98,20 +99,22 @@ async fn who_lends_is_a_person_and_names_what() {
     let person = || Principal::person("alice");
     #[rustfmt::skip]
     let table = [
-        (person(),                     vec!["git.log:*"],      "cannot lend that: it names no verb or no resource"),
-        (person(),                     vec!["*:repository/x"], "cannot lend that: it names no verb or no resource"),
-        (person(),                     vec!["a.b:c"; 65],      "cannot lend that: it is more than 64 capabilities"),
-        (Principal::service("robot"),  vec!["a.b:c"],          "cannot lend that: only a person lends"),
-        (Principal::agent("reader"),   vec!["a.b:c"],          "cannot lend that: only a person lends"),
+        (person(),                     vec!["git.log:*"], false,      "cannot lend that: it names no verb or no resource"),
+        (person(),                     vec!["*:repository/x"], false, "cannot lend that: it names no verb or no resource"),
+        (person(),                     vec!["a.b:c"; 65], false,      "cannot lend that: it is more than 64 capabilities"),
+        (person(),                     vec!["*:*"],            true,  "cannot lend that: it names no verb or no resource"),
+        (Principal::service("robot"),  vec!["a.b:c"], false,          "cannot lend that: only a person lends"),
+        (Principal::agent("reader"),   vec!["a.b:c"], false,          "cannot lend that: only a person lends"),
     ];
-    for (cause, lent, expected) in table {
+    for (cause, lent, learns, expected) in table {
         let lent: Vec<Capability> = lent.into_iter().map(capability).collect();
+        let lent = GuestSession { lent, learns };
         let answer = world.gate.create_guest_session(by(cause, GUEST), lent).await;
         assert_eq!(answer.unwrap_err().to_string(), expected);
     }
     let answer = world
         .gate
-        .create_guest_session(by(person(), "nobody"), Vec::new())
+        .create_guest_session(by(person(), "nobody"), GuestSession::default())
         .await;
     assert!(matches!(answer, Err(SessionError::UnknownAgent(name)) if name == "nobody"));
     assert!(world.kinds().iter().all(|kind| !kind.starts_with("session.")));

@@ -102,9 +102,8 @@ impl PolicySet {
                     what,
                 };
                 if name.is_empty() || name.len() > NAME_BYTES_MAX {
-                    return Err(refuse(format!(
-                        "name is empty or longer than {NAME_BYTES_MAX} bytes"
-                    )));
+                    let what = format!("name is empty or longer than {NAME_BYTES_MAX} bytes");
+                    return Err(refuse(what));
                 }
                 if name == MODULE_NAME {
                     return Err(LoadError {
