@@ -17,6 +17,7 @@ pub use bundles::{ChangedBundle, Wanted};
 pub use configuration::{ApplyError, Change, Changed, ChangedDocument, Configuration};
 pub use door::Door;
 pub use files::beside;
+pub use organizations::Own;
 use organizations::Served;
 use origin::has_origin;
 pub use origin::{DEFAULT_ORIGIN, OriginError, stored_origin};
@@ -386,8 +387,9 @@ impl Opened {
 
 /// Without the socket everything else works.
 fn take_runs(app: &Arc<App>, options: &Options, tasks: &mut JoinSet<()>) {
-    match guests::listen(&options.data_dir) {
-        Ok(listener) => drop(tasks.spawn(guests::serve(Arc::clone(app), listener))),
+    let own = Own::of(options);
+    match guests::listen(&options.data_dir).and_then(|listener| Ok((listener, own?))) {
+        Ok((listener, own)) => drop(tasks.spawn(guests::serve(Arc::clone(app), own, listener))),
         Err(error) => {
             let path = options.data_dir.join(guests::SOCKET);
             tracing::warn!(%error, "`cofferdam run` cannot be taken at `{}`", path.display());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What is used when no `--config` is given and it exists.
-pub(crate) const DEFAULT_CONFIG: &str = "cofferdam.yaml";
+const DEFAULT_CONFIG: &str = "cofferdam.yaml";
 /// Threads that run async code. Work is small; what blocks has threads of its own.
 const WORKER_THREADS: usize = 2;
 /// Threads for what blocks: reading configuration, verification.

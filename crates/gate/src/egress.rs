@@ -60,6 +60,9 @@ use std::time::Duration;
 use steps::Steps;
 use tunnels::Tunnels;
 
+/// How long connections may take to end when the platform stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// What the surface stands on, besides the gate.
 pub struct Settings {
     /// Who knows names.
@@ -190,7 +193,13 @@ impl Egress {
         for number in &numbers {
             self.tunnels.cut(*number, "the platform stops");
         }
-        self.tunnels.gone(&numbers).await;
+        // What could not be recorded is owed to the journal already, and is not waited for here.
+        if tokio::time::timeout(DRAIN, self.tunnels.gone(&numbers))
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections are left to end with the process");
+        }
     }
 
     fn allowed(&self, agent: &str) -> Arc<Allowed> {
@@ -201,6 +210,14 @@ impl Egress {
     fn allowed_in(&self, session: &str, agent: &str) -> Arc<Allowed> {
         let lent = lock(&self.lent).get(session).cloned();
         lent.unwrap_or_else(|| self.allowed(agent))
+    }
+
+    /// Who has limits together.
+    fn whose<'a>(&self, session: &'a str, agent: &'a str) -> &'a str {
+        match lock(&self.lent).contains_key(session) {
+            true => session,
+            false => agent,
+        }
     }
 
     /// Whether what made `allowed` is still in force.

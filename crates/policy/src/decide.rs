@@ -247,11 +247,10 @@ impl Matching {
             Some((rule, reason)) => Err(Denial::Forbidden(rule, reason)),
             None if action.effect() == Effect::Read => Ok(matching),
             None => {
-                let favours = &matching.favours;
+                let favours = (&*matching.favours, matching.by_name);
                 let withheld = places::withholding(chain, action, context, policies, counts, favours)?;
                 // That nobody at all is in favour is told as such.
-                let counts = matching.is_favoured() && !matching.by_name;
-                matching.withheld = withheld.cloned().filter(|_| counts);
+                matching.withheld = withheld.cloned().filter(|_| matching.is_favoured());
                 Ok(matching.opted_in())
             }
         }

@@ -98,6 +98,9 @@ pub enum RunError {
     /// The session was not created or not driven.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// It was ended before it began.
+    #[error("it was ended before it began")]
+    Ended,
     /// The gate said no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -158,6 +161,11 @@ impl Guests {
     /// Ends all that run and waits until their last processes are dead: when the platform stops.
     pub async fn drain(&self) {
         self.registry.drain().await;
+    }
+
+    /// Resolves when none runs.
+    pub async fn rest(&self) {
+        self.registry.rest().await;
     }
 
     fn sessions(&self, state: Session) -> Result<Vec<SessionView>, StoreError> {
@@ -229,7 +237,7 @@ impl Guests {
         session: SessionView,
         run: Run,
         news: &mpsc::UnboundedSender<News>,
-        end: oneshot::Receiver<()>,
+        mut end: oneshot::Receiver<()>,
     ) -> Result<Ended, RunError> {
         // INVARIANT (no guest that a stop misses): its place before its permit, so that whoever stops it waits for it.
         let cut = self.registry.enter(&session);
@@ -247,7 +255,19 @@ impl Guests {
         };
         let permit = self.gate.admit(proposal).await?;
         let flight = permit.spend(self.gate.stop_set())?;
-        let before = changes::beside(spec.workspace.clone(), spec.hidden.clone()).await;
+        let looking = changes::beside(spec.workspace.clone(), spec.hidden.clone());
+        let before = tokio::select! {
+            before = looking => Some(before),
+            () = cut.wanted() => None,
+            _ = &mut end => None,
+        };
+        let Some(before) = before else {
+            let why = "it was ended before it began";
+            flight
+                .settle(report::ended(Outcome::NotStarted, "killed", why, Value::Null))
+                .await?;
+            return Err(RunError::Ended);
+        };
         let (workspace, hidden) = (spec.workspace.clone(), spec.hidden.clone());
         let (flight, guest) = self.launch(flight, spec, stdio).await?;
         let (exit, flight) = self
@@ -256,7 +276,7 @@ impl Guests {
         let after = changes::beside(workspace, hidden).await;
         let entry = flight.entry();
         flight
-            .settle(settlement(&exit, &changes::between(before, after)))
+            .settle(settlement(&exit, &changes::between(&before, &after)))
             .await?;
         let (event, reason) = over(&exit);
         let session = self
@@ -309,13 +329,25 @@ impl Guests {
     ) -> Result<(Exit, InFlight), RunError> {
         let rules = guest.rules().clone();
         let note = json!({ "guest": "started", "permit": flight.entry(), "rules": rules });
-        // INVARIANT (no guest without its rules on record): what cannot be recorded is dropped, and so ended.
-        self.gate.note(&session.id, &running::platform(), note).await?;
+        // INVARIANT (no guest without its rules on record, or without its doors): it is ended before anything else.
+        let noted = self.gate.note(&session.id, &running::platform(), note).await;
+        let open = |door: sandbox::Door| doors.open(session, door.listener).map_err(RunError::Door);
+        let served: Result<Vec<Opened>, RunError> = match noted {
+            Ok(_) => guest.take_doors().into_iter().map(open).collect(),
+            Err(error) => Err(error.into()),
+        };
+        let served = match served {
+            Ok(served) => served,
+            Err(error) => {
+                guest.kill();
+                guest.wait().await;
+                let settlement =
+                    report::ended(Outcome::Cancelled, "not_served", &error.to_string(), Value::Null);
+                flight.settle(settlement).await?;
+                return Err(error);
+            }
+        };
         let _ = news.send(News::Started(Box::new(rules)));
-        let mut served = Vec::new();
-        for door in guest.take_doors() {
-            served.push(doors.open(session, door.listener).map_err(RunError::Door)?);
-        }
         let cancel = flight.cancel();
         let mut told = false;
         let exit = loop {

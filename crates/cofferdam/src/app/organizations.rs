@@ -29,6 +29,29 @@ pub fn directory(data_dir: &Path, name: &str) -> PathBuf {
     beside(data_dir, "-organizations").join(name)
 }
 
+/// What is the platform's own and a guest must not have, on this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Directories, which may not be there yet.
+    pub directories: Vec<PathBuf>,
+    /// Files, and where documents are read from, which may be a directory.
+    pub files: Vec<PathBuf>,
+}
+
+impl Own {
+    pub(super) fn of(options: &Options) -> std::io::Result<Own> {
+        let beside_it =
+            ["-keys", "-checkpoints", "-organizations"].map(|ending| beside(&options.data_dir, ending));
+        let tls = options.tls.iter().map(|files| &files.key);
+        let files = tls.chain(&options.checkpoints).chain(&options.config);
+        let directories = [&options.data_dir].into_iter().chain(&beside_it);
+        Ok(Own {
+            directories: directories.map(std::path::absolute).collect::<Result<_, _>>()?,
+            files: files.map(std::path::absolute).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 /// What is the platform's own, of all organizations, by how the platform itself is started: data, tokens, keys,
 /// checkpoints, and the key of its listener. Absolute, so that it stays the same wherever the process goes.
 pub(super) fn private(of: &Options) -> std::io::Result<Vec<PathBuf>> {

@@ -78,6 +78,9 @@ pub struct RunArguments {
     /// Where the platform keeps its data; one is started there when none runs
     #[arg(long, value_name = "DIR", default_value = "./.cofferdam")]
     pub data_dir: PathBuf,
+    /// Documents of the platform that is started, when none runs there
+    #[arg(long, value_name = "FILE|DIR")]
+    pub config: Option<PathBuf>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<String>,
@@ -122,7 +125,10 @@ fn pass(platform: &Platform, hello: Hello, screen: &mut Screen) -> Result<Summar
     let stdio = Stdio::open()?;
     {
         let fds: Vec<BorrowedFd<'_>> = stdio.for_guest().iter().map(|fd| fd.as_fd()).collect();
-        wire::send(platform.socket(), &hello, &fds).map_err(gone)?;
+        wire::send(platform.socket(), &hello, &fds).map_err(|error| match error {
+            wire::WireError::Unreadable(why) => Failure::Misuse(format!("what to run cannot be said: {why}")),
+            error => gone(error),
+        })?;
     }
     drop(hello);
     let passing = stdio.pass()?;

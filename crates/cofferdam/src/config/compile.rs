@@ -67,9 +67,9 @@ pub fn compile(
 ) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
-    let (mut authorities, told, run) = built_in();
+    let (mut authorities, built_in) = built_in();
     let reached = egress::all(documents, &index, &mut problems);
-    let policies = policies(documents, egress::policies(&reached, [told, run]), &mut problems);
+    let policies = policies(documents, egress::policies(&reached, built_in), &mut problems);
     let toolsets = toolsets(documents, incidents, &mut problems);
     let mut agents = BTreeMap::new();
     let mut triggers = BTreeMap::new();
@@ -130,16 +130,14 @@ pub fn compile(
     }
 }
 
+type Authorities = BTreeMap<String, Arc<AgentAuthority>>;
+
 /// What the platform does itself: tell people, and run guests. Who does it, and by which policies.
-fn built_in() -> (
-    BTreeMap<String, Arc<AgentAuthority>>,
-    (String, PolicyDocument),
-    (String, PolicyDocument),
-) {
+fn built_in() -> (Authorities, [(String, PolicyDocument); 2]) {
     let (notifier, of_notifier, told) = ops::channel::authority();
     let (guest, of_guest, run) = runtime::guest::authority();
     let authorities = [(notifier, Arc::new(of_notifier)), (guest, Arc::new(of_guest))];
-    (BTreeMap::from(authorities), told, run)
+    (BTreeMap::from(authorities), [told, run])
 }
 
 type Index<'d> = BTreeMap<(Kind, &'d str), &'d Document>;

@@ -1,12 +1,15 @@
 //! The platform's end of the socket: takes what a command wants, runs it, and says what comes of it.
 
 use super::{Hello, Learn, Summary, Told, Wanted, lend, place, trust};
-use crate::app::App;
+use crate::app::{App, Own};
+use gate::egress::spec::EgressDocument;
 use gate::egress::{Egress, Serving, Who};
-use gate::{Caller, GUEST, Role, SessionView};
+use gate::{Caller, GUEST, GuestSession, Role, SessionView};
+use policy::Principal;
 use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+use sandbox::Spec;
 use sandbox::wire;
 use std::io;
 use std::net::TcpListener;
@@ -49,7 +52,7 @@ pub fn listen(data_dir: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Takes commands for as long as this is polled. Those that were taken go on.
-pub async fn serve(app: Arc<App>, listener: OwnedFd) {
+pub async fn serve(app: Arc<App>, own: Own, listener: OwnedFd) {
     // Tokio has no type for sockets of this kind; that of streams accepts from any.
     let listener = match UnixListener::from_std(listener.into()) {
         Ok(listener) => listener,
@@ -57,6 +60,7 @@ pub async fn serve(app: Arc<App>, listener: OwnedFd) {
     };
     let host = Arc::new(Host {
         app,
+        own,
         runtime: Handle::current(),
         authorities: OnceLock::new(),
     });
@@ -80,9 +84,20 @@ async fn accept(listener: &UnixListener) -> io::Result<OwnedFd> {
 
 struct Host {
     app: Arc<App>,
+    own: Own,
     runtime: Handle,
     /// Where guests find whom to trust; made for the first.
     authorities: OnceLock<Option<PathBuf>>,
+}
+
+/// What a command wants, once it is clear that it may.
+struct Prepared {
+    wanted: Wanted,
+    agent: String,
+    by: Principal,
+    lent: GuestSession,
+    spec: Spec,
+    document: EgressDocument,
 }
 
 /// The session, if it came so far, and why nothing came of it.
@@ -102,20 +117,21 @@ impl Host {
 
     fn welcome(self: Arc<Self>, stream: OwnedFd) {
         let stream = Arc::new(stream);
-        let (hello, stdio) = match greeted(&stream) {
-            Ok(greeted) => greeted,
-            Err(reason) => {
-                let refused = Told::Refused {
-                    session: None,
-                    reason,
-                };
-                return tell(&stream, &refused);
-            }
-        };
+        let (prepared, stdio) =
+            match greeted(&stream).and_then(|(hello, stdio)| Ok((self.prepare(hello)?, stdio))) {
+                Ok(greeted) => greeted,
+                Err(reason) => {
+                    let refused = Told::Refused {
+                        session: None,
+                        reason,
+                    };
+                    return tell(&stream, &refused);
+                }
+            };
         let (end, ended) = oneshot::channel();
         let (host, told) = (Arc::clone(&self), Arc::clone(&stream));
         self.runtime.spawn(async move {
-            host.answer(hello, stdio, &told, ended).await;
+            host.answer(prepared, stdio, &told, ended).await;
             // The thread that watches sees the end.
             let _ = rustix::net::shutdown(&*told, rustix::net::Shutdown::Both);
         });
@@ -136,11 +152,41 @@ impl Host {
         made.as_deref()
     }
 
+    /// Who it is that asks, and what exactly they want. Blocks: it looks at files.
+    fn prepare(&self, hello: Hello) -> Result<Prepared, String> {
+        let caller = self
+            .app
+            .gate
+            .identify(&hello.token)
+            .map_err(|error| error.to_string())?;
+        drop(hello.token);
+        let mut wanted = hello.run;
+        let agent = self.agent(&caller, &wanted)?;
+        wanted.workspace = workspace(&wanted.workspace)?;
+        wanted.reads = place::reads(&wanted, &self.own)?;
+        let hidden = place::hidden(&wanted, &self.own)?;
+        let (document, lent) = lend::lent(&wanted, &agent)?;
+        Ok(Prepared {
+            agent,
+            by: caller.principal().clone(),
+            lent,
+            spec: place::spec(&wanted, self.authorities(), hidden),
+            document,
+            wanted,
+        })
+    }
+
     /// Runs it and says what came of it; a platform that stops waits for that.
-    async fn answer(&self, hello: Hello, stdio: [OwnedFd; 3], told: &OwnedFd, ended: oneshot::Receiver<()>) {
+    async fn answer(
+        &self,
+        prepared: Prepared,
+        stdio: [OwnedFd; 3],
+        told: &OwnedFd,
+        ended: oneshot::Receiver<()>,
+    ) {
         let driving = self.app.guests.enter();
         let last = match &driving {
-            Ok(driving) => self.run(driving, hello, stdio, (told, ended)).await,
+            Ok(driving) => self.run(driving, prepared, stdio, (told, ended)).await,
             Err(error) => Err((None, error.to_string())),
         };
         let last = match last {
@@ -153,27 +199,23 @@ impl Host {
     async fn run(
         &self,
         driving: &Driving,
-        hello: Hello,
+        prepared: Prepared,
         stdio: [OwnedFd; 3],
         (told, ended): (&OwnedFd, oneshot::Receiver<()>),
     ) -> Result<Summary, Failed> {
-        let none = |reason: String| (None, reason);
-        let caller = self
-            .app
-            .gate
-            .identify(&hello.token)
-            .map_err(|error| none(error.to_string()))?;
-        drop(hello.token);
-        let mut wanted = hello.run;
-        let agent = self.agent(&caller, &wanted).map_err(none)?;
-        wanted.workspace = workspace(&wanted.workspace).map_err(none)?;
-        let hidden = place::within(&wanted.workspace, &self.app.private).map_err(none)?;
-        let (document, lent) = lend::lent(&wanted, &agent).map_err(none)?;
+        let Prepared {
+            wanted,
+            agent,
+            by,
+            lent,
+            spec,
+            document,
+        } = prepared;
         let run = Run {
             agent,
-            by: caller.principal().clone(),
+            by,
             lent,
-            spec: place::spec(&wanted, self.authorities(), hidden),
+            spec,
             doors: Arc::new(Lent {
                 egress: Arc::clone(&self.app.egress),
                 document,
@@ -207,7 +249,7 @@ impl Host {
             None
         });
         let tally = self.app.gate.tally(&ended.session.id);
-        let tally = tally.map_err(|error| (Some(ended.session.id.clone()), chain(&error)))?;
+        let tally = tally.unwrap_or_default();
         Ok(Summary {
             session: ended.session.id,
             entry: ended.entry,
@@ -222,6 +264,11 @@ impl Host {
     /// person who runs things everywhere lends to.
     fn agent(&self, caller: &Caller, wanted: &Wanted) -> Result<String, String> {
         let runs = [Role::Admin, Role::Operator];
+        let lends = !wanted.allow.is_empty() || wanted.learn == Some(Learn::Allow);
+        // Only an administrator says in documents what may be reached.
+        if lends && !caller.holds(&[Role::Admin], &gate::Spot::Root) {
+            return Err("--allow and --learn=allow need the role admin, as `Egress` documents do".to_owned());
+        }
         let Some(written) = &wanted.agent else {
             return match caller.holds(&runs, &gate::Spot::Root) {
                 true => Ok(GUEST.to_owned()),
@@ -234,9 +281,12 @@ impl Host {
         let unknown = || format!("there is no agent `{written}`");
         let authority = self.app.gate.authority();
         let (name, _) = authority.resolve(written).ok_or_else(unknown)?;
+        if gate::is_reserved(name) {
+            return Err(format!("`{name}` is the platform's own; leave --agent away"));
+        }
         let spot = self.app.gate.spot_of(name).map_err(|error| error.to_string())?;
         match caller.holds(&runs, &spot) {
-            true if wanted.allow.is_empty() && wanted.learn != Some(Learn::Allow) => Ok(name.to_owned()),
+            true if !lends => Ok(name.to_owned()),
             true => Err(
                 "--allow and --learn=allow lend to a run without an agent; what this one may reach, `Egress` documents say"
                     .to_owned(),
@@ -249,7 +299,7 @@ impl Host {
 /// The doors of one run.
 struct Lent {
     egress: Arc<Egress>,
-    document: gate::egress::spec::EgressDocument,
+    document: EgressDocument,
 }
 
 impl Doors for Lent {
@@ -271,6 +321,9 @@ impl Doors for Lent {
 
 /// Whoever connects has to be the user who runs the platform, and to say what they want.
 fn greeted(stream: &OwnedFd) -> Result<(Hello, [OwnedFd; 3]), String> {
+    set_socket_timeout(stream, Timeout::Recv, Some(PATIENCE)).map_err(|error| error.to_string())?;
+    // Read first: whoever closes with something unread takes the answer from the other side.
+    let received = wire::receive(stream).map_err(|error| error.to_string());
     let peer = socket_peercred(stream).map_err(|error| error.to_string())?;
     if peer.uid != rustix::process::geteuid() {
         return Err(
@@ -278,8 +331,7 @@ fn greeted(stream: &OwnedFd) -> Result<(Hello, [OwnedFd; 3]), String> {
                 .to_owned(),
         );
     }
-    set_socket_timeout(stream, Timeout::Recv, Some(PATIENCE)).map_err(|error| error.to_string())?;
-    let (hello, fds): (Hello, Vec<OwnedFd>) = wire::receive(stream).map_err(|error| error.to_string())?;
+    let (hello, fds): (Hello, Vec<OwnedFd>) = received?;
     let stdio = fds
         .try_into()
         .map_err(|_| "three descriptors come with it, for input, output and errors".to_owned())?;

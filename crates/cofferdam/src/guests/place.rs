@@ -1,7 +1,10 @@
 //! The place of a guest: its walls, and the environment by which programs find the doors.
 
 use super::Wanted;
+use crate::app::Own;
 use sandbox::{Bind, Limits, Spec};
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -67,38 +70,204 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
     spec
 }
 
-/// Which of the platform's own directories lie in the workspace: the guest shall see none of them. Those that are not
-/// there yet are made: otherwise the guest could make them, and the platform would find what it put there.
-pub(super) fn within(workspace: &Path, own: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    let mut hidden = Vec::new();
-    for path in own {
-        if path.starts_with(workspace) && !path.exists() {
-            let made = std::fs::DirBuilder::new()
-                .mode(0o700)
-                .recursive(true)
-                .create(path);
+/// What a platform calls its directories when nobody says otherwise; also those of other platforms are hidden.
+const USUAL: &str = ".cofferdam";
+
+/// The platform's own directories that lie in the workspace: the guest finds them empty. Anything of the platform's own
+/// that lies elsewhere in reach, where it cannot be hidden for good, refuses.
+pub(super) fn hidden(wanted: &Wanted, own: &Own) -> Result<Vec<PathBuf>, String> {
+    let workspace = &wanted.workspace;
+    let mut hidden = BTreeSet::new();
+    for path in &own.directories {
+        let path = located(path)?;
+        if within(&path, workspace)? {
+            // Otherwise the guest could make it, and the platform would find what it put there.
+            let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
             made.map_err(|error| format!("cannot make `{}`: {error}", path.display()))?;
+            hidden.insert(path);
         }
-        let Ok(path) = path.canonicalize() else { continue };
-        if workspace.starts_with(&path) {
-            return Err(format!(
-                "the workspace `{}` lies in `{}`, where the platform keeps its own; choose another",
-                workspace.display(),
-                path.display()
-            ));
-        }
-        match path.starts_with(workspace) {
-            false => {}
-            true if path.is_dir() => hidden.push(path),
-            // An empty directory can be put over a directory alone.
-            true => {
-                return Err(format!(
-                    "`{}` is the platform's own and lies in the workspace; move it into a directory of its own, or \
-                     choose another workspace",
-                    path.display()
-                ));
+    }
+    for path in &own.files {
+        let path = located(path)?;
+        // A document directory may be hidden as well; its usual file is one of those that are read-only anyway.
+        let is_protected =
+            path.parent() == Some(workspace) && DOCUMENTS.iter().any(|name| path.ends_with(name));
+        if !is_protected && within(&path, workspace)? {
+            match path.is_dir() {
+                true => drop(hidden.insert(path)),
+                false => return Err(in_the_way(&path)),
             }
         }
     }
-    Ok(hidden)
+    let read = std::fs::read_dir(workspace).map_err(|error| format!("`{}`: {error}", workspace.display()))?;
+    for entry in read.filter_map(Result::ok) {
+        let is_usual = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(USUAL));
+        if is_usual && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            hidden.insert(entry.path());
+        }
+    }
+    Ok(hidden.into_iter().collect())
+}
+
+/// Names of documents that are read-only in every workspace.
+const DOCUMENTS: [&str; 2] = ["cofferdam.yaml", "cofferdam.yml"];
+
+/// Nothing that is shown besides may hold anything of the platform's own.
+pub(super) fn reads(wanted: &Wanted, own: &Own) -> Result<Vec<PathBuf>, String> {
+    let mut all = Vec::new();
+    for read in &wanted.reads {
+        let path = read
+            .canonicalize()
+            .map_err(|error| format!("--read `{}`: {error}", read.display()))?;
+        for kept in own.directories.iter().chain(&own.files) {
+            let kept = located(kept)?;
+            if kept.starts_with(&path) || path.starts_with(&kept) {
+                return Err(format!(
+                    "--read `{}` shows `{}`, which is the platform's own",
+                    read.display(),
+                    kept.display()
+                ));
+            }
+        }
+        all.push(path);
+    }
+    Ok(all)
+}
+
+/// Whether `path` lies directly in the workspace. Deeper down, what is above it could be renamed, and something else be
+/// found in its place.
+fn within(path: &Path, workspace: &Path) -> Result<bool, String> {
+    if workspace.starts_with(path) {
+        return Err(format!(
+            "the workspace `{}` lies in `{}`, where the platform keeps its own; choose another",
+            workspace.display(),
+            path.display()
+        ));
+    }
+    match path.starts_with(workspace) {
+        true if path.parent() != Some(workspace) => Err(in_the_way(path)),
+        is_there => Ok(is_there),
+    }
+}
+
+fn in_the_way(path: &Path) -> String {
+    format!(
+        "`{}` is the platform's own and lies in the workspace, where it cannot be hidden; choose another workspace, or keep it \
+         elsewhere",
+        path.display()
+    )
+}
+
+/// Where something is, or would be if it is not there.
+fn located(path: &Path) -> Result<PathBuf, String> {
+    let failed = |error: std::io::Error| format!("`{}`: {error}", path.display());
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(path), ..) => Ok(path),
+        (Err(_), Some(above), Some(name)) if above.is_dir() => {
+            Ok(above.canonicalize().map_err(failed)?.join(name))
+        }
+        (Err(_), ..) => std::path::absolute(path).map_err(failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn wanted(workspace: &Path, reads: &[PathBuf]) -> Wanted {
+        let text = serde_json::json!({
+            "agent": null, "argv": ["true"], "env": {}, "workspace": workspace, "allow": [], "networks": [],
+            "learn": null, "reads": reads, "git": "read", "profile": "standard", "timeout_ms": null,
+            "memory_bytes": null, "degrade": [],
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    type Names<'a> = &'a [&'a str];
+
+    #[test]
+    fn what_is_the_platforms_own_is_hidden_or_refuses() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in [
+            "w/.cofferdam",
+            "w/deep/own",
+            "w/policies",
+            "w/.cofferdam-other",
+            "elsewhere",
+        ] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        for name in ["w/cofferdam.yaml", "w/key.pem"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("w/.cofferdam"), root.join("link")).unwrap();
+        #[rustfmt::skip]
+        let table: [(&str, Names<'_>, Names<'_>, Result<Names<'_>, &str>); 11] = [
+            // workspace     directories         files                  what is hidden, or why it is refused
+            ("w",            &["w/.cofferdam"],  &[],                   Ok(&[".cofferdam", ".cofferdam-other"])),
+            ("w",            &["link"],          &[],                   Ok(&[".cofferdam", ".cofferdam-other"])),
+            ("w",            &["w/new"],         &[],                   Ok(&[".cofferdam", ".cofferdam-other", "new"])),
+            ("w",            &["elsewhere"],     &["elsewhere/key"],    Ok(&[".cofferdam", ".cofferdam-other"])),
+            ("w",            &[],                &["w/cofferdam.yaml"], Ok(&[".cofferdam", ".cofferdam-other"])),
+            ("w",            &[],                &["w/policies"],       Ok(&[".cofferdam", ".cofferdam-other", "policies"])),
+            ("w",            &[],                &["w/key.pem"],        Err("cannot be hidden")),
+            ("w",            &[],                &["w/none.pem"],       Err("cannot be hidden")),
+            ("w",            &["w/deep/own"],    &[],                   Err("cannot be hidden")),
+            ("w/.cofferdam", &["w/.cofferdam"],  &[],                   Err("where the platform keeps its own")),
+            ("w/deep",       &["w"],             &[],                   Err("where the platform keeps its own")),
+        ];
+        let at = |names: &[&str]| names.iter().map(|name| root.join(name)).collect::<Vec<_>>();
+        for (workspace, directories, files, expected) in table {
+            let own = Own {
+                directories: at(directories),
+                files: at(files),
+            };
+            let found = hidden(&wanted(&root.join(workspace), &[]), &own);
+            match expected {
+                Ok(names) => assert_eq!(
+                    found.unwrap(),
+                    at(&names
+                        .iter()
+                        .map(|n| format!("w/{n}"))
+                        .collect::<Vec<_>>()
+                        .iter()
+                        .map(String::as_str)
+                        .collect::<Vec<_>>())
+                ),
+                Err(part) => assert!(
+                    found.as_ref().is_err_and(|why| why.contains(part)),
+                    "{files:?}: {found:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_besides_holds_nothing_of_the_platforms_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["own/inside", "other"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("own"), root.join("link")).unwrap();
+        let own = Own {
+            directories: vec![root.join("own")],
+            files: vec![root.join("file")],
+        };
+        for (read, is_shown) in [
+            ("other", true),
+            ("own", false),
+            ("own/inside", false),
+            ("", false),
+            ("link", false),
+        ] {
+            let found = reads(&wanted(&root, &[root.join(read)]), &own);
+            assert_eq!(found.is_ok(), is_shown, "{read}: {found:?}");
+        }
+    }
 }

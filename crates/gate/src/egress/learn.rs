@@ -132,7 +132,9 @@ fn document(uses: &[Use], agent: &str, environment: &str) -> Learned {
     let mut rules: Vec<EgressRule> = Vec::new();
     let mut left_out = 0;
     for (at, mut rule) in tunnels.chain(seen).enumerate() {
-        rule["name"] = json!(format!("use-{}", at + 1));
+        if let Some(fields) = rule.as_object_mut() {
+            fields.insert("name".to_owned(), json!(format!("use-{}", at + 1)));
+        }
         match serde_json::from_value(rule) {
             Ok(rule) if rules.len() < RULES_MAX => rules.push(rule),
             _ => left_out += 1,
@@ -232,7 +234,7 @@ mod tests {
             (vec![tunnel("b.example:443"), tunnel("a.example:443"), tunnel("b.example:443")],
                 &["a.example [443] tls GET,HEAD,OPTIONS /", "b.example [443] tls GET,HEAD,OPTIONS /"]),
             (vec![tunnel("db.example:5432"), tunnel("[2001:db8::1]:443")],
-                &["db.example [5432] any GET,HEAD,OPTIONS /", "2001:db8::1 [443] tls GET,HEAD,OPTIONS /"]),
+                &["db.example [5432] any GET,HEAD,OPTIONS /", "[2001:db8::1] [443] tls GET,HEAD,OPTIONS /"]),
             (vec![request("http://a.example/x", "GET"), request("http://a.example/y", "POST")],
                 &["a.example [80] clear GET,HEAD,OPTIONS,POST /x,/y"]),
             (vec![request("https://a.example:8443/x", "DELETE")],

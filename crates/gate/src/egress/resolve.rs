@@ -4,9 +4,11 @@
 use super::rules::{Closed, Rule};
 use crate::BoxFuture;
 use assay::target::{Host, Target};
-use std::net::{IpAddr, SocketAddr};
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// Most addresses of one name that are looked at.
 const ADDRESSES_MAX: usize = 64;
@@ -23,22 +25,56 @@ pub trait Resolve: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
+/// Names that are asked about at once. A question cannot be taken back, and whoever is asked may never answer: it holds
+/// its place here for as long as it holds a thread, so that all others of the platform are left to others.
+static LOOKING: Semaphore = Semaphore::const_new(4);
+/// Names that people gave to addresses on this machine.
+const HOSTS: &str = "/etc/hosts";
+/// Most of that file that is read, in bytes.
+const HOSTS_BYTES_MAX: u64 = 1024 * 1024;
+
 impl Resolve for System {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            // With a dot at the end no search list makes another name of it.
-            let whole = format!("{name}.");
-            let found = match tokio::net::lookup_host((whole.as_str(), 0)).await {
-                Ok(found) => found.map(|address| address.ip()).collect(),
-                // Names of /etc/hosts have none.
-                Err(_) => tokio::net::lookup_host((name, 0))
-                    .await?
-                    .map(|address| address.ip())
-                    .collect(),
-            };
-            Ok(found)
+            let place = LOOKING.acquire().await.map_err(std::io::Error::other)?;
+            let name = name.to_owned();
+            let looking = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                look_up(&name)
+            });
+            looking.await.map_err(std::io::Error::other)?
         })
     }
+}
+
+fn look_up(name: &str) -> std::io::Result<Vec<IpAddr>> {
+    let mut text = String::new();
+    let read =
+        std::fs::File::open(HOSTS).and_then(|file| file.take(HOSTS_BYTES_MAX).read_to_string(&mut text));
+    if read.is_ok() {
+        let found = of_hosts(&text, name);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    // With a dot at the end no search list makes another name of it.
+    let found = (format!("{name}."), 0).to_socket_addrs()?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+/// The addresses that `hosts(5)` has for `name`, which is lower case.
+fn of_hosts(text: &str, name: &str) -> Vec<IpAddr> {
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    let of_name = lines.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words
+            .any(|word| word.eq_ignore_ascii_case(name))
+            .then_some(address)
+    });
+    of_name.collect()
 }
 
 /// Why there is no connection.
@@ -128,4 +164,26 @@ pub(crate) async fn dial(
     tokio::time::timeout(time, dialling)
         .await
         .unwrap_or(Err(Unreached::Slow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_machine() {
+        let text = "127.0.0.1 localhost\n# 1.1.1.1 commented\n10.0.0.1\tA.corp a # b.corp\n::1 localhost ip6\nodd line\n";
+        #[rustfmt::skip]
+        let table: [(&str, &[&str]); 5] = [
+            ("localhost", &["127.0.0.1", "::1"]),
+            ("a.corp",    &["10.0.0.1"]),
+            ("a",         &["10.0.0.1"]),
+            ("b.corp",    &[]),
+            ("line",      &[]),
+        ];
+        for (name, expected) in table {
+            let found: Vec<String> = of_hosts(text, name).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
 }

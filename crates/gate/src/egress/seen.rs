@@ -11,7 +11,7 @@ use super::meaning;
 use super::resolve::dial;
 use super::rules::{Mode, Rule};
 use super::serve;
-use super::tunnels::{Held, What};
+use super::tunnels::{Cut, Held, What};
 use super::visit::{Came, Flight, Visit, action};
 use super::wire::{ReadError, Wire};
 use assay::head::{Asked, Body, Request};
@@ -21,8 +21,25 @@ use policy::{Environment, Outcome};
 use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use url::Url;
+
+/// How long a client may take to read the last words.
+const PARTING: Duration = Duration::from_secs(2);
+/// By which servers and what stands before them are told that a request is another than it says: by method, or by path.
+const OVERRIDES: [&str; 6] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-uri",
+];
+
+/// Fields that say where a message ends and whom it is for.
+const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "host", "connection"];
 
 /// Where requests of one connection may go.
 #[derive(Clone, Debug)]
@@ -47,15 +64,14 @@ pub(super) async fn serve<S: Client>(
 ) {
     let mut next = first;
     let cut = Arc::clone(visit.place.cut());
-    let aged = tokio::time::sleep(visit.allowed.lifetime());
-    tokio::pin!(aged);
+    // Also in the middle of a request: whoever sends a byte now and then would hold it for ever.
+    let _aging = Aging::of(&cut, visit.allowed.lifetime());
     loop {
         let request = match next.take() {
             Some(request) => Ok(request),
             None => tokio::select! {
                 biased;
                 _ = cut.turned() => return,
-                () = &mut aged => return,
                 request = coming(visit, &mut wire) => request,
             },
         };
@@ -71,14 +87,46 @@ pub(super) async fn serve<S: Client>(
         };
         match answered {
             Ok(true) => {}
-            Ok(false) => break,
-            Err(refused) => {
-                let _ = wire.write(&refused.http()).await;
-                break;
-            }
+            Ok(false) => return part(&mut wire, None, &cut).await,
+            Err(refused) => return part(&mut wire, Some(refused), &cut).await,
         }
     }
-    let _ = tokio::io::AsyncWriteExt::shutdown(&mut wire.stream).await;
+}
+
+/// Says the last words to a client that may not read them, and does not wait for it when there is a reason to end.
+async fn part<S: Client>(wire: &mut Wire<S>, refused: Option<Refused>, cut: &Cut) {
+    let words = async {
+        if let Some(refused) = refused {
+            let _ = wire.write(&refused.http()).await;
+        }
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut wire.stream).await;
+    };
+    tokio::select! {
+        biased;
+        () = words => {}
+        _ = cut.turned() => {}
+        () = tokio::time::sleep(PARTING) => {}
+    }
+}
+
+/// Cuts a connection when its time is over, unless it is dropped before.
+struct Aging(AbortHandle);
+
+impl Aging {
+    fn of(cut: &Arc<Cut>, lifetime: Duration) -> Aging {
+        let cut = Arc::clone(cut);
+        let aging = tokio::spawn(async move {
+            tokio::time::sleep(lifetime).await;
+            cut.turn("its time is over");
+        });
+        Aging(aging.abort_handle())
+    }
+}
+
+impl Drop for Aging {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn about(scheme: &Scheme) -> &'static str {
@@ -138,8 +186,9 @@ async fn one<S: Client>(
     request: Request,
     scheme: &Scheme,
 ) -> Result<bool, Refused> {
-    visit.egress.flood.again(&visit.agent, &visit.allowed)?;
-    let url = match url(&request, scheme) {
+    let whose = visit.egress.whose(&visit.session, &visit.agent);
+    visit.egress.flood.again(whose, &visit.allowed)?;
+    let url = match plain(&request).and_then(|()| url(&request, scheme)) {
         Ok(url) => url,
         Err(refused) => {
             let entry = visit.note(about(scheme), &refused).await;
@@ -173,6 +222,20 @@ async fn one<S: Client>(
     let flown = Box::pin(fly(visit, wire, flight, (&url, &request), (&rule, limit))).await;
     visit.place.rests();
     flown
+}
+
+/// Refuses what says that it is another request than it is judged as.
+fn plain(request: &Request) -> Result<(), Refused> {
+    for field in &request.fields {
+        // Servers that hand fields on as variables read `_` as `-`.
+        let name = field.name.to_ascii_lowercase().replace('_', "-");
+        let is_framing = name != field.name.to_ascii_lowercase() && FRAMING.contains(&name.as_str());
+        if is_framing || OVERRIDES.contains(&name.as_str()) {
+            let what = format!("the field `{}` makes another request of it", field.name);
+            return Err(Refused::new(400, "override", what));
+        }
+    }
+    Ok(())
 }
 
 /// The rule by which it may be made, or why there is none: by documents as they are now, not as they were when the
@@ -265,9 +328,9 @@ async fn fly<S: Client>(
         Err(refused) => {
             let reads = super::is_read(method);
             let outcome = match refused.code {
-                "cut" | "stopped" => Outcome::Cancelled,
-                // It was sent, or may have been: nobody knows what the other side did.
+                // It was sent, or may have been: nobody knows what the other side did, whoever cut it then.
                 _ if told.sent && !reads => Outcome::Uncertain,
+                "cut" | "stopped" => Outcome::Cancelled,
                 _ => Outcome::Failure,
             };
             Came {

@@ -230,7 +230,9 @@ impl Egress {
     /// A place for a connection of `session`, within the limits of its agent.
     fn visit(self: &Arc<Self>, session: &str, agent: &str) -> Result<Visit, Refused> {
         let allowed = self.allowed_in(session, agent);
-        let seat = self.flood.enter(agent, &allowed)?;
+        // One that was lent something has limits of its own: others of its agent are nobody it knows.
+        let whose = self.whose(session, agent);
+        let seat = self.flood.enter(whose, &allowed)?;
         let subject = self.subject(session, agent);
         Ok(Visit {
             place: self.tunnels.enter(session, agent, subject),

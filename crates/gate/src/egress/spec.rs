@@ -246,7 +246,7 @@ impl EgressSpec {
             true => Ok(EgressDocument {
                 agents: self.agents.clone(),
                 grants,
-                policy: granted.policy(name),
+                policy: granted.policy(name, self),
                 rules,
                 limits: self.limits,
             }),
@@ -294,8 +294,8 @@ impl Granted {
         grants
     }
 
-    /// Names no agent: the grant says who.
-    fn policy(&self, name: &str) -> Option<PolicyDocument> {
+    /// For the agents of the document, where it is of: others may hold such a grant from elsewhere.
+    fn policy(&self, name: &str, spec: &EgressSpec) -> Option<PolicyDocument> {
         let mut rules = Vec::new();
         for verb in ["connect", "http.request"] {
             let of_verb = || {
@@ -319,6 +319,10 @@ impl Granted {
                 let when = format!("action.resource.endsWith('{end}')");
                 rules.push(permit(&format!("{verb}-{end}"), name, None, Some(when)).of(verb));
             }
+        }
+        for rule in &mut rules {
+            rule.matching.agents = Some(spec.agents.clone());
+            rule.matching.environments = Some(vec![spec.environment.clone()]);
         }
         (!rules.is_empty()).then(|| PolicyDocument {
             rules,

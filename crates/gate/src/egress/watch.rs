@@ -5,6 +5,7 @@ use super::Egress;
 use super::rules::Way;
 use super::tunnels::{Held, Tunnel, What};
 use journal::machine::Session;
+use policy::Taints;
 use std::collections::HashMap;
 use std::sync::Weak;
 use std::time::Duration;
@@ -15,10 +16,16 @@ const SESSIONS: Duration = Duration::from_millis(500);
 /// Commits that come closer together are looked at together.
 const TOGETHER: Duration = Duration::from_millis(20);
 
+/// Ticks between two looks at everything.
+const TICKS: u32 = 10;
+
 /// What was known at the last look.
 struct Looked {
     generation: u64,
-    identities: Option<Moment>,
+    moment: Option<Moment>,
+    taints: HashMap<String, Taints>,
+    /// Ticks until everything is looked at, whatever changed: grants and delegations end by time alone, and trust falls.
+    ticks: u32,
 }
 
 /// Follows the journal for as long as the surface is there.
@@ -28,19 +35,26 @@ pub(super) async fn follow(egress: Weak<Egress>) {
     };
     let mut looked = Looked {
         generation: u64::MAX,
-        identities: None,
+        moment: None,
+        taints: HashMap::new(),
+        ticks: 0,
     };
+    // Of its own: commits may come more often than it.
+    let mut tick = tokio::time::interval(SESSIONS);
     loop {
         let is_over = tokio::select! {
             changed = committed.changed() => changed.is_err(),
-            () = tokio::time::sleep(SESSIONS) => false,
+            _ = tick.tick() => {
+                looked.ticks = looked.ticks.saturating_sub(1);
+                false
+            }
         };
         let Some(egress) = egress.upgrade().filter(|_| !is_over) else {
             return;
         };
         if egress.open() > 0 {
-            egress.end_with_sessions();
-            if looked.is_outdated(&egress) {
+            let tainted = egress.end_with_sessions(&mut looked.taints);
+            if looked.is_outdated(&egress) || tainted {
                 egress.look_again();
             }
         }
@@ -54,18 +68,17 @@ impl Looked {
     fn is_outdated(&mut self, egress: &Egress) -> bool {
         let generation = egress.gate.authority.load().generation;
         let store = &egress.gate.store;
-        let same = self.generation == generation
-            && self
-                .identities
-                .is_some_and(|moment| !store.changed_since(crate::agents::AGENTS, moment));
-        if same {
+        let changed = |moment| store.changed_since(crate::agents::AGENTS, moment);
+        let same = self.generation == generation && self.moment.is_some_and(|moment| !changed(moment));
+        if same && self.ticks > 0 {
             return false;
         }
         // Read before the look: what changes meanwhile is seen the next time.
-        self.identities = store
+        self.moment = store
             .read(|reader| Ok::<_, store::StoreError>(reader.moment()))
             .ok();
         self.generation = generation;
+        self.ticks = TICKS;
         true
     }
 }
@@ -109,18 +122,26 @@ impl Egress {
         self.gate.still_grants(&tunnel.session, action)
     }
 
-    /// Cuts what is left of sessions that do not run any more.
-    fn end_with_sessions(&self) {
+    /// Cuts what is left of sessions that do not run any more. Whether labels of one that does are others than in
+    /// `taints`, which is then what they are.
+    fn end_with_sessions(&self, taints: &mut HashMap<String, Taints>) -> bool {
+        let (mut now, mut changed) = (HashMap::new(), false);
         let mut runs: HashMap<String, bool> = HashMap::new();
         for (number, tunnel) in self.tunnels.all() {
             let runs = runs.entry(tunnel.session.clone()).or_insert_with(|| {
                 let view = self.gate.session(&tunnel.session);
                 // What cannot be read now is asked again: the journal may be away for a moment.
-                view.map_or(true, |view| view.state == Session::Running)
+                view.map_or(true, |view| {
+                    changed |= taints.get(&view.id).is_some_and(|taint| *taint != view.taint);
+                    now.insert(view.id, view.taint);
+                    view.state == Session::Running
+                })
             });
             if !*runs {
                 self.tunnels.cut(number, "its session does not run any more");
             }
         }
+        *taints = now;
+        changed
     }
 }

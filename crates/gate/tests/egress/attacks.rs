@@ -196,9 +196,25 @@ async fn what_could_be_read_in_two_ways_is_refused() {
     for (name, request) in table {
         assert_eq!(world.verdict(request.as_bytes()).await, "400 malformed", "{name}");
     }
+    for field in [
+        "X-HTTP-Method-Override: DELETE",
+        "X_Http_Method: DELETE",
+        "X-Original-URL: /admin",
+        "x-rewrite-url: /admin",
+        "Content_Length: 4",
+        "Transfer_Encoding: chunked",
+    ] {
+        let request = head(&format!("POST {url}"), &format!("{host}{field}\r\n"));
+        assert_eq!(world.verdict(request.as_bytes()).await, "400 override", "{field}");
+    }
     assert_eq!(seen.lock().unwrap().len(), 0, "the server has heard nothing");
     assert_eq!(world.bodies("action.permitted").len(), 0);
-    assert!(world.notes().iter().all(|note| note == "malformed"));
+    assert!(
+        world
+            .notes()
+            .iter()
+            .all(|note| ["malformed", "override"].contains(&note.as_str()))
+    );
     assert!(!world.notes().is_empty());
 }
 

@@ -89,10 +89,11 @@ fn what_changes_something_is_opted_in_to_and_reading_needs_no_rule() {
             [["http.request"], ["https://c.test/*"], null],
         ])
     );
-    assert!(
-        policy.rules.iter().all(|rule| rule.matching.agents.is_none()),
-        "the grant says who"
-    );
+    assert!(policy.built_in, "it withholds nothing from others");
+    for rule in &policy.rules {
+        let of = json!([rule.matching.agents, rule.matching.environments]);
+        assert_eq!(of, json!([["guest"], ["production"]]));
+    }
     let reading = json!([{ "name": "s", "hosts": ["c.test"], "inspect": true }]);
     assert_eq!(
         document(&json!({ "agents": ["guest"], "rules": reading })).policy,

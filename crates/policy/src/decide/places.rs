@@ -14,14 +14,14 @@ use crate::rule::{Facts, Rule};
 use crate::{Action, Branch, Chain, Context, Mode, PolicySet, RuleOutcome};
 
 /// The widest place that speaks of an agent of the chain and does not leave it the action. `favours` are the
-/// places that were found to.
+/// places that were found to; `by_name`, a policy of the platform itself gives it to the one that acts.
 pub(super) fn withholding<'p>(
     chain: &Chain,
     action: &Action,
     context: &Context,
     policies: &'p PolicySet,
     counts: fn(Mode) -> bool,
-    favours: &[usize],
+    (favours, by_name): (&[usize], bool),
 ) -> Result<Option<&'p Branch>, Denial> {
     let last = chain.links.len().saturating_sub(1);
     for speaking in policies
@@ -34,7 +34,7 @@ pub(super) fn withholding<'p>(
         }
         for (at, link) in chain.links.iter().enumerate() {
             let held = speaking.place.holds(link, true) && speaking.names(&link.principal);
-            if !held {
+            if !held || at == last && by_name {
                 continue;
             }
             let left = at != last && {

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 /// Most files and directories that are looked at.
 const ENTRIES_MAX: usize = 500_000;
+/// Most bytes of paths that are looked at: a guest makes them, and this is the platform's memory.
+const PATH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of paths that are named.
+const NAMED_BYTES_MAX: usize = 256 * 1024;
 /// Deepest directory that is looked into.
 const DEPTH_MAX: usize = 64;
 /// Most paths that are named; all are counted.
@@ -21,6 +25,8 @@ const NAMED_MAX: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     files: BTreeMap<PathBuf, Mark>,
+    /// Bytes of their paths.
+    path_bytes: usize,
     /// Why it is not everything.
     lacks: Option<String>,
 }
@@ -76,6 +82,7 @@ pub(super) async fn beside(root: PathBuf, hidden: Vec<PathBuf>) -> Snapshot {
     let looked = tokio::task::spawn_blocking(move || look(&root, &hidden)).await;
     looked.unwrap_or_else(|error| Snapshot {
         files: BTreeMap::new(),
+        path_bytes: 0,
         lacks: Some(error.to_string()),
     })
 }
@@ -83,6 +90,7 @@ pub(super) async fn beside(root: PathBuf, hidden: Vec<PathBuf>) -> Snapshot {
 fn look(root: &Path, hidden: &[PathBuf]) -> Snapshot {
     let mut snapshot = Snapshot {
         files: BTreeMap::new(),
+        path_bytes: 0,
         lacks: None,
     };
     let mut open = vec![(PathBuf::new(), 0)];
@@ -91,8 +99,10 @@ fn look(root: &Path, hidden: &[PathBuf]) -> Snapshot {
             let shown = root.join(&directory);
             snapshot.lacks = Some(format!("`{}`: {error}", shown.display()));
         }
-        if snapshot.files.len() > ENTRIES_MAX {
-            snapshot.lacks = Some(format!("there are more than {ENTRIES_MAX} files"));
+        if snapshot.is_full() {
+            snapshot.lacks = Some(format!(
+                "there are more than {ENTRIES_MAX} files, or their paths are too long"
+            ));
             break;
         }
     }
@@ -120,12 +130,19 @@ fn look_into(
         if metadata.is_dir() {
             open.push((path.clone(), depth + 1));
         }
+        snapshot.path_bytes += path.as_os_str().len();
         snapshot.files.insert(path, Mark::of(&metadata));
-        if snapshot.files.len() > ENTRIES_MAX {
+        if snapshot.is_full() {
             break;
         }
     }
     Ok(())
+}
+
+impl Snapshot {
+    fn is_full(&self) -> bool {
+        self.files.len() > ENTRIES_MAX || self.path_bytes > PATH_BYTES_MAX
+    }
 }
 
 impl Mark {
@@ -146,32 +163,34 @@ impl Mark {
 }
 
 /// What is different in `after`.
-pub(super) fn between(before: Snapshot, after: Snapshot) -> Changes {
+pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Changes {
     let mut changes = Changes {
-        lacks: before.lacks.or(after.lacks),
+        lacks: before.lacks.clone().or(after.lacks.clone()),
         ..Changes::default()
     };
-    let mut named = BTreeMap::new();
+    let mut named: BTreeMap<&Path, char> = BTreeMap::new();
     for (path, mark) in &after.files {
-        let letter = match before.files.get(path) {
-            None => 'A',
-            Some(was) if was != mark => 'M',
-            Some(_) => continue,
-        };
-        named.insert(path.clone(), letter);
+        match before.files.get(path) {
+            None => drop(named.insert(path, 'A')),
+            Some(was) if was != mark => drop(named.insert(path, 'M')),
+            Some(_) => {}
+        }
     }
     let gone = before
         .files
-        .into_keys()
-        .filter(|path| !after.files.contains_key(path));
-    named.extend(gone.map(|path| (path, 'D')));
+        .keys()
+        .filter(|path| !after.files.contains_key(*path));
+    named.extend(gone.map(|path| (path.as_path(), 'D')));
+    let mut bytes = 0;
     for (path, letter) in named {
         match letter {
             'A' => changes.added += 1,
             'M' => changes.modified += 1,
             _ => changes.removed += 1,
         }
-        if changes.paths.len() < NAMED_MAX {
+        // A control character takes six bytes in JSON.
+        bytes += path.as_os_str().len() * 6;
+        if changes.paths.len() < NAMED_MAX && bytes < NAMED_BYTES_MAX * 6 {
             changes.paths.push(format!("{letter} {}", path.display()));
         }
     }
@@ -213,7 +232,7 @@ mod tests {
         fs::remove_dir_all(at("old/deep")).unwrap();
         fs::create_dir(at("new")).unwrap();
         fs::write(at("new/file"), "x").unwrap();
-        let changes = between(before, look(folder.path(), &[]));
+        let changes = between(&before, &look(folder.path(), &[]));
         let expected = [
             "D gone",
             "M grown",
@@ -230,7 +249,7 @@ mod tests {
             changes.to_string(),
             "in the workspace 2 added, 4 modified, 3 removed"
         );
-        let same = between(look(folder.path(), &[]), look(folder.path(), &[]));
+        let same = between(&look(folder.path(), &[]), &look(folder.path(), &[]));
         assert_eq!(same.to_string(), "nothing in the workspace changed");
     }
 
@@ -242,14 +261,14 @@ mod tests {
         fs::create_dir(&hidden[0]).unwrap();
         fs::write(hidden[0].join("journal"), "x").unwrap();
         fs::write(folder.path().join("seen"), "x").unwrap();
-        assert_eq!(between(before, look(folder.path(), &hidden)).paths, ["A seen"]);
+        assert_eq!(between(&before, &look(folder.path(), &hidden)).paths, ["A seen"]);
     }
 
     #[test]
     fn what_cannot_be_looked_at_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let gone = folder.path().join("gone");
-        let changes = between(look(&gone, &[]), look(&gone, &[]));
+        let changes = between(&look(&gone, &[]), &look(&gone, &[]));
         assert_eq!(changes.added + changes.modified + changes.removed, 0);
         assert!(changes.to_string().contains("as far as was looked"), "{changes}");
     }

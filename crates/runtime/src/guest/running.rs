@@ -107,6 +107,11 @@ impl Registry {
         is_open.then(|| Driving(Arc::clone(self)))
     }
 
+    /// Resolves when the end of each is recorded.
+    pub(super) async fn rest(&self) {
+        let _ = self.driven.subscribe().wait_for(|driven| driven.count == 0).await;
+    }
+
     /// Ends every one, takes no more, and waits until the end of each is recorded.
     pub(super) async fn drain(&self) {
         let mut driven = self.driven.subscribe();

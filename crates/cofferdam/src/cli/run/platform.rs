@@ -5,12 +5,12 @@ use crate::app::{self, Options, Running};
 use crate::cli::arguments::Global;
 use crate::cli::failure::Failure;
 use crate::guests::SOCKET;
-use crate::up::DEFAULT_CONFIG;
 use anyhow::Context as _;
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with,
 };
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,9 +36,11 @@ pub(super) fn find_or_start(arguments: &RunArguments, global: &Global) -> Result
     let (socket, own) = match reach(&path)? {
         Some(socket) => (socket, None),
         None => {
+            ours(&arguments.data_dir)?;
             let options = Options {
                 runs: true,
-                config: Some(DEFAULT_CONFIG.into()).filter(|path: &PathBuf| path.is_file()),
+                // What lies here may be anybody's: a repository that was just cloned.
+                config: arguments.config.clone(),
                 ..Options::new(&arguments.data_dir)
             };
             let running = runtime
@@ -62,6 +64,22 @@ pub(super) fn find_or_start(arguments: &RunArguments, global: &Global) -> Result
         runtime,
         own,
     })
+}
+
+/// A platform acts by what its directory holds: it has to be of this user alone.
+fn ours(directory: &Path) -> Result<(), Failure> {
+    let Ok(found) = std::fs::symlink_metadata(directory) else {
+        return Ok(());
+    };
+    let is_ours =
+        found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    match is_ours {
+        true => Ok(()),
+        false => Err(Failure::Failed(format!(
+            "`{}` is not this user's alone, so no platform is started in it; name another with --data-dir",
+            directory.display()
+        ))),
+    }
 }
 
 /// Until somebody wants the command to end.
@@ -116,7 +134,14 @@ impl Platform {
     /// Our own platform drains; anybody else's goes on.
     pub(super) fn shutdown(self) {
         if let Some(running) = self.own {
-            self.runtime.block_on(running.shutdown());
+            self.runtime.block_on(async {
+                // Others may have found it, and run something on it.
+                tokio::select! {
+                    () = running.app().guests.rest() => {}
+                    _ = signalled() => {}
+                }
+                running.shutdown().await;
+            });
         }
         self.runtime.shutdown_background();
     }

@@ -105,7 +105,13 @@ impl Stdio {
             return Ok(passing);
         };
         let from = Arc::clone(&terminal);
-        passing.writer = Some(std::thread::spawn(move || show(&from)));
+        // What goes to a file or a pipe goes there by itself; what is shown is shown on the terminal.
+        let shown = own()
+            .into_iter()
+            .skip(1)
+            .find(|fd| isatty(fd))
+            .unwrap_or(rustix::stdio::stdin());
+        passing.writer = Some(std::thread::spawn(move || show(&from, shown)));
         if reads {
             let before = tcgetattr(rustix::stdio::stdin()).context("cannot ask the terminal")?;
             let mut raw = before.clone();
@@ -135,23 +141,24 @@ impl Passing {
 impl Drop for Passing {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, before);
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, before);
         }
     }
 }
 
-/// What the guest writes, until nobody inside has its terminal open.
-fn show(terminal: &OwnedFd) {
+/// What the guest writes, until nobody inside has its terminal open. When it cannot be shown any more it is taken all
+/// the same: a guest that waits for a reader would never end.
+fn show(terminal: &OwnedFd, shown: BorrowedFd<'_>) {
     let mut bytes = vec![0; COPIED];
+    let mut is_shown = true;
     loop {
         match rustix::io::read(terminal, &mut bytes) {
             Err(Errno::INTR) => {}
             Ok(0) | Err(_) => return,
-            Ok(read) => {
-                if write_all(rustix::stdio::stdout(), bytes.get(..read).unwrap_or_default()).is_err() {
-                    return;
-                }
+            Ok(read) if is_shown => {
+                is_shown = write_all(shown, bytes.get(..read).unwrap_or_default()).is_ok();
             }
+            Ok(_) => {}
         }
     }
 }
