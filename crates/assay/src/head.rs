@@ -271,9 +271,9 @@ fn controlled(known: &[u8]) -> Result<(), HeadError> {
     for byte in known {
         match byte {
             b'\n' if before != b'\r' => return Err(HeadError::Control),
-            b'\n' | b'\t' => {}
+            b'\n' => {}
             _ if before == b'\r' => return Err(HeadError::Control),
-            b'\r' => {}
+            b'\t' | b'\r' => {}
             0..=0x1f | 0x7f => return Err(HeadError::Control),
             _ => {}
         }

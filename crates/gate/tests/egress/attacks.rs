@@ -187,6 +187,7 @@ async fn what_could_be_read_in_two_ways_is_refused() {
         ("ftp",                 head("GET ftp://web.test/", &host)),
         ("gopher",              head("GET gopher://web.test:25/_MAIL", &host)),
         ("a path alone",        head("GET /", &host)),
+        ("a CR before a tab",   head(&format!("GET {url}"), &format!("{host}X: a\r\t\r\n"))),
         ("a NUL",               head(&format!("GET {url}"), &format!("{host}X: a\0b\r\n"))),
         ("HTTP/2",              "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
         ("CONNECT with a body", format!("CONNECT web.test:{port} HTTP/1.1\r\n{host}Content-Length: 4\r\n\r\nGET ")),
