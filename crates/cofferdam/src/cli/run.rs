@@ -10,6 +10,7 @@ use super::screen::Screen;
 use crate::guests::{Hello, Learn, Summary, Told, Wanted};
 use clap::{Args, ValueEnum};
 use gate::egress::Learned;
+use gate::egress::spec::EgressRule;
 use platform::Platform;
 use sandbox::{Git, Part, Profile, wire};
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,7 +180,8 @@ fn told(learned: &Learned) -> Result<String, Failure> {
     if learned.spec.rules.is_empty() {
         return Ok("it asked nothing of the network".to_owned());
     }
-    let spec = serde_json::to_value(&learned.spec).map_err(anyhow::Error::from)?;
+    let mut spec = serde_json::to_value(&learned.spec).map_err(anyhow::Error::from)?;
+    prune(&mut spec);
     let document = serde_json::json!({
         "apiVersion": "cofferdam.dev/v1", "kind": "Egress", "metadata": { "name": "learned" }, "spec": spec,
     });
@@ -197,6 +199,26 @@ fn told(learned: &Learned) -> Result<String, Failure> {
     }
     text.push_str(super::screen::yaml(&document)?.trim_end());
     Ok(text)
+}
+
+/// Leaves out what is so unless something else is said: what is to be reviewed is what was found.
+fn prune(spec: &mut serde_json::Value) {
+    let usual = serde_json::from_value::<EgressRule>(serde_json::json!({ "name": "" }));
+    let usual = usual
+        .ok()
+        .and_then(|rule| serde_json::to_value(rule).ok())
+        .unwrap_or_default();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|name, _| name != "limits");
+    }
+    let rules = spec.get_mut("rules").and_then(|rules| rules.as_array_mut());
+    for fields in rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| rule.as_object_mut())
+    {
+        fields.retain(|name, value| name == "name" || usual.get(name) != Some(value));
+    }
 }
 
 fn gone(error: wire::WireError) -> Failure {

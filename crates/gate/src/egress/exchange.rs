@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use url::{Position, Url};
 
+/// As long as the connection lives.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// What a client or a server speaks over.
 pub(super) trait Client: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Client for S {}
@@ -59,7 +62,8 @@ pub(super) async fn exchange<S: Client, U: Client>(
                 sent?;
                 true
             }
-            early = head(&mut answers, idle) => {
+            // The body has its own time: an answer is not late before there is a question.
+            early = head(&mut answers, FOREVER) => {
                 answer = Some(early?);
                 request.body == Body::None
             }

@@ -93,6 +93,7 @@ fn way(visit: &Visit, target: &Target, spoken: Spoken) -> Result<Option<Way>, Re
                 what: What::Tunnel(target.clone()),
                 address: None,
                 action,
+                openness: rule.openness(),
             };
             visit
                 .place

@@ -178,6 +178,14 @@ impl Rule {
         opens && self.is_of_port(target.port) && self.names(&target.host)
     }
 
+    /// Of a tunnel: whether it has to be TLS to that host, and whether its hello may be encrypted.
+    pub fn openness(&self) -> Option<(bool, bool)> {
+        match self.mode {
+            Mode::Tunnel { tls, encrypted_hello } => Some((tls, encrypted_hello)),
+            Mode::Seen { .. } => None,
+        }
+    }
+
     fn is_of_port(&self, port: u16) -> bool {
         self.is_of_any() || self.ports.contains(&port)
     }

@@ -256,6 +256,7 @@ fn rule(
                 what,
                 address: None,
                 action,
+                openness: rule.openness(),
             };
             visit.place.begins(name, held);
         }

@@ -51,6 +51,8 @@ pub(crate) struct Held {
     /// Once it is known.
     pub address: Option<IpAddr>,
     pub action: Arc<Action>,
+    /// What was asked of its TLS; see [`super::rules::Rule::openness`].
+    pub openness: Option<(bool, bool)>,
 }
 
 /// How it was let through.

@@ -99,6 +99,7 @@ impl Egress {
             what,
             address,
             action,
+            openness,
         }) = &tunnel.held
         else {
             // Nothing is under way, and what comes is judged then.
@@ -111,6 +112,9 @@ impl Egress {
             },
             What::Request(url, method) => allowed.request(url, method)?,
         };
+        if rule.environment != *action.environment() || rule.openness() != *openness {
+            return Err(format!("`{}` says something else of it by now", rule.id));
+        }
         let port = match what {
             What::Tunnel(target) => target.port,
             What::Request(url, _) => url.port_or_known_default().unwrap_or_default(),

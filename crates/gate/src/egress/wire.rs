@@ -6,6 +6,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes that are asked for at a time.
 const AT_ONCE: usize = 4096;
+/// Most pieces that one message comes in: each is looked at with all that came before.
+const PIECES_MAX: usize = 1024;
 
 /// A stream and what was read of it and not used.
 pub(crate) struct Wire<S> {
@@ -71,13 +73,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, String>,
     ) -> Result<T, ReadError> {
         let reading = async {
-            loop {
+            for _ in 0..PIECES_MAX {
                 if let Some((found, used)) = parse(&self.ahead).map_err(ReadError::Malformed)? {
                     self.ahead.drain(..used.min(self.ahead.len()));
                     return Ok(found);
                 }
                 self.more().await?;
             }
+            Err(ReadError::Malformed(format!(
+                "it comes in more than {PIECES_MAX} pieces"
+            )))
         };
         tokio::time::timeout(time, reading)
             .await
