@@ -22,17 +22,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The first message to the platform; with it come standard input, output and error of the guest.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hello {
-    /// As at the API.
-    pub token: String,
-    /// What to run.
-    pub run: Wanted,
-}
-
-/// What to run, and in which place.
+/// What to run, and in which place: the first message to the platform. With it come four descriptors: a file in memory
+/// that holds the token, which is in no message, and standard input, output and error of the guest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {

@@ -10,15 +10,17 @@ use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
 use crate::{Gate, approvals, delegations};
-use journal::kind;
 use journal::machine::{Session, SessionEvent};
+use journal::{Entry, kind};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use store::{Erasable, NewEntry, Retention, StoreError, Tx};
+use store::{Erasable, NewEntry, Reader, Retention, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const SESSIONS: &str = "sessions";
+/// Entries that are read at once.
+const PAGE: usize = 1_000;
 /// The longest title, in characters.
 const TITLE_MAX: usize = 200;
 
@@ -267,6 +269,25 @@ impl Gate {
         match self.store.read(|reader| reader.payload(entry, name))? {
             Erasable::Present(value) => Ok(Some(value)),
             Erasable::Erased | Erasable::Absent => Ok(None),
+        }
+    }
+}
+
+/// Every entry of a session, in order.
+pub(crate) fn each_entry(
+    reader: &Reader<'_>,
+    session: &SessionView,
+    mut take: impl FnMut(&Entry) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut from = rows::number(&session.id);
+    loop {
+        let page = reader.session_entries(&session.id, from, PAGE)?;
+        for stored in &page {
+            take(&stored.entry)?;
+            from = stored.entry.sequence + 1;
+        }
+        if page.len() < PAGE {
+            return Ok(());
         }
     }
 }

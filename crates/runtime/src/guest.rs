@@ -125,7 +125,7 @@ pub enum RunError {
 pub struct Guests {
     gate: Arc<Gate>,
     launching: sandbox::Config,
-    launcher: Mutex<Option<Arc<Launcher>>>,
+    launcher: Arc<Mutex<Option<Arc<Launcher>>>>,
     registry: Arc<Registry>,
 }
 
@@ -138,7 +138,7 @@ impl Guests {
         Arc::new(Guests {
             gate,
             launching,
-            launcher: Mutex::default(),
+            launcher: Arc::default(),
             registry,
         })
     }
@@ -296,9 +296,9 @@ impl Guests {
         spec: Spec,
         stdio: [OwnedFd; 3],
     ) -> Result<(InFlight, Guest), RunError> {
-        let launcher = self.launcher();
+        let (kept, config) = (Arc::clone(&self.launcher), self.launching.clone());
         let launching = tokio::task::spawn_blocking(move || {
-            let guest = launcher.and_then(|launcher| launcher.launch(&flight, &spec, stdio));
+            let guest = launcher(&kept, &config).and_then(|launcher| launcher.launch(&flight, &spec, stdio));
             (flight, guest)
         });
         // Should nobody wait any more, the guest is dropped, which ends it, and its flight is uncertain.
@@ -378,17 +378,20 @@ impl Guests {
             ended => ended,
         }
     }
+}
 
-    /// The launcher that there is, or a new one.
-    fn launcher(&self) -> Result<Arc<Launcher>, LaunchError> {
-        let mut kept = self.launcher.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(launcher) = kept.as_ref().filter(|launcher| launcher.is_alive()) {
-            return Ok(Arc::clone(launcher));
-        }
-        let launcher = Arc::new(Launcher::start(self.launching.clone())?);
-        *kept = Some(Arc::clone(&launcher));
-        Ok(launcher)
+/// The launcher that is kept, or a new one.
+fn launcher(
+    kept: &Mutex<Option<Arc<Launcher>>>,
+    config: &sandbox::Config,
+) -> Result<Arc<Launcher>, LaunchError> {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(launcher) = kept.as_ref().filter(|launcher| launcher.is_alive()) {
+        return Ok(Arc::clone(launcher));
     }
+    let launcher = Arc::new(Launcher::start(config.clone())?);
+    *kept = Some(Arc::clone(&launcher));
+    Ok(launcher)
 }
 
 /// What running `spec` means: a program that works in a workspace.

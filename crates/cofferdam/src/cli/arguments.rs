@@ -28,6 +28,7 @@ Start here:
   cofferdam demo             the whole story on this machine, no key, no network
   cofferdam init             write a commented starter cofferdam.yaml
   cofferdam up               run the platform on 127.0.0.1:7400
+  cofferdam run -- CMD       any program behind walls, which reaches nothing that you did not lend it
 
 Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 could not reach the server";
 

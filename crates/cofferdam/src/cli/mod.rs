@@ -1,6 +1,6 @@
 //! The command line: parses it, runs one command, and turns what came of it into an exit code.
 //!
-//! Commands talk to a server over HTTP like any other client; only `up`, `demo`, `validate`, `init`,
+//! Commands talk to a server over HTTP like any other client; only `up`, `demo`, `run`, `validate`, `init`,
 //! `journal`, `sandbox` and `audit verify --data-dir` do something themselves. None of them prints a secret but
 //! `tokens create`, which exists for that.
 

@@ -7,14 +7,14 @@ mod terminal;
 use super::arguments::{Format, Global};
 use super::failure::Failure;
 use super::screen::Screen;
-use crate::guests::{Hello, Learn, Summary, Told, Wanted};
+use crate::guests::{Learn, Summary, Told, Wanted};
 use clap::{Args, ValueEnum};
 use gate::egress::Learned;
 use gate::egress::spec::EgressRule;
 use platform::Platform;
 use sandbox::{Git, Part, Profile, wire};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use terminal::Stdio;
@@ -111,27 +111,24 @@ pub enum Walls {
 pub fn run(arguments: &RunArguments, global: &Global, screen: &mut Screen) -> Result<ExitCode, Failure> {
     let wanted = wanted(arguments)?;
     let platform = platform::find_or_start(arguments, global)?;
-    let hello = Hello {
-        token: platform.token()?,
-        run: wanted,
-    };
-    let ended = pass(&platform, hello, screen);
+    let ended = pass(&platform, &wanted, screen);
     let is_own = platform.is_own();
     platform.shutdown();
     conclude(&ended?, is_own, screen)
 }
 
 /// From its start to its end.
-fn pass(platform: &Platform, hello: Hello, screen: &mut Screen) -> Result<Summary, Failure> {
+fn pass(platform: &Platform, wanted: &Wanted, screen: &mut Screen) -> Result<Summary, Failure> {
     let stdio = Stdio::open()?;
     {
-        let fds: Vec<BorrowedFd<'_>> = stdio.for_guest().iter().map(|fd| fd.as_fd()).collect();
-        wire::send(platform.socket(), &hello, &fds).map_err(|error| match error {
+        let token = platform.token()?;
+        let [stdin, stdout, stderr] = stdio.for_guest();
+        let fds = [token.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        wire::send(platform.socket(), wanted, &fds).map_err(|error| match error {
             wire::WireError::Unreadable(why) => Failure::Misuse(format!("what to run cannot be said: {why}")),
             error => gone(error),
         })?;
     }
-    drop(hello);
     let passing = stdio.pass()?;
     let ended = listen(platform.socket(), screen);
     passing.finish();
@@ -168,8 +165,11 @@ fn conclude(summary: &Summary, is_own: bool, screen: &mut Screen) -> Result<Exit
         }
         // Its output is the program's; what is ours goes where messages go.
         Format::Json | Format::Yaml => {
-            let told = serde_json::to_string(summary).map_err(anyhow::Error::from)?;
-            screen.tell(&told);
+            let value = serde_json::to_value(summary).map_err(anyhow::Error::from)?;
+            match screen.format {
+                Format::Yaml => screen.tell(super::screen::yaml(&value)?.trim_end()),
+                _ => screen.tell(&value.to_string()),
+            }
         }
     }
     Ok(ExitCode::from(summary.status()))
@@ -233,6 +233,10 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
         return Err(Failure::Misuse(
             "--timeout has to be longer than nothing".to_owned(),
         ));
+    }
+    if !arguments.allow_network.is_empty() && arguments.allow.is_empty() && arguments.learn.is_none() {
+        let why = "--allow-network says where hosts may lead; name them with --allow, or find them out with --learn=allow";
+        return Err(Failure::Misuse(why.to_owned()));
     }
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(anyhow::Error::from);
     Ok(Wanted {

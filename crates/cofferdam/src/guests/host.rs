@@ -1,17 +1,18 @@
 //! The platform's end of the socket: takes what a command wants, runs it, and says what comes of it.
 
-use super::{Hello, Learn, Summary, Told, Wanted, lend, place, trust};
+use super::{Learn, Summary, Told, Wanted, lend, place, trust};
 use crate::app::{App, Own};
 use gate::egress::spec::EgressDocument;
 use gate::egress::{Egress, Serving, Who};
-use gate::{Caller, GUEST, GuestSession, Role, SessionView};
+use gate::{Caller, GUEST, GuestSession, Role, SessionError, SessionView};
 use policy::Principal;
 use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::Spec;
 use sandbox::wire;
-use std::io;
+use secrets::Secret;
+use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 pub const SOCKET: &str = "run.sock";
 /// The agent of what is learned, for whoever ran it to put theirs in its place.
 const NAME_YOURS: &str = "my-agent";
+/// Largest token, in bytes.
+const TOKEN_BYTES_MAX: usize = 4096;
 /// How long a command may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it rests when the system gives no more connections.
@@ -117,17 +120,18 @@ impl Host {
 
     fn welcome(self: Arc<Self>, stream: OwnedFd) {
         let stream = Arc::new(stream);
-        let (prepared, stdio) =
-            match greeted(&stream).and_then(|(hello, stdio)| Ok((self.prepare(hello)?, stdio))) {
-                Ok(greeted) => greeted,
-                Err(reason) => {
-                    let refused = Told::Refused {
-                        session: None,
-                        reason,
-                    };
-                    return tell(&stream, &refused);
-                }
-            };
+        let (prepared, stdio) = match greeted(&stream)
+            .and_then(|(token, wanted, stdio)| Ok((self.prepare(&token, wanted)?, stdio)))
+        {
+            Ok(greeted) => greeted,
+            Err(reason) => {
+                let refused = Told::Refused {
+                    session: None,
+                    reason,
+                };
+                return tell(&stream, &refused);
+            }
+        };
         let (end, ended) = oneshot::channel();
         let (host, told) = (Arc::clone(&self), Arc::clone(&stream));
         self.runtime.spawn(async move {
@@ -153,14 +157,9 @@ impl Host {
     }
 
     /// Who it is that asks, and what exactly they want. Blocks: it looks at files.
-    fn prepare(&self, hello: Hello) -> Result<Prepared, String> {
-        let caller = self
-            .app
-            .gate
-            .identify(&hello.token)
-            .map_err(|error| error.to_string())?;
-        drop(hello.token);
-        let mut wanted = hello.run;
+    fn prepare(&self, token: &Secret, mut wanted: Wanted) -> Result<Prepared, String> {
+        let token = std::str::from_utf8(token.expose()).unwrap_or_default();
+        let caller = self.app.gate.identify(token).map_err(|error| error.to_string())?;
         let agent = self.agent(&caller, &wanted)?;
         wanted.workspace = workspace(&wanted.workspace)?;
         wanted.reads = place::reads(&wanted, &self.own)?;
@@ -240,16 +239,25 @@ impl Host {
             }
         };
         let ended = ended.map_err(|error| (session, chain(&error)))?;
-        let learned = wanted.learn.map(|_| {
-            let agent = wanted.agent.as_deref().unwrap_or(NAME_YOURS);
-            self.app.gate.learned(&ended.session.id, agent, ENVIRONMENT)
+        let (gate, id) = (Arc::clone(&self.app.gate), ended.session.id.clone());
+        let agent = wanted
+            .learn
+            .map(|_| wanted.agent.unwrap_or_else(|| NAME_YOURS.to_owned()));
+        // Beside the async threads: a run may have thousands of entries.
+        let counting = tokio::task::spawn_blocking(move || {
+            let learned = agent
+                .map(|agent| gate.learned(&id, &agent, ENVIRONMENT))
+                .transpose();
+            Ok::<_, SessionError>((gate.tally(&id)?, learned?))
         });
-        let learned = learned.transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "what a run asked for cannot be told");
-            None
-        });
-        let tally = self.app.gate.tally(&ended.session.id);
-        let tally = tally.unwrap_or_default();
+        // It ran, and how it ended is what was asked for: without these numbers it is still the answer.
+        let (tally, learned) = match counting.await {
+            Ok(Ok(counted)) => counted,
+            failed => {
+                tracing::warn!(?failed, "what a run did cannot be counted");
+                Default::default()
+            }
+        };
         Ok(Summary {
             session: ended.session.id,
             entry: ended.entry,
@@ -320,7 +328,7 @@ impl Doors for Lent {
 }
 
 /// Whoever connects has to be the user who runs the platform, and to say what they want.
-fn greeted(stream: &OwnedFd) -> Result<(Hello, [OwnedFd; 3]), String> {
+fn greeted(stream: &OwnedFd) -> Result<(Secret, Wanted, [OwnedFd; 3]), String> {
     set_socket_timeout(stream, Timeout::Recv, Some(PATIENCE)).map_err(|error| error.to_string())?;
     // Read first: whoever closes with something unread takes the answer from the other side.
     let received = wire::receive(stream).map_err(|error| error.to_string());
@@ -331,11 +339,25 @@ fn greeted(stream: &OwnedFd) -> Result<(Hello, [OwnedFd; 3]), String> {
                 .to_owned(),
         );
     }
-    let (hello, fds): (Hello, Vec<OwnedFd>) = received?;
-    let stdio = fds
-        .try_into()
-        .map_err(|_| "three descriptors come with it, for input, output and errors".to_owned())?;
-    Ok((hello, stdio))
+    let (wanted, fds): (Wanted, Vec<OwnedFd>) = received?;
+    let four = <[OwnedFd; 4]>::try_from(fds);
+    let [token, stdin, stdout, stderr] =
+        four.map_err(|_| "four descriptors come with it: a token, input, output and errors".to_owned())?;
+    Ok((shown(token)?, wanted, [stdin, stdout, stderr]))
+}
+
+/// The token in a file, and in nothing that could make us wait.
+fn shown(file: OwnedFd) -> Result<Secret, String> {
+    let file = std::fs::File::from(file);
+    let failed = |error: io::Error| format!("the token cannot be read: {error}");
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err("the token comes in a file".to_owned());
+    }
+    let mut token = Vec::with_capacity(TOKEN_BYTES_MAX);
+    file.take(TOKEN_BYTES_MAX as u64)
+        .read_to_end(&mut token)
+        .map_err(failed)?;
+    Ok(Secret::new(token))
 }
 
 /// Whoever is gone is told nothing.

@@ -1,17 +1,13 @@
 //! The file of authorities that guests trust: the system's, and the installation's own, which signs for hosts whose
 //! connections are inspected.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gate::egress::Egress;
-use std::fmt::Write as _;
+use pem::{EncodeConfig, LineEnding, Pem, encode_config};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Its name in the data directory.
 const FILE: &str = "guest-authorities.pem";
-/// Characters in a line of PEM (RFC 7468, section 2).
-const COLUMNS: usize = 64;
 
 /// Writes it anew, and says where it is.
 ///
@@ -19,12 +15,14 @@ const COLUMNS: usize = 64;
 /// It cannot be written. Where the system has no authorities, they are not in it.
 pub(super) fn file(data_dir: &Path, egress: &Egress) -> io::Result<PathBuf> {
     let mut text = String::new();
+    let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "guests may not trust all authorities of this system");
     }
     for certificate in &found.certs {
-        pem(certificate.as_ref(), &mut text);
+        let one = Pem::new("CERTIFICATE", certificate.as_ref());
+        text.push_str(&encode_config(&one, lines));
     }
     match egress.authority_pem() {
         Ok(own) => text.push_str(&own),
@@ -38,16 +36,4 @@ pub(super) fn file(data_dir: &Path, egress: &Egress) -> io::Result<PathBuf> {
     // Guests may be another user.
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     Ok(path)
-}
-
-fn pem(der: &[u8], text: &mut String) {
-    let encoded = STANDARD.encode(der);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at_checked(COLUMNS).unwrap_or((rest, ""));
-        let _ = writeln!(text, "{line}");
-        rest = after;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
 }

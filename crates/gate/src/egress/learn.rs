@@ -5,7 +5,8 @@
 
 use super::meaning;
 use super::spec::{EgressRule, EgressSpec, Limits};
-use crate::{Gate, SessionError, rows};
+use crate::sessions::each_entry;
+use crate::{Gate, SessionError};
 use assay::target::Target;
 use journal::kind;
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::Erasable;
 use url::Url;
 
-/// Entries that are read at once.
-const PAGE: usize = 1_000;
 /// Most rules of a document that is learned.
 const RULES_MAX: usize = 100;
 /// Most paths that a rule names one by one.
@@ -55,26 +54,19 @@ impl Gate {
     /// The journal cannot be read.
     pub fn learned(&self, session: &str, agent: &str, environment: &str) -> Result<Learned, SessionError> {
         let session = self.session(session)?;
-        let uses = self.store.read(|reader| {
-            let (mut uses, mut from) = (Vec::new(), rows::number(&session.id));
-            loop {
-                let entries = reader.session_entries(&session.id, from, PAGE)?;
-                for stored in &entries {
-                    let entry = &stored.entry;
-                    if ![kind::ACTION_PERMITTED, kind::ACTION_DENIED].contains(&entry.kind.as_str()) {
-                        continue;
-                    }
-                    let arguments = match reader.payload(entry.sequence, "arguments")? {
-                        Erasable::Present(arguments) => arguments,
-                        Erasable::Erased | Erasable::Absent => Value::Null,
-                    };
-                    uses.extend(used(&entry.body, &arguments));
+        let mut uses = Vec::new();
+        self.store.read(|reader| {
+            each_entry(reader, &session, |entry| {
+                if ![kind::ACTION_PERMITTED, kind::ACTION_DENIED].contains(&entry.kind.as_str()) {
+                    return Ok(());
                 }
-                match entries.last() {
-                    Some(last) if entries.len() == PAGE => from = last.entry.sequence + 1,
-                    _ => return Ok::<_, store::StoreError>(uses),
-                }
-            }
+                let arguments = match reader.payload(entry.sequence, "arguments")? {
+                    Erasable::Present(arguments) => arguments,
+                    Erasable::Erased | Erasable::Absent => Value::Null,
+                };
+                uses.extend(used(&entry.body, &arguments));
+                Ok(())
+            })
         })?;
         Ok(document(&uses, agent, environment))
     }

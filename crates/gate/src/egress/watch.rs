@@ -1,5 +1,6 @@
 //! Looks again at what is open whenever what it rests on may have changed: documents, grants, identities, delegations,
-//! sessions. Not at every entry: at what the store says changed, and at sessions twice a second.
+//! sessions. Not at every entry: at what the store says changed, at sessions and their labels twice a second, and at
+//! everything every five seconds, since grants end by time alone.
 
 use super::Egress;
 use super::rules::Way;
@@ -15,7 +16,6 @@ use store::Moment;
 const SESSIONS: Duration = Duration::from_millis(500);
 /// Commits that come closer together are looked at together.
 const TOGETHER: Duration = Duration::from_millis(20);
-
 /// Ticks between two looks at everything.
 const TICKS: u32 = 10;
 

@@ -6,7 +6,6 @@
 
 use super::{NewSession, SessionError, SessionView};
 use crate::Gate;
-use crate::rows;
 use journal::kind;
 use policy::{Capability, Chain, Grant, Principal, PrincipalKind};
 use serde::{Deserialize, Serialize};
@@ -15,8 +14,6 @@ use serde::{Deserialize, Serialize};
 pub const GUEST: &str = "cofferdam-guest";
 /// Most capabilities that are lent to one session: all of them stand in its first entry.
 const LENT_MAX: usize = 64;
-/// Entries that are read at once.
-const PAGE: usize = 1_000;
 
 /// What makes a session one of a guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,23 +65,18 @@ impl Gate {
     /// The journal cannot be read.
     pub fn tally(&self, session: &str) -> Result<Tally, SessionError> {
         let session = self.session(session)?;
-        Ok(self.store.read(|reader| {
-            let (mut tally, mut from) = (Tally::default(), rows::number(&session.id));
-            loop {
-                let entries = reader.session_entries(&session.id, from, PAGE)?;
-                for stored in &entries {
-                    match stored.entry.kind.as_str() {
-                        kind::ACTION_PERMITTED => tally.permitted += 1,
-                        kind::ACTION_DENIED => tally.denied += 1,
-                        _ => {}
-                    }
+        let mut tally = Tally::default();
+        self.store.read(|reader| {
+            super::each_entry(reader, &session, |entry| {
+                match entry.kind.as_str() {
+                    kind::ACTION_PERMITTED => tally.permitted += 1,
+                    kind::ACTION_DENIED => tally.denied += 1,
+                    _ => {}
                 }
-                match entries.last() {
-                    Some(last) if entries.len() == PAGE => from = last.entry.sequence + 1,
-                    _ => return Ok::<_, store::StoreError>(tally),
-                }
-            }
-        })?)
+                Ok(())
+            })
+        })?;
+        Ok(tally)
     }
 }
 

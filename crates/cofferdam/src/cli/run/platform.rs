@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with,
 };
+use secrets::Secret;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -124,11 +126,18 @@ impl Platform {
         self.own.is_some()
     }
 
-    pub(super) fn token(&self) -> Result<String, Failure> {
+    /// The token, in a file in memory.
+    pub(super) fn token(&self) -> Result<OwnedFd, Failure> {
         let path = self.token_file.display();
-        let text = std::fs::read_to_string(&self.token_file)
+        let read = std::fs::read(&self.token_file).map(Secret::new);
+        let token = read
             .with_context(|| format!("cannot read the token file `{path}`; name yours with --token-file"))?;
-        Ok(text.trim().to_owned())
+        let made = rustix::fs::memfd_create("token", rustix::fs::MemfdFlags::CLOEXEC);
+        let mut file = std::fs::File::from(made.context("cannot hand the token over")?);
+        file.write_all(token.expose().trim_ascii())
+            .context("cannot hand the token over")?;
+        file.rewind().context("cannot hand the token over")?;
+        Ok(file.into())
     }
 
     /// Our own platform drains; anybody else's goes on.
