@@ -127,3 +127,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.flush().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_comes_in_so_many_pieces_and_no_more() {
+        for (bytes, expected) in [(1_000, "ok"), (1_100, "it comes in more than 1024 pieces")] {
+            // One byte fits between the two.
+            let (mut theirs, ours) = tokio::io::duplex(1);
+            let sending = tokio::spawn(async move {
+                let mut text = vec![b'x'; bytes];
+                text.push(b'.');
+                let _ = theirs.write_all(&text).await;
+                theirs
+            });
+            let end = |bytes: &[u8]| Ok(bytes.ends_with(b".").then_some(((), bytes.len())));
+            let read = Wire::new(ours).read(Duration::from_secs(60), end).await;
+            assert_eq!(
+                read.map_or_else(|error| error.to_string(), |()| "ok".to_owned()),
+                expected,
+                "{bytes}"
+            );
+            sending.abort();
+        }
+    }
+}

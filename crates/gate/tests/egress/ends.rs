@@ -7,7 +7,7 @@ use crate::world::{World, drive, echoes, rules, running};
 use gate::Gate;
 use gate::egress::{Serving, Who};
 use journal::machine::SessionEvent;
-use policy::{Principal, StopScope};
+use policy::{Level, Principal, StopScope};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,18 @@ async fn world() -> (World, u16) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_tunnel_rests_on_ends_it() {
     for what in [
-        "kill", "network", "tool", "document", "mode", "agent", "session", "idle", "bytes", "lifetime",
+        "kill",
+        "network",
+        "tool",
+        "document",
+        "mode",
+        "tls",
+        "environment",
+        "agent",
+        "session",
+        "idle",
+        "bytes",
+        "lifetime",
     ] {
         let (world, port) = world().await;
         let mut tunnel = world.tunnel(&format!("echo.test:{port}")).await.unwrap();
@@ -49,6 +60,17 @@ async fn whatever_a_tunnel_rests_on_ends_it() {
             "mode" => world.install(&rules(json!([{
                 "name": "i", "hosts": ["echo.test"], "ports": [port], "networks": ["127.0.0.0/8"], "inspect": true,
             }]))),
+            // What was let through as anything is no longer let through as that.
+            "tls" => {
+                let mut rule = plain(&["echo.test"], port);
+                rule["tls"] = json!(true);
+                world.install(&rules(json!([rule])));
+            }
+            "environment" => {
+                let mut spec = rules(json!([plain(&["echo.test"], port)]));
+                spec["environment"] = json!("staging");
+                world.install(&spec);
+            }
             "agent" => {
                 let mut spec = rules(json!([plain(&["echo.test"], port)]));
                 spec["agents"] = json!(["other"]);
@@ -85,6 +107,41 @@ async fn whatever_a_tunnel_rests_on_ends_it() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(world.egress.open(), 0, "{what}");
+    }
+}
+
+/// Nothing changes but the time, or what the session has seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_ends_with_its_grant_and_with_what_its_session_has_seen() {
+    let forbid = json!({ "rules": [{
+        "name": "clean", "when": "taint.secrets && action.verb == 'connect'", "outcome": "deny", "reason": "it has seen secrets",
+    }] });
+    for what in ["grant", "labels"] {
+        let port = echo().await.port();
+        let spec = rules(json!([plain(&["echo.test"], port)]));
+        let world = World::with(spec.clone(), Level::L3, forbid.clone(), Vec::new()).await;
+        world.names.set("echo.test", &[&["127.0.0.1"]]);
+        if what == "grant" {
+            world.install_until(&spec, Duration::from_millis(1_500));
+        }
+        let target = format!("echo.test:{port}");
+        let mut tunnel = world.tunnel(&target).await.unwrap();
+        assert!(echoes(&mut tunnel).await, "{what}");
+        if what == "labels" {
+            let mut other = world.tunnel(&target).await.unwrap();
+            assert!(echoes(&mut other).await);
+            world.taint("secrets").await;
+        }
+        // Labels are looked at twice a second, time every five seconds.
+        let mut goes_on = true;
+        for _ in 0..80 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            goes_on = echoes(&mut tunnel).await;
+            if !goes_on {
+                break;
+            }
+        }
+        assert!(!goes_on, "{what}: it goes on");
     }
 }
 

@@ -15,6 +15,7 @@ mod documents;
 mod ends;
 mod inspect;
 mod servers;
+mod slow;
 mod tunnels;
 mod world;
 

@@ -103,7 +103,12 @@ fn authority(level: Level, spec: &Value, extra: &Value) -> (Authority, EgressDoc
     for name in ["guest", "other"] {
         let named = document.agents.iter().any(|one| one == name);
         let grants = if named {
-            document.grants.clone()
+            let reads = policy::Grant {
+                capability: policy::Capability::parse("files.read:file/*").unwrap(),
+                from: "toolset/files".to_owned(),
+                until: None,
+            };
+            document.grants.iter().cloned().chain([reads]).collect()
         } else {
             Vec::new()
         };
@@ -171,6 +176,51 @@ impl World {
         let (authority, document) = authority(self.level, spec, &self.extra);
         self.gate.restore(authority);
         self.egress.install(&[document]);
+    }
+
+    /// The same, with grants that end so long from now.
+    pub fn install_until(&self, spec: &Value, time: Duration) {
+        let (mut authority, document) = authority(self.level, spec, &self.extra);
+        let until = self.gate.time().plus_ms(i64::try_from(time.as_millis()).unwrap());
+        for held in authority.agents.values_mut() {
+            let held = Arc::make_mut(held);
+            held.grants.iter_mut().for_each(|grant| grant.until = Some(until));
+        }
+        self.gate.restore(authority);
+        self.egress.install(&[document]);
+    }
+
+    /// Has the session see something with this label, by an action of its own.
+    pub async fn taint(&self, label: &str) {
+        let taints = serde_json::from_value(json!([label])).unwrap();
+        let action = policy::Action::new(
+            policy::Verb::new("files.read").unwrap(),
+            "file/x",
+            json!({}),
+            policy::Environment::production(),
+            policy::Effect::Read,
+            policy::Idempotence::Idempotent,
+        );
+        let proposal = gate::Proposal {
+            session: self.session.clone(),
+            step: "look".to_owned(),
+            action: action.unwrap(),
+        };
+        let permit = self.gate.admit(proposal).await.unwrap();
+        let settlement = policy::Settlement {
+            outcome: policy::Outcome::Success,
+            result: json!({}),
+            summary: "seen".to_owned(),
+            failure: None,
+            resources: policy::Resources::default(),
+            taints,
+        };
+        permit
+            .spend(self.gate.stop_set())
+            .unwrap()
+            .settle(settlement)
+            .await
+            .unwrap();
     }
 
     pub async fn connect(&self) -> TcpStream {
