@@ -2,12 +2,13 @@
 
 use crate::servers::https;
 use crate::world::{World, rules, verdict_of};
-use policy::Level;
+use policy::{Level, Principal, StopScope};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -201,4 +202,45 @@ async fn what_is_inspected_is_never_opaque() {
     tunnel.write_all(b"anything\r\n").await.unwrap();
     let _ = tunnel.read(&mut [0; 64]).await;
     assert_eq!(world.bodies("action.permitted").len(), 0);
+}
+
+/// TLS has last words, which such a client would have to read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_nothing_inside_tls_holds_up_neither_a_kill_nor_the_end() {
+    let length = 32 * 1024 * 1024;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}",
+        "x".repeat(length)
+    );
+    let answer: &'static str = Box::leak(answer.into_boxed_str());
+    for ends in ["kill", "drain"] {
+        let (address, _, root) = https("api.test", answer).await;
+        let port = address.port();
+        let world = World::with(rules(rule(port)), Level::L3, json!({}), vec![root]).await;
+        world.names.set("api.test", &[&["127.0.0.1"]]);
+        let target = format!("api.test:{port}");
+        let mut stream = client(&world, &target, "api.test", true).await.unwrap();
+        let asked = format!("GET /v1 HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        // Until nothing fits between them any more.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        assert_eq!(world.egress.open(), 1, "{ends}");
+        let ending = async {
+            match ends {
+                "kill" => {
+                    let by = Principal::person("eve");
+                    drop(
+                        world
+                            .gate
+                            .kill(&by, StopScope::Agent("guest".into()), "halt")
+                            .await,
+                    );
+                }
+                _ => world.egress.drain().await,
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(4), ending).await;
+        assert!(ended.is_ok(), "{ends}: it waits for the client");
+        assert_eq!(world.egress.open(), 0, "{ends}");
+    }
 }
