@@ -78,6 +78,13 @@ pub enum Told {
     },
     /// It runs in this session.
     Session(String),
+    /// It waits for a person.
+    Waits {
+        /// What to decide about.
+        approval: String,
+        /// Where: `http://127.0.0.1:7400`.
+        server: String,
+    },
     /// It runs, without these parts.
     Started {
         /// Why each is missing.

@@ -19,10 +19,10 @@ pub use running::Driving;
 use crate::Runtime;
 use crate::tools::report;
 use gate::{Gate, GuestSession, NewSession, Proposal, Refusal, SessionError, SessionView};
-use journal::machine::{Session, SessionEvent};
+use journal::machine::{Approval, Session, SessionEvent};
 use policy::{
-    Action, ActionError, Effect, Environment, Idempotence, InFlight, Outcome, Principal, Settlement, Taints,
-    Verb,
+    Action, ActionError, Effect, Environment, Idempotence, InFlight, Outcome, Permit, Principal, Settlement,
+    Taints, Verb,
 };
 use running::{Place, Registry};
 use sandbox::{End, Exit, Guest, LaunchError, Launcher, Rules, Spec, Stop};
@@ -74,6 +74,8 @@ pub struct Run {
 pub enum News {
     /// Its session, before anything was asked.
     Session(String),
+    /// It waits for the decision about this approval.
+    Waits(String),
     /// It runs, by these rules.
     Started(Box<Rules>),
 }
@@ -253,7 +255,7 @@ impl Guests {
             step: STEP.to_owned(),
             action: action(&spec)?,
         };
-        let permit = self.gate.admit(proposal).await?;
+        let permit = self.permitted(proposal, (&cut, news, &mut end)).await?;
         let flight = permit.spend(self.gate.stop_set())?;
         let looking = changes::beside(spec.workspace.clone(), spec.hidden.clone());
         let before = tokio::select! {
@@ -287,6 +289,39 @@ impl Guests {
             exit,
             entry,
         })
+    }
+
+    /// The permit, once a person has decided if one is asked: the same step of the same session is proposed again.
+    async fn permitted(
+        &self,
+        proposal: Proposal,
+        (cut, news, end): (&Place, &mpsc::UnboundedSender<News>, &mut oneshot::Receiver<()>),
+    ) -> Result<Permit, RunError> {
+        loop {
+            let approval = match self.gate.admit(proposal.clone()).await {
+                Err(Refusal::Parked { approval, .. }) => approval,
+                judged => return Ok(judged?),
+            };
+            let _ = news.send(News::Waits(approval.clone()));
+            tokio::select! {
+                decided = self.decided(&approval) => decided?,
+                () = cut.wanted() => return Err(RunError::Ended),
+                _ = &mut *end => return Err(RunError::Ended),
+            }
+        }
+    }
+
+    /// Resolves when somebody, or its time, has decided about `approval`.
+    async fn decided(&self, approval: &str) -> Result<(), RunError> {
+        let mut committed = self.gate.store().committed();
+        loop {
+            committed.mark_unchanged();
+            let read = self.gate.approval(approval).map_err(SessionError::Store)?;
+            let waits = read.is_some_and(|approval| approval.state == Approval::Pending);
+            if !waits || committed.changed().await.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// Beside the async threads: a launch takes milliseconds, and the first one starts the launcher.

@@ -140,10 +140,17 @@ fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
     loop {
         match wire::receive(socket).map_err(gone)?.0 {
             Told::Session(_) => {}
+            Told::Waits { approval, server } => {
+                let how = format!("cofferdam approvals show {approval} --server {server}");
+                screen.tell(&format!("it waits for a person to approve that it runs: {how}\r"));
+            }
             Told::Started { given_up } => {
                 for (part, why) in given_up {
                     let name = serde_json::to_value(part).unwrap_or_default();
-                    screen.tell(&format!("not enforced: {}: {why}", name.as_str().unwrap_or("?")));
+                    screen.tell(&format!(
+                        "not enforced: {}: {why}\r",
+                        name.as_str().unwrap_or("?")
+                    ));
                 }
             }
             Told::Ended(summary) => return Ok(*summary),

@@ -4,9 +4,9 @@ use super::{Learn, Summary, Told, Wanted, lend, place, trust};
 use crate::app::{App, Own};
 use gate::egress::spec::EgressDocument;
 use gate::egress::{Egress, Serving, Who};
-use gate::{Caller, GUEST, GuestSession, Role, SessionError, SessionView};
+use gate::{Caller, GUEST, GuestSession, Refusal, Role, SessionError, SessionView};
 use policy::Principal;
-use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run};
+use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run, RunError};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::Spec;
@@ -145,6 +145,12 @@ impl Host {
         drop(end);
     }
 
+    /// Where the platform answers.
+    fn url(&self) -> String {
+        let scheme = if self.app.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.app.address)
+    }
+
     fn authorities(&self) -> Option<&Path> {
         let made = self.authorities.get_or_init(|| {
             let made = trust::file(self.app.gate.store().directory(), &self.app.egress);
@@ -233,12 +239,16 @@ impl Host {
                         session = Some(id.clone());
                         tell(told, &Told::Session(id));
                     }
+                    News::Waits(approval) => {
+                        let server = self.url();
+                        tell(told, &Told::Waits { approval, server });
+                    }
                     News::Started(rules) => tell(told, &Told::Started { given_up: rules.given_up }),
                 },
                 ended = &mut running => break ended,
             }
         };
-        let ended = ended.map_err(|error| (session, chain(&error)))?;
+        let ended = ended.map_err(|error| (session, why(&error)))?;
         let (gate, id) = (Arc::clone(&self.app.gate), ended.session.id.clone());
         let agent = wanted
             .learn
@@ -375,6 +385,16 @@ fn workspace(written: &Path) -> Result<PathBuf, String> {
             "the workspace `{}` is no directory that a guest can have",
             path.display()
         )),
+    }
+}
+
+/// Why nothing came of it, and what would change that.
+fn why(error: &RunError) -> String {
+    match error {
+        RunError::Refused(Refusal::Denied(denial)) => {
+            format!("{}; what would change it: {}", chain(error), denial.remedy())
+        }
+        error => chain(error),
     }
 }
 

@@ -339,6 +339,179 @@ fn whoever_dies_leaves_nothing_running_and_a_record() {
     assert!(!lives("86405"));
 }
 
+/// Operators run things; what may be reached, and who acts, is said by administrators and documents.
+#[test]
+fn who_may_run_what() {
+    let up = Up::start_with(place(), &[]);
+    if !able(up.path()) {
+        return;
+    }
+    for role in ["operator", "viewer"] {
+        let (_, token, err) = up.run(&["tokens", "create", "--person", role, "--role", role]);
+        assert!(!token.is_empty(), "{err}");
+        std::fs::write(up.path().join(role), token).unwrap();
+    }
+    #[rustfmt::skip]
+    let table: [(&str, &[&str], i32, &str); 7] = [
+        ("operator", &[],                                  0, "0 actions permitted"),
+        ("viewer",   &[],                                  1, "needs the role operator"),
+        ("viewer",   &["--agent", "triage"],               1, "there is no agent `triage`"),
+        ("operator", &["--allow", "example.com:443"],      1, "need the role admin"),
+        ("operator", &["--learn=allow"],                   1, "need the role admin"),
+        ("operator", &["--agent", "cofferdam-notifier"],   1, "is the platform's own"),
+        ("operator", &["--agent", "triage"],               1, "denied: autonomy level L1 is read-only here; what would change it: "),
+    ];
+    for (who, arguments, code, expected) in table {
+        let all = [&["--token-file", who], arguments, &["--", "true"]].concat();
+        let (ended, _, err) = run(up.path(), &all);
+        assert_eq!(ended, code, "{who} {arguments:?}: {err}");
+        assert!(err.contains(expected), "{who} {arguments:?}: {err}");
+    }
+}
+
+/// A new agent asks for each change, and to run is one: a person decides, and the run goes on or ends.
+#[test]
+fn a_run_waits_for_the_person_who_decides() {
+    let up = Up::start_with(place(), &[]);
+    if !able(up.path()) {
+        return;
+    }
+    let file = up.path().join("cofferdam.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("    default: L1 "))
+        .unwrap();
+    let autonomy = "  autonomy: {default: L1, environments: {workspace: L3}}\n";
+    let changed = text.replacen(&format!("  autonomy:\n{line}\n"), autonomy, 1);
+    assert_ne!(changed, text);
+    std::fs::write(&file, changed).unwrap();
+    until("the file is followed", || {
+        up.run(&["describe", "agent", "triage", "--output", "json"])
+            .1
+            .contains("workspace")
+    });
+    let (_, token, err) = up.run(&["tokens", "create", "--person", "bob", "--role", "approver"]);
+    assert!(!token.is_empty(), "{err}");
+    std::fs::write(up.path().join("bob"), token).unwrap();
+    #[rustfmt::skip]
+    let table = [
+        // what is done, exit status, output, what is said
+        ("approve", 0,   "ran\n", "0 actions permitted, 0 denied"),
+        ("deny",    1,   "",      "was denied: not now"),
+        ("kill",    1,   "",      "it was ended before it began"),
+    ];
+    for (does, code, out, said) in table {
+        let child = up
+            .command(&["run", "--agent", "triage", "--", "echo", "ran"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut approval = String::new();
+        until("it asks", || {
+            let listed = up.json(&["approvals", "list"]);
+            let pending = listed
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|one| one["state"] == "pending");
+            approval = pending
+                .map(|one| one["id"].as_str().unwrap().to_owned())
+                .unwrap_or_default();
+            !approval.is_empty()
+        });
+        match does {
+            "kill" => drop(up.run(&["kill", "--agent", "triage", "--reason", "halt"])),
+            verdict => {
+                let decided = up.run(&[
+                    "approvals",
+                    verdict,
+                    &approval,
+                    "--reason",
+                    "not now",
+                    "--token-file",
+                    "bob",
+                ]);
+                assert_eq!(decided.0, 0, "{decided:?}");
+            }
+        }
+        let (ended, printed, err) = told(child.wait_with_output().unwrap());
+        assert_eq!((ended, printed.as_str()), (code, out), "{does}: {err}");
+        assert!(
+            err.contains(&format!(
+                "cofferdam approvals show {approval} --server http://127.0.0.1:"
+            )),
+            "{err}"
+        );
+        assert!(err.contains(said), "{does}: {err}");
+        let state = newest(&up)["state"].clone();
+        assert_eq!(state == "completed", code == 0, "{does}: {state}");
+    }
+}
+
+/// What lies in a directory may be anybody's: it makes no platform act.
+#[test]
+fn a_platform_that_is_started_trusts_nothing_that_lies_there() {
+    let directory = place();
+    if !able(directory.path()) {
+        return;
+    }
+    std::fs::write(directory.path().join("cofferdam.yaml"), "this is: [no document").unwrap();
+    let (code, _, err) = run(directory.path(), &["--", "true"]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(
+        directory.path(),
+        &[
+            "--config",
+            "cofferdam.yaml",
+            "--data-dir",
+            "./other",
+            "--",
+            "true",
+        ],
+    );
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("cofferdam.yaml"), "{err}");
+    let open = directory.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (code, _, err) = run(directory.path(), &["--data-dir", "open", "--", "true"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("is not this user's alone"), "{err}");
+}
+
+/// A run that found the platform of another is not ended by the end of that one.
+#[test]
+fn the_first_run_waits_for_those_that_found_its_platform() {
+    let directory = place();
+    if !able(directory.path()) {
+        return;
+    }
+    let started = |script: &str| {
+        let mut command = cofferdam(directory.path());
+        command
+            .args(["run", "--", "sh", "-c", script])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut first = started("read line");
+    until("the platform is there", || {
+        directory.path().join(".cofferdam/run.sock").exists()
+    });
+    let mut second = started("echo runs > second; read line; echo second");
+    until("the second runs", || directory.path().join("second").exists());
+    first.stdin.take().unwrap().write_all(b"end\n").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(first.try_wait().unwrap().is_none(), "it ended before the other");
+    second.stdin.take().unwrap().write_all(b"end\n").unwrap();
+    let (code, out, err) = told(second.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (0, "second\n"), "{err}");
+    assert_eq!(told(first.wait_with_output().unwrap()).0, 0);
+}
+
 #[test]
 fn what_cannot_be_run_is_said_with_what_to_do() {
     let directory = place();
@@ -346,13 +519,15 @@ fn what_cannot_be_run_is_said_with_what_to_do() {
         return;
     }
     #[rustfmt::skip]
-    let table: [(&[&str], i32, &str); 12] = [
+    let table: [(&[&str], i32, &str); 14] = [
         (&[],                                         2, "required arguments"),
         (&["--", "no-such-program"],                  1, "cannot execute `no-such-program`"),
         (&["--workspace", "/no/such", "--", "true"],  1, "the workspace `"),
         (&["--workspace", "/", "--", "true"],         1, "no directory that a guest can have"),
         (&["--allow", "example.com", "--", "true"],   1, "write HOST:PORT, as in api.github.com:443"),
         (&["--allow", "a b:443", "--", "true"],       1, "--allow: "),
+        (&["--allow-network", "10.0.0.0/8", "--", "true"], 2, "name them with --allow"),
+        (&["--read", ".cofferdam", "--", "true"],     1, "is the platform's own"),
         (&["--agent", "nobody", "--", "true"],        1, "there is no agent `nobody`"),
         (&["--timeout", "soon", "--", "true"],        2, "30d"),
         (&["--memory", "1K", "--", "true"],           2, "16M at least"),
@@ -402,6 +577,23 @@ fn a_terminal_passes_through_and_is_put_back() {
         }
     }
     child.wait().unwrap();
+    // What goes to a file goes there alone, and what is said of it to the terminal.
+    let script = format!("{binary} run -- sh -c 'echo to-file; echo to-terminal >&2' > out.txt");
+    let output = Command::new("script")
+        .args(["--quiet", "--flush", "--command", &script, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .output();
+    let (_, said, _) = told(output.unwrap());
+    assert!(
+        said.contains("to-terminal") && !said.contains("to-file"),
+        "{said}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(directory.path().join("out.txt")).unwrap(),
+        "to-file\n"
+    );
     let modes: Vec<&str> = shown
         .lines()
         .map(str::trim)
