@@ -50,6 +50,32 @@ struct World {
 }
 
 impl World {
+    /// What the next start finds.
+    async fn restarted(self) -> World {
+        let World {
+            platform,
+            servers,
+            clients,
+            clock,
+            files,
+        } = self;
+        let directory = platform.stopped().await;
+        let (shared, tls): (store::clock::SharedClock, _) = (clock.clone(), files.clone());
+        let mut platform = Platform::start_in(directory, |options| {
+            options.tls = Some(tls);
+            options.clock = Some(shared);
+        })
+        .await;
+        platform.http = client(&servers, None);
+        World {
+            platform,
+            servers,
+            clients,
+            clock,
+            files,
+        }
+    }
+
     async fn start() -> World {
         let directory = tempfile::tempdir().unwrap();
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
@@ -490,28 +516,7 @@ async fn what_was_taken_of_a_certificate_outlives_a_restart_and_so_does_its_end(
         204
     );
 
-    let World {
-        platform,
-        servers,
-        clients,
-        clock,
-        files,
-    } = world;
-    let directory = platform.stopped().await;
-    let (shared, tls): (store::clock::SharedClock, _) = (clock.clone(), files.clone());
-    let mut platform = Platform::start_in(directory, |options| {
-        options.tls = Some(tls);
-        options.clock = Some(shared);
-    })
-    .await;
-    platform.http = client(&servers, None);
-    let world = World {
-        platform,
-        servers,
-        clients,
-        clock,
-        files,
-    };
+    let world = world.restarted().await;
     assert_eq!(world.whoami(Some(&alice), None).await.0, 200);
     let (status, body) = world.whoami(Some(&bob), None).await;
     assert_eq!(
@@ -1025,28 +1030,7 @@ async fn while_no_configuration_is_in_force_nobodys_record_ends() {
         .await
         .unwrap();
     drop(gate);
-    let World {
-        platform,
-        servers,
-        clients,
-        clock,
-        files,
-    } = world;
-    let directory = platform.stopped().await;
-    let (shared, tls): (store::clock::SharedClock, _) = (clock.clone(), files.clone());
-    let mut platform = Platform::start_in(directory, |options| {
-        options.tls = Some(tls);
-        options.clock = Some(shared);
-    })
-    .await;
-    platform.http = client(&servers, None);
-    let world = World {
-        platform,
-        servers,
-        clients,
-        clock,
-        files,
-    };
+    let world = world.restarted().await;
     // Nobody is mapped, which is looked at when somebody comes as well as by itself.
     assert_eq!(world.whoami(Some(&bob), None).await.0, 401);
     let entries = world
