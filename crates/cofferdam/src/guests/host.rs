@@ -3,8 +3,8 @@
 use super::{Learn, Summary, Told, Wanted, lend, place, trust};
 use crate::app::{App, Own};
 use gate::egress::spec::EgressDocument;
-use gate::egress::{Egress, Serving, Who};
-use gate::{Caller, GUEST, GuestSession, Refusal, Role, SessionError, SessionView};
+use gate::egress::{Egress, Learned, Serving, Who};
+use gate::{Caller, GUEST, GuestSession, Refusal, Role, SessionError, SessionView, Tally};
 use policy::Principal;
 use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run, RunError};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
@@ -249,25 +249,10 @@ impl Host {
             }
         };
         let ended = ended.map_err(|error| (session, why(&error)))?;
-        let (gate, id) = (Arc::clone(&self.app.gate), ended.session.id.clone());
         let agent = wanted
             .learn
             .map(|_| wanted.agent.unwrap_or_else(|| NAME_YOURS.to_owned()));
-        // Beside the async threads: a run may have thousands of entries.
-        let counting = tokio::task::spawn_blocking(move || {
-            let learned = agent
-                .map(|agent| gate.learned(&id, &agent, ENVIRONMENT))
-                .transpose();
-            Ok::<_, SessionError>((gate.tally(&id)?, learned?))
-        });
-        // It ran, and how it ended is what was asked for: without these numbers it is still the answer.
-        let (tally, learned) = match counting.await {
-            Ok(Ok(counted)) => counted,
-            failed => {
-                tracing::warn!(?failed, "what a run did cannot be counted");
-                Default::default()
-            }
-        };
+        let (tally, learned) = self.counted(&ended.session.id, agent).await;
         Ok(Summary {
             session: ended.session.id,
             entry: ended.entry,
@@ -276,6 +261,24 @@ impl Host {
             denied: tally.denied,
             learned,
         })
+    }
+
+    /// What it did, and what it asked of the network for the document of `learning`, if it was to be found out. It ran,
+    /// and how it ended is what was asked for: without these numbers it is still the answer.
+    async fn counted(&self, session: &str, learning: Option<String>) -> (Tally, Option<Learned>) {
+        let (gate, id) = (Arc::clone(&self.app.gate), session.to_owned());
+        // Beside the async threads: a run may have thousands of entries.
+        let counting = tokio::task::spawn_blocking(move || {
+            let learned = learning.map(|agent| gate.learned(&id, &agent, ENVIRONMENT));
+            Ok::<_, SessionError>((gate.tally(&id)?, learned.transpose()?))
+        });
+        match counting.await {
+            Ok(Ok(counted)) => counted,
+            failed => {
+                tracing::warn!(?failed, "what a run did cannot be counted");
+                Default::default()
+            }
+        }
     }
 
     /// Whose rights it has: the agent that was named, if the caller runs things where that is, or the guest's, which a
