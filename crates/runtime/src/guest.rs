@@ -388,7 +388,7 @@ impl Guests {
         let exit = loop {
             tokio::select! {
                 exit = guest.wait() => break exit,
-                () = cancel.cancelled(), if !told => { told = true; guest.kill(); }
+                () = cancel.cancelled(), if !told => { told = true; cut.cut(); guest.kill(); }
                 () = cut.wanted(), if !told => { told = true; guest.kill(); }
                 // Told to end, or nobody is there any more who could tell it.
                 _ = &mut end, if !told => { told = true; guest.kill(); }

@@ -198,7 +198,7 @@ fn stopped(answer: &Value) -> String {
         let what = text(held, "what");
         let done = match what.as_str() {
             "actions" => continue,
-            "sessions" => "ended",
+            "sessions" | "processes" | "tunnels" => "ended",
             _ => "fenced until it is lifted",
         };
         out.push_str(&format!("\n{what}: {} {done}", field(held, "count")));
@@ -319,12 +319,14 @@ mod tests {
     fn an_answer_tells_what_was_cut_ended_and_fenced() {
         let answer = json!({"scope": "agent:triage", "durable": false, "cancelled": [4, 9], "reached": [
             {"what": "actions", "count": 2, "names": ["entry 4", "entry 9"]},
+            {"what": "processes", "count": 1, "names": ["ses-3"]},
             {"what": "queue", "count": 1, "names": ["ses-7"]},
             {"what": "sessions", "count": 2, "names": ["ses-1", "ses-2"]}]});
         let told = anstream::adapter::strip_str(&stopped(&answer)).to_string();
         assert_eq!(
             told,
             "stopped agent:triage; 2 actions in flight were cut
+processes: 1 ended
 queue: 1 fenced until it is lifted
 sessions: 2 ended
 not recorded yet: it holds until this process ends, and is tried again"

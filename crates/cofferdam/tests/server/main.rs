@@ -19,6 +19,7 @@ mod common;
 mod configuration;
 mod egress;
 mod exchange;
+mod guests;
 mod hooks;
 mod ldap;
 mod lifecycle;
@@ -34,3 +35,6 @@ mod tls;
 mod topology;
 mod trust;
 mod watch;
+
+#[path = "../../../gate/tests/common/stoppable.rs"]
+mod stoppable;

@@ -2,9 +2,12 @@
 
 use gate::{BoxFuture, Gate, SessionView, Stood, Stoppable};
 use policy::{Principal, Stop};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{Notify, watch};
+
+/// Most guests that are remembered for a stop.
+const CUT_MAX: usize = 1_000;
 
 /// Who drives the sessions of guests.
 pub(super) fn platform() -> Principal {
@@ -15,6 +18,8 @@ pub(super) fn platform() -> Principal {
 pub(super) struct Registry {
     gate: Weak<Gate>,
     running: Mutex<BTreeMap<String, Seat>>,
+    /// Those whose flight a stop has cut, until whoever raised it asks: they may be dead by then.
+    cut: Mutex<Vec<SessionView>>,
     /// How many run.
     count: watch::Sender<usize>,
     driven: watch::Sender<Driven>,
@@ -49,6 +54,20 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Its flight was cut by a stop, which will ask who was.
+    pub(super) fn cut(&self) {
+        let mut cut = self.registry.lock_cut();
+        let seat = self
+            .registry
+            .seats()
+            .get(&self.session)
+            .map(|seat| seat.session.clone());
+        // Stops that nobody waits for do not ask.
+        if cut.len() < CUT_MAX {
+            cut.extend(seat);
+        }
+    }
+
     /// Returns once it shall end.
     pub(super) async fn wanted(&self) {
         self.cut.notified().await;
@@ -70,6 +89,7 @@ impl Registry {
         Registry {
             gate,
             running: Mutex::default(),
+            cut: Mutex::default(),
             count: watch::Sender::new(0),
             driven: watch::Sender::default(),
         }
@@ -128,16 +148,26 @@ impl Registry {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that `stop` covers, and what cannot be found out.
-    fn covered(&self, stop: &Stop) -> (Vec<String>, Vec<String>) {
-        let sessions: Vec<SessionView> = self.seats().values().map(|seat| seat.session.clone()).collect();
-        let (mut covered, mut unknown) = (Vec::new(), Vec::new());
+    fn lock_cut(&self) -> MutexGuard<'_, Vec<SessionView>> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that run and those of `cut` that `stop` covers, and what cannot be found out.
+    fn covered(&self, stop: &Stop, cut: Vec<SessionView>) -> (BTreeSet<String>, Vec<String>) {
+        let running = self.seats();
+        let sessions: Vec<SessionView> = running
+            .values()
+            .map(|seat| seat.session.clone())
+            .chain(cut)
+            .collect();
+        drop(running);
+        let (mut covered, mut unknown) = (BTreeSet::new(), Vec::new());
         let Some(gate) = self.gate.upgrade() else {
             return (covered, unknown);
         };
         for session in sessions {
             match gate.is_within(&stop.scope, &session) {
-                Ok(true) => covered.push(session.id),
+                Ok(true) => drop(covered.insert(session.id)),
                 Ok(false) => {}
                 Err(error) => unknown.push(format!("whether {} is covered: {error}", session.id)),
             }
@@ -154,7 +184,8 @@ impl Stoppable for Registry {
     fn stop<'a>(&'a self, stop: &'a Stop) -> BoxFuture<'a, Stood> {
         Box::pin(async move {
             let mut left = self.count.subscribe();
-            let (covered, unknown) = self.covered(stop);
+            let cut = std::mem::take(&mut *self.lock_cut());
+            let (covered, unknown) = self.covered(stop, cut);
             for id in &covered {
                 if let Some(seat) = self.seats().get(id) {
                     // Kept until its driver asks, should it not be waiting yet.
@@ -163,14 +194,14 @@ impl Stoppable for Registry {
             }
             while covered.iter().any(|id| self.holds(id)) && left.changed().await.is_ok() {}
             Stood {
-                names: covered,
+                names: covered.into_iter().collect(),
                 unknown,
             }
         })
     }
 
     fn open(&self, stop: &Stop) -> Vec<String> {
-        let (covered, unknown) = self.covered(stop);
+        let (covered, unknown) = self.covered(stop, Vec::new());
         covered.into_iter().chain(unknown).collect()
     }
 }
