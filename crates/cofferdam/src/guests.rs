@@ -16,7 +16,7 @@ mod trust;
 pub use host::{SOCKET, listen, serve};
 
 use gate::egress::Learned;
-use runtime::guest::said;
+use runtime::guest::{Reviewed, said};
 use sandbox::{Exit, Git, Part, Profile};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ pub struct Wanted {
     pub networks: Vec<String>,
     /// Whether it is to be found out what it needs.
     pub learn: Option<Learn>,
+    /// Whether its changes are collected until a [`runtime::guest::Verdict`], the second message, keeps them.
+    pub review: bool,
     /// Further paths that it may read, at the same place inside.
     pub reads: Vec<PathBuf>,
     /// What it may do with the repository in its workspace.
@@ -90,6 +92,8 @@ pub enum Told {
         /// Why each is missing.
         given_up: BTreeMap<Part, String>,
     },
+    /// Its changes are in this directory, in which [`sandbox::review::look`] finds them.
+    Review(PathBuf),
     /// It ended.
     Ended(Box<Summary>),
 }
@@ -109,15 +113,20 @@ pub struct Summary {
     pub denied: u64,
     /// What it asked of the network, when that was to be found out.
     pub learned: Option<Learned>,
+    /// What became of its changes, when they were to be reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<Reviewed>,
 }
 
 impl Summary {
-    /// The exit status that a shell would give it: its own, or 128 and the signal.
+    /// The exit status that a shell would give it: its own, or 128 and the signal. 1 when all went well but that its
+    /// changes were to be kept and were not.
     #[must_use]
     pub fn status(&self) -> u8 {
-        let status = match self.exit.end {
-            sandbox::End::Code(code) => code,
-            sandbox::End::Signal(signal) => 128 + signal,
+        let status = match (self.exit.end, &self.reviewed) {
+            (sandbox::End::Code(0), Some(Reviewed::Failed { .. })) => 1,
+            (sandbox::End::Code(code), _) => code,
+            (sandbox::End::Signal(signal), _) => 128 + signal,
         };
         u8::try_from(status).unwrap_or(1)
     }
@@ -137,8 +146,15 @@ impl Summary {
         };
         let first = if is_own { "cofferdam up, then " } else { "" };
         let actions = if *permitted == 1 { "action" } else { "actions" };
+        let reviewed = match &self.reviewed {
+            None => String::new(),
+            Some(Reviewed::Nothing) => "it changed nothing; ".to_owned(),
+            Some(Reviewed::Kept { .. }) => "its changes are kept; ".to_owned(),
+            Some(Reviewed::Discarded) => "its changes are discarded; ".to_owned(),
+            Some(Reviewed::Failed { reason }) => format!("its changes are not kept: {reason}; "),
+        };
         format!(
-            "{stopped}{permitted} {actions} permitted, {denied} denied; the record: {first}cofferdam sessions show \
+            "{stopped}{reviewed}{permitted} {actions} permitted, {denied} denied; the record: {first}cofferdam sessions show \
              {session}"
         )
     }

@@ -11,6 +11,8 @@
 
 #[path = "cli/policies.rs"]
 mod policies;
+#[path = "cli/review.rs"]
+mod review;
 #[path = "cli/run.rs"]
 mod run_command;
 

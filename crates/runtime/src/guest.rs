@@ -11,9 +11,11 @@
 
 mod authority;
 mod changes;
+mod review;
 mod running;
 
 pub use authority::{ENVIRONMENT, VERB, authority};
+pub use review::{KEEP, Reviewed, Verdict};
 pub use running::Driving;
 
 use crate::Runtime;
@@ -24,16 +26,18 @@ use policy::{
     Action, ActionError, Effect, Environment, Idempotence, InFlight, Outcome, Permit, Principal, Settlement,
     Taints, Verb,
 };
+use review::Collected;
 use running::{Place, Registry};
 use sandbox::{End, Exit, Guest, LaunchError, Launcher, Rules, Spec, Stop};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
-/// The one step of a guest's session that its driver takes; what comes in by its doors has steps of its own.
+/// The step of a guest's session that runs it; what comes in by its doors has steps of its own.
 const STEP: &str = "run";
 /// By which a guest knows its session.
 const SESSION_VARIABLE: &str = "COFFERDAM_SESSION";
@@ -67,6 +71,24 @@ pub struct Run {
     pub spec: Spec,
     /// Its standard descriptors.
     pub stdio: [OwnedFd; 3],
+    /// What is said about its changes, if its spec has a review. Without it they are discarded.
+    pub verdict: Option<oneshot::Receiver<Verdict>>,
+}
+
+/// Whether a run shall end: somebody says so, or is gone.
+struct Quit {
+    end: oneshot::Receiver<()>,
+    is_over: bool,
+}
+
+impl Quit {
+    /// Returns once it shall, and from then on at once.
+    async fn wanted(&mut self) {
+        if !self.is_over {
+            let _ = (&mut self.end).await;
+            self.is_over = true;
+        }
+    }
 }
 
 /// What is told while a guest runs, in this order.
@@ -78,6 +100,8 @@ pub enum News {
     Waits(String),
     /// It runs, by these rules.
     Started(Box<Rules>),
+    /// It ended, and its changes, in this directory, are there to be seen until something is said about them.
+    Review(PathBuf),
 }
 
 /// How it ended.
@@ -89,6 +113,8 @@ pub struct Ended {
     pub exit: Exit,
     /// Entry of the permit that it ran by.
     pub entry: u64,
+    /// What became of its changes, if it was started for a review.
+    pub reviewed: Option<Reviewed>,
 }
 
 /// Why nothing ran, or why it is not known how it ended.
@@ -199,6 +225,7 @@ impl Guests {
         let _ = news.send(News::Session(session.id.clone()));
         let (id, doors) = (session.id.clone(), Arc::clone(&run.doors));
         doors.prepare(&session);
+        let end = Quit { end, is_over: false };
         let ended = self.run_in(session.clone(), run, &news, end).await;
         doors.close(&session);
         match ended {
@@ -239,7 +266,7 @@ impl Guests {
         session: SessionView,
         run: Run,
         news: &mpsc::UnboundedSender<News>,
-        mut end: oneshot::Receiver<()>,
+        mut end: Quit,
     ) -> Result<Ended, RunError> {
         // INVARIANT (no guest that a stop misses): its place before its permit, so that whoever stops it waits for it.
         let cut = self.registry.enter(&session);
@@ -247,9 +274,11 @@ impl Guests {
             mut spec,
             stdio,
             doors,
+            verdict,
             ..
         } = run;
         spec.env.insert(SESSION_VARIABLE.to_owned(), session.id.clone());
+        let spec = Arc::new(spec);
         let proposal = Proposal {
             session: session.id.clone(),
             step: STEP.to_owned(),
@@ -259,9 +288,9 @@ impl Guests {
         let flight = permit.spend(self.gate.stop_set())?;
         let looking = changes::beside(spec.workspace.clone(), spec.hidden.clone());
         let before = tokio::select! {
-            before = looking => Some(before),
+            before = looking => Some(Arc::new(before)),
             () = cut.wanted() => None,
-            _ = &mut end => None,
+            () = end.wanted() => None,
         };
         let Some(before) = before else {
             let why = "it was ended before it began";
@@ -270,24 +299,37 @@ impl Guests {
                 .await?;
             return Err(RunError::Ended);
         };
-        let (workspace, hidden) = (spec.workspace.clone(), spec.hidden.clone());
-        let (flight, guest) = self.launch(flight, spec, stdio).await?;
-        let (exit, flight) = self
-            .see_through(&session, flight, guest, &*doors, (cut, news, end))
+        let (flight, guest) = self.launch(flight, Arc::clone(&spec), stdio).await?;
+        let (exit, flight, was_ended) = self
+            .see_through(&session, flight, guest, &*doors, (&cut, news, &mut end))
             .await?;
-        let after = changes::beside(workspace, hidden).await;
+        let collected = Collected::of(&spec, &before).await;
+        let changed = match &collected {
+            Some(collected) => collected.changes(),
+            None => {
+                let after = changes::beside(spec.workspace.clone(), spec.hidden.clone()).await;
+                changes::between(&before, &after)
+            }
+        };
         let entry = flight.entry();
-        flight
-            .settle(settlement(&exit, &changes::between(&before, &after)))
-            .await?;
+        flight.settle(settlement(&exit, &changed)).await?;
+        let reviewed = match collected {
+            Some(collected) => {
+                // Nobody is asked about what somebody just ended.
+                let verdict = verdict.filter(|_| !was_ended);
+                let asked = self.reviewed(&session, collected, verdict, (&cut, news, &mut end));
+                Some(asked.await?)
+            }
+            None => None,
+        };
         let (event, reason) = over(&exit);
-        let session = self
-            .end(&session.id, event, &reason, Some(json!({ "exit": exit })))
-            .await;
+        let output = json!({ "exit": exit, "review": reviewed });
+        let session = self.end(&session.id, event, &reason, Some(output)).await;
         Ok(Ended {
             session: session?,
             exit,
             entry,
+            reviewed,
         })
     }
 
@@ -295,7 +337,7 @@ impl Guests {
     async fn permitted(
         &self,
         proposal: Proposal,
-        (cut, news, end): (&Place, &mpsc::UnboundedSender<News>, &mut oneshot::Receiver<()>),
+        (cut, news, end): (&Place, &mpsc::UnboundedSender<News>, &mut Quit),
     ) -> Result<Permit, RunError> {
         loop {
             let approval = match self.gate.admit(proposal.clone()).await {
@@ -306,7 +348,7 @@ impl Guests {
             tokio::select! {
                 decided = self.decided(&approval) => decided?,
                 () = cut.wanted() => return Err(RunError::Ended),
-                _ = &mut *end => return Err(RunError::Ended),
+                () = end.wanted() => return Err(RunError::Ended),
             }
         }
     }
@@ -328,7 +370,7 @@ impl Guests {
     async fn launch(
         &self,
         flight: InFlight,
-        spec: Spec,
+        spec: Arc<Spec>,
         stdio: [OwnedFd; 3],
     ) -> Result<(InFlight, Guest), RunError> {
         let (kept, config) = (Arc::clone(&self.launcher), self.launching.clone());
@@ -353,15 +395,15 @@ impl Guests {
         }
     }
 
-    /// Until its last process is dead.
+    /// Until its last process is dead; and whether it was told to end.
     async fn see_through(
         &self,
         session: &SessionView,
         flight: InFlight,
         mut guest: Guest,
         doors: &dyn Doors,
-        (cut, news, mut end): (Place, &mpsc::UnboundedSender<News>, oneshot::Receiver<()>),
-    ) -> Result<(Exit, InFlight), RunError> {
+        (cut, news, end): (&Place, &mpsc::UnboundedSender<News>, &mut Quit),
+    ) -> Result<(Exit, InFlight, bool), RunError> {
         let rules = guest.rules().clone();
         let note = json!({ "guest": "started", "permit": flight.entry(), "rules": rules });
         // INVARIANT (no guest without its rules on record, or without its doors): it is ended before anything else.
@@ -391,11 +433,11 @@ impl Guests {
                 () = cancel.cancelled(), if !told => { told = true; cut.cut(); guest.kill(); }
                 () = cut.wanted(), if !told => { told = true; guest.kill(); }
                 // Told to end, or nobody is there any more who could tell it.
-                _ = &mut end, if !told => { told = true; guest.kill(); }
+                () = end.wanted(), if !told => { told = true; guest.kill(); }
             }
         };
         drop(served);
-        Ok((exit, flight))
+        Ok((exit, flight, told))
     }
 
     /// Drives a session to its end; somebody else may have done so.
@@ -472,6 +514,15 @@ fn settlement(exit: &Exit, changed: &changes::Changes) -> Settlement {
         (Some(_), _) => report::failure("stopped", &told, result),
         (None, End::Code(0)) => report::success(result, &told, true),
         (None, _) => report::failure("exit", &told, result),
+    }
+}
+
+/// Why the gate said no, and what would change that.
+#[must_use]
+pub fn refused(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Denied(denial) => format!("{refusal}; what would change it: {}", denial.remedy()),
+        other => other.to_string(),
     }
 }
 

@@ -1,14 +1,34 @@
 //! What a guest changed, when it was started for a review: read from where overlayfs put it.
 
+mod keep;
+
+pub use keep::{KeepError, keep};
+
 use rustix::fs::lgetxattr;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Deepest directory that is looked into, and most changes that are told. A guest could make more; then it is an error.
 const DEPTH_MAX: usize = 128;
 const CHANGES_MAX: usize = 100_000;
+/// Most bytes of changed files: all of them are read. A guest can say of a file that it is larger than any disk.
+const BYTES_MAX: u64 = 4 << 30;
+/// Where changes are, below [`crate::Spec::review`].
+const CHANGES: &str = "changes";
+
+/// All that a guest changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// Sorted by path, so that a directory comes before what is in it.
+    pub changes: Vec<Change>,
+    /// SHA-256, in hexadecimal, of all of them: paths, kinds, modes and contents. Who saw it has seen exactly this.
+    pub digest: String,
+}
 
 /// One thing that is other than it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +40,8 @@ pub struct Change {
 }
 
 /// How something changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// A file that is new, or whose content or attributes changed.
     Written,
@@ -36,15 +57,69 @@ pub enum ChangeKind {
     Other,
 }
 
-/// What was collected below [`crate::Spec::review`], sorted by path. Nothing is followed.
-pub fn changes(review: &Path) -> io::Result<Vec<Change>> {
-    let mut found = Vec::new();
-    look(&review.join("changes"), Path::new(""), 0, &mut found)?;
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
+/// What was collected below [`crate::Spec::review`]. Nothing is followed.
+///
+/// # Errors
+/// It cannot be read, or there is more than anybody could look at.
+pub fn look(review: &Path) -> io::Result<Review> {
+    let root = review.join(CHANGES);
+    let mut changes = Vec::new();
+    look_into(&root, Path::new(""), 0, &mut changes)?;
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut digest = Sha256::new();
+    let mut left = BYTES_MAX;
+    for change in &changes {
+        fold(&root, change, &mut left, &mut digest)?;
+    }
+    let digest = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(Review { changes, digest })
 }
 
-fn look(root: &Path, below: &Path, depth: usize, found: &mut Vec<Change>) -> io::Result<()> {
+/// Where a changed file is while it is reviewed. Whoever opens it must not follow what it may have become.
+#[must_use]
+pub fn changed(review: &Path, change: &Change) -> PathBuf {
+    review.join(CHANGES).join(&change.path)
+}
+
+/// Folds one change; each part has its length before it.
+fn fold(root: &Path, change: &Change, left: &mut u64, digest: &mut Sha256) -> io::Result<()> {
+    let path = root.join(&change.path);
+    let metadata = fs::symlink_metadata(&path)?;
+    let mut part = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_be_bytes());
+        digest.update(bytes);
+    };
+    part(change.path.as_os_str().as_bytes());
+    part(&[change.kind as u8]);
+    part(&metadata.mode().to_be_bytes());
+    match change.kind {
+        ChangeKind::Link => part(fs::read_link(&path)?.as_os_str().as_bytes()),
+        ChangeKind::Written => {
+            let size = metadata.size();
+            *left = left
+                .checked_sub(size)
+                .ok_or_else(|| io::Error::other(format!("more than {} GiB of changes", BYTES_MAX >> 30)))?;
+            digest.update(size.to_be_bytes());
+            let mut file = fs::File::open(&path)?.take(size);
+            let mut block = vec![0; 64 * 1024];
+            loop {
+                let read = file.read(&mut block)?;
+                match block.get(..read) {
+                    Some([]) | None => break,
+                    Some(bytes) => digest.update(bytes),
+                }
+            }
+        }
+        ChangeKind::Directory | ChangeKind::Replaced | ChangeKind::Removed | ChangeKind::Other => {}
+    }
+    Ok(())
+}
+
+fn look_into(root: &Path, below: &Path, depth: usize, found: &mut Vec<Change>) -> io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(io::Error::other(format!(
             "`{}` is deeper than {DEPTH_MAX} directories",
@@ -59,7 +134,7 @@ fn look(root: &Path, below: &Path, depth: usize, found: &mut Vec<Change>) -> io:
         }
         let kind = kind(&root.join(&path))?;
         if matches!(kind, ChangeKind::Directory | ChangeKind::Replaced) {
-            look(root, &path, depth + 1, found)?;
+            look_into(root, &path, depth + 1, found)?;
         }
         found.push(Change { path, kind });
     }

@@ -2,6 +2,7 @@
 //! through what it reads and writes.
 
 mod platform;
+mod review;
 mod terminal;
 
 use super::arguments::{Format, Global};
@@ -15,7 +16,7 @@ use platform::Platform;
 use sandbox::{Git, Part, Profile, wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use terminal::Stdio;
 
@@ -28,6 +29,7 @@ Examples:
   cofferdam run -- python agent.py                       nothing configured: it reaches nothing and writes here alone
   cofferdam run --allow api.github.com:443 -- ./agent    one host, as an opaque tunnel
   cofferdam run --learn=allow -- ./agent                 what it needs, as a document to review
+  cofferdam run --review -- ./fix-lints                  its changes are shown, and kept only if you say so
   cofferdam run --agent ops/triage --workspace . -- node agent.js
   cofferdam run --timeout 10m --memory 2G --profile strict -- ./untrusted
 
@@ -55,6 +57,9 @@ pub struct RunArguments {
     /// whole Internet for that
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "deny")]
     pub learn: Option<Learn>,
+    /// Collect its changes instead of making them; show them at the end, and ask whether to keep them
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "ask")]
+    pub review: Option<review::How>,
     /// A file or directory that it may read, besides the system and its workspace
     #[arg(long, value_name = "PATH")]
     pub read: Vec<PathBuf>,
@@ -111,14 +116,19 @@ pub enum Walls {
 pub fn run(arguments: &RunArguments, global: &Global, screen: &mut Screen) -> Result<ExitCode, Failure> {
     let wanted = wanted(arguments)?;
     let platform = platform::find_or_start(arguments, global)?;
-    let ended = pass(&platform, &wanted, screen);
+    let ended = pass(&platform, &wanted, arguments.review, screen);
     let is_own = platform.is_own();
     platform.shutdown();
     conclude(&ended?, is_own, screen)
 }
 
 /// From its start to its end.
-fn pass(platform: &Platform, wanted: &Wanted, screen: &mut Screen) -> Result<Summary, Failure> {
+fn pass(
+    platform: &Platform,
+    wanted: &Wanted,
+    review: Option<review::How>,
+    screen: &mut Screen,
+) -> Result<Summary, Failure> {
     let stdio = Stdio::open()?;
     {
         let token = platform.token()?;
@@ -129,14 +139,27 @@ fn pass(platform: &Platform, wanted: &Wanted, screen: &mut Screen) -> Result<Sum
             error => gone(error),
         })?;
     }
-    let passing = stdio.pass()?;
-    let ended = listen(platform.socket(), screen);
-    passing.finish();
+    let mut passing = Some(stdio.pass()?);
+    let ended = listen(platform.socket(), screen, |place, screen| {
+        // The guest is gone: from here on the terminal is ours again.
+        if let Some(passing) = passing.take() {
+            passing.finish();
+        }
+        let how = review.unwrap_or(review::How::Discard);
+        review::answer(place, &wanted.workspace, how, platform.socket(), screen)
+    });
+    if let Some(passing) = passing {
+        passing.finish();
+    }
     ended
 }
 
-/// Until the last word.
-fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
+/// Until the last word; `review` answers when there are changes to be seen.
+fn listen(
+    socket: &OwnedFd,
+    screen: &mut Screen,
+    mut review: impl FnMut(&Path, &mut Screen) -> Result<(), Failure>,
+) -> Result<Summary, Failure> {
     loop {
         match wire::receive(socket).map_err(gone)?.0 {
             Told::Session(_) => {}
@@ -153,6 +176,7 @@ fn listen(socket: &OwnedFd, screen: &mut Screen) -> Result<Summary, Failure> {
                     ));
                 }
             }
+            Told::Review(place) => review(&place, screen)?,
             Told::Ended(summary) => return Ok(*summary),
             Told::Refused { session, reason } => {
                 let record = session.map(|id| format!(" (cofferdam sessions show {id})"));
@@ -254,6 +278,7 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
         allow: arguments.allow.clone(),
         networks: arguments.allow_network.clone(),
         learn: arguments.learn,
+        review: arguments.review.is_some(),
         reads: arguments.read.iter().map(absolute).collect::<Result<_, _>>()?,
         git: match arguments.git {
             GitAccess::Read => Git::Read,

@@ -205,66 +205,21 @@ pub fn diff(text: &str) -> String {
 /// Lines that were taken away (`-`) and that came (`+`), each with up to two lines around it.
 #[must_use]
 pub fn changed_lines(before: &str, after: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    let all = aligned(&old, &new);
-    let near = |at: usize| {
-        all.iter()
-            .skip(at.saturating_sub(2))
-            .take(5 - 2_usize.saturating_sub(at))
-            .any(|(mark, _)| *mark != ' ')
-    };
+    let diff = similar::TextDiff::from_lines(before, after);
     let mut out = String::new();
-    let mut skipped = false;
-    for (at, (mark, line)) in all.iter().enumerate() {
-        if near(at) {
-            if std::mem::take(&mut skipped) && !out.is_empty() {
-                out.push_str("@@\n");
-            }
-            out.push_str(&format!("{mark} {line}\n"));
-        } else {
-            skipped = true;
+    for (nth, group) in diff.grouped_ops(2).iter().enumerate() {
+        if nth > 0 {
+            out.push_str("@@\n");
+        }
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            out.push_str(&format!(
+                "{} {}\n",
+                change.tag(),
+                change.value().trim_end_matches('\n')
+            ));
         }
     }
     out
-}
-
-/// A longest common subsequence of lines, told as a list of kept, removed and added ones.
-fn aligned<'l>(old: &[&'l str], new: &[&'l str]) -> Vec<(char, &'l str)> {
-    // Lengths of the longest common subsequences of what follows, for every pair of positions.
-    let mut longest = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
-    let at =
-        |table: &Vec<Vec<u32>>, i: usize, j: usize| table.get(i).and_then(|r| r.get(j)).copied().unwrap_or(0);
-    for (i, left) in old.iter().enumerate().rev() {
-        for (j, right) in new.iter().enumerate().rev() {
-            let length = match left == right {
-                true => at(&longest, i + 1, j + 1) + 1,
-                false => at(&longest, i + 1, j).max(at(&longest, i, j + 1)),
-            };
-            if let Some(cell) = longest.get_mut(i).and_then(|row| row.get_mut(j)) {
-                *cell = length;
-            }
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    let mut all = Vec::new();
-    loop {
-        match (old.get(i), new.get(j)) {
-            (None, None) => return all,
-            (Some(left), Some(right)) if left == right => {
-                all.push((' ', *left));
-                (i, j) = (i + 1, j + 1);
-            }
-            (Some(left), right) if right.is_none() || at(&longest, i + 1, j) >= at(&longest, i, j + 1) => {
-                all.push(('-', *left));
-                i += 1;
-            }
-            (_, Some(right)) => {
-                all.push(('+', *right));
-                j += 1;
-            }
-            (Some(_), None) => return all,
-        }
-    }
 }
 
 /// A time as sent, shorter: `2026-11-21T10:00:00.123Z` becomes `2026-11-21 10:00:00`.

@@ -6,7 +6,7 @@ use gate::egress::spec::EgressDocument;
 use gate::egress::{Egress, Learned, Serving, Who};
 use gate::{Caller, GUEST, GuestSession, Refusal, Role, SessionError, SessionView, Tally};
 use policy::Principal;
-use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Run, RunError};
+use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Reviewed, Run, RunError, Verdict, refused};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::Spec;
@@ -103,6 +103,9 @@ struct Prepared {
     document: EgressDocument,
 }
 
+/// Whether it shall end, and what is said about its changes.
+type Heard = (oneshot::Receiver<()>, oneshot::Receiver<Verdict>);
+
 /// The session, if it came so far, and why nothing came of it.
 type Failed = (Option<String>, String);
 
@@ -133,15 +136,19 @@ impl Host {
             }
         };
         let (end, ended) = oneshot::channel();
+        let (say, verdict) = oneshot::channel();
         let (host, told) = (Arc::clone(&self), Arc::clone(&stream));
         self.runtime.spawn(async move {
-            host.answer(prepared, stdio, &told, ended).await;
+            host.answer(prepared, stdio, &told, (ended, verdict)).await;
             // The thread that watches sees the end.
             let _ = rustix::net::shutdown(&*told, rustix::net::Shutdown::Both);
         });
-        // Nothing more is said; what comes is the end.
+        // What comes is what is said about a review, and then the end.
         let _ = set_socket_timeout(&*stream, Timeout::Recv, None);
-        let _: Result<(serde_json::Value, _), _> = wire::receive(&*stream);
+        if let Ok((said, _)) = wire::receive::<Verdict>(&*stream) {
+            let _ = say.send(said);
+            let _: Result<(serde_json::Value, _), _> = wire::receive(&*stream);
+        }
         drop(end);
     }
 
@@ -182,16 +189,10 @@ impl Host {
     }
 
     /// Runs it and says what came of it; a platform that stops waits for that.
-    async fn answer(
-        &self,
-        prepared: Prepared,
-        stdio: [OwnedFd; 3],
-        told: &OwnedFd,
-        ended: oneshot::Receiver<()>,
-    ) {
+    async fn answer(&self, prepared: Prepared, stdio: [OwnedFd; 3], told: &OwnedFd, heard: Heard) {
         let driving = self.app.guests.enter();
         let last = match &driving {
-            Ok(driving) => self.run(driving, prepared, stdio, (told, ended)).await,
+            Ok(driving) => self.run(driving, prepared, stdio, (told, heard)).await,
             Err(error) => Err((None, error.to_string())),
         };
         let last = match last {
@@ -206,16 +207,22 @@ impl Host {
         driving: &Driving,
         prepared: Prepared,
         stdio: [OwnedFd; 3],
-        (told, ended): (&OwnedFd, oneshot::Receiver<()>),
+        (told, (end, verdict)): (&OwnedFd, Heard),
     ) -> Result<Summary, Failed> {
         let Prepared {
             wanted,
             agent,
             by,
             lent,
-            spec,
+            mut spec,
             document,
         } = prepared;
+        // Gone when this returns, with what was not kept.
+        let review = match wanted.review {
+            true => Some(place::review().map_err(|reason| (None, reason))?),
+            false => None,
+        };
+        spec.review = review.as_ref().map(|place| place.path().to_owned());
         let run = Run {
             agent,
             by,
@@ -226,9 +233,10 @@ impl Host {
                 document,
             }),
             stdio,
+            verdict: review.is_some().then_some(verdict),
         };
         let (news, mut heard) = mpsc::unbounded_channel();
-        let running = self.app.guests.run(driving, run, news, ended);
+        let running = self.app.guests.run(driving, run, news, end);
         tokio::pin!(running);
         let mut session = None;
         let ended = loop {
@@ -244,6 +252,7 @@ impl Host {
                         tell(told, &Told::Waits { approval, server });
                     }
                     News::Started(rules) => tell(told, &Told::Started { given_up: rules.given_up }),
+                    News::Review(place) => tell(told, &Told::Review(place)),
                 },
                 ended = &mut running => break ended,
             }
@@ -253,13 +262,19 @@ impl Host {
             .learn
             .map(|_| wanted.agent.unwrap_or_else(|| NAME_YOURS.to_owned()));
         let (tally, learned) = self.counted(&ended.session.id, agent).await;
+        // Running it, and keeping what it changed.
+        let own = match &ended.reviewed {
+            Some(Reviewed::Kept { .. }) => 2,
+            _ => 1,
+        };
         Ok(Summary {
             session: ended.session.id,
             entry: ended.entry,
             exit: ended.exit,
-            permitted: tally.permitted.saturating_sub(1),
+            permitted: tally.permitted.saturating_sub(own),
             denied: tally.denied,
             learned,
+            reviewed: ended.reviewed,
         })
     }
 
@@ -394,9 +409,7 @@ fn workspace(written: &Path) -> Result<PathBuf, String> {
 /// Why nothing came of it, and what would change that.
 fn why(error: &RunError) -> String {
     match error {
-        RunError::Refused(Refusal::Denied(denial)) => {
-            format!("{}; what would change it: {}", chain(error), denial.remedy())
-        }
+        RunError::Refused(refusal @ Refusal::Denied(_)) => refused(refusal),
         error => chain(error),
     }
 }

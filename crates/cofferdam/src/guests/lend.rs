@@ -5,7 +5,7 @@ use super::{Learn, Wanted};
 use gate::GuestSession;
 use gate::egress::spec::{EgressDocument, EgressRule, EgressSpec};
 use policy::Capability;
-use runtime::guest::{ENVIRONMENT, VERB};
+use runtime::guest::{ENVIRONMENT, KEEP, VERB};
 use serde_json::json;
 
 /// Verbs of which everything is lent to a run that learns.
@@ -39,12 +39,17 @@ pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, Gues
         let said = wrong.into_iter().map(|(_, what)| what);
         format!("--allow: {}", said.collect::<Vec<_>>().join("; "))
     })?;
-    let run = Capability::new(VERB, &format!("workspace{}", wanted.workspace.display()))
-        .ok_or("the workspace's path makes no resource: it holds `*` or a control character")?;
+    let workspace = format!("workspace{}", wanted.workspace.display());
+    let own_verbs = [Some(VERB), Some(KEEP).filter(|_| wanted.review)];
+    let here = own_verbs.into_iter().flatten().map(|verb| {
+        Capability::new(verb, &workspace)
+            .ok_or("the workspace's path makes no resource: it holds `*` or a control character")
+    });
+    let here = here.collect::<Result<Vec<_>, _>>()?;
     let own = document.grants.iter().map(|grant| grant.capability.clone());
     let anything = ANYTHING.iter().filter(|_| learns);
     let anything = anything.filter_map(|verb| Capability::new(verb, "*"));
-    let lent = own.chain(anything).chain([run]).collect();
+    let lent = own.chain(anything).chain(here).collect();
     Ok((document, GuestSession { lent, learns }))
 }
 

@@ -70,6 +70,22 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
     spec
 }
 
+/// An empty directory for what a guest changes, of this user alone. It is not in the data directory, which often lies in
+/// the workspace: overlayfs takes no layer that lies in another.
+pub(super) fn review() -> Result<tempfile::TempDir, String> {
+    let variable = std::env::var_os("TMPDIR").map(PathBuf::from);
+    let below = variable.unwrap_or_else(|| PathBuf::from("/var/tmp"));
+    let made = tempfile::Builder::new()
+        .prefix("cofferdam-review-")
+        .tempdir_in(&below);
+    made.map_err(|error| {
+        format!(
+            "cannot collect changes in `{}`: {error}; name another directory with TMPDIR",
+            below.display()
+        )
+    })
+}
+
 /// What a platform calls its directories when nobody says otherwise; also those of other platforms are hidden.
 const USUAL: &str = ".cofferdam";
 

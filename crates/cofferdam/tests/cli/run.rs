@@ -14,7 +14,7 @@ use std::time::Duration;
 const LOOKS: u32 = 1_000;
 
 /// Whether this machine has all walls; where the peers are insisted upon it has to.
-fn able(directory: &Path) -> bool {
+pub(crate) fn able(directory: &Path) -> bool {
     let (code, out, err) = told(cofferdam(directory).args(["sandbox", "check"]).output().unwrap());
     let insisted = std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_some();
     assert!(code == 0 || !insisted, "walls are insisted upon: {out}{err}");
@@ -25,7 +25,7 @@ fn able(directory: &Path) -> bool {
 }
 
 /// A directory that users other than this one may enter.
-fn place() -> tempfile::TempDir {
+pub(crate) fn place() -> tempfile::TempDir {
     let made = tempfile::Builder::new()
         .prefix("cofferdam-")
         .tempdir_in("/var/tmp")

@@ -71,6 +71,7 @@ impl Sleepers {
             doors: Arc::new(Closed),
             spec,
             stdio: [null(), null(), null()],
+            verdict: None,
         }
     }
 }
@@ -105,7 +106,7 @@ impl Stand for Sleepers {
                     self.marks.lock().unwrap().insert(name.clone(), (mark, end));
                     return Some(name);
                 }
-                News::Waits(approval) => panic!("{approval}"),
+                other => panic!("{other:?}"),
             }
         }
         None

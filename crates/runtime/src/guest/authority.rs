@@ -1,5 +1,6 @@
 //! What the platform's own guest holds: nothing by itself; and the rules that permit what guests are lent.
 
+use super::KEEP;
 use gate::{AgentAuthority, Bounds, GUEST, TrustTerms};
 use policy::{Autonomy, Effect, Level, Match, Place, PolicyDocument, RuleOutcome, RuleSpec, Stages};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         trust: TrustTerms::PLATFORM,
     };
     let rules = vec![
-        permit("run", &[VERB], None, "a person runs it in this workspace"),
+        permit("run", &[VERB, KEEP], None, "a person runs it in this workspace"),
         permit("lent", &DOORS, Some(GUEST), "a person lent it to this run"),
     ];
     let document = PolicyDocument {

@@ -1,8 +1,10 @@
 //! What changed in a workspace while a guest ran, told by comparing what there was with what there is.
 //!
 //! A file counts as changed when its identity, size, mode or the time of its last change by the kernel (`ctime`)
-//! differ: a guest can set every other time, and not that one. Links are compared and not followed.
+//! differ: a guest can set every other time, and not that one. Links are compared and not followed. In a review it is
+//! told by what was collected instead.
 
+use sandbox::review::{Change, ChangeKind, Review};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -37,6 +39,7 @@ struct Mark {
     device: u64,
     inode: u64,
     mode: u32,
+    directory: bool,
     /// 0 for a directory: its own size and times follow from what is in it.
     bytes: u64,
     changed: (i64, i64),
@@ -53,6 +56,28 @@ pub(super) struct Changes {
     /// Why there may be more.
     #[serde(skip_serializing_if = "Option::is_none")]
     lacks: Option<String>,
+}
+
+/// A letter for each path that changed.
+type Named<'a> = BTreeMap<&'a Path, char>;
+
+impl Changes {
+    /// Counts all, and names the first.
+    fn name(&mut self, named: Named<'_>) {
+        let mut bytes = 0;
+        for (path, letter) in named {
+            match letter {
+                'A' => self.added += 1,
+                'M' => self.modified += 1,
+                _ => self.removed += 1,
+            }
+            // A control character takes six bytes in JSON.
+            bytes += path.as_os_str().len() * 6;
+            if self.paths.len() < NAMED_MAX && bytes < NAMED_BYTES_MAX * 6 {
+                self.paths.push(format!("{letter} {}", path.display()));
+            }
+        }
+    }
 }
 
 impl Display for Changes {
@@ -152,6 +177,7 @@ impl Mark {
             device: metadata.dev(),
             inode: metadata.ino(),
             mode: metadata.mode(),
+            directory,
             bytes: if directory { 0 } else { metadata.size() },
             changed: if directory {
                 (0, 0)
@@ -168,7 +194,7 @@ pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Changes {
         lacks: before.lacks.clone().or(after.lacks.clone()),
         ..Changes::default()
     };
-    let mut named: BTreeMap<&Path, char> = BTreeMap::new();
+    let mut named: Named<'_> = BTreeMap::new();
     for (path, mark) in &after.files {
         match before.files.get(path) {
             None => drop(named.insert(path, 'A')),
@@ -181,20 +207,50 @@ pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Changes {
         .keys()
         .filter(|path| !after.files.contains_key(*path));
     named.extend(gone.map(|path| (path.as_path(), 'D')));
-    let mut bytes = 0;
-    for (path, letter) in named {
-        match letter {
-            'A' => changes.added += 1,
-            'M' => changes.modified += 1,
-            _ => changes.removed += 1,
-        }
-        // A control character takes six bytes in JSON.
-        bytes += path.as_os_str().len() * 6;
-        if changes.paths.len() < NAMED_MAX && bytes < NAMED_BYTES_MAX * 6 {
-            changes.paths.push(format!("{letter} {}", path.display()));
-        }
-    }
+    changes.name(named);
     changes
+}
+
+/// What a review would change, of what there was before.
+pub(super) fn reviewed(before: &Snapshot, review: &Review) -> Changes {
+    let mut changes = Changes {
+        lacks: before.lacks.clone(),
+        ..Changes::default()
+    };
+    let letter = |change: &Change| match (change.kind, before.files.get(&change.path)) {
+        (ChangeKind::Removed, _) => Some('D'),
+        (ChangeKind::Other, _) => None,
+        // What is in it is told by itself.
+        (ChangeKind::Directory, Some(was)) if was.directory => None,
+        (_, None) => Some('A'),
+        (_, Some(_)) => Some('M'),
+    };
+    let told = review.changes.iter();
+    let named = told.filter_map(|change| Some((change.path.as_path(), letter(change)?)));
+    changes.name(named.collect());
+    changes
+}
+
+/// When it cannot be told what changed.
+pub(super) fn unknown(why: &str) -> Changes {
+    Changes {
+        lacks: Some(why.to_owned()),
+        ..Changes::default()
+    }
+}
+
+/// The first path of `review` that is not as it was before.
+pub(super) fn meanwhile(
+    before: &Snapshot,
+    root: &Path,
+    hidden: &[PathBuf],
+    review: &Review,
+) -> Option<PathBuf> {
+    let now = look(root, hidden);
+    let mut paths = review.changes.iter().map(|change| &change.path);
+    paths
+        .find(|path| before.files.get(*path) != now.files.get(*path))
+        .cloned()
 }
 
 #[cfg(test)]

@@ -493,8 +493,9 @@ fn a_review_collects_changes_and_makes_none() {
         );
     }
     assert!(!site.workspace("new").exists());
-    let changes = sandbox::review::changes(&review).unwrap();
-    let told: Vec<String> = changes
+    let reviewed = sandbox::review::look(&review).unwrap();
+    let told: Vec<String> = reviewed
+        .changes
         .iter()
         .map(|c| format!("{:?} {}", c.kind, c.path.display()))
         .collect();

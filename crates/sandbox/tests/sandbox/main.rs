@@ -9,6 +9,7 @@
 
 #[path = "../attacker/flight.rs"]
 mod flight;
+mod keep;
 mod life;
 mod walls;
 mod world;
