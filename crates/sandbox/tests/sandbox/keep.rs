@@ -5,6 +5,9 @@ use sandbox::review::{KeepError, keep, look};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+/// What it is called, and what is done.
+type Row<T> = (&'static str, fn(&T));
+
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -32,7 +35,7 @@ fn write(path: &Path, text: &str) {
 #[test]
 fn nothing_outside_is_reached_by_a_link() {
     #[rustfmt::skip]
-    let table: [(&str, fn(&Place)); 4] = [
+    let table: [Row<Place>; 4] = [
         ("a directory that is a link by now", |p| {
             write(&p.at("review/changes/dir/file"), "mine");
             symlink(p.at("outside"), p.at("workspace/dir")).unwrap();
@@ -73,7 +76,7 @@ fn nothing_outside_is_reached_by_a_link() {
 #[test]
 fn what_was_not_seen_is_not_kept() {
     #[rustfmt::skip]
-    let table: [(&str, fn(&Path)); 5] = [
+    let table: [Row<Path>; 5] = [
         ("another content", |changes| write(&changes.join("file"), "evil")),
         ("another mode",    |changes| {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
