@@ -88,6 +88,8 @@ pub struct Options {
     pub tls: Option<TlsFiles>,
     /// Whether `cofferdam run` is taken, at a socket in the data directory.
     pub runs: bool,
+    /// Places for guests that are built ahead once the first was started; each takes about a megabyte.
+    pub guests_ahead: usize,
     /// Where the egress surface listens for whoever shows a token.
     pub egress: Door,
     /// Authorities of servers that agents reach, besides the system's, in PEM.
@@ -113,6 +115,7 @@ impl Options {
             vfs: None,
             tls: None,
             runs: false,
+            guests_ahead: 0,
             egress: Door::Closed,
             egress_ca: None,
         }
@@ -507,7 +510,11 @@ async fn open(
     let store = files::open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
-    let guests = Guests::new(&runtime, sandbox::Config::default());
+    let launching = sandbox::Config {
+        pool: options.guests_ahead,
+        ..sandbox::Config::default()
+    };
+    let guests = Guests::new(&runtime, launching);
     let named = options.organization.as_deref();
     let below = named.map(organizations::path).unwrap_or_default();
     let triage = Triage::new(

@@ -110,6 +110,7 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         checkpoints: arguments.checkpoints,
         tls: arguments.tls,
         runs: true,
+        guests_ahead: 1,
         egress: arguments.egress,
         egress_ca: arguments.egress_ca,
         ..Options::new(arguments.data_dir)
