@@ -11,6 +11,7 @@
 //! - **A projection is what its entries say**: rows change only in [`Projection::apply`].
 
 pub mod clock;
+mod copier;
 mod digest;
 mod engine;
 mod error;

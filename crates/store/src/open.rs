@@ -1,5 +1,6 @@
 //! Opening a data directory: the lock, the keys, the checks of a start, the writer's thread.
 
+use crate::copier::Copier;
 use crate::digest::DigestKey;
 use crate::engine::{Checks, Engine};
 use crate::shared::Shared;
@@ -124,6 +125,7 @@ fn spawn(
     lock: File,
 ) -> Result<JoinHandle<()>, StoreError> {
     let writer = Writer {
+        copier: Copier::start(&shared),
         shared,
         orders,
         engine,

@@ -78,6 +78,14 @@ pub(crate) fn open_writer(
     Ok(connection)
 }
 
+/// Opens for copying the write-ahead log beside a writer of this process.
+pub(crate) fn open_copier(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(path, flags, None)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
 /// Opens for reading beside a writer of this process.
 pub(crate) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
     connect(

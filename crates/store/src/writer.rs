@@ -4,6 +4,7 @@
 //! [`StoreError::Unavailable`]; the database is opened again and its tail verified before anything is
 //! acknowledged, on the next write or by itself once a second.
 
+use crate::copier::Copier;
 use crate::engine::{Checks, Engine, Outcome};
 use crate::shared::Shared;
 use crate::store::Health;
@@ -85,6 +86,8 @@ pub(crate) struct Writer {
     pub(crate) orders: Receiver<Order>,
     /// `None` while unavailable or corrupt.
     pub(crate) engine: Option<Engine>,
+    /// Dropped before the lock, and before the engine closes.
+    pub(crate) copier: Option<Copier>,
     /// Held as long as the thread may write.
     pub(crate) lock: Option<File>,
     /// When opening was tried last.
@@ -162,6 +165,9 @@ impl Writer {
                     });
                 }
                 drop(spent);
+                if let Some(copier) = &mut self.copier {
+                    copier.committed();
+                }
                 self.copy_outside(signed);
             }
             Err((error, job)) => {
@@ -290,6 +296,7 @@ impl Writer {
             _ => Ok(()),
         };
         self.shared.close_readers();
+        self.copier = None;
         self.engine = None;
         self.lock = None;
         if let Err(error) = &signed {
