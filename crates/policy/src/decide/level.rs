@@ -2,7 +2,7 @@
 
 use super::{Context, Denial};
 use crate::trust::Tier;
-use crate::{Action, Chain, Effect, Level, Link};
+use crate::{Action, Chain, Effect, Level, Link, PrincipalKind};
 
 /// The level of a chain for one action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +26,11 @@ impl Levels {
         let environment = action.environment();
         let trusted = Tier::of(context.trust).level();
         let own = |link: &Link| link.autonomy.at(environment);
-        let in_force = |link: &Link| match link.autonomy.is_sandbox(environment) {
-            true => own(link),
-            false => own(link).min(trusted),
+        // Trust is an agent's. A person's level is that of their role, and has no sandboxes that could be named.
+        let in_force = |link: &Link| match link.principal.kind {
+            PrincipalKind::Person => own(link),
+            _ if link.autonomy.is_sandbox(environment) => own(link),
+            _ => own(link).min(trusted),
         };
         Some(Levels {
             own: chain.links.iter().map(own).min()?,
@@ -109,6 +111,13 @@ verified     L0 L1 L2 L3 L4
         let mut chain = chain(Level::L3);
         let sandboxes = ["test", "production", "prod-eu"].map(str::to_owned);
         chain.links[0].autonomy.sandboxes = BTreeSet::from(sandboxes);
+        // On a person's account: theirs is capped by nothing, the agent's as before.
+        let anything = crate::Autonomy {
+            default: Level::L4,
+            ..Default::default()
+        };
+        let person = Link::new(crate::Principal::person("alice"), Vec::new(), anything);
+        chain.links.insert(0, person);
         let context = Context {
             trust: 0,
             ..context()
