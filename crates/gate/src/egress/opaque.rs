@@ -6,6 +6,7 @@ use super::intercept;
 use super::relay::{Ended, Moved, Within, relay};
 use super::resolve::dial;
 use super::rules::{Mode, Rule, Way};
+use super::seen;
 use super::tunnels::{Held, What};
 use super::visit::{Came, Flight, Visit, action};
 use super::wire::{ReadError, Wire};
@@ -58,6 +59,7 @@ pub(super) async fn connect(visit: Visit, mut wire: Wire<TcpStream>, target: Tar
             Box::pin(open(&visit, &mut wire, (&rule, &resource), &target, spoken)).await
         }
         Ok(Some(Way::Inspect)) => return intercept::connect(visit, wire, target, spoken).await,
+        Ok(Some(Way::Clear(_))) => return seen::connect(visit, wire, target, spoken).await,
         Ok(None) => Err(Box::pin(refused(&visit, &target, spoken)).await),
         Err(refused) => Err(refused),
     };

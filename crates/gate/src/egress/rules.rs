@@ -71,6 +71,8 @@ pub(crate) enum Way {
     Tunnel(Arc<Rule>, String),
     /// With TLS opened.
     Inspect,
+    /// Request by request in clear text, by this rule or others: what some clients ask CONNECT for as well.
+    Clear(Arc<Rule>),
 }
 
 /// An address that may not be reached, and why.
@@ -116,13 +118,18 @@ impl Allowed {
         if let Some(rule) = exact.or_else(|| tunnels().find(|rule| rule.names(&target.host))) {
             return Some(Way::Tunnel(Arc::clone(rule), target.to_string()));
         }
-        let Host::Address(address) = target.host else {
-            return None;
-        };
-        tunnels().find_map(|rule| {
+        let of_network = tunnels().find_map(|rule| {
+            let Host::Address(address) = target.host else {
+                return None;
+            };
             let network = rule.networks.iter().find(|network| network.contains(address))?;
             Some(Way::Tunnel(Arc::clone(rule), format!("{network}/{target}")))
-        })
+        });
+        let clear = || {
+            let seen = of_port().find(|rule| rule.openness().is_none() && rule.names(&target.host));
+            seen.map(|rule| Way::Clear(Arc::clone(rule)))
+        };
+        of_network.or_else(clear)
     }
 
     /// The rule by which this request may be made; or why there is none.

@@ -8,6 +8,7 @@ use super::answer::Refused;
 use super::exchange::{Client, Ended, exchange};
 use super::intercept::upstream;
 use super::meaning;
+use super::opaque::Spoken;
 use super::resolve::dial;
 use super::rules::{Mode, Rule};
 use super::serve;
@@ -46,6 +47,8 @@ const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "host", "conn
 pub(super) enum Scheme {
     /// `http://`, wherever each says.
     Clear,
+    /// `http://`, to the host of the CONNECT.
+    Within(Target),
     /// `https://`, to the host of the CONNECT and the SNI.
     Opened(Target),
 }
@@ -53,6 +56,14 @@ pub(super) enum Scheme {
 /// Serves the absolute-form requests of a connection.
 pub(super) async fn in_clear(visit: Visit, wire: Wire<TcpStream>, first: Request) {
     Box::pin(serve(&visit, wire, Some(first), Scheme::Clear)).await;
+}
+
+/// Serves the requests of a client that asked for a tunnel to `target`, where requests in clear text alone are let
+/// through: it gets none, and whatever is no such request ends it.
+pub(super) async fn connect(visit: Visit, mut wire: Wire<TcpStream>, target: Target, spoken: Spoken) {
+    if wire.write(spoken.established()).await.is_ok() {
+        Box::pin(serve(&visit, wire, None, Scheme::Within(target))).await;
+    }
 }
 
 /// Serves requests until the client is done, one of them ends the connection, or it is cut.
@@ -131,7 +142,7 @@ impl Drop for Aging {
 
 fn about(scheme: &Scheme) -> &'static str {
     match scheme {
-        Scheme::Clear => "a request in clear text",
+        Scheme::Clear | Scheme::Within(_) => "a request in clear text",
         Scheme::Opened(_) => "a request in TLS",
     }
 }
@@ -149,9 +160,14 @@ async fn coming<S: Client>(visit: &Visit, wire: &mut Wire<S>) -> Result<Request,
 fn url(request: &Request, scheme: &Scheme) -> Result<Url, Refused> {
     let text = match (&request.asked, scheme) {
         (Asked::Absolute(target, path), Scheme::Clear) => format!("http://{target}{path}"),
-        (Asked::Origin(path), Scheme::Opened(target)) => {
+        (Asked::Origin(path), Scheme::Opened(target) | Scheme::Within(target)) => {
+            let is_opened = matches!(scheme, Scheme::Opened(_));
             // INVARIANT (no fronting): the host that is asked is the one that was connected to.
-            if request.host.as_ref() != Some(target) {
+            if !request
+                .host
+                .as_ref()
+                .is_some_and(|host| is_to(host, target, is_opened))
+            {
                 let said = request
                     .host
                     .as_ref()
@@ -159,7 +175,7 @@ fn url(request: &Request, scheme: &Scheme) -> Result<Url, Refused> {
                 let what = format!("domain fronting: the request is to {said}, its connection to {target}");
                 return Err(Refused::new(403, "domain_fronting", what));
             }
-            format!("https://{target}{path}")
+            format!("{}://{target}{path}", if is_opened { "https" } else { "http" })
         }
         (Asked::Origin(_), Scheme::Clear) => {
             return Err(Refused::new(
@@ -168,7 +184,8 @@ fn url(request: &Request, scheme: &Scheme) -> Result<Url, Refused> {
                 "this is a proxy: use http://HOST/PATH in full",
             ));
         }
-        (Asked::Absolute(..) | Asked::Connect(_), Scheme::Opened(_)) | (Asked::Connect(_), Scheme::Clear) => {
+        (Asked::Absolute(..) | Asked::Connect(_), Scheme::Opened(_) | Scheme::Within(_))
+        | (Asked::Connect(_), Scheme::Clear) => {
             return Err(Refused::new(
                 400,
                 "malformed",
@@ -177,6 +194,12 @@ fn url(request: &Request, scheme: &Scheme) -> Result<Url, Refused> {
         }
     };
     parse_url(&text).map_err(|what| Refused::new(400, "malformed", format!("the URL {what}")))
+}
+
+/// Whether a `Host` is `target`. One without a port was read as if it came in TLS, and is for 80 where it did not.
+fn is_to(host: &Target, target: &Target, is_opened: bool) -> bool {
+    let is_unsaid = !is_opened && (host.port, target.port) == (443, 80);
+    host == target || host.host == target.host && is_unsaid
 }
 
 /// One request; whether the connection may go on.

@@ -23,12 +23,12 @@ pub struct Tested {
     pub agent: String,
     /// Whether it would be let through, as far as that can be known now.
     pub allowed: bool,
-    /// `tunnel`, `inspect`, or nothing without a rule.
+    /// `tunnel`, `inspect`, `clear`, or nothing without a rule.
     pub mode: Option<&'static str>,
     /// `egress/NAME#RULE`.
     pub rule: Option<String>,
-    /// What the gate would say of the tunnel: `permit`, `deny`, `require_approval`; of an inspected connection nothing,
-    /// since each request is asked about.
+    /// What the gate would say of the tunnel: `permit`, `deny`, `require_approval`; of a connection whose requests
+    /// are seen nothing, since each of them is asked about.
     pub outcome: Option<&'static str>,
     /// Why, in words.
     pub reason: String,
@@ -73,6 +73,7 @@ impl Egress {
         let (rule, resource) = match self.allowed(agent).way(&target) {
             Some(Way::Tunnel(rule, resource)) => (Some(rule), Some(resource)),
             Some(Way::Inspect) => (self.inspecting(agent, &target), None),
+            Some(Way::Clear(rule)) => (Some(rule), None),
             None => (None, None),
         };
         self.judge(&mut tested, &target, rule.as_deref(), resource);
@@ -98,14 +99,16 @@ impl Egress {
         };
         tested.rule = Some(rule.id.clone());
         let Some(resource) = resource else {
-            tested.mode = Some("inspect");
-            tested.allowed = true;
-            tested.reason = match &rule.mode {
-                Mode::Seen { methods, .. } => {
-                    format!("inspected: {} there, each asked about", methods.join(", "))
-                }
-                Mode::Tunnel { .. } => String::new(),
+            let Mode::Seen { inspect, methods, .. } = &rule.mode else {
+                return;
             };
+            let (mode, how) = match inspect {
+                true => ("inspect", "inspected"),
+                false => ("clear", "in clear text"),
+            };
+            tested.mode = Some(mode);
+            tested.allowed = true;
+            tested.reason = format!("{how}: {} there, each asked about", methods.join(", "));
             return;
         };
         tested.mode = Some("tunnel");

@@ -152,6 +152,55 @@ async fn requests_in_clear_text_are_written_anew() {
     );
 }
 
+/// Node's `fetch` asks CONNECT for `http://` too. It is served as if it had asked in full, and gets no tunnel.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_to_what_is_seen_in_clear_text_is_none() {
+    let (address, seen) = http("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    let port = address.port();
+    let rule = json!({
+        "name": "web", "hosts": ["web.test"], "ports": [port, 80], "networks": ["127.0.0.0/8"], "clearText": true,
+        "methods": ["GET", "POST"], "paths": ["/api"],
+    });
+    let world = World::new(rules(json!([rule]))).await;
+    world.names.set("web.test", &[&["127.0.0.1"]]);
+    let own = format!("web.test:{port}");
+    let head = |method: &str, path: &str, host: &str| {
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("a request",             own.as_str(),   head("GET", "/api", &own),                                     "200"),
+        ("one that writes",       &own,           head("POST", "/api/x", &own),                                  "200"),
+        ("another method",        &own,           head("DELETE", "/api", &own),                                  "403 not_granted"),
+        ("another path",          &own,           head("GET", "/other", &own),                                   "403 not_granted"),
+        ("another host",          &own,           head("GET", "/api", "evil.test"),                              "403 domain_fronting"),
+        ("another port",          &own,           head("GET", "/api", "web.test"),                               "403 domain_fronting"),
+        ("in full",               &own,           head("GET", &format!("http://{own}/api"), &own),               "400 malformed"),
+        ("a tunnel in it",        &own,           head("CONNECT", &own, &own),                                   "400 malformed"),
+        ("TLS",                   &own,           "\u{16}\u{3}\u{1}\0\u{5}hello\r\n\r\n".to_owned(),              "400 malformed"),
+        ("no HTTP",               &own,           "SSH-2.0-OpenSSH\r\n\r\n".to_owned(),                          "400 malformed"),
+        // Nobody answers there: it came as far as being connected.
+        ("the port of http",      "web.test:80",  head("GET", "/api", "web.test"),                               "502 not_connected"),
+        ("said or not",           "web.test:80",  head("GET", "/api", "web.test:80"),                            "502 not_connected"),
+        ("another than that",     "web.test:80",  head("GET", "/api", "web.test:81"),                            "403 domain_fronting"),
+    ];
+    for (name, target, request, expected) in table {
+        let mut stream = world.tunnel(target).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(verdict_of(&said), expected, "{name}: {said}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    let permitted = world.bodies("action.permitted");
+    assert!(
+        permitted.iter().all(|body| body["verb"] != "connect"),
+        "{permitted:?}"
+    );
+    assert_eq!(permitted[0]["resource"], format!("http://{own}/api"));
+    assert_eq!(world.tunnel("web.test:22").await.unwrap_err(), "403 not_granted");
+}
+
 /// Several requests over one connection of the client are several actions, each over its own connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_may_carry_several_requests_each_of_which_is_judged() {
