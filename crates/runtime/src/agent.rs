@@ -31,6 +31,15 @@ pub struct AgentSpec {
     /// Names of `Channel` documents that are told what of it needs a person: its approvals, odd behaviour.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
-    /// What it does. The only way to run in this version.
-    pub runbook: Runbook,
+    /// What it does, written down. Of this and `guest` it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<Runbook>,
+    /// It is somebody else's program, which `cofferdam run --agent` starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestTerms>,
 }
+
+/// How a guest runs. Whoever starts it says which program, where and for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuestTerms {}

@@ -138,6 +138,12 @@ impl Runtime {
         self.wake();
     }
 
+    /// Whether that agent is a guest: no task makes it act.
+    pub fn is_guest(&self, agent: &str) -> bool {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        agents.get(agent).is_some_and(|kit| kit.spec.guest.is_some())
+    }
+
     /// Registers who is told about finished sessions.
     pub fn watch(&self, watcher: Arc<dyn Watcher>) {
         self.watchers

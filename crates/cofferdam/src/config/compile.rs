@@ -360,7 +360,16 @@ fn document_names<'n>(names: impl Iterator<Item = &'n String>) -> String {
 
 /// `tools` is `None` when a toolset is missing: complaining about its verbs as well helps nobody.
 fn runbook(document: &Document, spec: &AgentSpec, tools: Option<&Tools>, problems: &mut Vec<Problem>) {
-    if let Err(found) = spec.runbook.validate() {
+    let runbook = match (&spec.runbook, &spec.guest) {
+        (Some(runbook), None) => runbook,
+        (None, Some(_)) => return,
+        (None, None) | (Some(_), Some(_)) => {
+            let what =
+                "an agent has a `runbook`, or is somebody else's program: `guest: {}`; say one of them";
+            return problems.push(document.problem("/spec", what.to_owned()));
+        }
+    };
+    if let Err(found) = runbook.validate() {
         let problem = |(place, what): &(String, String)| {
             document.problem(
                 &format!("/spec/runbook/{}", pointer(place)),
@@ -370,13 +379,7 @@ fn runbook(document: &Document, spec: &AgentSpec, tools: Option<&Tools>, problem
         problems.extend(found.iter().map(problem));
     }
     if let Some(tools) = tools {
-        verbs(
-            document,
-            &spec.runbook.steps,
-            "/spec/runbook/steps",
-            tools,
-            problems,
-        );
+        verbs(document, &runbook.steps, "/spec/runbook/steps", tools, problems);
     }
 }
 
@@ -401,9 +404,17 @@ fn verbs(document: &Document, steps: &[Step], at: &str, tools: &Tools, problems:
 }
 
 fn trigger(document: &Document, spec: &TriggerSpec, index: &Index<'_>, problems: &mut Vec<Problem>) {
-    if !index.contains_key(&(Kind::Agent, spec.agent.as_str())) {
-        problems.push(document.problem("/spec/agent", format!("there is no Agent `{}`", spec.agent)));
-    }
+    let what = match index
+        .get(&(Kind::Agent, spec.agent.as_str()))
+        .map(|found| &found.spec)
+    {
+        Some(Spec::Agent(agent)) if agent.guest.is_some() => {
+            Some(format!("Agent `{}` is a guest: no alert starts it", spec.agent))
+        }
+        Some(_) => None,
+        None => Some(format!("there is no Agent `{}`", spec.agent)),
+    };
+    problems.extend(what.map(|what| document.problem("/spec/agent", what)));
     channels_exist(document, &spec.channels, index, problems);
 }
 

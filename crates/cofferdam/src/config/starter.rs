@@ -57,7 +57,7 @@ mod tests {
         });
         let incident = json!({"id": "INC-1", "title": "Down", "onset": "2026-11-21T10:00:00.000Z"});
         let event = json!({"now": "2026-11-21T10:05:00.000Z", "incident": incident, "alert": {"name": "Down", "labels": {}}});
-        let mut plan = Plan::new(&agent.unwrap().runbook, &event);
+        let mut plan = Plan::new(agent.unwrap().runbook.as_ref().unwrap(), &event);
         while let Next::Propose { key, .. } = plan.advance() {
             let commit = json!({"commit": "1a2b3c4d5e6f7a8b9c0d", "author": "Ann", "title": "Turn", "time": time, "files": files});
             let output = match key.as_str() {

@@ -62,6 +62,12 @@ pub async fn submit(call: Call) -> Answer {
     }
     let unknown = || SessionError::UnknownAgent(task.agent.clone()).into();
     call.admit_agent(&task.agent, unknown)?;
+    if call.app.runtime.is_guest(&task.agent) {
+        let name = &task.agent;
+        let what =
+            format!("`{name}` is a guest and takes no tasks: `cofferdam run --agent {name}` starts it");
+        return Err(ApiError::malformed("/agent", what));
+    }
     if let Some(id) = &task.delegation {
         let missing = || SessionError::NotDelegated(id.clone(), "is not there").into();
         call.admit_delegation(id, &task.agent, missing)?;

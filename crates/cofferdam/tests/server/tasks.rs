@@ -1,6 +1,6 @@
 //! Tasks: submitted, polled, submitted again, refused.
 
-use crate::common::{Platform, notification};
+use crate::common::{DOCUMENTS, Platform, notification};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -130,11 +130,22 @@ async fn a_task_named_after_an_incident_is_only_a_task() {
     platform.stop().await;
 }
 
+/// Somebody else's program.
+const HELPER: &str = "---
+apiVersion: cofferdam.dev/v1
+kind: Agent
+metadata: {name: helper}
+spec: {sponsor: alice, guest: {}}
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_tasks_are_refused_with_a_place() {
-    let platform = Platform::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("cofferdam.yaml");
+    std::fs::write(&config, format!("{DOCUMENTS}{HELPER}")).unwrap();
+    let platform = Platform::start_in(directory, |options| options.config = Some(config)).await;
     let id = |id: &str| json!({"task_id": id, "agent": "finder", "input": 1}).to_string();
-    let table: [(&str, String, u16, &str); 14] = [
+    let table: [(&str, String, u16, &str); 15] = [
         ("an empty id", id(""), 400, "/task_id"),
         ("a long id", id(&"x".repeat(65)), 400, "/task_id"),
         ("a path as id", id("../x"), 400, "/task_id"),
@@ -156,6 +167,12 @@ async fn bad_tasks_are_refused_with_a_place() {
         (
             "an agent of ours",
             json!({"agent": "cofferdam-notifier", "input": 1}).to_string(),
+            400,
+            "/agent",
+        ),
+        (
+            "somebody else's program",
+            json!({"agent": "helper", "input": 1}).to_string(),
             400,
             "/agent",
         ),

@@ -2,7 +2,7 @@
 
 use super::history::History;
 use super::{Finished, Kit, Runtime, platform};
-use crate::runbook::{End, Next, Plan, StepResult};
+use crate::runbook::{End, Limits, Next, Plan, StepResult};
 use futures_util::FutureExt;
 use gate::{CallView, Proposal, Refusal, SessionError, SessionView, Tool};
 use journal::machine::{Call, IllegalEvent, Session, SessionEvent};
@@ -38,6 +38,7 @@ pub(super) enum Left {
 struct Run<'a> {
     runtime: &'a Runtime,
     kit: &'a Kit,
+    limits: &'a Limits,
     session: SessionView,
     history: History,
     plan: Plan<'a>,
@@ -124,13 +125,18 @@ impl Runtime {
                 return Ok(Left::Over);
             }
         };
+        let Some(runbook) = &kit.spec.runbook else {
+            let reason = "its agent is a guest, which takes no tasks: `cofferdam run --agent` starts it";
+            return Ok(self.give_up(id, reason).await);
+        };
         let input = self.gate.session_input(id)?;
         let mut history = History::default();
         history.read(&self.gate, id)?;
-        let plan = Plan::new(&kit.spec.runbook, input.as_ref().unwrap_or(&Value::Null));
+        let plan = Plan::new(runbook, input.as_ref().unwrap_or(&Value::Null));
         let mut run = Run {
             runtime: self,
             kit: &kit,
+            limits: &runbook.limits,
             session,
             history,
             plan,
@@ -152,7 +158,7 @@ impl Run<'_> {
                 return self.stopped(&reason).await;
             }
             if self.remaining().is_zero() {
-                let seconds = self.kit.spec.runbook.limits.time_box_seconds;
+                let seconds = self.limits.time_box_seconds;
                 self.plan.stop(&format!("the time box of {seconds} s ran out"));
             }
             let next = self.plan.advance();
@@ -425,7 +431,7 @@ impl Run<'_> {
     }
 
     fn remaining(&self) -> Duration {
-        let limit = i64::from(self.kit.spec.runbook.limits.time_box_seconds) * 1000;
+        let limit = i64::from(self.limits.time_box_seconds) * 1000;
         let elapsed = self.history.elapsed_ms(self.runtime.gate.store().clock().now());
         Duration::from_millis(u64::try_from(limit - elapsed).unwrap_or_default())
     }

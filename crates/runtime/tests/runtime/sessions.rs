@@ -482,3 +482,22 @@ async fn sessions_of_an_agent_that_was_deleted_end_and_others_are_left_alone() {
     assert_eq!(world.gate.session(&others).unwrap().state, Session::Queued);
     assert_eq!(world.told.lines(), ["Failed partial "]);
 }
+
+/// A document can make a guest of an agent that has tasks: nobody will ever do them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_a_guest_ends_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::open(directory.path());
+    let spec = serde_json::from_value(json!({"sponsor": "alice", "guest": {}})).unwrap();
+    let kit = (Arc::new(spec), Arc::default());
+    world.runtime.install([("worker".to_owned(), kit)].into());
+    world.runtime.start().await.unwrap();
+    assert!(world.runtime.is_guest("worker") && !world.runtime.is_guest("nobody"));
+    let session = world.create(json!(1)).await;
+    let failed = world.reaches(&session, Session::Failed).await;
+    let reason = failed.reason.unwrap();
+    assert!(
+        reason.contains("its agent is a guest, which takes no tasks"),
+        "{reason}"
+    );
+}

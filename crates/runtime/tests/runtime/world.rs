@@ -171,7 +171,7 @@ impl World {
     pub fn install_for(&self, agents: &[&str], runbook: &Value, tools: &[Scripted]) {
         let spec: runtime::agent::AgentSpec =
             serde_json::from_value(json!({"sponsor": "alice", "runbook": runbook})).unwrap();
-        spec.runbook.validate().unwrap();
+        spec.runbook.as_ref().unwrap().validate().unwrap();
         let tools: Tools = tools
             .iter()
             .map(|t| (t.verb.as_str().to_owned(), Arc::new(t.clone()) as Arc<dyn Tool>))

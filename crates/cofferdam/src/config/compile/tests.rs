@@ -77,6 +77,22 @@ fn a_sponsor_has_one_form() {
     );
 }
 
+/// In the place of the starter's first trigger's kind: an agent of somebody else's, and a trigger of it.
+const GUEST: &str = "kind: Agent
+metadata: {name: g}
+spec: {sponsor: admin, guest: {}}
+---
+apiVersion: cofferdam.dev/v1
+kind: Trigger
+metadata: {name: g}
+spec:
+  source: alertmanager
+  agent: g
+---
+apiVersion: cofferdam.dev/v1
+kind: Trigger
+";
+
 /// Every change of the starter, what it is refused with, and where.
 #[test]
 fn what_does_not_fit_together_is_refused_at_its_line() {
@@ -94,6 +110,12 @@ fn what_does_not_fit_together_is_refused_at_its_line() {
          "tool: prometheus.alarms", "the toolsets of `triage` have no tool `prometheus.alarms`; there are: git.blame"),
         ("an unknown agent", "agent: triage", "agent: nobody",
          "agent: nobody", "there is no Agent `nobody`"),
+        ("a guest with a runbook", "  runbook:\n", "  guest: {}\n  runbook:\n",
+         "spec:", "an agent has a `runbook`, or is somebody else's program: `guest: {}`; say one of them"),
+        ("neither a guest nor a runbook", "kind: Trigger\n", "kind: Agent\nmetadata: {name: g}\nspec: {sponsor: admin}\n---\napiVersion: cofferdam.dev/v1\nkind: Trigger\n",
+         "spec: {sponsor: admin}", "an agent has a `runbook`, or is somebody else's program: `guest: {}`; say one of them"),
+        ("a guest that an alert starts", "kind: Trigger\n", GUEST,
+         "agent: g", "Agent `g` is a guest: no alert starts it"),
         ("an unknown channel", "channels: [log]", "channels: [pigeon]",
          "channels: [pigeon]", "there is no Channel `pigeon`"),
         ("a name twice", "kind: Channel\nmetadata:\n  name: log", "kind: Channel\nmetadata:\n  name: log\nspec: {type: log}\n---\napiVersion: cofferdam.dev/v1\nkind: Channel\nmetadata:\n  name: log",
