@@ -5,7 +5,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cofferdam
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(PATH):$(CACHE)/bin
 
-.PHONY: demo test setup lint unit crash fuzz bench test-peers release clean
+.PHONY: demo test setup lint unit crash guests fuzz bench test-peers release clean
 
 demo: ## the whole story on this machine: no key, no network
 	cargo build --locked --profile demo --package cofferdam
@@ -29,6 +29,10 @@ unit:
 crash: ## SIGKILL under load: COFFERDAM_CRASHES times, 300 unless said otherwise
 	COFFERDAM_CRASHES=$(or $(COFFERDAM_CRASHES),300) cargo nextest run --locked --workspace --no-capture -E 'test(/kill_nine/)'
 
+guests: ## agents of others, from PyPI and npm, behind the walls: all of examples/guests
+	scripts/setup-guests
+	COFFERDAM_GUESTS=1 cargo nextest run --locked --package cofferdam --test cli -E 'test(/guest_/)'
+
 fuzz: ## every parser of outside data, FUZZ_SECONDS each
 	scripts/fuzz $(or $(FUZZ_SECONDS),60)
 
@@ -37,7 +41,7 @@ bench: ## figures and their ratio to the limit measured in the same run
 	@cargo bench --locked --no-run --workspace --bench '*'
 	@cargo bench --locked --quiet --workspace --bench '*'
 
-test-peers: setup ## the long ones, an hour together: 1,000 kills, three minutes of fuzzing for each parser
+test-peers: setup guests ## the long ones, an hour together: 1,000 kills, three minutes of fuzzing for each parser, every guest
 	$(MAKE) crash COFFERDAM_CRASHES=$(or $(COFFERDAM_CRASHES),1000)
 	$(MAKE) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),180)
 

@@ -50,7 +50,7 @@ fn sh(directory: &Path, arguments: &[&str], script: &str) -> (i32, String, Strin
 }
 
 /// A server that says `ok` to everybody, on an address that guests need a way to.
-fn server() -> SocketAddr {
+pub(crate) fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.2:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -65,7 +65,7 @@ fn server() -> SocketAddr {
 }
 
 /// Until `is` says so.
-fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     for _ in 0..LOOKS {
         if is() {
             return;
