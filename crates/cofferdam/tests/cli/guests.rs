@@ -274,17 +274,7 @@ fn check(guest: &Guest) {
     let arguments = [&arguments, guest.further, &["--", "sh", "-c", &command]].concat();
     let (code, out, err) = told(run(&up, &arguments));
     assert_eq!(code, 0, "{out}{err}");
-
-    let shown = format!("{out}{err}");
-    for part in [
-        "no Egress rule of this agent lets requests to this host through: GET http://169.254.169.254/latest/meta-data/",
-        guest.tunnel,
-        "No such file or directory",
-        "Read-only file system",
-    ] {
-        assert!(shown.contains(part), "no `{part}` in {shown}");
-    }
-    assert!(!shown.contains(CANARY), "{shown}");
+    refused(guest, &format!("{out}{err}"));
     let runbook = std::fs::read_to_string(workspace.join("runbook.md")).unwrap();
     let report = std::fs::read_to_string(workspace.join("report.md")).unwrap();
     assert_eq!(
@@ -295,12 +285,25 @@ fn check(guest: &Guest) {
         std::fs::read_to_string(workspace.join("cofferdam.yaml")).unwrap(),
         before
     );
-    recorded(&up, guest, &alerts, &url);
+    let id = asked(&up, guest, &alerts, &url);
+    recorded(&up, &id);
 }
 
-/// What the journal holds of it: one session, whose it was, by which rules, what it asked of the network and what
-/// changed.
-fn recorded(up: &Up, guest: &Guest, alerts: &str, model: &str) {
+/// What it showed of what it may not.
+fn refused(guest: &Guest, shown: &str) {
+    for part in [
+        "no Egress rule of this agent lets requests to this host through: GET http://169.254.169.254/latest/meta-data/",
+        guest.tunnel,
+        "No such file or directory",
+        "Read-only file system",
+    ] {
+        assert!(shown.contains(part), "no `{part}` in {shown}");
+    }
+    assert!(!shown.contains(CANARY), "{shown}");
+}
+
+/// The one session that the journal holds of it, and in that whatever it asked of the network.
+fn asked(up: &Up, guest: &Guest, alerts: &str, model: &str) -> String {
     let sessions = up.json(&["sessions", "list"]);
     let own: Vec<&Value> = sessions
         .as_array()
@@ -333,7 +336,13 @@ fn recorded(up: &Up, guest: &Guest, alerts: &str, model: &str) {
         let may = call["verb"] == "sandbox.run" || resource.starts_with(model) || resource == alerts;
         assert_eq!(call["decision"] == "permit", may, "{call}");
     }
+    id.to_owned()
+}
 
+/// By which rules it ran, and what changed.
+fn recorded(up: &Up, id: &str) {
+    let session = up.json(&["sessions", "show", id]);
+    let calls = session["calls"].as_array().unwrap();
     let (code, exported, err) = up.run(&["audit", "export", "--jsonl"]);
     assert_eq!(code, 0, "{err}");
     let entries = exported
