@@ -428,6 +428,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
         private: organizations::private(&options)
             .context("cannot tell where the platform's own files are")?
             .into(),
+        own: Own::of(&options).context("cannot tell where the platform's own files are")?,
     };
     // 2. Every organization. One that cannot be opened keeps nobody else from working.
     let mut organizations = Vec::new();
@@ -487,6 +488,7 @@ struct Around {
     /// Where the egress surface of the platform listens.
     egress: Option<SocketAddr>,
     private: Arc<[PathBuf]>,
+    own: Own,
 }
 
 /// The files of TLS, which are read before anything is opened: whoever cannot be reached should change nothing.
@@ -510,11 +512,8 @@ async fn open(
     let store = files::open_store(options).await?;
     let gate = Gate::open(store.clone()).context("cannot recompute what the gate acts on")?;
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
-    let launching = sandbox::Config {
-        pool: options.guests_ahead,
-        ..sandbox::Config::default()
-    };
-    let guests = Guests::new(&runtime, launching);
+    let launching = files::launching(options);
+    let guests = Guests::new(&runtime, Arc::clone(&launching));
     let named = options.organization.as_deref();
     let below = named.map(organizations::path).unwrap_or_default();
     let triage = Triage::new(
@@ -525,13 +524,13 @@ async fn open(
     );
     // 2. What may act: nothing, until configuration says so.
     let egress = door::open(&gate, options, address)?;
-    let incidents = triage.search();
+    let supplied = files::supplied(triage.search(), launching, &around.own);
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
         Arc::clone(&triage),
         Arc::clone(&egress),
-        incidents,
+        supplied,
         options.organization.clone(),
     );
     configuration

@@ -14,6 +14,7 @@ mod place;
 mod trust;
 
 pub use host::{SOCKET, listen, serve};
+pub use place::hidden;
 
 use gate::egress::Learned;
 use runtime::guest::{Reviewed, said};
@@ -42,6 +43,7 @@ pub struct Wanted {
     /// Whether it is to be found out what it needs.
     pub learn: Option<Learn>,
     /// Whether its changes are collected until a [`runtime::guest::Verdict`], the second message, keeps them.
+    #[serde(default)]
     pub review: bool,
     /// Further paths that it may read, at the same place inside.
     pub reads: Vec<PathBuf>,

@@ -2,7 +2,7 @@
 //! built-in tools, every environment, as the gate weighs them. What routes each role may call is the golden text
 //! of routes. `UPDATE_GOLDEN=1` writes it anew.
 
-use crate::config::{NoIncidents, compile, from_text};
+use crate::config::{compile, from_text, unsupplied};
 use gate::{Role, Spot};
 use policy::{
     Action, Autonomy, Capability, Chain, Context, Effect, Environment, Grant, Idempotence, Level, Link,
@@ -11,7 +11,6 @@ use policy::{
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::Arc;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/rights.txt");
 const ROLES: [Role; 5] = [
@@ -24,8 +23,12 @@ const ROLES: [Role; 5] = [
 const LEVELS: [Level; 5] = [Level::L0, Level::L1, Level::L2, Level::L3, Level::L4];
 const ENVIRONMENTS: [&str; 4] = ["production", "staging", "development", "none"];
 /// Every verb with each effect that it can have.
-const VERBS: [(&str, Effect); 16] = [
+const VERBS: [(&str, Effect); 20] = [
     ("channel.post", Effect::Write),
+    ("exec.eval", Effect::Destructive),
+    ("exec.run", Effect::Read),
+    ("exec.run", Effect::Write),
+    ("exec.run", Effect::Destructive),
     ("git.blame", Effect::Read),
     ("git.diff", Effect::Read),
     ("git.log", Effect::Read),
@@ -55,6 +58,7 @@ spec:
     - { type: prometheus, url: 'http://127.0.0.1:9090/' }
     - { type: git, name: shop, path: /srv/shop, propose: true }
     - { type: incidents }
+    - { type: exec, workspace: /srv/shop, commands: [{ program: /usr/bin/ls, effect: read }] }
 ---
 apiVersion: cofferdam.dev/v1
 kind: Agent
@@ -67,7 +71,7 @@ fn every_verb_of_the_built_in_tools_has_its_rows() {
     let documents = from_text("t.yaml", TOOLS)
         .map_err(|problems| problems.render())
         .unwrap();
-    let compiled = compile(&documents, 1, &(Arc::new(NoIncidents) as Arc<_>));
+    let compiled = compile(&documents, 1, &unsupplied());
     let compiled = compiled.map_err(|problems| problems.render()).unwrap();
     let mut built_in: BTreeSet<String> = compiled.agents["agent"].1.keys().cloned().collect();
     let (_, notifier, _) = ops::channel::authority();

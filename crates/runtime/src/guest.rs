@@ -11,10 +11,12 @@
 
 mod authority;
 mod changes;
+mod launching;
 mod review;
 mod running;
 
 pub use authority::{ENVIRONMENT, VERB, authority};
+pub use launching::Launching;
 pub use review::{KEEP, Reviewed, Verdict};
 pub use running::Driving;
 
@@ -28,12 +30,12 @@ use policy::{
 };
 use review::Collected;
 use running::{Place, Registry};
-use sandbox::{End, Exit, Guest, LaunchError, Launcher, Rules, Spec, Stop};
+use sandbox::{End, Exit, Guest, LaunchError, Rules, Spec, Stop};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -152,21 +154,19 @@ pub enum RunError {
 /// Starts guests and holds those that run. Shared as `Arc`.
 pub struct Guests {
     gate: Arc<Gate>,
-    launching: sandbox::Config,
-    launcher: Arc<Mutex<Option<Arc<Launcher>>>>,
+    launching: Arc<Launching>,
     registry: Arc<Registry>,
 }
 
 impl Guests {
     /// Starts nothing yet: the launcher comes with the first guest.
-    pub fn new(runtime: &Arc<Runtime>, launching: sandbox::Config) -> Arc<Guests> {
+    pub fn new(runtime: &Arc<Runtime>, launching: Arc<Launching>) -> Arc<Guests> {
         let gate = Arc::clone(&runtime.gate);
         let registry = Arc::new(Registry::new(Arc::downgrade(&gate)));
         gate.add_stoppable(Arc::clone(&registry) as _);
         Arc::new(Guests {
             gate,
             launching,
-            launcher: Arc::default(),
             registry,
         })
     }
@@ -286,19 +286,7 @@ impl Guests {
         };
         let permit = self.permitted(proposal, (&cut, news, &mut end)).await?;
         let flight = permit.spend(self.gate.stop_set())?;
-        let looking = changes::beside(spec.workspace.clone(), spec.hidden.clone());
-        let before = tokio::select! {
-            before = looking => Some(Arc::new(before)),
-            () = cut.wanted() => None,
-            () = end.wanted() => None,
-        };
-        let Some(before) = before else {
-            let why = "it was ended before it began";
-            flight
-                .settle(report::ended(Outcome::NotStarted, "killed", why, Value::Null))
-                .await?;
-            return Err(RunError::Ended);
-        };
+        let (flight, before) = looked(flight, &spec, (&cut, &mut end)).await?;
         let (flight, guest) = self.launch(flight, Arc::clone(&spec), stdio).await?;
         let (exit, flight, was_ended) = self
             .see_through(&session, flight, guest, &*doors, (&cut, news, &mut end))
@@ -313,15 +301,10 @@ impl Guests {
         };
         let entry = flight.entry();
         flight.settle(settlement(&exit, &changed)).await?;
-        let reviewed = match collected {
-            Some(collected) => {
-                // Nobody is asked about what somebody just ended.
-                let verdict = verdict.filter(|_| !was_ended);
-                let asked = self.reviewed(&session, collected, verdict, (&cut, news, &mut end));
-                Some(asked.await?)
-            }
-            None => None,
-        };
+        // Nobody is asked about what somebody just ended.
+        let verdict = verdict.filter(|_| !was_ended);
+        let asked = self.reviewed(&session, collected, verdict, (&cut, news, &mut end));
+        let reviewed = asked.await?;
         let (event, reason) = over(&exit);
         let output = json!({ "exit": exit, "review": reviewed });
         let session = self.end(&session.id, event, &reason, Some(output)).await;
@@ -373,9 +356,9 @@ impl Guests {
         spec: Arc<Spec>,
         stdio: [OwnedFd; 3],
     ) -> Result<(InFlight, Guest), RunError> {
-        let (kept, config) = (Arc::clone(&self.launcher), self.launching.clone());
+        let launching = Arc::clone(&self.launching);
         let launching = tokio::task::spawn_blocking(move || {
-            let guest = launcher(&kept, &config).and_then(|launcher| launcher.launch(&flight, &spec, stdio));
+            let guest = launching.launch(&flight, &spec, stdio);
             (flight, guest)
         });
         // Should nobody wait any more, the guest is dropped, which ends it, and its flight is uncertain.
@@ -457,20 +440,6 @@ impl Guests {
     }
 }
 
-/// The launcher that is kept, or a new one.
-fn launcher(
-    kept: &Mutex<Option<Arc<Launcher>>>,
-    config: &sandbox::Config,
-) -> Result<Arc<Launcher>, LaunchError> {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(launcher) = kept.as_ref().filter(|launcher| launcher.is_alive()) {
-        return Ok(Arc::clone(launcher));
-    }
-    let launcher = Arc::new(Launcher::start(config.clone())?);
-    *kept = Some(Arc::clone(&launcher));
-    Ok(launcher)
-}
-
 /// What running `spec` means: a program that works in a workspace.
 fn action(spec: &Spec) -> Result<Action, ActionError> {
     // What is collected for a review changes nothing yet.
@@ -515,6 +484,29 @@ fn settlement(exit: &Exit, changed: &changes::Changes) -> Settlement {
         (None, End::Code(0)) => report::success(result, &told, true),
         (None, _) => report::failure("exit", &told, result),
     }
+}
+
+/// What there is before anything of it runs, unless it is ended first.
+async fn looked(
+    flight: InFlight,
+    spec: &Spec,
+    (cut, end): (&Place, &mut Quit),
+) -> Result<(InFlight, Arc<changes::Snapshot>), RunError> {
+    let looking = changes::beside(spec.workspace.clone(), spec.hidden.clone());
+    let before = tokio::select! {
+        before = looking => before,
+        () = cut.wanted() => return Err(unbegun(flight).await?),
+        () = end.wanted() => return Err(unbegun(flight).await?),
+    };
+    Ok((flight, Arc::new(before)))
+}
+
+/// Records that nothing ran.
+async fn unbegun(flight: InFlight) -> Result<RunError, RunError> {
+    let why = "it was ended before it began";
+    let settlement = report::ended(Outcome::NotStarted, "killed", why, Value::Null);
+    flight.settle(settlement).await?;
+    Ok(RunError::Ended)
 }
 
 /// Why the gate said no, and what would change that.

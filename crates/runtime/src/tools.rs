@@ -5,6 +5,7 @@
 
 pub mod address;
 mod client;
+pub mod exec;
 pub mod git;
 pub mod http;
 mod incidents;
@@ -75,6 +76,16 @@ pub enum Binding {
     },
     /// `incidents.search`.
     Incidents {},
+    /// `exec.run` and `exec.eval`: programs behind walls, without a network.
+    Exec {
+        /// The directory that they run in. What only reads changes nothing in it.
+        workspace: PathBuf,
+        /// What may run.
+        commands: Vec<exec::Command>,
+        /// Ended after so long, in seconds. Default 60, at most 3600.
+        #[serde(default = "exec::seconds")]
+        seconds: u64,
+    },
 }
 
 /// Why a toolset cannot be bound.
@@ -85,6 +96,15 @@ pub struct BindError {
     pub index: usize,
     /// What is wrong.
     pub what: String,
+}
+
+/// What tools need of the platform around them.
+#[derive(Clone)]
+pub struct Supplied {
+    /// What happened before.
+    pub incidents: Arc<dyn IncidentSearch>,
+    /// How commands run. Without it there are none: documents are only checked.
+    pub commands: Option<Arc<exec::Commands>>,
 }
 
 /// Search over incidents, supplied by `ops`.
@@ -106,11 +126,7 @@ pub struct Similar {
 
 /// Makes the tools and the grants of toolset `name`. A toolset holds each type of binding once, but for
 /// `http`, whose bindings add up.
-pub fn bind(
-    name: &str,
-    spec: &ToolsetSpec,
-    incidents: Arc<dyn IncidentSearch>,
-) -> Result<(Tools, Vec<Grant>), BindError> {
+pub fn bind(name: &str, spec: &ToolsetSpec, supplied: &Supplied) -> Result<(Tools, Vec<Grant>), BindError> {
     let environment = Environment::new(&spec.environment).map_err(|error| BindError {
         index: 0,
         what: format!("cannot act in {error}"),
@@ -154,10 +170,20 @@ pub fn bind(
                 bound.git(&resource, repository, *propose).map_err(said)?;
             }
             Binding::Incidents {} => {
-                let tool = |verb| incidents::Search::new(verb, environment.clone(), Arc::clone(&incidents));
+                let incidents = Arc::clone(&supplied.incidents);
+                let tool = |verb| incidents::Search::new(verb, environment.clone(), incidents);
                 bound
                     .add("incidents.search", incidents::RESOURCE, tool)
                     .map_err(said)?;
+            }
+            Binding::Exec {
+                workspace,
+                commands,
+                seconds,
+            } => {
+                let behind = supplied.commands.clone();
+                let extent = exec::Extent::new(workspace, commands, *seconds, environment.clone(), behind);
+                bound.exec(extent.map_err(said)?).map_err(said)?;
             }
         }
     }
@@ -203,6 +229,15 @@ impl Bound {
         if propose {
             let tool = |verb| git::Propose::new(verb, Arc::clone(&repository));
             self.add("git.propose", resource, tool)?;
+        }
+        Ok(())
+    }
+
+    fn exec(&mut self, extent: exec::Extent) -> Result<(), String> {
+        let extent = Arc::new(extent);
+        for verb in [exec::RUN, exec::EVAL] {
+            self.tool(verb, |verb| exec::Exec::new(verb, Arc::clone(&extent)))?;
+            self.grant(verb, &extent.resources())?;
         }
         Ok(())
     }

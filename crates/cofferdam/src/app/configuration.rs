@@ -16,7 +16,7 @@ use gate::{DocumentChange, DocumentView, Gate, InstallError, Installation, Owner
 use ops::Triage;
 use policy::{Action, PolicySet, PolicyVersion, Principal};
 use runtime::Runtime;
-use runtime::tools::IncidentSearch;
+use runtime::tools::Supplied;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ pub struct Configuration {
     runtime: Arc<Runtime>,
     triage: Arc<Triage>,
     egress: Arc<Egress>,
-    incidents: Arc<dyn IncidentSearch>,
+    supplied: Supplied,
     turn: Mutex<()>,
     current: ArcSwapOption<Compiled>,
     problem: Cell<Option<(Status, String)>>,
@@ -144,7 +144,7 @@ impl Configuration {
         runtime: Arc<Runtime>,
         triage: Arc<Triage>,
         egress: Arc<Egress>,
-        incidents: Arc<dyn IncidentSearch>,
+        supplied: Supplied,
         organization: Option<String>,
     ) -> Configuration {
         Configuration {
@@ -152,7 +152,7 @@ impl Configuration {
             runtime,
             triage,
             egress,
-            incidents,
+            supplied,
             turn: Mutex::new(()),
             current: ArcSwapOption::empty(),
             problem: Cell::default(),
@@ -163,7 +163,7 @@ impl Configuration {
     /// Compiles `documents`, put into the organization that this is.
     fn compile(&self, mut documents: Vec<Document>, generation: u64) -> Result<Compiled, Problems> {
         self.settle(&mut documents)?;
-        compile(&documents, generation, &self.incidents)
+        compile(&documents, generation, &self.supplied)
     }
 
     /// The same of documents that are to be in force: unsigned policies are refused where only signed ones count.

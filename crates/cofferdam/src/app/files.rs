@@ -1,8 +1,13 @@
 //! Where the platform keeps what it knows: the journal, and what lies beside its directory.
 
-use super::Options;
+use super::{Options, Own};
+use crate::guests;
 use anyhow::Context as _;
+use runtime::guest::Launching;
+use runtime::tools::exec::Commands;
+use runtime::tools::{IncidentSearch, Supplied};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use store::clock::SystemClock;
 use store::{Keys, Store};
 
@@ -46,4 +51,22 @@ pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
     let mut name = name;
     name.push(suffix);
     directory.with_file_name(name)
+}
+
+/// What starts programs behind walls.
+pub(super) fn launching(options: &Options) -> Arc<Launching> {
+    Launching::new(sandbox::Config {
+        pool: options.guests_ahead,
+        ..sandbox::Config::default()
+    })
+}
+
+/// What tools need of the platform.
+pub(super) fn supplied(incidents: Arc<dyn IncidentSearch>, launching: Arc<Launching>, own: &Own) -> Supplied {
+    let own = own.clone();
+    let hidden = Box::new(move |workspace: &Path| guests::hidden(workspace, &own));
+    Supplied {
+        incidents,
+        commands: Some(Arc::new(Commands { launching, hidden })),
+    }
 }

@@ -19,7 +19,7 @@ use policy::trust::SCORE_MAX;
 use policy::{Branch, Environment, Grant, PolicyDocument, PolicySet};
 use runtime::agent::AgentSpec;
 use runtime::runbook::Step;
-use runtime::tools::{Binding, IncidentSearch, ToolsetSpec, bind};
+use runtime::tools::{Binding, Supplied, ToolsetSpec, bind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,17 +60,13 @@ impl std::fmt::Debug for Compiled {
 ///
 /// # Errors
 /// Everything that is wrong, in order of the documents.
-pub fn compile(
-    documents: &[Document],
-    generation: u64,
-    incidents: &Arc<dyn IncidentSearch>,
-) -> Result<Compiled, Problems> {
+pub fn compile(documents: &[Document], generation: u64, supplied: &Supplied) -> Result<Compiled, Problems> {
     let mut problems = Vec::new();
     let index = index(documents, &mut problems);
     let (mut authorities, built_in) = built_in();
     let reached = egress::all(documents, &index, &mut problems);
     let policies = policies(documents, egress::policies(&reached, built_in), &mut problems);
-    let toolsets = toolsets(documents, incidents, &mut problems);
+    let toolsets = toolsets(documents, supplied, &mut problems);
     let mut agents = BTreeMap::new();
     let mut triggers = BTreeMap::new();
     let mut channels = BTreeMap::new();
@@ -214,11 +210,7 @@ fn nobody(document: &Document, place: &Branch, documents: &[Document]) -> Option
         .then(|| document.problem("/metadata/agent", format!("there is no Agent `{place}`")))
 }
 
-fn toolsets(
-    documents: &[Document],
-    incidents: &Arc<dyn IncidentSearch>,
-    problems: &mut Vec<Problem>,
-) -> Bound {
+fn toolsets(documents: &[Document], supplied: &Supplied, problems: &mut Vec<Problem>) -> Bound {
     let mut bound = Bound::new();
     for document in documents {
         let Spec::Toolset(spec) = &document.spec else {
@@ -236,7 +228,7 @@ fn toolsets(
         if problems.len() > before {
             continue;
         }
-        match bind(&document.name, spec, Arc::clone(incidents)) {
+        match bind(&document.name, spec, supplied) {
             Ok(one) => {
                 bound.insert(document.name.clone(), one);
             }

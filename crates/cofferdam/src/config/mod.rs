@@ -16,7 +16,7 @@ pub use load::{TABLE_ENDING, from_text, from_values, load};
 pub use problem::{Problem, Problems};
 pub use starter::{STARTER, init};
 
-use runtime::tools::{IncidentSearch, Similar};
+use runtime::tools::{IncidentSearch, Similar, Supplied};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ pub fn validate(path: &Path) -> Result<String, String> {
     if !unsigned.is_empty() {
         return Err(Problems(unsigned).render());
     }
-    let incidents: Arc<dyn IncidentSearch> = Arc::new(NoIncidents);
-    let compiled = compile(&documents, 1, &incidents).map_err(|problems| problems.render())?;
+    let supplied = unsupplied();
+    let compiled = compile(&documents, 1, &supplied).map_err(|problems| problems.render())?;
     let refused: Vec<Problem> = compiled
         .refused_by_now
         .into_iter()
@@ -74,8 +74,16 @@ fn whole(path: &Path) -> Result<Vec<Document>, Problems> {
     Ok(documents)
 }
 
-/// Stands in for the incidents where documents are only checked.
-pub(crate) struct NoIncidents;
+/// What tools are given where documents are only checked: nothing of theirs runs.
+pub(crate) fn unsupplied() -> Supplied {
+    Supplied {
+        incidents: Arc::new(NoIncidents),
+        commands: None,
+    }
+}
+
+/// Nothing happened.
+struct NoIncidents;
 
 impl IncidentSearch for NoIncidents {
     fn similar(&self, _: &str, _: &str, _: Option<&str>, _: usize) -> Result<Similar, String> {

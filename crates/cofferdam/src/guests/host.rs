@@ -6,7 +6,9 @@ use gate::egress::spec::EgressDocument;
 use gate::egress::{Egress, Learned, Serving, Who};
 use gate::{Caller, GUEST, GuestSession, Refusal, Role, SessionError, SessionView, Tally};
 use policy::Principal;
-use runtime::guest::{Doors, Driving, ENVIRONMENT, News, Opened, Reviewed, Run, RunError, Verdict, refused};
+use runtime::guest::{
+    Doors, Driving, ENVIRONMENT, Ended, News, Opened, Reviewed, Run, RunError, Verdict, refused,
+};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use sandbox::Spec;
@@ -176,7 +178,7 @@ impl Host {
         let agent = self.agent(&caller, &wanted)?;
         wanted.workspace = workspace(&wanted.workspace)?;
         wanted.reads = place::reads(&wanted, &self.own)?;
-        let hidden = place::hidden(&wanted, &self.own)?;
+        let hidden = place::hidden(&wanted.workspace, &self.own)?;
         let (document, lent) = lend::lent(&wanted, &agent)?;
         Ok(Prepared {
             agent,
@@ -235,8 +237,36 @@ impl Host {
             stdio,
             verdict: review.is_some().then_some(verdict),
         };
-        let (news, mut heard) = mpsc::unbounded_channel();
+        let (news, heard) = mpsc::unbounded_channel();
         let running = self.app.guests.run(driving, run, news, end);
+        let ended = self.pass_on(running, heard, told).await?;
+        let agent = wanted
+            .learn
+            .map(|_| wanted.agent.unwrap_or_else(|| NAME_YOURS.to_owned()));
+        let (tally, learned) = self.counted(&ended.session.id, agent).await;
+        // Running it, and keeping what it changed.
+        let own = match &ended.reviewed {
+            Some(Reviewed::Kept { .. }) => 2,
+            _ => 1,
+        };
+        Ok(Summary {
+            session: ended.session.id,
+            entry: ended.entry,
+            exit: ended.exit,
+            permitted: tally.permitted.saturating_sub(own),
+            denied: tally.denied,
+            learned,
+            reviewed: ended.reviewed,
+        })
+    }
+
+    /// Tells the command what is told while it runs, until it ended.
+    async fn pass_on(
+        &self,
+        running: impl Future<Output = Result<Ended, RunError>>,
+        mut heard: mpsc::UnboundedReceiver<News>,
+        told: &OwnedFd,
+    ) -> Result<Ended, Failed> {
         tokio::pin!(running);
         let mut session = None;
         let ended = loop {
@@ -257,25 +287,7 @@ impl Host {
                 ended = &mut running => break ended,
             }
         };
-        let ended = ended.map_err(|error| (session, why(&error)))?;
-        let agent = wanted
-            .learn
-            .map(|_| wanted.agent.unwrap_or_else(|| NAME_YOURS.to_owned()));
-        let (tally, learned) = self.counted(&ended.session.id, agent).await;
-        // Running it, and keeping what it changed.
-        let own = match &ended.reviewed {
-            Some(Reviewed::Kept { .. }) => 2,
-            _ => 1,
-        };
-        Ok(Summary {
-            session: ended.session.id,
-            entry: ended.entry,
-            exit: ended.exit,
-            permitted: tally.permitted.saturating_sub(own),
-            denied: tally.denied,
-            learned,
-            reviewed: ended.reviewed,
-        })
+        ended.map_err(|error| (session, why(&error)))
     }
 
     /// What it did, and what it asked of the network for the document of `learning`, if it was to be found out. It ran,

@@ -91,8 +91,7 @@ const USUAL: &str = ".cofferdam";
 
 /// The platform's own directories that lie in the workspace: the guest finds them empty. Anything of the platform's own
 /// that lies elsewhere in reach, where it cannot be hidden for good, refuses.
-pub(super) fn hidden(wanted: &Wanted, own: &Own) -> Result<Vec<PathBuf>, String> {
-    let workspace = &wanted.workspace;
+pub fn hidden(workspace: &Path, own: &Own) -> Result<Vec<PathBuf>, String> {
     let mut hidden = BTreeSet::new();
     for path in &own.directories {
         let path = located(path)?;
@@ -243,7 +242,7 @@ mod tests {
                 directories: at(directories),
                 files: at(files),
             };
-            let found = hidden(&wanted(&root.join(workspace), &[]), &own);
+            let found = hidden(&root.join(workspace), &own);
             match expected {
                 Ok(names) => assert_eq!(
                     found.unwrap(),

@@ -4,7 +4,7 @@ use crate::common::Platform;
 use crate::stoppable::{Stand, is_kept_by};
 use gate::{GUEST, Gate, GuestSession, SessionView};
 use policy::{Capability, Principal, StopScope};
-use runtime::guest::{Doors, Guests, News, Opened, Run, VERB};
+use runtime::guest::{Doors, Guests, Launching, News, Opened, Run, VERB};
 use sandbox::{Config, Launcher, Spec};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -143,7 +143,10 @@ async fn guests_keep_the_contract_of_all_that_is_stopped() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(place.path(), open).unwrap();
     std::fs::create_dir(place.path().join("workspace")).unwrap();
-    let guests = Guests::new(&platform.running.as_ref().unwrap().app().runtime, config);
+    let guests = Guests::new(
+        &platform.running.as_ref().unwrap().app().runtime,
+        Launching::new(config),
+    );
     let sleepers = Sleepers {
         platform,
         guests,

@@ -1,6 +1,7 @@
 //! What the platform's own guest holds: nothing by itself; and the rules that permit what guests are lent.
 
 use super::KEEP;
+use crate::tools::exec::EVAL;
 use gate::{AgentAuthority, Bounds, GUEST, TrustTerms};
 use policy::{Autonomy, Effect, Level, Match, Place, PolicyDocument, RuleOutcome, RuleSpec, Stages};
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
     };
     let rules = vec![
         permit("run", &[VERB, KEEP], None, "a person runs it in this workspace"),
+        asked_about(EVAL, "what is in its arguments runs"),
         permit("lent", &DOORS, Some(GUEST), "a person lent it to this run"),
     ];
     let document = PolicyDocument {
@@ -42,6 +44,16 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         ..PolicyDocument::default()
     };
     (GUEST.to_owned(), agent, ("built-in-guest".to_owned(), document))
+}
+
+/// Has a person approve it, whoever asks, whatever else permits it.
+fn asked_about(verb: &str, reason: &str) -> RuleSpec {
+    let mut rule = permit("evaluated", &[verb], None, reason);
+    rule.matching.effects = None;
+    rule.matching.environments = None;
+    rule.outcome = RuleOutcome::RequireApproval;
+    rule.opts_in = false;
+    rule
 }
 
 /// Permits what is held anyway. What runs guests is of any agent: naming some would withhold from them what other places

@@ -103,16 +103,19 @@ impl Guests {
     pub(super) async fn reviewed(
         &self,
         session: &SessionView,
-        collected: Collected,
+        collected: Option<Collected>,
         verdict: Option<oneshot::Receiver<Verdict>>,
         (cut, news, end): (&Place, &mpsc::UnboundedSender<News>, &mut Quit),
-    ) -> Result<Reviewed, RunError> {
+    ) -> Result<Option<Reviewed>, RunError> {
+        let Some(collected) = collected else {
+            return Ok(None);
+        };
         let review = match &collected.review {
-            Ok(review) if review.changes.is_empty() => return Ok(Reviewed::Nothing),
+            Ok(review) if review.changes.is_empty() => return Ok(Some(Reviewed::Nothing)),
             Ok(review) => Arc::clone(review),
             Err(reason) => {
                 let reason = format!("the changes cannot be reviewed: {reason}");
-                return Ok(Reviewed::Failed { reason });
+                return Ok(Some(Reviewed::Failed { reason }));
             }
         };
         let said = match verdict {
@@ -126,46 +129,55 @@ impl Guests {
                 }
             }
         };
-        match said {
+        let reviewed = match said {
             Verdict::Discard => {
                 let note = json!({ "guest": "discarded", "review": review.digest });
                 self.gate
                     .note(&session.id, &super::running::platform(), note)
                     .await?;
-                Ok(Reviewed::Discarded)
+                Reviewed::Discarded
             }
-            Verdict::Keep(digest) if digest != review.digest => Ok(Reviewed::Failed {
+            Verdict::Keep(digest) if digest != review.digest => Reviewed::Failed {
                 reason: KeepError::Altered.to_string(),
-            }),
-            Verdict::Keep(_) => {
-                let proposal = Proposal {
-                    session: session.id.clone(),
-                    step: STEP.to_owned(),
-                    action: action(&collected, &review)?,
-                };
-                let permit = match self.permitted(proposal, (cut, news, end)).await {
-                    Ok(permit) => permit,
-                    Err(RunError::Ended) => return Ok(Reviewed::Discarded),
-                    Err(RunError::Refused(refusal)) => {
-                        return Ok(Reviewed::Failed {
-                            reason: super::refused(&refusal),
-                        });
-                    }
-                    Err(error) => return Err(error),
-                };
-                let flight = permit.spend(self.gate.stop_set())?;
-                let entry = flight.entry();
-                let (flight, kept) = beside(flight, collected, review).await?;
-                let reviewed = match &kept {
-                    Ok(_) => Reviewed::Kept { entry },
-                    Err((_, reason)) => Reviewed::Failed {
-                        reason: reason.clone(),
-                    },
-                };
-                flight.settle(settlement(kept)).await?;
-                Ok(reviewed)
+            },
+            Verdict::Keep(_) => self.keep(session, collected, review, (cut, news, end)).await?,
+        };
+        Ok(Some(reviewed))
+    }
+
+    /// Makes the changes, if the gate lets it.
+    async fn keep(
+        &self,
+        session: &SessionView,
+        collected: Collected,
+        review: Arc<Review>,
+        line: (&Place, &mpsc::UnboundedSender<News>, &mut Quit),
+    ) -> Result<Reviewed, RunError> {
+        let proposal = Proposal {
+            session: session.id.clone(),
+            step: STEP.to_owned(),
+            action: action(&collected, &review)?,
+        };
+        let permit = match self.permitted(proposal, line).await {
+            Ok(permit) => permit,
+            Err(RunError::Ended) => return Ok(Reviewed::Discarded),
+            Err(RunError::Refused(refusal)) => {
+                let reason = super::refused(&refusal);
+                return Ok(Reviewed::Failed { reason });
             }
-        }
+            Err(error) => return Err(error),
+        };
+        let flight = permit.spend(self.gate.stop_set())?;
+        let entry = flight.entry();
+        let (flight, kept) = beside(flight, collected, review).await?;
+        let reviewed = match &kept {
+            Ok(_) => Reviewed::Kept { entry },
+            Err((_, reason)) => Reviewed::Failed {
+                reason: reason.clone(),
+            },
+        };
+        flight.settle(settlement(kept)).await?;
+        Ok(reviewed)
     }
 }
 

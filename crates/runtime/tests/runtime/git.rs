@@ -475,7 +475,7 @@ async fn what_is_no_repository_gives_nothing_and_no_repository_above_it_is_taken
     }
     let spec =
         serde_json::from_value(json!({"tools": [{"type": "git", "name": "x", "path": "here"}]})).unwrap();
-    let refused = runtime::tools::bind("t", &spec, crate::world::incidents())
+    let refused = runtime::tools::bind("t", &spec, &crate::world::supplied())
         .map(drop)
         .unwrap_err();
     assert_eq!(

@@ -9,7 +9,7 @@ use policy::{
     Action, Autonomy, Capability, Effect, Environment, Failure, Grant, Idempotence, InFlight, Level, Outcome,
 };
 use policy::{PolicySet, Principal, Resources, Settlement, Verb};
-use runtime::tools::{IncidentSearch, Similar, ToolsetSpec, bind};
+use runtime::tools::{IncidentSearch, Similar, Supplied, ToolsetSpec, bind};
 use runtime::{Finished, Runtime, Settings, Watcher};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -65,8 +65,11 @@ impl IncidentSearch for NoIncidents {
     }
 }
 
-pub fn incidents() -> Arc<dyn IncidentSearch> {
-    Arc::new(NoIncidents)
+pub fn supplied() -> Supplied {
+    Supplied {
+        incidents: Arc::new(NoIncidents),
+        commands: None,
+    }
 }
 
 /// Rules for most tests: `ask.*` needs a person, `never.*` is denied, everything else is permitted.
@@ -393,7 +396,7 @@ impl Hands {
     pub async fn on(toolset: Value) -> Hands {
         let directory = tempfile::tempdir().unwrap();
         let spec: ToolsetSpec = serde_json::from_value(toolset).unwrap();
-        let (tools, grants) = bind("test", &spec, incidents()).unwrap();
+        let (tools, grants) = bind("test", &spec, &supplied()).unwrap();
         let gate = open(directory.path(), SystemClock::shared(), None);
         gate.restore(authority(grants, gate::Bounds::default()));
         let new = NewSession {

@@ -67,9 +67,8 @@ pub(super) fn given(
 #[cfg(test)]
 mod tests {
     use super::super::super::source::{Source, parse};
-    use super::super::super::{NoIncidents, STARTER};
+    use super::super::super::{STARTER, unsupplied};
     use super::super::compile;
-    use std::sync::Arc;
 
     fn check(egress: &str) -> Result<Vec<String>, String> {
         let text = format!(
@@ -87,8 +86,8 @@ mod tests {
         let named = documents.into_iter().enumerate();
         let read = super::super::super::from_values(named.map(|(n, value)| (n.to_string(), value)).collect());
         let read = read.map_err(|problems| problems.to_string())?;
-        let incidents: Arc<dyn runtime::tools::IncidentSearch> = Arc::new(NoIncidents);
-        let compiled = compile(&read, 1, &incidents).map_err(|problems| problems.to_string())?;
+        let supplied = unsupplied();
+        let compiled = compile(&read, 1, &supplied).map_err(|problems| problems.to_string())?;
         let grants = compiled.authority.agents["triage"].grants.iter();
         let of_it = grants.filter(|grant| grant.from == "egress/web");
         Ok(of_it.map(|grant| grant.capability.to_string()).collect())

@@ -1,7 +1,7 @@
 //! Documents that fit together, and what is refused where it stands.
 
 use super::super::source::{Source, parse};
-use super::super::{NoIncidents, STARTER, document};
+use super::super::{STARTER, document, unsupplied};
 use super::*;
 
 /// A webhook with an approver, and another with the same one.
@@ -36,8 +36,8 @@ fn documents(text: &str) -> Vec<Document> {
 }
 
 fn check(text: &str) -> Result<Compiled, Problems> {
-    let incidents: Arc<dyn IncidentSearch> = Arc::new(NoIncidents);
-    compile(&documents(text), 7, &incidents)
+    let supplied = unsupplied();
+    compile(&documents(text), 7, &supplied)
 }
 
 #[test]
