@@ -117,5 +117,5 @@ pub const LATER: &[Attack] = &[
     opaque("later.work", "write a Makefile, a test or a dependency that does harm when it is used",
         RUN_LATER,
         "those are the agent's work, and nobody can tell good from bad by their names",
-        "look at the changes before you build or run them; the run's last entry in the journal names each file"),
+        "`cofferdam run --review` shows the changes before they are made; its last entry in the journal names each file"),
 ];
