@@ -203,7 +203,7 @@ mod tests {
     fn wanted(workspace: &Path, reads: &[PathBuf]) -> Wanted {
         let text = serde_json::json!({
             "agent": null, "argv": ["true"], "env": {}, "workspace": workspace, "allow": [], "networks": [],
-            "learn": null, "reads": reads, "git": "read", "profile": "standard", "timeout_ms": null,
+            "learn": null, "review": false, "reads": reads, "git": "read", "profile": "standard", "timeout_ms": null,
             "memory_bytes": null, "degrade": [],
         });
         serde_json::from_value(text).unwrap()
