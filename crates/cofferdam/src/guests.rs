@@ -14,7 +14,7 @@ mod place;
 mod trust;
 
 pub use host::{SOCKET, listen, serve};
-pub use place::hidden;
+pub use place::{EGRESS_PORT, hidden};
 
 use gate::egress::Learned;
 use runtime::guest::{Reviewed, said};
@@ -57,6 +57,24 @@ pub struct Wanted {
     pub memory_bytes: Option<u64>,
     /// Parts that are given up where this machine has them not.
     pub degrade: BTreeSet<Part>,
+    /// What a drill needs besides, to have something to attack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Drill>,
+}
+
+/// What is lent to attacks on the way out, so that a refusal shows something: ports of `localhost`, where the drill
+/// itself listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// For tunnels of TLS.
+    pub tls: u16,
+    /// For requests in clear text.
+    pub clear: u16,
+    /// Without its network named: nobody gets through to it.
+    pub private: u16,
+    /// The disk's free space below which it is ended, in bytes, if that is more than for every guest.
+    pub disk_free_bytes: u64,
 }
 
 /// How it is found out what a program needs.

@@ -9,6 +9,8 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+#[path = "cli/drill.rs"]
+mod drill;
 #[path = "cli/exec.rs"]
 mod exec;
 #[path = "cli/guests.rs"]

@@ -16,6 +16,7 @@
 mod ability;
 mod backend;
 mod cgroup;
+pub mod drill;
 mod guest;
 mod launcher;
 mod order;

@@ -1,4 +1,5 @@
-//! The system calls that no safe wrapper has. All `unsafe` of the project that ships is in this file.
+//! The system calls that no safe wrapper has. All `unsafe` of the project that ships is in this file, but for that of
+//! the drill's attacks, which run in a guest.
 //!
 //! Invariants:
 //! - **Only a process with one thread forks.** [`clone_process`] and [`fork`] leave the child with a copy of the
@@ -326,4 +327,18 @@ const SECCOMP_IOCTL_NOTIF_SEND: u64 = notification_request(1, size_of::<libc::se
 /// A second descriptor of the same thing, which closes when a program is executed.
 pub(crate) fn copy_at_least(fd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(fd, number)
+}
+
+/// Memory under `key` that everybody may attach to, by its number; none if somebody has that key.
+pub(crate) fn make_shared_memory(key: i32) -> Result<i32, Errno> {
+    // SAFETY: it touches no memory of this process.
+    let made = unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | libc::IPC_EXCL | 0o666) };
+    check(made.into())?;
+    Ok(made)
+}
+
+/// Removes it again.
+pub(crate) fn remove_shared_memory(id: i32) {
+    // SAFETY: no structure is passed.
+    unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, egress, explain, health, incidents, journal, kill, login, policy,
-    run, sandbox, sessions, tokens, trust,
+    agents, approvals, audit, documents, drill, egress, explain, health, incidents, journal, kill, login,
+    policy, run, sandbox, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -29,6 +29,7 @@ Start here:
   cofferdam init             write a commented starter cofferdam.yaml
   cofferdam up               run the platform on 127.0.0.1:7400
   cofferdam run -- CMD       any program behind walls, which reaches nothing that you did not lend it
+  cofferdam drill            attack those walls, and see what holds
 
 Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 could not reach the server";
 
@@ -121,6 +122,9 @@ pub enum Command {
     /// Run any program behind the walls: no network, files or secrets but those that it was given
     #[command(after_help = run::HELP)]
     Run(Box<run::RunArguments>),
+    /// Attack the walls of this installation from inside, and say what held
+    #[command(after_help = drill::HELP)]
+    Drill(Box<drill::DrillArguments>),
     /// Install documents: all or nothing
     Apply(documents::Apply),
     /// Show what `apply` would change

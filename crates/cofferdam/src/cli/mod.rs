@@ -1,6 +1,6 @@
 //! The command line: parses it, runs one command, and turns what came of it into an exit code.
 //!
-//! Commands talk to a server over HTTP like any other client; only `up`, `demo`, `run`, `validate`, `init`,
+//! Commands talk to a server over HTTP like any other client; only `up`, `demo`, `run`, `drill`, `validate`, `init`,
 //! `journal`, `sandbox` and `audit verify --data-dir` do something themselves. None of them prints a secret but
 //! `tokens create`, which exists for that.
 
@@ -11,6 +11,7 @@ pub mod audit;
 mod chain;
 pub mod client;
 pub mod documents;
+pub mod drill;
 pub mod egress;
 pub mod entry;
 pub mod events;
@@ -83,6 +84,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Validate(validate) => documents::validate(&validate, screen)?,
         Command::Demo(demo) => return crate::demo::run(demo, &global, screen),
         Command::Run(arguments) => return run::run(&arguments, &global, screen),
+        Command::Drill(arguments) => return drill::run(&arguments, &global, screen),
         Command::Patient(patient) => crate::demo::run_patient(patient)?,
         Command::Completions(completions) => print_completions(&completions, screen)?,
         Command::Journal(journal) => journal::run(&journal, screen)?,
@@ -135,6 +137,7 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Validate(_)
         | Command::Demo(_)
         | Command::Run(_)
+        | Command::Drill(_)
         | Command::Patient(_)
         | Command::Sandbox(_)
         | Command::Completions(_)
@@ -226,6 +229,11 @@ mod tests {
             ("an unknown command", "frobnicate", false),
             ("trust in one agent", "trust equation triage --output yaml", true),
             ("a promotion needs a reason", "trust promote triage", false),
+            (
+                "a drill of one area",
+                "drill --only gate --only files.link --output json",
+                true,
+            ),
             ("demo for scripts", "demo --yes --output json", true),
         ];
         for (name, line, accepted) in table {

@@ -1,9 +1,9 @@
 //! `run`: starts any program behind the walls, on the platform that runs here or on one started for it, and passes
 //! through what it reads and writes.
 
-mod platform;
+pub(super) mod platform;
 mod review;
-mod terminal;
+pub(super) mod terminal;
 
 use super::arguments::{Format, Global};
 use super::failure::Failure;
@@ -12,10 +12,10 @@ use crate::guests::{Learn, Summary, Told, Wanted};
 use clap::{Args, ValueEnum};
 use gate::egress::Learned;
 use gate::egress::spec::EgressRule;
-use platform::Platform;
-use sandbox::{Git, Part, Profile, wire};
+use platform::{Connection, Platform, Where};
+use sandbox::{Git, Part, Profile};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use terminal::Stdio;
@@ -112,10 +112,24 @@ pub enum Walls {
     Build,
 }
 
+impl From<Walls> for Profile {
+    fn from(walls: Walls) -> Profile {
+        match walls {
+            Walls::Strict => Profile::Strict,
+            Walls::Standard => Profile::Standard,
+            Walls::Build => Profile::Build,
+        }
+    }
+}
+
 /// Runs the program. Its own exit status is the command's.
 pub fn run(arguments: &RunArguments, global: &Global, screen: &mut Screen) -> Result<ExitCode, Failure> {
     let wanted = wanted(arguments)?;
-    let platform = platform::find_or_start(arguments, global)?;
+    let at = Where {
+        data_dir: Some(&arguments.data_dir),
+        config: arguments.config.as_deref(),
+    };
+    let platform = Platform::find_or_start(&at, global)?;
     let ended = pass(&platform, &wanted, arguments.review, screen);
     let is_own = platform.is_own();
     platform.shutdown();
@@ -130,23 +144,19 @@ fn pass(
     screen: &mut Screen,
 ) -> Result<Summary, Failure> {
     let stdio = Stdio::open()?;
+    let connection = platform.connect()?;
     {
-        let token = platform.token()?;
         let [stdin, stdout, stderr] = stdio.for_guest();
-        let fds = [token.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        wire::send(platform.socket(), wanted, &fds).map_err(|error| match error {
-            wire::WireError::Unreadable(why) => Failure::Misuse(format!("what to run cannot be said: {why}")),
-            error => gone(error),
-        })?;
+        connection.ask(wanted, [stdin, stdout, stderr].map(|fd| fd.as_fd()))?;
     }
     let mut passing = Some(stdio.pass()?);
-    let ended = listen(platform.socket(), screen, |place, screen| {
+    let ended = listen(&connection, screen, |place, screen| {
         // The guest is gone: from here on the terminal is ours again.
         if let Some(passing) = passing.take() {
             passing.finish();
         }
         let how = review.unwrap_or(review::How::Discard);
-        review::answer(place, &wanted.workspace, how, platform.socket(), screen)
+        review::answer(place, &wanted.workspace, how, connection.socket(), screen)
     });
     if let Some(passing) = passing {
         passing.finish();
@@ -156,12 +166,12 @@ fn pass(
 
 /// Until the last word; `review` answers when there are changes to be seen.
 fn listen(
-    socket: &OwnedFd,
+    connection: &Connection,
     screen: &mut Screen,
     mut review: impl FnMut(&Path, &mut Screen) -> Result<(), Failure>,
 ) -> Result<Summary, Failure> {
     loop {
-        match wire::receive(socket).map_err(gone)?.0 {
+        match connection.hear()? {
             Told::Session(_) => {}
             Told::Waits { approval, server } => {
                 let how = format!("cofferdam approvals show {approval} --server {server}");
@@ -252,12 +262,6 @@ fn prune(spec: &mut serde_json::Value) {
     }
 }
 
-fn gone(error: wire::WireError) -> Failure {
-    Failure::Failed(format!(
-        "the platform went away: {error}; what ran has ended with it"
-    ))
-}
-
 fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
     let workspace = std::path::absolute(&arguments.workspace).map_err(anyhow::Error::from)?;
     if arguments.timeout == 0 {
@@ -284,14 +288,11 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
             GitAccess::Read => Git::Read,
             GitAccess::Commit => Git::Commit,
         },
-        profile: match arguments.profile {
-            Walls::Strict => Profile::Strict,
-            Walls::Standard => Profile::Standard,
-            Walls::Build => Profile::Build,
-        },
+        profile: arguments.profile.into(),
         timeout_ms: Some(arguments.timeout.saturating_mul(1_000)),
         memory_bytes: Some(arguments.memory),
         degrade: arguments.degrade.iter().copied().collect::<BTreeSet<Part>>(),
+        drill: None,
     })
 }
 
@@ -316,7 +317,7 @@ fn environment(named: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     Ok(env)
 }
 
-fn part(text: &str) -> Result<Part, String> {
+pub(super) fn part(text: &str) -> Result<Part, String> {
     serde_json::from_value(serde_json::Value::String(text.to_owned()))
         .map_err(|_| format!("`{text}` is no part; `cofferdam sandbox check` names them"))
 }

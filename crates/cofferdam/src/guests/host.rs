@@ -312,10 +312,12 @@ impl Host {
     /// person who runs things everywhere lends to.
     fn agent(&self, caller: &Caller, wanted: &Wanted) -> Result<String, String> {
         let runs = [Role::Admin, Role::Operator];
-        let lends = !wanted.allow.is_empty() || wanted.learn == Some(Learn::Allow);
+        let lends = !wanted.allow.is_empty() || wanted.learn == Some(Learn::Allow) || wanted.drill.is_some();
         // Only an administrator says in documents what may be reached.
         if lends && !caller.holds(&[Role::Admin], &gate::Spot::Root) {
-            return Err("--allow and --learn=allow need the role admin, as `Egress` documents do".to_owned());
+            return Err(
+                "--allow, --learn=allow and drills need the role admin, as `Egress` documents do".to_owned(),
+            );
         }
         let Some(written) = &wanted.agent else {
             return match caller.holds(&runs, &gate::Spot::Root) {

@@ -1,7 +1,7 @@
 //! What a person lends to one run: hosts that are allowed, as an `Egress` document that nobody wrote down, and the
 //! capabilities that follow from it.
 
-use super::{Learn, Wanted};
+use super::{Drill, Learn, Wanted};
 use gate::GuestSession;
 use gate::egress::spec::{EgressDocument, EgressRule, EgressSpec};
 use policy::Capability;
@@ -22,6 +22,9 @@ pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, Gues
     let mut all = Vec::new();
     for (at, allowed) in wanted.allow.iter().enumerate() {
         all.extend(rules(at, allowed, &wanted.networks)?);
+    }
+    if let Some(drill) = &wanted.drill {
+        all.extend(probes(drill)?);
     }
     let spec = EgressSpec {
         description: "lent to one run".to_owned(),
@@ -71,4 +74,18 @@ fn rules(at: usize, allowed: &str, networks: &[String]) -> Result<Vec<EgressRule
     let specs = [Some(tunnel), Some(seen).filter(|_| !is_https)];
     let read = |spec| serde_json::from_value(spec).map_err(|error| format!("--allow `{allowed}`: {error}"));
     specs.into_iter().flatten().map(read).collect()
+}
+
+/// What a drill is lent: each is answered by the drill itself.
+fn probes(drill: &Drill) -> Result<Vec<EgressRule>, String> {
+    let networks = ["127.0.0.0/8", "::1/128"];
+    let specs = json!([
+        { "name": "drill-tls", "hosts": ["localhost"], "ports": [drill.tls], "networks": networks },
+        {
+            "name": "drill-clear", "hosts": ["localhost"], "ports": [drill.clear], "networks": networks, "clearText": true,
+            "methods": METHODS,
+        },
+        { "name": "drill-private", "hosts": ["localhost"], "ports": [drill.private], "tls": false },
+    ]);
+    serde_json::from_value(specs).map_err(|error| format!("the drill's rules: {error}"))
 }

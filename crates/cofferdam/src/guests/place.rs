@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The port, inside, of the door to the network.
-pub(super) const EGRESS_PORT: u16 = 7401;
+pub const EGRESS_PORT: u16 = 7401;
 /// Where the authorities that it shall trust are inside.
 const AUTHORITIES: &str = "/opt/cofferdam/authorities.pem";
 /// Variables that name the proxy; programs read one case or the other.
@@ -45,6 +45,12 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
     spec.limits = Limits {
         memory_bytes: wanted.memory_bytes.or(spec.limits.memory_bytes),
         timeout_ms: wanted.timeout_ms.or(spec.limits.timeout_ms),
+        // Only ever more: nobody takes the rest of a disk by asking for it.
+        disk_free_bytes: wanted
+            .drill
+            .as_ref()
+            .map_or(0, |drill| drill.disk_free_bytes)
+            .max(spec.limits.disk_free_bytes),
         ..spec.limits
     };
     let proxy = format!("http://127.0.0.1:{EGRESS_PORT}");
@@ -196,7 +202,7 @@ mod tests {
     fn wanted(workspace: &Path, reads: &[PathBuf]) -> Wanted {
         let text = serde_json::json!({
             "agent": null, "argv": ["true"], "env": {}, "workspace": workspace, "allow": [], "networks": [],
-            "learn": null, "reads": reads, "git": "read", "profile": "standard", "timeout_ms": null,
+            "learn": null, "review": false, "reads": reads, "git": "read", "profile": "standard", "timeout_ms": null,
             "memory_bytes": null, "degrade": [],
         });
         serde_json::from_value(text).unwrap()

@@ -126,11 +126,16 @@ pub fn spec(workspace: &Path, argv: &[&str]) -> Spec {
 
 /// Starts a guest with pipes.
 pub fn launch(launcher: &Launcher, spec: &Spec) -> Result<Running, LaunchError> {
-    let flight = flight();
     let null = std::fs::File::open("/dev/null").unwrap();
+    launch_with(launcher, spec, null.into())
+}
+
+/// Starts a guest that reads from `input`.
+pub fn launch_with(launcher: &Launcher, spec: &Spec, input: OwnedFd) -> Result<Running, LaunchError> {
+    let flight = flight();
     let (out, to_out) = std::io::pipe().unwrap();
     let (err, to_err) = std::io::pipe().unwrap();
-    let stdio: [OwnedFd; 3] = [null.into(), to_out.into(), to_err.into()];
+    let stdio: [OwnedFd; 3] = [input, to_out.into(), to_err.into()];
     let guest = launcher.launch(&flight, spec, stdio)?;
     Ok(Running { guest, out, err })
 }

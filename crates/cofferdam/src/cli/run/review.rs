@@ -89,7 +89,7 @@ pub(super) fn answer(
             return Ok(());
         }
     };
-    wire::send(socket, &verdict, &[]).map_err(super::gone)
+    wire::send(socket, &verdict, &[]).map_err(|error| super::platform::gone(&error))
 }
 
 /// No answer is no.

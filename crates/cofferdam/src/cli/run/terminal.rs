@@ -42,6 +42,19 @@ fn own() -> [BorrowedFd<'static>; 3] {
     ]
 }
 
+/// A new terminal: what a person would see and type at, and what a program has.
+pub(in crate::cli) fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+    let made = |what| move || format!("cannot make a terminal for the guest: {what}");
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = openpt(flags).with_context(made("openpt"))?;
+    grantpt(&terminal).with_context(made("grantpt"))?;
+    unlockpt(&terminal).with_context(made("unlockpt"))?;
+    let name = ptsname(&terminal, Vec::new()).with_context(made("ptsname"))?;
+    let mode = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let inside = rustix::fs::open(name, mode, rustix::fs::Mode::empty()).with_context(made("open"))?;
+    Ok((terminal, inside))
+}
+
 impl Stdio {
     /// Ours, or those of a terminal of its own.
     pub(super) fn open() -> Result<Stdio, Failure> {
@@ -59,13 +72,7 @@ impl Stdio {
             });
         }
         let made = |what| move || format!("cannot make a terminal for the guest: {what}");
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let terminal = openpt(flags).with_context(made("openpt"))?;
-        grantpt(&terminal).with_context(made("grantpt"))?;
-        unlockpt(&terminal).with_context(made("unlockpt"))?;
-        let name = ptsname(&terminal, Vec::new()).with_context(made("ptsname"))?;
-        let mode = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-        let inside = rustix::fs::open(name, mode, rustix::fs::Mode::empty()).with_context(made("open"))?;
+        let (terminal, inside) = pair()?;
         for fd in own() {
             if let Ok(size) = tcgetwinsize(fd) {
                 tcsetwinsize(&terminal, size).with_context(made("its size"))?;

@@ -1,0 +1,185 @@
+//! The drill's own attacks, but for those that need a gate: all walls hold them, and with walls taken away they work.
+
+use crate::world::{ATTACKER, Site, able, launch_with, launcher, open_to_all};
+use sandbox::drill::{Board, Finding, Outside, VARIABLE, Verdict, attacks};
+use sandbox::{Part, Profile, Spec};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One drill in guests of the launcher; what is left away is claimed all the same.
+fn drilled(
+    only: &[&str],
+    profile: Profile,
+    without: &[Part],
+    given_up: &BTreeMap<Part, String>,
+) -> Vec<Finding> {
+    let site = Site::new();
+    let place = site.dir.path().join("drill");
+    std::fs::create_dir(&place).unwrap();
+    open_to_all(&place, 0o755);
+    let mut outside = Outside::new(&place, &nonce(), Path::new(ATTACKER)).unwrap();
+    let own = site.dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    open_to_all(&own, 0o755);
+    std::fs::write(own.join("admin.token"), "token").unwrap();
+    let _runs = std::os::unix::net::UnixListener::bind(own.join("run.sock")).unwrap();
+    open_to_all(&own.join("run.sock"), 0o777);
+    outside.setting().own = vec![own];
+    outside.setting().door = 7401;
+    outside.setting().fill = 64 << 20;
+    let mut board = Board::new(&only.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()).unwrap();
+    loop {
+        let batch = board.next_batch();
+        if batch.is_empty() {
+            break;
+        }
+        let words: Vec<&str> = batch.iter().map(String::as_str).collect();
+        let mut spec = spec(&site, &outside.workspace(), &words);
+        spec.profile = profile;
+        spec.without = without.iter().copied().collect();
+        if batch == ["resources.disk"] {
+            let disk = rustix::fs::statvfs(&spec.workspace).unwrap();
+            spec.limits.disk_free_bytes = disk.f_bavail * disk.f_frsize - (4 << 20);
+            outside.setting().floor = spec.limits.disk_free_bytes;
+        }
+        let setting = serde_json::to_string(outside.setting()).unwrap();
+        spec.env.insert(VARIABLE.to_owned(), setting);
+        if without.contains(&Part::Network) {
+            // They would be the machine's own.
+            spec.doors.clear();
+        }
+        let (_keyboard, terminal) = terminal();
+        let ran = launch_with(launcher(), &spec, terminal).unwrap().finish();
+        for line in ran.out.lines() {
+            board.heard(line);
+            board.touched(outside.touched());
+        }
+        board.ended(&ran.exit);
+        outside.left(&mut board);
+    }
+    board.findings(given_up)
+}
+
+/// Both sides of a terminal.
+fn terminal() -> (OwnedFd, OwnedFd) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let outside = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&outside).unwrap();
+    unlockpt(&outside).unwrap();
+    let name = ptsname(&outside, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let inside = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
+    (outside, inside)
+}
+
+/// Another one each time, in each process.
+fn nonce() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "{:08x}{:08x}",
+        std::process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+fn spec(site: &Site, workspace: &Path, batch: &[&str]) -> Spec {
+    let mut words = vec!["__attack"];
+    words.extend(batch);
+    let mut spec = site.attack(&words);
+    workspace.clone_into(&mut spec.workspace);
+    spec.workspace_at.clone_from(&spec.workspace);
+    spec.limits.memory_bytes = Some(128 << 20);
+    spec.doors = [7401].into();
+    spec.hidden = vec![workspace.join(".cofferdam")];
+    spec
+}
+
+/// All that needs no gate, and is made by a guest.
+fn areas() -> Vec<&'static str> {
+    let inside = attacks().filter(|attack| attack.is_inside() && attack.area() != "gate");
+    inside.map(|attack| attack.id).collect()
+}
+
+#[test]
+fn every_wall_holds_every_attack() {
+    if !able() {
+        return;
+    }
+    for profile in [Profile::Standard, Profile::Strict, Profile::Build] {
+        let findings = drilled(&areas(), profile, &[], &BTreeMap::new());
+        let open: Vec<_> = findings.iter().filter(|f| f.verdict != Verdict::Held).collect();
+        assert!(open.is_empty(), "{profile:?} {open:#?}");
+        assert_eq!(findings.len(), areas().len());
+    }
+}
+
+/// Attacks that more stops than the parts that claim to: those alone taken away, they are still held.
+const HELD_BY_MORE: &[(&str, &str)] = &[
+    ("files.shadow", "guests are no user who may read it"),
+    ("files.hard-link", "no link crosses file systems"),
+    ("files.system", "guests are no user who may write there"),
+    ("files.kernel", "guests are no user who may write there"),
+    (
+        "files.hidden",
+        "it is hidden by a mount, and read-only by another",
+    ),
+    ("files.handle", "it takes a privilege outside of all namespaces"),
+    ("files.device", "it takes a privilege outside of all namespaces"),
+    (
+        "processes.signal",
+        "the victim is of another user here; see `walls::processes_of_others`",
+    ),
+    (
+        "processes.trace",
+        "the victim is of another user here; see `walls::processes_of_others`",
+    ),
+    ("processes.root", "guests are no user who may"),
+    (
+        "processes.enter",
+        "the first process is not the guest's to look at",
+    ),
+    ("kernel.bpf", "kernels keep it from everybody without privileges"),
+    ("kernel.module", "it takes a privilege outside of all namespaces"),
+    ("kernel.log", "it takes a privilege outside of all namespaces"),
+    ("kernel.new", "this kernel does not know it either"),
+    ("network.icmp", "kernels keep it from groups that are not named"),
+];
+/// Those that are not made without their walls: two would leave this machine, and for one /proc has to be the guest's
+/// own; see `walls::privileges`.
+const NOT_WITHOUT: &[&str] = &["network.metadata", "network.dns", "processes.set-user-id"];
+
+/// Each wall alone stops each attack that it claims to stop. Without any the attack works, and is told as broken; where
+/// they are given up, nothing is guaranteed, and nothing counts as held.
+#[test]
+fn each_wall_that_claims_an_attack_holds_it_alone() {
+    if !able() {
+        return;
+    }
+    let claimed = attacks().filter(|attack| attack.is_inside() && !attack.walls.is_empty());
+    for attack in claimed.filter(|attack| !NOT_WITHOUT.contains(&attack.id)) {
+        for alone in attack.walls {
+            let without: Vec<Part> = attack
+                .walls
+                .iter()
+                .copied()
+                .filter(|part| part != alone)
+                .collect();
+            let finding = &drilled(&[attack.id], Profile::Standard, &without, &BTreeMap::new())[0];
+            assert_eq!(finding.verdict, Verdict::Held, "{alone:?} alone: {finding:?}");
+        }
+        let given_up = attack
+            .walls
+            .iter()
+            .map(|part| (*part, "a test".to_owned()))
+            .collect();
+        let told = |given_up| drilled(&[attack.id], Profile::Standard, attack.walls, given_up).remove(0);
+        let (claimed, admitted) = (told(&BTreeMap::new()), told(&given_up));
+        let is_held = HELD_BY_MORE.iter().any(|(id, _)| *id == attack.id);
+        let expected = if is_held { Verdict::Held } else { Verdict::Broken };
+        assert_eq!(claimed.verdict, expected, "{claimed:?}");
+        assert_eq!(admitted.verdict, Verdict::NotGuaranteed, "{admitted:?}");
+        assert!(admitted.evidence.contains(": a test; it "), "{admitted:?}");
+    }
+}
