@@ -524,13 +524,12 @@ async fn open(
     );
     // 2. What may act: nothing, until configuration says so.
     let egress = door::open(&gate, options, address)?;
-    let supplied = files::supplied(triage.search(), launching, &around.own);
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
         Arc::clone(&triage),
         Arc::clone(&egress),
-        supplied,
+        files::supplied(triage.search(), launching, &around.own),
         options.organization.clone(),
     );
     configuration

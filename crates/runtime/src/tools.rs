@@ -169,13 +169,7 @@ pub fn bind(name: &str, spec: &ToolsetSpec, supplied: &Supplied) -> Result<(Tool
                     git::Repository::new(resource.clone(), environment.clone(), path).map_err(said)?;
                 bound.git(&resource, repository, *propose).map_err(said)?;
             }
-            Binding::Incidents {} => {
-                let incidents = Arc::clone(&supplied.incidents);
-                let tool = |verb| incidents::Search::new(verb, environment.clone(), incidents);
-                bound
-                    .add("incidents.search", incidents::RESOURCE, tool)
-                    .map_err(said)?;
-            }
+            Binding::Incidents {} => bound.incidents(&environment, supplied).map_err(said)?,
             Binding::Exec {
                 workspace,
                 commands,
@@ -183,7 +177,7 @@ pub fn bind(name: &str, spec: &ToolsetSpec, supplied: &Supplied) -> Result<(Tool
             } => {
                 let behind = supplied.commands.clone();
                 let extent = exec::Extent::new(workspace, commands, *seconds, environment.clone(), behind);
-                bound.exec(extent.map_err(said)?).map_err(said)?;
+                extent.and_then(|extent| bound.exec(extent)).map_err(said)?;
             }
         }
     }
@@ -231,6 +225,12 @@ impl Bound {
             self.add("git.propose", resource, tool)?;
         }
         Ok(())
+    }
+
+    fn incidents(&mut self, environment: &Environment, supplied: &Supplied) -> Result<(), String> {
+        let incidents = Arc::clone(&supplied.incidents);
+        let tool = |verb| incidents::Search::new(verb, environment.clone(), incidents);
+        self.add("incidents.search", incidents::RESOURCE, tool)
     }
 
     fn exec(&mut self, extent: exec::Extent) -> Result<(), String> {

@@ -13,7 +13,7 @@ use ops::incident::IncidentView;
 use ops::triage::TriggerSpec;
 use policy::{Level, PolicySet, Principal};
 use runtime::agent::AgentSpec;
-use runtime::tools::{ToolsetSpec, bind};
+use runtime::tools::{Supplied, ToolsetSpec, bind};
 use runtime::{Runtime, Settings};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -166,7 +166,11 @@ impl World {
             {"type": "http", "allow": [format!("{}/", self.outside.address)], "private": true, "write": true},
         ]}))
         .unwrap();
-        let (tools, grants) = bind("all", &toolset, self.triage.search()).unwrap();
+        let supplied = Supplied {
+            incidents: self.triage.search(),
+            commands: None,
+        };
+        let (tools, grants) = bind("all", &toolset, &supplied).unwrap();
         let (notifier, notifying, built_in) = ops::channel::authority();
         let ask = serde_json::from_value(json!({"rules": [
             {"name": "ask", "match": {"effects": ["write"], "agents": ["triage"]}, "outcome": "require_approval",
