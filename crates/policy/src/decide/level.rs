@@ -26,9 +26,12 @@ impl Levels {
         let environment = action.environment();
         let trusted = Tier::of(context.trust).level();
         let own = |link: &Link| link.autonomy.at(environment);
-        // Trust is an agent's. A person's level is that of their role, and has no sandboxes that could be named.
+        // Trust is an agent's. A person's level is that of their role, and has no sandboxes that could be named. What was
+        // delegated may have a ceiling of trust, which no sandbox lifts.
+        let is_agents = |link: &&Link| link.principal.kind == PrincipalKind::Agent;
+        let is_delegated = chain.links.iter().filter(is_agents).count() > 1;
         let in_force = |link: &Link| match link.principal.kind {
-            PrincipalKind::Person => own(link),
+            PrincipalKind::Person if !is_delegated => own(link),
             _ if link.autonomy.is_sandbox(environment) => own(link),
             _ => own(link).min(trusted),
         };
@@ -135,6 +138,11 @@ verified     L0 L1 L2 L3 L4
                 "{environment}"
             );
         }
+        // What was delegated may have a ceiling of trust, which no sandbox lifts.
+        let delegate = chain.links[1].clone();
+        chain.links.push(delegate);
+        let action = action("git.push", Effect::Write, "test");
+        assert_eq!(level_in_force(&chain, &action, &context), Some(Level::L0));
     }
 
     #[test]
