@@ -105,6 +105,7 @@ impl Writer {
                 None => match self.wait() {
                     Ok(order) => order,
                     Err(RecvTimeoutError::Timeout) => {
+                        self.empty();
                         self.recover();
                         continue;
                     }
@@ -136,6 +137,10 @@ impl Writer {
     fn wait(&self) -> Result<Order, RecvTimeoutError> {
         match self.shared.health() {
             Health::Unavailable(_) => self.orders.recv_timeout(PROBE_EVERY),
+            // Somebody copied or read when what was erased should have left the log.
+            Health::Ready if self.engine.as_ref().is_some_and(|engine| engine.wal_holds_erased) => {
+                self.orders.recv_timeout(PROBE_EVERY)
+            }
             Health::Ready | Health::Corrupt(_) => {
                 self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
             }
@@ -190,6 +195,13 @@ impl Writer {
             Health::Ready => Ok(()),
             Health::Unavailable(reason) => Err(StoreError::Unavailable { reason }),
             Health::Corrupt(finding) => Err(StoreError::Corrupt { finding }),
+        }
+    }
+
+    /// Tries again to empty the log of what was erased.
+    fn empty(&mut self) {
+        if let Some(engine) = self.engine.as_mut().filter(|engine| engine.wal_holds_erased) {
+            engine.wal_holds_erased = !signing::empty_wal(&engine.connection);
         }
     }
 
