@@ -17,6 +17,7 @@ mod running;
 
 pub use authority::{ENVIRONMENT, VERB, authority};
 pub use launching::Launching;
+pub(crate) use launching::blocking;
 pub use review::{KEEP, Reviewed, Verdict};
 pub use running::Driving;
 

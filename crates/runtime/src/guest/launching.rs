@@ -40,11 +40,7 @@ impl Launching {
         spec: &Spec,
         stdio: [OwnedFd; 3],
     ) -> Result<Guest, LaunchError> {
-        let launch = || self.launch(flight, spec, stdio);
-        match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(launch),
-            _ => launch(),
-        }
+        blocking(|| self.launch(flight, spec, stdio))
     }
 
     /// The one that is kept, or a new one.
@@ -56,5 +52,13 @@ impl Launching {
         let launcher = Arc::new(Launcher::start(self.config.clone())?);
         *kept = Some(Arc::clone(&launcher));
         Ok(launcher)
+    }
+}
+
+/// Does what blocks on a thread of the runtime, whose other tasks go elsewhere meanwhile where there is an elsewhere.
+pub(crate) fn blocking<T>(act: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(act),
+        _ => act(),
     }
 }

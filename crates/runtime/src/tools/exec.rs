@@ -14,7 +14,7 @@ mod find;
 
 use super::report::{action, argument, ended, failure, success};
 use super::schema;
-use crate::guest::{Launching, said};
+use crate::guest::{Launching, blocking, said};
 use classify::is_evaluated;
 use find::Found;
 use gate::{BoxFuture, Tool, ToolError};
@@ -172,7 +172,8 @@ impl Exec {
             );
             argument("argv/0", &what)
         })?;
-        let evaluated = is_evaluated(&program.path, argv.get(1..).unwrap_or_default());
+        let is_file = |operand: &str| find::is_file(operand, &workspace);
+        let evaluated = is_evaluated(&program.path, argv.get(1..).unwrap_or_default(), is_file);
         let wrong = match (evaluated, self.evaluates()) {
             (Some(why), false) => Some(format!("{why}: that is `{EVAL}`, which a person approves")),
             (None, true) => Some(format!("nothing in it is evaluated: that is `{RUN}`")),
@@ -181,14 +182,14 @@ impl Exec {
         if let Some(what) = wrong {
             return Err(argument("argv", &what));
         }
-        let script = find::script(argv.get(1..).unwrap_or_default(), &workspace)
+        let files = find::files(&program, argv.get(1..).unwrap_or_default(), &workspace)
             .map_err(|what| argument("argv", &what))?;
         let told = json!({
             "argv": argv,
             "input": arguments.get("input"),
             "workspace": workspace,
             "program": program,
-            "script": script,
+            "files": files,
             "seconds": self.extent.seconds,
         });
         let idempotence = match effect {
@@ -213,8 +214,8 @@ impl Exec {
         let unreadable = |error: serde_json::Error| format!("the action is unreadable: {error}");
         let read = |key: &str| arguments.get(key).cloned().unwrap_or_default();
         let program: Found = serde_json::from_value(read("program")).map_err(unreadable)?;
-        let script: Option<Found> = serde_json::from_value(read("script")).map_err(unreadable)?;
-        for found in [Some(&program), script.as_ref()].into_iter().flatten() {
+        let files: Vec<Found> = serde_json::from_value(read("files")).map_err(unreadable)?;
+        for found in std::iter::once(&program).chain(&files) {
             if find::found(&found.path)? != *found {
                 return Err(format!("`{}` is not what was permitted", found.path.display()));
             }
@@ -251,7 +252,7 @@ impl Exec {
         let Some(behind) = &self.extent.behind else {
             return not_started("there is no sandbox here".to_owned());
         };
-        let made = self.spec(flight.action()).and_then(|(mut spec, aside)| {
+        let made = blocking(|| self.spec(flight.action())).and_then(|(mut spec, aside)| {
             spec.hidden = (behind.hidden)(&spec.workspace)?;
             Ok((spec, aside))
         });
@@ -277,7 +278,9 @@ impl Exec {
             Err(error) => return not_started(error.to_string()),
         };
         let settlement = see(flight, &mut guest, [out, err]).await;
-        drop(aside);
+        if let Some(Err(error)) = aside.map(|aside| sandbox::review::discard(&aside.keep())) {
+            tracing::warn!(%error, "what a command wrote aside could not be removed");
+        }
         settlement
     }
 }
@@ -360,7 +363,7 @@ impl Tool for Exec {
     fn propose<'a>(&'a self, arguments: &'a Value) -> BoxFuture<'a, Result<Action, ToolError>> {
         Box::pin(async move {
             schema::check(&self.schema(), arguments)?;
-            self.meant(arguments)
+            blocking(|| self.meant(arguments))
         })
     }
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {

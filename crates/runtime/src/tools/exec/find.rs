@@ -16,6 +16,12 @@ const PATH: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+/// Where the workspace is inside; see `sandbox::Spec::workspace_at`.
+const WORKSPACE_AT: &str = "/workspace";
+/// What `make` reads without being told.
+const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
+/// Most files that one command may name.
+const FILES_MAX: usize = 64;
 /// Largest file that is run, in bytes: all of it is read.
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
@@ -48,24 +54,53 @@ pub(super) fn program(name: &str, workspace: &Path) -> Result<Found, String> {
     found(path)
 }
 
-/// The first argument that names a file of the workspace: a script, or what a program works on. What an approval shows is
-/// what will be read.
-pub(super) fn script(arguments: &[String], workspace: &Path) -> Result<Option<Found>, String> {
-    let operand = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let Some(path) = operand.and_then(|operand| workspace.join(operand).canonicalize().ok()) else {
-        return Ok(None);
+/// What an argument names in the workspace, from outside: inside it is elsewhere.
+fn located(operand: &str, workspace: &Path) -> Option<PathBuf> {
+    let written = match operand.strip_prefix(WORKSPACE_AT) {
+        Some(below) => below.trim_start_matches('/'),
+        None => operand,
     };
-    match path.starts_with(workspace) && path.is_file() {
-        true => found(&path).map(Some),
-        false => Ok(None),
+    let path = workspace.join(written).canonicalize().ok()?;
+    (path.starts_with(workspace) && path.is_file()).then_some(path)
+}
+
+/// Whether an argument names a file: of the workspace, or of the system that is shown.
+pub(super) fn is_file(operand: &str, workspace: &Path) -> bool {
+    let devices = ["/dev/", "/proc/"];
+    let is_elsewhere = || Path::new(operand).is_absolute() && Path::new(operand).is_file();
+    !devices.iter().any(|device| operand.starts_with(device))
+        && (located(operand, workspace).is_some() || is_elsewhere())
+}
+
+/// All files of the workspace that the arguments name, also behind a `=`, and what `make` reads by itself: what an approval
+/// was for is what is read.
+pub(super) fn files(program: &Found, arguments: &[String], workspace: &Path) -> Result<Vec<Found>, String> {
+    let parts = arguments.iter().flat_map(|argument| {
+        let behind = argument.split_once('=').map(|(_, value)| value);
+        std::iter::once(argument.as_str()).chain(behind)
+    });
+    let is_make = program
+        .path
+        .file_name()
+        .is_some_and(|name| name == "make" || name == "gmake");
+    let by_itself = MAKEFILES.iter().filter(|_| is_make).copied();
+    let mut paths: Vec<PathBuf> = parts
+        .chain(by_itself)
+        .filter_map(|part| located(part, workspace))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    if paths.len() > FILES_MAX {
+        return Err(format!("names {} files, and may name {FILES_MAX}", paths.len()));
     }
+    paths.iter().map(|path| found(path)).collect()
 }
 
 /// A file as it is now.
 pub(super) fn found(path: &Path) -> Result<Found, String> {
     let unreadable = |error: std::io::Error| format!("`{}`: {error}", path.display());
     let resolved = path.canonicalize().map_err(unreadable)?;
-    let mut file = File::open(&resolved).map_err(unreadable)?;
+    let file = File::open(&resolved).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     if length > BYTES_MAX {
         return Err(format!(
@@ -73,6 +108,8 @@ pub(super) fn found(path: &Path) -> Result<Found, String> {
             path.display()
         ));
     }
+    // No further than it is long now: somebody may go on writing.
+    let mut file = file.take(length);
     let mut digest = Sha256::new();
     let mut block = vec![0; 64 * 1024];
     loop {
