@@ -18,6 +18,8 @@ const DEPTH_MAX: usize = 128;
 const CHANGES_MAX: usize = 100_000;
 /// Most bytes of changed files: all of them are read. A guest can say of a file that it is larger than any disk.
 const BYTES_MAX: u64 = 4 << 30;
+/// Most bytes of their paths: a guest makes them, and this is the platform's memory.
+const PATH_BYTES_MAX: usize = 64 << 20;
 /// Where changes are, below [`crate::Spec::review`].
 const CHANGES: &str = "changes";
 
@@ -37,6 +39,8 @@ pub struct Change {
     pub path: PathBuf,
     /// What.
     pub kind: ChangeKind,
+    /// Its permission bits.
+    pub mode: u32,
 }
 
 /// How something changed.
@@ -64,7 +68,7 @@ pub enum ChangeKind {
 pub fn look(review: &Path) -> io::Result<Review> {
     let root = review.join(CHANGES);
     let mut changes = Vec::new();
-    look_into(&root, Path::new(""), 0, &mut changes)?;
+    look_into(&root, Path::new(""), (0, &mut 0), &mut changes)?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     let mut digest = Sha256::new();
     let mut left = BYTES_MAX;
@@ -119,7 +123,12 @@ fn fold(root: &Path, change: &Change, left: &mut u64, digest: &mut Sha256) -> io
     Ok(())
 }
 
-fn look_into(root: &Path, below: &Path, depth: usize, found: &mut Vec<Change>) -> io::Result<()> {
+fn look_into(
+    root: &Path,
+    below: &Path,
+    (depth, path_bytes): (usize, &mut usize),
+    found: &mut Vec<Change>,
+) -> io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(io::Error::other(format!(
             "`{}` is deeper than {DEPTH_MAX} directories",
@@ -129,23 +138,25 @@ fn look_into(root: &Path, below: &Path, depth: usize, found: &mut Vec<Change>) -
     for entry in fs::read_dir(root.join(below))? {
         let entry = entry?;
         let path = below.join(entry.file_name());
-        if found.len() >= CHANGES_MAX {
+        *path_bytes += path.as_os_str().len();
+        if found.len() >= CHANGES_MAX || *path_bytes > PATH_BYTES_MAX {
             return Err(io::Error::other(format!("more than {CHANGES_MAX} changes")));
         }
-        let kind = kind(&root.join(&path))?;
+        let metadata = fs::symlink_metadata(root.join(&path))?;
+        let mode = metadata.mode() & 0o7777;
+        let kind = kind(&root.join(&path), &metadata);
         if matches!(kind, ChangeKind::Directory | ChangeKind::Replaced) {
-            look_into(root, &path, depth + 1, found)?;
+            look_into(root, &path, (depth + 1, path_bytes), found)?;
         }
-        found.push(Change { path, kind });
+        found.push(Change { path, kind, mode });
     }
     Ok(())
 }
 
 /// As overlayfs marks it: a removed name is a device 0/0, a replaced directory has an attribute.
-fn kind(path: &Path) -> io::Result<ChangeKind> {
-    let metadata = fs::symlink_metadata(path)?;
+fn kind(path: &Path, metadata: &fs::Metadata) -> ChangeKind {
     let kind = metadata.file_type();
-    Ok(if kind.is_char_device() && metadata.rdev() == 0 {
+    if kind.is_char_device() && metadata.rdev() == 0 {
         ChangeKind::Removed
     } else if kind.is_symlink() {
         ChangeKind::Link
@@ -162,5 +173,46 @@ fn kind(path: &Path) -> io::Result<ChangeKind> {
         }
     } else {
         ChangeKind::Other
-    })
+    }
+}
+
+/// What of other file systems is mounted in a workspace. overlayfs shows such a place as an empty directory, so that to
+/// remove it inside would be to empty what is mounted there: no review is kept where there is one.
+///
+/// # Errors
+/// The mounts of this process cannot be read.
+pub fn mounted(workspace: &Path) -> io::Result<Vec<PathBuf>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let at = text.lines().filter_map(|line| line.split(' ').nth(4));
+    let paths = at.map(|written| PathBuf::from(unescaped(written)));
+    Ok(paths
+        .filter(|path| path.starts_with(workspace) && path != workspace)
+        .collect())
+}
+
+/// As the kernel writes spaces and the like: `\\040`.
+fn unescaped(written: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes
+        .iter()
+        .fold(written.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// Removes all that was collected for a review: what overlayfs works with, and directories that a guest closed,
+/// have no rights until they are given some.
+///
+/// # Errors
+/// Something is left.
+pub fn discard(review: &Path) -> io::Result<()> {
+    let mut open = vec![review.to_owned()];
+    while let Some(directory) = open.pop() {
+        fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    fs::remove_dir_all(review)
 }

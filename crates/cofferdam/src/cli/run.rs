@@ -170,12 +170,13 @@ fn listen(
     screen: &mut Screen,
     mut review: impl FnMut(&Path, &mut Screen) -> Result<(), Failure>,
 ) -> Result<Summary, Failure> {
+    let mut asked = "that it runs";
     loop {
         match connection.hear()? {
             Told::Session(_) => {}
             Told::Waits { approval, server } => {
                 let how = format!("cofferdam approvals show {approval} --server {server}");
-                screen.tell(&format!("it waits for a person to approve that it runs: {how}\r"));
+                screen.tell(&format!("it waits for a person to approve {asked}: {how}\r"));
             }
             Told::Started { given_up } => {
                 for (part, why) in given_up {
@@ -186,7 +187,10 @@ fn listen(
                     ));
                 }
             }
-            Told::Review(place) => review(&place, screen)?,
+            Told::Review(place) => {
+                asked = "that its changes are kept";
+                review(&place, screen)?;
+            }
             Told::Ended(summary) => return Ok(*summary),
             Told::Refused { session, reason } => {
                 let record = session.map(|id| format!(" (cofferdam sessions show {id})"));

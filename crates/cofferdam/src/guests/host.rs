@@ -221,10 +221,10 @@ impl Host {
         } = prepared;
         // Gone when this returns, with what was not kept.
         let review = match wanted.review {
-            true => Some(place::review().map_err(|reason| (None, reason))?),
+            true => Some(place::Review::of(&wanted.workspace).map_err(|reason| (None, reason))?),
             false => None,
         };
-        spec.review = review.as_ref().map(|place| place.path().to_owned());
+        spec.review = review.as_ref().and_then(place::Review::path).map(Path::to_owned);
         let run = Run {
             agent,
             by,

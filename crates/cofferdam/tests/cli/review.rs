@@ -121,7 +121,7 @@ fn changes_are_kept_or_discarded_as_was_said() {
             "  D gone\n",
             "  A link -> /etc/passwd\n",
             "  M target\n",
-            "  M tool (executable)\n",
+            "  M tool (mode 644 → 755)\n",
             "  M swapped/ (what was there is gone)\n",
             "  - pipe (a pipe or a socket: it is never kept)\n",
             "--- a/changed\n+++ b/changed\n@@ -1 +1 @@\n-before\n+after\n",

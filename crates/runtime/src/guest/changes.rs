@@ -221,7 +221,7 @@ pub(super) fn reviewed(before: &Snapshot, review: &Review) -> Changes {
         (ChangeKind::Removed, _) => Some('D'),
         (ChangeKind::Other, _) => None,
         // What is in it is told by itself.
-        (ChangeKind::Directory, Some(was)) if was.directory => None,
+        (ChangeKind::Directory, Some(was)) if was.directory && was.mode & 0o7777 == change.mode => None,
         (_, None) => Some('A'),
         (_, Some(_)) => Some('M'),
     };
@@ -239,18 +239,55 @@ pub(super) fn unknown(why: &str) -> Changes {
     }
 }
 
-/// The first path of `review` that is not as it was before.
+/// Why `review` cannot be kept: something that it changes, or that lies in what it removes, is not as it was before.
 pub(super) fn meanwhile(
     before: &Snapshot,
     root: &Path,
     hidden: &[PathBuf],
     review: &Review,
-) -> Option<PathBuf> {
+) -> Result<(), String> {
     let now = look(root, hidden);
-    let mut paths = review.changes.iter().map(|change| &change.path);
-    paths
-        .find(|path| before.files.get(*path) != now.files.get(*path))
-        .cloned()
+    if let Some(lacks) = before.lacks.as_ref().or(now.lacks.as_ref()) {
+        return Err(format!(
+            "whether somebody else changed something meanwhile is not known: {lacks}"
+        ));
+    }
+    for change in &review.changes {
+        let is_whole = !matches!(change.kind, ChangeKind::Directory);
+        let was = below(&before.files, &change.path, is_whole);
+        let is = below(&now.files, &change.path, is_whole);
+        if let Some((path, _)) = first_other(was, is) {
+            return Err(format!(
+                "`{}` was changed by somebody else meanwhile",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is at `path`, and all that is in it if it is replaced as a whole.
+fn below<'a>(
+    files: &'a BTreeMap<PathBuf, Mark>,
+    path: &'a Path,
+    is_whole: bool,
+) -> impl Iterator<Item = (&'a PathBuf, &'a Mark)> {
+    let from_here = files.range::<Path, _>((std::ops::Bound::Included(path), std::ops::Bound::Unbounded));
+    from_here.take_while(move |(found, _)| found.as_path() == path || (is_whole && found.starts_with(path)))
+}
+
+/// The first that is not the same in both.
+fn first_other<'a>(
+    mut one: impl Iterator<Item = (&'a PathBuf, &'a Mark)>,
+    mut other: impl Iterator<Item = (&'a PathBuf, &'a Mark)>,
+) -> Option<(&'a PathBuf, &'a Mark)> {
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return None,
+            (a, b) if a == b => {}
+            (a, b) => return a.or(b),
+        }
+    }
 }
 
 #[cfg(test)]

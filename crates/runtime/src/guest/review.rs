@@ -224,10 +224,8 @@ fn make(flight: &InFlight, collected: &Collected, review: &Review) -> Kept {
     let Spec {
         workspace, hidden, ..
     } = &*collected.spec;
-    if let Some(path) = changes::meanwhile(&collected.before, workspace, hidden, review) {
-        let why = format!("`{}` was changed by somebody else meanwhile", path.display());
-        return Err((Outcome::NotStarted, why));
-    }
+    changes::meanwhile(&collected.before, workspace, hidden, review)
+        .map_err(|why| (Outcome::NotStarted, why))?;
     match review::keep(flight, &collected.place, review, workspace) {
         Ok(()) => Ok(review.changes.len()),
         Err(error @ KeepError::Failed { .. }) => Err((

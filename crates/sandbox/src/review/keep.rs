@@ -3,7 +3,7 @@
 //! INVARIANT (nothing outside the workspace): every directory is opened from the workspace's own, beneath it, through no
 //! symbolic link; what is made, replaced or removed is a name in a directory that was opened so.
 
-use super::{Change, ChangeKind, Review, changed, look};
+use super::{Change, ChangeKind, Review, changed, look, mounted};
 use policy::InFlight;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, fchmod, fchown, fstat, mkdirat, open, openat, openat2,
@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a file is called until it is whole.
+/// What a file is called until it is whole. Nothing else may have that name.
 const UNFINISHED: &str = ".cofferdam-keep";
 /// Permission bits that are kept: what a guest makes runs as nobody else.
 const MODE_KEPT: u32 = 0o777;
@@ -31,6 +31,9 @@ pub enum KeepError {
     /// They cannot be read. Nothing was done.
     #[error("the changes cannot be read: {0}")]
     Unreadable(#[source] io::Error),
+    /// Other file systems are mounted in the workspace. Nothing was done.
+    #[error("`{}` is mounted in the workspace, and changes may be of what it hides", .0.display())]
+    Mounted(PathBuf),
     /// Some may be made, this one and those after it not.
     #[error("`{}`: {error}", path.display())]
     Failed {
@@ -47,7 +50,7 @@ pub enum KeepError {
 ///
 /// # Errors
 /// See [`KeepError`].
-pub fn keep(_: &InFlight, review: &Path, reviewed: &Review, workspace: &Path) -> Result<(), KeepError> {
+pub fn keep(flight: &InFlight, review: &Path, reviewed: &Review, workspace: &Path) -> Result<(), KeepError> {
     let found = look(review).map_err(KeepError::Unreadable)?;
     if found != *reviewed {
         return Err(KeepError::Altered);
@@ -56,10 +59,26 @@ pub fn keep(_: &InFlight, review: &Path, reviewed: &Review, workspace: &Path) ->
         let path = path.to_owned();
         move |error: io::Error| KeepError::Failed { path, error }
     };
+    if let Some(mounted) = mounted(workspace)
+        .map_err(KeepError::Unreadable)?
+        .into_iter()
+        .next()
+    {
+        return Err(KeepError::Mounted(mounted));
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(workspace, flags, Mode::empty()).map_err(|error| failed(workspace)(error.into()))?;
     for change in &found.changes {
-        make(&root, &changed(review, change), change).map_err(failed(&change.path))?;
+        let made = match flight.cancel().is_cancelled() {
+            true => Err(io::Error::other("it was stopped")),
+            false => make(&root, &changed(review, change), change),
+        };
+        made.map_err(failed(&change.path))?;
+    }
+    // Their own rights last: some let nobody make anything in them.
+    let is_directory = |change: &&Change| matches!(change.kind, ChangeKind::Directory | ChangeKind::Replaced);
+    for change in found.changes.iter().rev().filter(is_directory) {
+        close(&root, &changed(review, change), change).map_err(failed(&change.path))?;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let synced = openat(&root, ".", flags, Mode::empty()).and_then(syncfs);
@@ -78,9 +97,9 @@ fn make(root: &OwnedFd, from: &Path, change: &Change) -> io::Result<()> {
         }
         ChangeKind::Replaced => {
             clear(&place, name)?;
-            directory(&place, name, from)
+            directory(&place, name)
         }
-        ChangeKind::Directory => directory(&place, name, from),
+        ChangeKind::Directory => directory(&place, name),
         ChangeKind::Other => Ok(()),
     }
 }
@@ -93,7 +112,10 @@ fn beneath(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
         path
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
     openat2(root, path, flags, Mode::empty(), resolve)
 }
 
@@ -124,7 +146,6 @@ fn write(place: &OwnedFd, name: &OsStr, from: &Path) -> io::Result<()> {
         clear(place, name)?;
     }
     let unfinished = OsStr::new(UNFINISHED);
-    clear(place, unfinished)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut target = File::from(openat(place, unfinished, flags, Mode::RUSR | Mode::WUSR)?);
     let written = io::copy(&mut source, &mut target)
@@ -136,7 +157,8 @@ fn write(place: &OwnedFd, name: &OsStr, from: &Path) -> io::Result<()> {
     written
 }
 
-fn directory(place: &OwnedFd, name: &OsStr, from: &Path) -> io::Result<()> {
+/// There, and open to us until all in it is made.
+fn directory(place: &OwnedFd, name: &OsStr) -> io::Result<()> {
     match kind(place, name)? {
         Some(FileType::Directory) => {}
         found => {
@@ -146,9 +168,21 @@ fn directory(place: &OwnedFd, name: &OsStr, from: &Path) -> io::Result<()> {
             mkdirat(place, name, Mode::RWXU)?;
         }
     }
+    let made = opened(place, name)?;
+    let mode = Mode::from_raw_mode(fstat(&made)?.st_mode & 0o7777) | Mode::RWXU;
+    Ok(fchmod(&made, mode)?)
+}
+
+/// The rights that a directory was given.
+fn close(root: &OwnedFd, from: &Path, change: &Change) -> io::Result<()> {
+    let name = change.path.file_name().ok_or(Errno::INVAL)?;
+    let place = beneath(root, change.path.parent().unwrap_or(Path::new("")))?;
+    like(&opened(&place, name)?, &fs::symlink_metadata(from)?)
+}
+
+fn opened(place: &OwnedFd, name: &OsStr) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = File::from(openat(place, name, flags, Mode::empty())?);
-    like(&made, &fs::symlink_metadata(from)?)
+    openat(place, name, flags, Mode::empty()).map(File::from)
 }
 
 /// The mode, and the owner where he is another.

@@ -127,6 +127,13 @@ impl Zygote {
         match self.claim(&warm, order, on_disk, spec, stdio) {
             Ok((rules, listener, doors)) => {
                 let ends = order.profile == Profile::Strict;
+                // What is written, and what is held back at the end, is where changes go.
+                let review = order.review.as_ref().map(|review| review.join("changes"));
+                let workspace = match &review {
+                    Some(path) => open(path, flags, Mode::empty())
+                        .map_err(|e| failed("open the review", Cause::of(path.display())(e)))?,
+                    None => workspace,
+                };
                 let ward = Ward::new(warm, listener, ends, workspace, &rules);
                 Ok((ward, rules, doors))
             }

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use owo_colors::OwoColorize as _;
 use runtime::guest::Verdict;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::termios::{QueueSelector, tcflush};
 use sandbox::review::{self, Change, ChangeKind, Review};
 use sandbox::wire;
 use serde_json::json;
@@ -24,6 +25,9 @@ const SHOWN_BYTES_MAX: u64 = 256 * 1024;
 const LINES_MAX: usize = 2_000;
 /// Who may run it.
 const EXECUTABLE: u32 = 0o111;
+/// Takes back what a guest may have told the terminal, so that what is shown is seen: soft reset, the usual screen, all of
+/// it, plain text, the usual characters, a cursor (ECMA-48, DEC STD 070).
+const AS_IT_WAS: &str = "\u{1b}[!p\u{1b}[?1049l\u{1b}[r\u{1b}[0m\u{1b}(B\u{1b}[?25h";
 
 /// What becomes of the changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,11 +53,24 @@ pub(super) fn answer(
 ) -> Result<(), Failure> {
     let review = review::look(place).context("the changes cannot be read")?;
     match screen.format {
-        Format::Table => screen.tell(&shown(&review, place, workspace)?),
+        Format::Table => {
+            if rustix::termios::isatty(rustix::stdio::stderr()) {
+                screen.ask(AS_IT_WAS);
+            }
+            screen.tell(&shown(&review, place, workspace)?);
+        }
         Format::Json | Format::Yaml => {
             let changes = review.changes.iter();
             let changes: Vec<_> = changes
-                .map(|change| json!({ "path": change.path, "kind": change.kind }))
+                .map(|change| {
+                    json!({
+                        "path": change.path.to_string_lossy(),
+                        "kind": change.kind,
+                        "mode": format!("{:o}", change.mode),
+                        "target": review::changed(place, change).read_link().ok()
+                            .map(|target| target.to_string_lossy().into_owned()),
+                    })
+                })
                 .collect();
             let told = json!({ "review": { "digest": review.digest, "changes": changes } });
             match screen.format {
@@ -71,6 +88,8 @@ pub(super) fn answer(
             Verdict::Discard
         }
         (How::Ask, Ok(terminal)) => {
+            // What was typed before this was typed to somebody else.
+            let _ = tcflush(&terminal, QueueSelector::IFlush);
             let question = format!(
                 "Keep these changes in {}?",
                 marked(&workspace.display().to_string())
@@ -107,12 +126,16 @@ fn shown(review: &Review, place: &Path, workspace: &Path) -> Result<String, Fail
     let (mut list, mut lines) = (String::new(), String::new());
     let mut left = LINES_MAX;
     for change in &review.changes {
-        let Some(letter) = letter(change, before(&root, &change.path, OFlags::PATH).is_ok()) else {
+        let there = before(&root, &change.path, OFlags::PATH).and_then(|there| there.metadata());
+        let was = there.as_ref().ok().map(|there| there.mode() & 0o7777);
+        // The rights of a link say nothing.
+        let mode = was.filter(|_| there.as_ref().is_ok_and(|there| !there.is_symlink()));
+        let Some(letter) = letter(change, was) else {
             continue;
         };
         let at = review::changed(place, change);
-        let path = marked(&change.path.display().to_string());
-        let more = told(change, &at).unwrap_or_else(|error| format!(" ({error})"));
+        let path = one_line(&change.path.display().to_string());
+        let more = told(change, (was.is_some(), mode), &at).unwrap_or_else(|error| format!(" ({error})"));
         let line = format!("  {letter} {path}{more}\n");
         list.push_str(&match letter {
             'A' => line.green().to_string(),
@@ -141,33 +164,44 @@ fn before(root: &OwnedFd, path: &Path, how: OFlags) -> io::Result<File> {
     Ok(openat2(root, path, flags, Mode::empty(), resolve)?.into())
 }
 
+/// In one line, whatever a guest calls things.
+fn one_line(text: &str) -> String {
+    marked(&text.replace('\n', "\\n"))
+}
+
 /// As Git writes it; none for a directory that only had something changed in it.
-fn letter(change: &Change, is_there: bool) -> Option<char> {
+fn letter(change: &Change, was: Option<u32>) -> Option<char> {
     match change.kind {
         ChangeKind::Removed => Some('D'),
-        ChangeKind::Directory if is_there => None,
+        ChangeKind::Directory if was == Some(change.mode) => None,
         ChangeKind::Other => Some('-'),
         ChangeKind::Written | ChangeKind::Link | ChangeKind::Directory | ChangeKind::Replaced => {
-            Some(if is_there { 'M' } else { 'A' })
+            Some(if was.is_some() { 'M' } else { 'A' })
         }
     }
 }
 
 /// What a person should know besides the name.
-fn told(change: &Change, at: &Path) -> io::Result<String> {
+fn told(change: &Change, (is_there, was): (bool, Option<u32>), at: &Path) -> io::Result<String> {
+    let mode = match was {
+        Some(was) if was != change.mode => format!(" (mode {was:o} → {:o})", change.mode),
+        None if !is_there && change.mode & EXECUTABLE != 0 => " (executable)".to_owned(),
+        _ => String::new(),
+    };
     Ok(match change.kind {
-        ChangeKind::Link => format!(" -> {}", marked(&at.read_link()?.display().to_string())),
-        ChangeKind::Directory => "/".to_owned(),
+        ChangeKind::Link => format!(" -> {}", one_line(&at.read_link()?.display().to_string())),
+        ChangeKind::Directory if !is_there => "/".to_owned(),
+        ChangeKind::Directory => format!("/{mode}"),
         ChangeKind::Replaced => "/ (what was there is gone)".to_owned(),
         ChangeKind::Other => " (a pipe or a socket: it is never kept)".to_owned(),
-        ChangeKind::Written if at.symlink_metadata()?.mode() & EXECUTABLE != 0 => " (executable)".to_owned(),
-        ChangeKind::Written | ChangeKind::Removed => String::new(),
+        ChangeKind::Written => mode,
+        ChangeKind::Removed => String::new(),
     })
 }
 
 /// What changed in a file, in the unified format, as far as lines are left.
 fn unified(change: &Change, before: Option<File>, at: &Path, left: &mut usize) -> String {
-    let path = change.path.display();
+    let path = one_line(&change.path.display().to_string());
     let old = before.map_or(Ok(Some(String::new())), text);
     let new = match change.kind {
         ChangeKind::Removed => Ok(Some(String::new())),
