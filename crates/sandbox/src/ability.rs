@@ -108,7 +108,7 @@ const CGROUPS: &str = "run the platform as root, or give it a cgroup: \
 
 /// What is not guaranteed without a part, and how to get it.
 #[rustfmt::skip]
-pub(crate) fn consequences(part: Part) -> (&'static str, &'static str) {
+pub fn consequences(part: Part) -> (&'static str, &'static str) {
     match part {
         Part::Users => ("a guest is a user of this machine, and a flaw of the kernel that gives it root gives it the machine", USER_NAMESPACES),
         Part::Root => ("every file that the guest's user can read outside can be read by the guest, as far as Landlock lets it", USER_NAMESPACES),

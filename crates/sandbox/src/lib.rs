@@ -35,7 +35,7 @@ mod sys;
 pub mod wire;
 mod zygote;
 
-pub use ability::{Ability, Missing};
+pub use ability::{Ability, Missing, consequences};
 pub use backend::{Backend, Isolation, check};
 pub use guest::{Door, End, Exit, Guest, Stop, Usage};
 pub use launcher::{ARGUMENT, Config, LaunchError, Launcher};

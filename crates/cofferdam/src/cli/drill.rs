@@ -10,11 +10,11 @@ mod report;
 
 use super::arguments::Global;
 use super::failure::Failure;
-use super::run::platform::{Platform, Where};
+use super::run::platform::{Platform, Where, is_there};
 use super::run::{Walls, part};
 use super::screen::{Screen, clear_progress, show_progress};
 use ::sandbox::Part;
-use ::sandbox::drill::{Board, Verdict, Way};
+use ::sandbox::drill::{Board, Finding, Verdict, Way};
 use clap::Args;
 use guest::{Guest, Site};
 use report::Report;
@@ -69,7 +69,8 @@ pub fn run(arguments: &DrillArguments, global: &Global, screen: &mut Screen) -> 
         report::list(&board, screen)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let usual = Some(Path::new(USUAL)).filter(|usual| usual.is_dir());
+    // One that only lies there stays as it is: its agents would act because of a drill.
+    let usual = Some(Path::new(USUAL)).filter(|usual| is_there(usual));
     let at = Where {
         data_dir: arguments.data_dir.as_deref().or(usual),
         config: arguments.config.as_deref(),
@@ -91,23 +92,28 @@ pub fn run(arguments: &DrillArguments, global: &Global, screen: &mut Screen) -> 
         guests.given_up.insert(Part::LandlockTcp, why.to_owned());
     }
     let findings = board.findings(&guests.given_up);
-    let broken = findings.iter().any(|finding| finding.verdict == Verdict::Broken);
-    let tried = findings
-        .iter()
-        .any(|finding| finding.verdict != Verdict::NotGuaranteed);
+    let is_bad = |finding: &Finding| match finding.verdict {
+        Verdict::Broken => true,
+        // It would be somebody else's launcher.
+        Verdict::NotTried => finding.id != "life.launcher",
+        Verdict::Held | Verdict::NotGuaranteed => false,
+    };
+    let is_held = findings.iter().any(|finding| finding.verdict == Verdict::Held);
+    let is_bad = findings.iter().any(is_bad);
     let report = Report {
         findings,
+        given_up: guests.given_up,
         sessions: guests.sessions,
         profile: arguments.profile.into(),
         is_own,
         is_thrown_away,
     };
     report.show(screen)?;
-    // A drill of which nothing was tried shows nothing.
+    // A drill in which nothing held shows nothing.
     let asked = board
         .chosen()
         .any(|attack| !matches!(attack.way, Way::Opaque { .. }));
-    Ok(ExitCode::from(u8::from(broken || (asked && !tried))))
+    Ok(ExitCode::from(u8::from(is_bad || (asked && !is_held))))
 }
 
 /// What is known of the guests that attacked.

@@ -74,7 +74,7 @@ async fn a_real_alert_becomes_an_incident_with_a_summary_that_names_the_change()
         "HighErrors",
         "answers Prometheus",
         "% of requests fail now",
-        "2 changes",
+        "Changes since a day before it began: 2",
         "service.toml",
     ] {
         assert!(seen.contains(part), "`{part}` is not in {seen}");

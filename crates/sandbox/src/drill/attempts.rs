@@ -52,6 +52,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("bind-tcp", network::bind_tcp),
     ("echo-udp", network::echo_udp),
     ("resolve", network::resolve),
+    ("route", network::route),
     ("say-at-door", network::say_at_door),
     ("serve-locally", network::serve_locally),
     ("socket", network::socket),

@@ -63,8 +63,10 @@ pub enum Verdict {
     Held,
     /// It worked, although something claims to stop it.
     Broken,
-    /// Nothing claims to stop it here, or it could not be tried.
+    /// Nothing claims to stop it here.
     NotGuaranteed,
+    /// Something claims to stop it, and it could not be tried.
+    NotTried,
 }
 
 /// One line of the result.
@@ -364,19 +366,16 @@ fn judge(
         ),
         (_, Some(Seen::Broken(evidence)), None) => (Verdict::Broken, evidence.clone(), None),
         (_, Some(Seen::Held(how)), None) => (Verdict::Held, how.clone(), None),
-        (_, Some(Seen::NotTried(why)), None) => (Verdict::NotGuaranteed, format!("not tried: {why}"), None),
+        (_, Some(Seen::NotTried(why)), None) => (Verdict::NotTried, why.clone(), None),
         (_, Some(Seen::Killed(signal)), None) => (
-            Verdict::NotGuaranteed,
-            format!("not tried: the attacker was ended by signal {signal}"),
+            Verdict::NotTried,
+            format!("the attacker was ended by signal {signal}"),
             None,
         ),
-        (_, None, None) => (
-            Verdict::NotGuaranteed,
-            "not tried: the drill ended before it".to_owned(),
-            None,
-        ),
+        (_, None, None) => (Verdict::NotTried, "the drill ended before it".to_owned(), None),
     };
-    let (verdict, evidence, remedy) = match is_claimed || verdict == Verdict::NotGuaranteed {
+    let is_open = verdict == Verdict::NotGuaranteed;
+    let (verdict, evidence, remedy) = match is_claimed || is_open {
         true => (verdict, evidence, remedy),
         false => {
             let mut told: Vec<&str> = attack.walls.iter().map(|part| consequences(*part).1).collect();
@@ -384,6 +383,7 @@ fn judge(
             let missing = missing.collect::<Vec<_>>().join("; ");
             let found = match verdict {
                 Verdict::Broken => format!("it works: {evidence}"),
+                Verdict::NotTried => format!("it was not tried: {evidence}"),
                 _ => format!("it was stopped this time: {evidence}"),
             };
             (

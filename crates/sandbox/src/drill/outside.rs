@@ -9,11 +9,11 @@ use super::{Board, Setting};
 use crate::sys;
 use crate::wire;
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -41,8 +41,13 @@ pub struct Outside {
     seen: Seen,
     victim: Child,
     is_victim_dead: bool,
-    memory: Option<i32>,
+    memory: i32,
+    secret: Secret,
 }
+
+/// The file outside that is looked after. Whoever may write beside it may put something else under its name, so it is
+/// known by its descriptor.
+type Secret = Arc<Mutex<File>>;
 
 impl Outside {
     /// Makes all of it in `directory`, which everybody has to be able to enter. `nonce` is a text that stands nowhere
@@ -52,7 +57,7 @@ impl Outside {
     /// What the system said.
     pub fn new(directory: &Path, nonce: &str, program: &Path) -> io::Result<Outside> {
         let (seen, outside) = (Seen::default(), directory.join("outside"));
-        place(&outside, nonce)?;
+        let secret = Arc::new(Mutex::new(place(&outside, nonce)?));
         workspace(&directory.join("workspace"), nonce)?;
         let name = format!("cofferdam-drill-{nonce}");
         let number = nonce
@@ -69,7 +74,8 @@ impl Outside {
             key: (number & 0x7fff_ffff).max(1),
             ..Setting::default()
         };
-        givers(&setting, &seen)?;
+        givers(&setting, &seen, &secret)?;
+        open_to_all(&setting.outside)?;
         listeners(&mut setting, &seen)?;
         let victim = Command::new(program)
             .args([ARGUMENT, VICTIM, nonce])
@@ -86,10 +92,11 @@ impl Outside {
             seen,
             victim,
             is_victim_dead: false,
-            memory: None,
+            memory: 0,
+            secret,
         };
-        write(&made.shared(), nonce, 0o644)?;
-        made.memory = sys::make_shared_memory(made.setting.key).ok();
+        drop(new(&made.shared(), nonce, 0o644)?);
+        made.memory = sys::make_shared_memory(made.setting.key)?;
         Ok(made)
     }
 
@@ -118,11 +125,16 @@ impl Outside {
     pub fn touched(&mut self) -> Vec<String> {
         let mut touched = std::mem::take(&mut *lock(&self.seen));
         let outside = self.setting.outside.clone();
-        let secret = outside.join("secret");
-        if fs::read_to_string(&secret).ok().as_deref() != Some(self.setting.nonce.as_str()) {
+        let path = outside.join("secret");
+        let mut kept = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_whole(&kept, &path, &self.setting.nonce) {
             touched.push("a file outside was changed".to_owned());
-            let _ = write(&secret, &self.setting.nonce, 0o666);
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+            if let Ok(again) = new(&path, &self.setting.nonce, 0o666) {
+                *kept = again;
+            }
         }
+        drop(kept);
         for name in ["new", "directory", "taken"] {
             let path = outside.join(name);
             if path.symlink_metadata().is_ok() {
@@ -201,24 +213,50 @@ impl Drop for Outside {
     fn drop(&mut self) {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
-        if let Some(memory) = self.memory {
-            sys::remove_shared_memory(memory);
-        }
+        sys::remove_shared_memory(self.memory);
         let _ = fs::remove_file(self.shared());
     }
 }
 
-/// The directory that everybody may write in, with what looks like secrets.
-fn place(outside: &Path, nonce: &str) -> io::Result<()> {
+/// The directory that everybody may write in later, with what looks like secrets.
+fn place(outside: &Path, nonce: &str) -> io::Result<File> {
     for directory in [outside.to_owned(), outside.join(".ssh"), outside.join(".aws")] {
-        fs::create_dir(&directory)?;
-        // Rights of the file system shall not be what stops it: walls shall.
+        DirBuilder::new().mode(0o700).create(&directory)?;
+    }
+    for name in [".ssh/id_ed25519", ".aws/credentials"] {
+        drop(new(&outside.join(name), nonce, 0o666)?);
+    }
+    new(&outside.join("secret"), nonce, 0o666)
+}
+
+/// Rights of the file system shall not be what stops an attack: walls shall. Last, since from then on others may put
+/// anything under any name here.
+fn open_to_all(outside: &Path) -> io::Result<()> {
+    for directory in [outside.join(".ssh"), outside.join(".aws"), outside.to_owned()] {
         fs::set_permissions(&directory, Permissions::from_mode(0o777))?;
     }
-    for name in ["secret", ".ssh/id_ed25519", ".aws/credentials"] {
-        write(&outside.join(name), nonce, 0o666)?;
-    }
     Ok(())
+}
+
+/// A file that was not there, through no link.
+fn new(path: &Path, text: &str, mode: u32) -> io::Result<File> {
+    let mut options = File::options();
+    let mut file = options.read(true).write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Whether `kept` still is what has that name, and still holds that text.
+fn is_whole(kept: &File, path: &Path, text: &str) -> bool {
+    let is_it = || {
+        let (held, named) = (kept.metadata()?, fs::symlink_metadata(path)?);
+        let mut found = vec![0; text.len() + 1];
+        let read = kept.read_at(&mut found, 0)?;
+        let is_same = (held.dev(), held.ino()) == (named.dev(), named.ino());
+        Ok::<_, io::Error>(is_same && found.get(..read) == Some(text.as_bytes()))
+    };
+    is_it().unwrap_or(false)
 }
 
 fn workspace(workspace: &Path, nonce: &str) -> io::Result<()> {
@@ -262,7 +300,7 @@ fn listeners(setting: &mut Setting, seen: &Seen) -> io::Result<()> {
         .map(|listener| (listener, "nobody was lent"));
     for (listener, what) in traps.chain([(private, "leads to this machine")]) {
         let what = format!("a server outside was reached at a port that {what}");
-        serve(listener, seen, move |_| Some(what.clone()));
+        serve(listener, seen, move |_| (Some(what.clone()), Vec::new()));
     }
     let own = hello_to("localhost");
     serve(tls, seen, move |stream| spoken_tls(stream, &own));
@@ -273,7 +311,7 @@ fn listeners(setting: &mut Setting, seen: &Seen) -> io::Result<()> {
 }
 
 /// Unix sockets of somebody outside, each of whom gives a descriptor to whoever asks.
-fn givers(setting: &Setting, seen: &Seen) -> io::Result<()> {
+fn givers(setting: &Setting, seen: &Seen, secret: &Secret) -> io::Result<()> {
     let (outside, abstract_name) = (&setting.outside, &setting.abstract_name);
     let by_name = |name: &str| {
         let path = outside.join(name);
@@ -287,7 +325,7 @@ fn givers(setting: &Setting, seen: &Seen) -> io::Result<()> {
         (by_name("giver.sock")?, "a socket that gives descriptors away"),
         (hidden, "an abstract socket outside"),
     ] {
-        let (seen, secret) = (Arc::clone(seen), outside.join("secret"));
+        let (seen, secret) = (Arc::clone(seen), Arc::clone(secret));
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 lock(&seen).push(format!("{what} was reached"));
@@ -298,17 +336,17 @@ fn givers(setting: &Setting, seen: &Seen) -> io::Result<()> {
     Ok(())
 }
 
-fn give(stream: &UnixStream, secret: &Path) {
-    if let Ok(file) = File::open(secret) {
-        let _ = wire::send(stream, &"secret", &[file.as_fd()]);
-    }
+fn give(stream: &UnixStream, secret: &Secret) {
+    let file = secret.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = (&*file).rewind();
+    let _ = wire::send(stream, &"secret", &[file.as_fd()]);
 }
 
 /// Answers whoever connects, and keeps what it says of them.
 fn serve(
     listener: TcpListener,
     seen: &Seen,
-    answer: impl Fn(&mut TcpStream) -> Option<String> + Send + Sync + 'static,
+    answer: impl Fn(&mut TcpStream) -> (Option<String>, Vec<u8>) + Send + Sync + 'static,
 ) {
     let (seen, answer) = (Arc::clone(seen), Arc::new(answer));
     std::thread::spawn(move || {
@@ -317,9 +355,10 @@ fn serve(
             // One that says nothing holds nobody up.
             std::thread::spawn(move || {
                 let _ = stream.set_read_timeout(Some(PATIENCE));
-                // The lock is taken behind the answer: it may wait.
-                let said = answer(&mut stream);
+                // The lock is taken behind the words, which may wait, and before the answer, behind which others look.
+                let (said, words) = answer(&mut stream);
                 lock(&seen).extend(said);
+                let _ = stream.write_all(&words);
             });
         }
     });
@@ -338,23 +377,22 @@ fn words(stream: &mut TcpStream, is_all: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 /// The only words that may come through a tunnel are those of TLS to this host.
-fn spoken_tls(stream: &mut TcpStream, own: &[u8]) -> Option<String> {
+fn spoken_tls(stream: &mut TcpStream, own: &[u8]) -> (Option<String>, Vec<u8>) {
     let words = words(stream, |all| all.len() >= own.len());
     if words.is_empty() {
-        return None;
+        return (None, Vec::new());
     }
-    let _ = stream.write_all(b"heard");
-    match words == own {
-        true => None,
-        false => Some(format!(
+    let odd = (words != own).then(|| {
+        format!(
             "{} bytes came through a tunnel that are no TLS to its host",
             words.len()
-        )),
-    }
+        )
+    });
+    (odd, b"heard".to_vec())
 }
 
 /// Requests that should not have come are marked.
-fn spoken_clear(stream: &mut TcpStream, nonce: &str) -> Option<String> {
+fn spoken_clear(stream: &mut TcpStream, nonce: &str) -> (Option<String>, Vec<u8>) {
     let words = words(stream, |all| all.windows(4).any(|end| end == b"\r\n\r\n"));
     let text = String::from_utf8_lossy(&words);
     let to = text
@@ -364,9 +402,10 @@ fn spoken_clear(stream: &mut TcpStream, nonce: &str) -> Option<String> {
         Some(to) => format!("HTTP/1.1 302 Found\r\nLocation: http://{to}/\r\nContent-Length: 0\r\n\r\n"),
         None => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
     };
-    let _ = stream.write_all(answer.as_bytes());
-    text.contains(nonce)
-        .then(|| "the server heard a request that it should not have".to_owned())
+    let odd = text
+        .contains(nonce)
+        .then(|| "the server heard a request that it should not have".to_owned());
+    (odd, answer.into_bytes())
 }
 
 fn echo(udp: UdpSocket, seen: &Seen) {

@@ -146,9 +146,8 @@ const HELD_BY_MORE: &[(&str, &str)] = &[
     ("kernel.new", "this kernel does not know it either"),
     ("network.icmp", "kernels keep it from groups that are not named"),
 ];
-/// Those that are not made without their walls: two would leave this machine, and for one /proc has to be the guest's
-/// own; see `walls::privileges`.
-const NOT_WITHOUT: &[&str] = &["network.metadata", "network.dns", "processes.set-user-id"];
+/// What is not made without its walls: for it, /proc has to be the guest's own; see `walls::privileges`.
+const NOT_WITHOUT: &[&str] = &["processes.set-user-id"];
 
 /// Each wall alone stops each attack that it claims to stop. Without any the attack works, and is told as broken; where
 /// they are given up, nothing is guaranteed, and nothing counts as held.

@@ -23,9 +23,9 @@ pub(super) fn disconnect(site: &Site, platform: &Platform, guests: &mut Guests) 
     })
 }
 
-/// The launcher is killed. Only that of a platform of this process: all guests of it end.
+/// The launcher is killed. Only that of a platform that is thrown away: all guests of it end.
 pub(super) fn kill_launcher(site: &Site, platform: &Platform, guests: &mut Guests) -> Result<Made, Failure> {
-    if !platform.is_own() {
+    if !platform.is_thrown_away() {
         let why = "it would end every guest of the platform that runs here; a drill of a platform of its own kills that \
                    one's: cofferdam drill --only life --data-dir DIR, with a new DIR";
         return Ok(Made::NotTried(why.to_owned()));

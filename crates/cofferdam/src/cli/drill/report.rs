@@ -5,13 +5,16 @@ use crate::cli::screen::Screen;
 use crate::cli::table::{Look, cell, heading, painted, table};
 use crate::cli::text::{fold, visible};
 use ::sandbox::drill::{AREAS, Board, Finding, Verdict, Way};
-use ::sandbox::{Part, Profile};
+use ::sandbox::{Part, Profile, consequences};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Everything that is told.
 #[derive(Debug)]
 pub(super) struct Report {
     pub findings: Vec<Finding>,
+    /// Walls that were done without, and why.
+    pub given_up: BTreeMap<Part, String>,
     pub sessions: Vec<String>,
     pub profile: Profile,
     /// Whether the platform was started for the drill.
@@ -31,8 +34,13 @@ impl Report {
     /// `61 of 61 attacks held, 3 not guaranteed`: what nobody promises is no part of what held.
     pub(super) fn score(&self) -> String {
         let (held, broken) = (self.count(Verdict::Held), self.count(Verdict::Broken));
-        let open = self.count(Verdict::NotGuaranteed);
-        format!("{held} of {} attacks held, {open} not guaranteed", held + broken)
+        let (open, untried) = (self.count(Verdict::NotGuaranteed), self.count(Verdict::NotTried));
+        let not_tried = match untried {
+            0 => String::new(),
+            many => format!(", {many} not tried"),
+        };
+        let all = held + broken + untried;
+        format!("{held} of {all} attacks held, {open} not guaranteed{not_tried}")
     }
 
     pub(super) fn show(&self, screen: &mut Screen) -> Result<(), Failure> {
@@ -41,7 +49,9 @@ impl Report {
                 "held": self.count(Verdict::Held),
                 "broken": self.count(Verdict::Broken),
                 "not_guaranteed": self.count(Verdict::NotGuaranteed),
+                "not_tried": self.count(Verdict::NotTried),
             },
+            "given_up": self.given_up,
             "profile": self.profile,
             "sessions": self.sessions,
             "recorded": !self.is_thrown_away,
@@ -65,14 +75,30 @@ impl Report {
             }
         }
         text += &self.details(columns, Verdict::NotGuaranteed, "Not guaranteed", Look::Yellow);
+        text += &self.without();
+        text += &self.details(columns, Verdict::NotTried, "Not tried", Look::Yellow);
         text += &self.details(columns, Verdict::Broken, "Broken", Look::Red);
         text += &format!("{}\n", self.record());
-        let look = match (self.count(Verdict::Broken), self.count(Verdict::Held)) {
-            (0, 1..) => Look::Green,
-            (0, 0) => Look::Yellow,
+        let open = self.count(Verdict::NotTried) + self.given_up.len();
+        let look = match (self.count(Verdict::Broken), self.count(Verdict::Held), open) {
+            (0, 1.., 0) => Look::Green,
+            (0, ..) => Look::Yellow,
             _ => Look::Red,
         };
         text + &painted(&self.score(), look)
+    }
+
+    /// Walls that were not there: others may have held in their place.
+    fn without(&self) -> String {
+        let line = |(part, why): (&Part, &String)| {
+            let (lost, remedy) = consequences(*part);
+            format!("  {}: {why}; without it, {lost}; get it: {remedy}\n", name(part))
+        };
+        let lines: String = self.given_up.iter().map(line).collect();
+        match lines.is_empty() {
+            true => lines,
+            false => format!("{}{lines}\n", heading("Walls that were not there")),
+        }
     }
 
     /// One by one: what was seen, and what it means.
@@ -123,11 +149,13 @@ fn row(finding: &Finding) -> Vec<crate::cli::table::Cell> {
         Verdict::Held => ("✓", Look::Green),
         Verdict::Broken => ("✗", Look::Red),
         Verdict::NotGuaranteed => ("–", Look::Yellow),
+        Verdict::NotTried => ("?", Look::Yellow),
     };
     let by = match finding.verdict {
         Verdict::Held => finding.evidence.clone(),
         Verdict::Broken => "broken".to_owned(),
         Verdict::NotGuaranteed => "not guaranteed".to_owned(),
+        Verdict::NotTried => "not tried".to_owned(),
     };
     vec![
         cell(format!("  {sign}"), look),

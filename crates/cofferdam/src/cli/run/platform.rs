@@ -7,6 +7,7 @@ use crate::guests::{SOCKET, Told, Wanted};
 use anyhow::Context as _;
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with,
+    sockopt::socket_peercred,
 };
 use sandbox::wire;
 use secrets::Secret;
@@ -178,6 +179,11 @@ fn ours(directory: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Whether a platform listens there.
+pub(in crate::cli) fn is_there(data_dir: &Path) -> bool {
+    matches!(reach(&data_dir.join(SOCKET)), Ok(Some(_)))
+}
+
 /// A connection, unless nobody listens.
 fn reach(path: &Path) -> Result<Option<OwnedFd>, Failure> {
     let failed = |error: rustix::io::Errno| {
@@ -191,7 +197,14 @@ fn reach(path: &Path) -> Result<Option<OwnedFd>, Failure> {
     )
     .map_err(failed)?;
     match connect(&socket, &SocketAddrUnix::new(path).map_err(failed)?) {
-        Ok(()) => Ok(Some(socket)),
+        // It is given a token: whoever listens has to be this user.
+        Ok(()) => match socket_peercred(&socket).map_err(failed)?.uid == rustix::process::geteuid() {
+            true => Ok(Some(socket)),
+            false => Err(Failure::Failed(format!(
+                "another user listens at `{}`; name your own with --data-dir",
+                path.display()
+            ))),
+        },
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => Ok(None),
         Err(error) => Err(failed(error)),
     }

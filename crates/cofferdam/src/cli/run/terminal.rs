@@ -8,8 +8,11 @@ use crate::cli::failure::Failure;
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::getpgrp;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -86,7 +89,9 @@ impl Stdio {
         let fds = fds
             .try_into()
             .map_err(|_| Failure::Failed("three descriptors are needed".to_owned()))?;
-        let [reads, ..] = terminals;
+        // In the background the terminal is somebody else's: whoever sets it there is stopped.
+        let is_ours = tcgetpgrp(rustix::stdio::stdin()).is_ok_and(|group| group == getpgrp());
+        let [reads, ..] = terminals.map(|is_terminal| is_terminal && is_ours);
         Ok(Stdio {
             fds,
             terminal: Some(terminal),

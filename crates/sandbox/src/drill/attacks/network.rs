@@ -13,11 +13,11 @@ const ODD: &str = "families of sockets that walls for TCP know nothing of";
 pub const NETWORK: &[Attack] = &[
     attack("network.tcp", "connect to a server of this machine", "services that trust their own machine ask for no password",
         &[Network, LandlockTcp], &[&["connect-tcp", "127.0.0.1:{trap}"], &["connect-tcp", "[::1]:{trap}"]]),
-    attack("network.metadata", "connect to the metadata service", "it gives the machine's own credentials to whoever asks",
-        &[Network, LandlockTcp], &[&["connect-tcp", "169.254.169.254:80"], &["connect-tcp", "[fd00:ec2::254]:80"]]),
+    attack("network.metadata", "have a way to the metadata service", "it gives the machine's own credentials to whoever asks",
+        &[Network], &[&["route", "169.254.169.254:80"]]),
     attack("network.udp", "send datagrams", AWAY, &[Network], &[&["echo-udp", "127.0.0.1:{udp}", "{nonce}"]]),
-    attack("network.dns", "look names up, and carry something out in them", AWAY, &[Network], &[
-        &["resolve", "{nonce}.cofferdam.invalid"],
+    attack("network.dns", "have a way to name servers, and carry something out in names", AWAY, &[Network], &[
+        &["route", "192.0.2.53:53"], &["route", "198.51.100.53:53"],
     ]),
     attack("network.raw", "open raw sockets", "with them it could speak as somebody else", RAW, &[
         &["socket", "2", "3", "1"], &["socket", "2", "3", "255"], &["socket", "10", "3", "58"],

@@ -57,6 +57,15 @@ pub fn echo_udp(args: &[String]) -> Outcome {
     socket.recv(&mut answer).map(|_| String::new())
 }
 
+/// Asks the kernel for a way to an address. Nothing is sent.
+pub fn route(args: &[String]) -> Outcome {
+    let address: std::net::SocketAddr = word(args, 0)?.parse().map_err(Error::other)?;
+    let from = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(from)?;
+    socket.connect(address)?;
+    Ok(format!("from {}", socket.local_addr()?))
+}
+
 pub fn resolve(args: &[String]) -> Outcome {
     let found = (word(args, 0)?, 443_u16).to_socket_addrs()?;
     Ok(format!("{:?}", found.collect::<Vec<_>>()))
