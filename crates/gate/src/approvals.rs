@@ -237,16 +237,14 @@ impl Gate {
         self.record_repeats(self.denials.take_ended(self.clock.monotonic()))
             .await?;
         let now = self.deadlines.now();
-        self.escalate_approvals(now).await?;
-        let over = self.store.read(|reader| {
-            let mut over = Vec::new();
-            for state in ["pending", "approved"] {
-                for row in reader.find(APPROVALS, "state", state)? {
-                    over.extend(Some(decode::<ApprovalView>(row.value)?).filter(|view| view.is_over(now)));
-                }
-            }
-            Ok(over)
-        })?;
+        let store = self.store.clone();
+        // Beside the async threads: thousands may wait, and all of them are looked at.
+        let looking = tokio::task::spawn_blocking(move || store.read(|reader| undecided(reader, now)));
+        let late = looking.await.map_err(|error| StoreError::Unavailable {
+            reason: error.to_string(),
+        });
+        let Late { overdue, over } = late??;
+        self.escalate_approvals(overdue, now).await?;
         if over.is_empty() {
             return Ok(over);
         }
@@ -262,6 +260,30 @@ impl Gate {
             .await
             .map(|written| written.value)
     }
+}
+
+/// Approvals that nobody decided in time.
+#[derive(Default)]
+struct Late {
+    /// A stage of theirs is over.
+    overdue: Vec<ApprovalView>,
+    /// All of their time is.
+    over: Vec<ApprovalView>,
+}
+
+fn undecided(reader: &store::Reader<'_>, now: Timestamp) -> Result<Late, StoreError> {
+    let mut late = Late::default();
+    for state in ["pending", "approved"] {
+        for row in reader.find(APPROVALS, "state", state)? {
+            let view: ApprovalView = decode(row.value)?;
+            if view.is_over(now) {
+                late.over.push(view);
+            } else if view.is_overdue(now) {
+                late.overdue.push(view);
+            }
+        }
+    }
+    Ok(late)
 }
 
 impl Verdict {

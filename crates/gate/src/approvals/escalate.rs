@@ -4,9 +4,8 @@
 //! from when the one before it was passed over. So a stage whose turn comes late, after nobody looked for long,
 //! has its own time all the same. It never answers anything: the end of the approval's own time denies.
 
-use super::{APPROVALS, ApprovalView, Counted, Passed, row};
+use super::{ApprovalView, Counted, Passed, row};
 use crate::gate::platform;
-use crate::rows::decode;
 use crate::{Gate, sessions};
 use journal::kind;
 use journal::machine::Approval;
@@ -15,17 +14,12 @@ use serde_json::json;
 use store::{StoreError, Tx};
 
 impl Gate {
-    /// Records every stage whose time is over at `now`.
-    pub(super) async fn escalate_approvals(&self, now: Timestamp) -> Result<(), StoreError> {
-        let due = self.store.read(|reader| {
-            let mut due = Vec::new();
-            for row in reader.find(APPROVALS, "state", "pending")? {
-                due.extend(
-                    Some(decode::<ApprovalView>(row.value)?).filter(|view| !view.overdue(now).is_empty()),
-                );
-            }
-            Ok(due)
-        })?;
+    /// Records every stage of `due` whose time is over at `now`.
+    pub(super) async fn escalate_approvals(
+        &self,
+        due: Vec<ApprovalView>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         if due.is_empty() {
             return Ok(());
         }
@@ -42,6 +36,11 @@ impl Gate {
 }
 
 impl ApprovalView {
+    /// Whether any stage's time is over.
+    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
+        !self.overdue(now).is_empty()
+    }
+
     /// The stages, one of each list, that wait now and whose time is over.
     fn overdue(&self, now: Timestamp) -> Vec<Counted> {
         if self.state != Approval::Pending || self.is_over(now) {
