@@ -41,7 +41,7 @@ pub struct Outside {
     seen: Seen,
     victim: Child,
     is_victim_dead: bool,
-    memory: i32,
+    memory: Option<i32>,
     secret: Secret,
 }
 
@@ -92,11 +92,11 @@ impl Outside {
             seen,
             victim,
             is_victim_dead: false,
-            memory: 0,
+            memory: None,
             secret,
         };
         drop(new(&made.shared(), nonce, 0o644)?);
-        made.memory = sys::make_shared_memory(made.setting.key)?;
+        made.memory = Some(sys::make_shared_memory(made.setting.key)?);
         Ok(made)
     }
 
@@ -213,7 +213,9 @@ impl Drop for Outside {
     fn drop(&mut self) {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
-        sys::remove_shared_memory(self.memory);
+        if let Some(memory) = self.memory {
+            sys::remove_shared_memory(memory);
+        }
         let _ = fs::remove_file(self.shared());
     }
 }

@@ -182,3 +182,49 @@ fn each_wall_that_claims_an_attack_holds_it_alone() {
         assert!(admitted.evidence.contains(": a test; it "), "{admitted:?}");
     }
 }
+
+/// What is attacked, made.
+fn made_in(site: &Site) -> Outside {
+    let place = site.dir.path().join("drill");
+    std::fs::create_dir(&place).unwrap();
+    Outside::new(&place, &nonce(), Path::new(ATTACKER)).unwrap()
+}
+
+/// Nothing of it lies about afterwards, wherever it was put.
+#[test]
+fn what_is_attacked_is_gone_with_the_drill() {
+    let site = Site::new();
+    let outside = made_in(&site);
+    let setting = serde_json::to_value(outside.known()).unwrap();
+    let file = Path::new("/dev/shm").join(setting["shared"].as_str().unwrap());
+    let victim = Path::new("/proc").join(setting["victim"].to_string());
+    let segments = || std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
+    let key = setting["key"].to_string();
+    let is_there = |key: &str| {
+        segments()
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(key))
+    };
+    assert!(file.exists() && victim.exists() && is_there(&key), "{setting}");
+    drop(outside);
+    assert!(!file.exists() && !victim.exists() && !is_there(&key), "{setting}");
+}
+
+/// Whoever puts something else under the canary's name changes it, and nothing behind it is written to.
+#[test]
+fn a_canary_is_no_way_to_what_lies_elsewhere() {
+    let site = Site::new();
+    let mut outside = made_in(&site);
+    assert_eq!(outside.touched(), Vec::<String>::new());
+    let (secret, theirs) = (
+        site.dir.path().join("drill/outside/secret"),
+        site.dir.path().join("theirs"),
+    );
+    std::fs::write(&theirs, "theirs").unwrap();
+    std::fs::remove_file(&secret).unwrap();
+    std::os::unix::fs::symlink(&theirs, &secret).unwrap();
+    assert_eq!(outside.touched(), ["a file outside was changed"]);
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+    assert!(!secret.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(outside.touched(), Vec::<String>::new());
+}
