@@ -84,10 +84,10 @@ where
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) orders: Receiver<Order>,
+    /// Dropped first: the last connection that closes empties the log.
+    pub(crate) copier: Option<Copier>,
     /// `None` while unavailable or corrupt.
     pub(crate) engine: Option<Engine>,
-    /// Dropped before the lock, and before the engine closes.
-    pub(crate) copier: Option<Copier>,
     /// Held as long as the thread may write.
     pub(crate) lock: Option<File>,
     /// When opening was tried last.
