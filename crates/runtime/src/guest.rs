@@ -9,12 +9,14 @@
 //! - **No guest that outlives its flight**: the flight is settled after the last process is dead.
 //! - **No door before there is somebody to answer for it**: doors are served under the session that runs.
 
+mod aside;
 mod authority;
 mod changes;
 mod launching;
 mod review;
 mod running;
 
+pub use aside::Aside;
 pub use authority::{ENVIRONMENT, VERB, authority};
 pub use launching::Launching;
 pub(crate) use launching::blocking;

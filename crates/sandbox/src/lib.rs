@@ -44,6 +44,7 @@ pub use rules::{Cgroup, Identity, Landlock, Mount, Rules};
 pub use seccomp::Filter;
 pub use spec::{
     Bind, DOORS_MAX, GUEST_UID, Git, Limits, Part, Profile, READS_MAX, SPEC_BYTES_MAX, Spec, SpecError,
+    WORKSPACE_AT,
 };
 pub use step::StepFailure;
 pub use zygote::entry;

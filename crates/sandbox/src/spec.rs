@@ -16,6 +16,8 @@ pub const DOORS_MAX: usize = 32;
 pub const READS_MAX: usize = 64;
 /// Most directories that are hidden from one guest.
 pub const HIDDEN_MAX: usize = 16;
+/// Where a workspace is inside, unless a spec says otherwise.
+pub const WORKSPACE_AT: &str = "/workspace";
 /// Largest [`Spec`], in bytes of JSON. The kernel takes two megabytes of arguments and environment.
 pub const SPEC_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -267,7 +269,7 @@ impl Spec {
                 ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ]),
             workspace,
-            workspace_at: PathBuf::from("/workspace"),
+            workspace_at: PathBuf::from(WORKSPACE_AT),
             git: Git::default(),
             review: None,
             reads: Vec::new(),

@@ -7,7 +7,7 @@ use gate::egress::{Egress, Learned, Serving, Who};
 use gate::{Caller, GUEST, GuestSession, Refusal, Role, SessionError, SessionView, Tally};
 use policy::Principal;
 use runtime::guest::{
-    Doors, Driving, ENVIRONMENT, Ended, News, Opened, Reviewed, Run, RunError, Verdict, refused,
+    Aside, Doors, Driving, ENVIRONMENT, Ended, News, Opened, Reviewed, Run, RunError, Verdict, refused,
 };
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
@@ -221,10 +221,10 @@ impl Host {
         } = prepared;
         // Gone when this returns, with what was not kept.
         let review = match wanted.review {
-            true => Some(place::Review::of(&wanted.workspace).map_err(|reason| (None, reason))?),
+            true => Some(Aside::of(&wanted.workspace).map_err(|reason| (None, reason))?),
             false => None,
         };
-        spec.review = review.as_ref().and_then(place::Review::path).map(Path::to_owned);
+        spec.review = review.as_ref().and_then(Aside::path).map(Path::to_owned);
         let run = Run {
             agent,
             by,

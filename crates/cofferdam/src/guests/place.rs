@@ -76,52 +76,6 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
     spec
 }
 
-/// Where changes of one run are collected. What is not kept is gone when this is dropped.
-pub(super) struct Review(Option<tempfile::TempDir>);
-
-impl Review {
-    /// An empty directory of this user alone. It is not in the data directory, which often lies in the workspace:
-    /// overlayfs takes no layer that lies in another.
-    pub(super) fn of(workspace: &Path) -> Result<Review, String> {
-        let mounted = sandbox::review::mounted(workspace);
-        let mounted = mounted.map_err(|error| format!("what is mounted here cannot be told: {error}"))?;
-        if let Some(mounted) = mounted.first() {
-            return Err(format!(
-                "`{}` is mounted in the workspace, so its changes cannot be collected: run it in a part without mounts, or \
-                 without --review",
-                mounted.display()
-            ));
-        }
-        let variable = std::env::var_os("TMPDIR").map(PathBuf::from);
-        let below = variable.unwrap_or_else(|| PathBuf::from("/var/tmp"));
-        let made = tempfile::Builder::new()
-            .prefix("cofferdam-review-")
-            .tempdir_in(&below);
-        let made = made.map_err(|error| {
-            format!(
-                "cannot collect changes in `{}`: {error}; name another directory with TMPDIR",
-                below.display()
-            )
-        })?;
-        Ok(Review(Some(made)))
-    }
-
-    pub(super) fn path(&self) -> Option<&Path> {
-        self.0.as_ref().map(tempfile::TempDir::path)
-    }
-}
-
-impl Drop for Review {
-    fn drop(&mut self) {
-        let Some(place) = self.0.take().map(tempfile::TempDir::keep) else {
-            return;
-        };
-        if let Err(error) = sandbox::review::discard(&place) {
-            tracing::warn!(%error, "`{}` could not be removed", place.display());
-        }
-    }
-}
-
 /// What a platform calls its directories when nobody says otherwise; also those of other platforms are hidden.
 const USUAL: &str = ".cofferdam";
 

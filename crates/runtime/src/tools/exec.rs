@@ -14,7 +14,7 @@ mod find;
 
 use super::report::{action, argument, ended, failure, success};
 use super::schema;
-use crate::guest::{Launching, blocking, said};
+use crate::guest::{Aside, Launching, blocking, said};
 use classify::is_evaluated;
 use find::Found;
 use gate::{BoxFuture, Tool, ToolError};
@@ -209,7 +209,7 @@ impl Exec {
     }
 
     /// The spec of what was permitted, if its files are still those.
-    fn spec(&self, permitted: &Action) -> Result<(Spec, Option<tempfile::TempDir>), String> {
+    fn spec(&self, permitted: &Action) -> Result<(Spec, Option<Aside>), String> {
         let arguments = permitted.arguments();
         let unreadable = |error: serde_json::Error| format!("the action is unreadable: {error}");
         let read = |key: &str| arguments.get(key).cloned().unwrap_or_default();
@@ -235,15 +235,10 @@ impl Exec {
         spec.limits.timeout_ms = Some(self.extent.seconds * 1_000);
         // What only reads changes nothing, whatever it tries: its changes go where nobody looks.
         let aside = match permitted.effect() {
-            Effect::Read => {
-                let made = tempfile::Builder::new()
-                    .prefix("cofferdam-review-")
-                    .tempdir_in("/var/tmp");
-                Some(made.map_err(|error| format!("cannot put changes aside: {error}"))?)
-            }
+            Effect::Read => Some(Aside::of(&spec.workspace)?),
             _ => None,
         };
-        spec.review = aside.as_ref().map(|place| place.path().to_owned());
+        spec.review = aside.as_ref().and_then(Aside::path).map(Path::to_owned);
         Ok((spec, aside))
     }
 
@@ -278,9 +273,7 @@ impl Exec {
             Err(error) => return not_started(error.to_string()),
         };
         let settlement = see(flight, &mut guest, [out, err]).await;
-        if let Some(Err(error)) = aside.map(|aside| sandbox::review::discard(&aside.keep())) {
-            tracing::warn!(%error, "what a command wrote aside could not be removed");
-        }
+        blocking(|| drop(aside));
         settlement
     }
 }
@@ -368,5 +361,47 @@ impl Tool for Exec {
     }
     fn run<'a>(&'a self, flight: &'a InFlight) -> BoxFuture<'a, Settlement> {
         Box::pin(self.act(flight))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the permit and the run somebody changes what would run, or what it reads.
+    #[test]
+    fn what_was_permitted_is_what_runs() {
+        #[rustfmt::skip]
+        let table: [(&str, Option<&str>); 4] = [
+            ("other",       None),
+            ("tool",        Some("is not what was permitted")),
+            ("named",       Some("is not what was permitted")),
+            ("behind",      Some("is not what was permitted")),
+        ];
+        for (changed, expected) in table {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |name: &str| folder.path().join(name);
+            for name in ["tool", "named", "behind", "other"] {
+                std::fs::write(at(name), "before").unwrap();
+            }
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(at("tool"), mode).unwrap();
+            let command = Command {
+                program: at("tool").canonicalize().unwrap().display().to_string(),
+                effect: Effect::Write,
+            };
+            let environment = Environment::new("test").unwrap();
+            let extent = Extent::new(folder.path(), &[command], 5, environment, None).unwrap();
+            let exec = Exec::new(Verb::new(RUN).unwrap(), Arc::new(extent));
+            // Named as it is outside, as it is inside, and behind a `=`.
+            let argv = json!({ "argv": ["./tool", "-v", "/workspace/named", "--from=behind"] });
+            let permitted = exec.meant(&argv).unwrap();
+            std::fs::write(at(changed), "after!").unwrap();
+            let made = exec.spec(&permitted).map(|(spec, _)| spec.argv);
+            match expected {
+                None => assert_eq!(made.unwrap()[0], "/workspace/tool"),
+                Some(why) => assert!(made.unwrap_err().contains(why), "{changed}"),
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Which files a command would run.
 
+use sandbox::WORKSPACE_AT;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -16,8 +17,6 @@ const PATH: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
-/// Where the workspace is inside; see `sandbox::Spec::workspace_at`.
-const WORKSPACE_AT: &str = "/workspace";
 /// What `make` reads without being told.
 const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 /// Most files that one command may name.
