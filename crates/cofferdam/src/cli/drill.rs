@@ -33,7 +33,7 @@ Examples:
 It is safe on a live installation: what it attacks outside it made itself, and its greed is bounded. Nothing leaves this
 machine. Where nothing promises to stop an attack, it is told as not guaranteed, and never counted as held.
 
-Exit codes: 0 nothing broke; 1 something did, or nothing could be tried; 2 misuse";
+Exit codes: 0 nothing broke; 1 something did, or an attack could not be tried; 2 misuse";
 
 /// Attack the walls of this installation.
 #[derive(Args, Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct DrillArguments {
 /// Where a platform usually keeps its data.
 const USUAL: &str = "./.cofferdam";
 
-/// Makes the attacks. Exit code 1 if one works.
+/// Makes the attacks. Exit code 1 if one works or could not be tried.
 pub fn run(arguments: &DrillArguments, global: &Global, screen: &mut Screen) -> Result<ExitCode, Failure> {
     let mut board = Board::new(&arguments.only).map_err(Failure::Misuse)?;
     if arguments.list {

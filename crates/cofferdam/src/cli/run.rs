@@ -36,7 +36,8 @@ Examples:
 The program finds HTTPS_PROXY and its like; everything it asks of the network is judged and recorded. It sees the
 system read-only, its workspace, a /tmp and a /home of its own, and nothing else.
 
-Exit codes: the program's own; 128 and the signal when one ended it; 1 when nothing ran; 2 misuse";
+Exit codes: the program's own; 128 and the signal when one ended it; 1 when nothing ran, or what it
+changed was to be kept and was not; 2 misuse";
 
 /// Run any program behind the walls.
 #[derive(Args, Clone, Debug)]
