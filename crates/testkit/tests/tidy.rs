@@ -14,10 +14,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("journal", &["policy"]),
     ("assay", &[]),
+    ("wire", &[]),
     ("store", &["journal", "policy"]),
     ("secrets", &["policy"]),
     ("sandbox", &["policy"]),
-    ("gate", &["assay", "journal", "policy", "secrets", "store"]),
+    (
+        "gate",
+        &["assay", "journal", "policy", "secrets", "store", "wire"],
+    ),
     (
         "runtime",
         &["assay", "gate", "journal", "policy", "sandbox", "store"],
@@ -38,7 +42,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that cannot do input or output, and what they therefore never name.
-const PURE: &[&str] = &["policy", "journal", "assay"];
+const PURE: &[&str] = &["policy", "journal", "assay", "wire"];
 const IMPURE: &[&str] = &[
     "std::fs",
     "std::net",
