@@ -2,6 +2,7 @@
 //! exists; never changed afterwards, and never done here.
 
 use crate::Taints;
+use crate::budget::Amounts;
 use crate::canonical::{self, CanonicalError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,6 +48,14 @@ pub const RESOURCE_BYTES_MAX: usize = 1024;
 /// Largest canonical arguments, in bytes.
 pub const ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
 
+/// What an action uses of which nobody said anything.
+const CALL: Amounts = Amounts {
+    micros: 0,
+    tokens: 0,
+    calls: 1,
+    turns: 0,
+};
+
 /// One effect on the world, complete: nothing that matters to the decision is left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action {
@@ -60,6 +69,8 @@ pub struct Action {
     network: bool,
     brings: Taints,
     at_most: Taints,
+    /// What it uses at most, as its surface found out: no part of the canonical form.
+    bound: Amounts,
     canonical: Vec<u8>,
     digest: [u8; 32],
 }
@@ -189,6 +200,7 @@ impl Action {
             network: true,
             brings: Taints::NONE,
             at_most: Taints::UNTRUSTED,
+            bound: CALL,
             canonical,
             digest,
         })
@@ -214,6 +226,12 @@ impl Action {
             network: false,
             ..self
         }
+    }
+
+    /// Says, as only its tool or surface can, what doing it uses at most. Until that is said: one call.
+    #[must_use]
+    pub fn costing(self, bound: Amounts) -> Action {
+        Action { bound, ..self }
     }
 
     /// The operation.
@@ -243,6 +261,10 @@ impl Action {
     /// Whether doing it may reach the network.
     pub fn reaches_network(&self) -> bool {
         self.network
+    }
+    /// What doing it uses at most: reserved before it begins.
+    pub fn bound(&self) -> &Amounts {
+        &self.bound
     }
     /// What its result brings into the session, whatever it turns out to be.
     pub fn brings(&self) -> Taints {

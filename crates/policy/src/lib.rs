@@ -10,6 +10,7 @@
 //!   starts from one. There is no `is_allowed`.
 
 mod action;
+pub mod budget;
 pub mod canonical;
 mod decide;
 mod explain;
