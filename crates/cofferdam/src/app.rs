@@ -31,6 +31,7 @@ use crate::tls::{Tls, TlsFiles};
 use anyhow::Context as _;
 use gate::Gate;
 use gate::egress::{Egress, Serving, Who};
+use gate::llm::Llm;
 use ops::Triage;
 use runtime::guest::Guests;
 use runtime::{Runtime, Settings};
@@ -134,6 +135,8 @@ pub struct App {
     pub guests: Arc<Guests>,
     /// The door to the network.
     pub egress: Arc<Egress>,
+    /// The door to models.
+    pub llm: Arc<Llm>,
     /// Where it listens for whoever shows a token, if it does.
     pub egress_address: Option<SocketAddr>,
     /// Documents.
@@ -524,11 +527,12 @@ async fn open(
     );
     // 2. What may act: nothing, until configuration says so.
     let egress = door::open(&gate, options, address)?;
+    let llm = door::models(&gate, &egress, &around.private, address);
     let configuration = Configuration::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
         Arc::clone(&triage),
-        Arc::clone(&egress),
+        (Arc::clone(&egress), Arc::clone(&llm)),
         files::supplied(triage.search(), launching, &around.own),
         options.organization.clone(),
     );
@@ -547,6 +551,7 @@ async fn open(
         triage,
         guests,
         egress,
+        llm,
         egress_address: around.egress.filter(|_| options.organization.is_none()),
         configuration,
         identity: Identity::new().context("cannot ask identity providers")?,
@@ -566,6 +571,7 @@ async fn open(
         verification: Cell::default(),
         heartbeat: Cell::default(),
     });
+    server::llm::at_doors(&app);
     Ok(Opened {
         app,
         admin_token_file,

@@ -17,6 +17,7 @@ pub use host::{SOCKET, listen, serve};
 pub use place::{EGRESS_PORT, hidden};
 
 use gate::egress::Learned;
+use policy::budget::dollars;
 use runtime::guest::{Reviewed, said};
 use sandbox::{Exit, Git, Part, Profile};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,12 @@ pub struct Wanted {
     pub memory_bytes: Option<u64>,
     /// Parts that are given up where this machine has them not.
     pub degrade: BTreeSet<Part>,
+    /// Names of models or routes that it may call; of an agent, none: its documents say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// What it may use in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<policy::budget::Ceiling>,
     /// What a drill needs besides, to have something to attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<Drill>,
@@ -133,6 +140,12 @@ pub struct Summary {
     pub denied: u64,
     /// What it asked of the network, when that was to be found out.
     pub learned: Option<Learned>,
+    /// Calls of models.
+    #[serde(default)]
+    pub turns: u64,
+    /// What they cost, in millionths of a US dollar.
+    #[serde(default)]
+    pub cost_micros: u64,
     /// What became of its changes, when they were to be reviewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewed: Option<Reviewed>,
@@ -173,8 +186,13 @@ impl Summary {
             Some(Reviewed::Discarded) => "its changes are discarded; ".to_owned(),
             Some(Reviewed::Failed { reason }) => format!("its changes are not kept: {reason}; "),
         };
+        let money = match self.turns {
+            0 => String::new(),
+            1 => format!(" (1 call of a model, {})", dollars(self.cost_micros)),
+            turns => format!(" ({turns} calls of models, {})", dollars(self.cost_micros)),
+        };
         format!(
-            "{stopped}{reviewed}{permitted} {actions} permitted, {denied} denied; the record: {first}cofferdam sessions show \
+            "{stopped}{reviewed}{permitted} {actions} permitted{money}, {denied} denied; the record: {first}cofferdam sessions show \
              {session}"
         )
     }

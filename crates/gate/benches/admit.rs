@@ -195,6 +195,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
     };
     let (triage, agents) = (Arc::new(triage), ["triage", "scout", "intern"].map(str::to_owned));
     gate.restore(Authority {
+        budgets: Arc::default(),
         generation: 0,
         policies: Arc::new(PolicySet::empty()),
         agents: agents

@@ -389,6 +389,7 @@ async fn surface(directory: &Path, echo: u16) -> (Arc<Gate>, String, Arc<Egress>
         trust: gate::TrustTerms::PLATFORM,
     };
     gate.restore(Authority {
+        budgets: Arc::default(),
         generation: 0,
         policies: Arc::new(PolicySet::load(&policies.into_iter().collect::<Vec<_>>()).expect("policies")),
         agents: BTreeMap::from([("guest".to_owned(), Arc::new(guest))]),

@@ -1,6 +1,7 @@
 //! The order of the gate. The order of these lines is the security argument.
 
 use crate::Gate;
+use crate::budgets::Unpaid;
 use crate::commit::Uncommitted;
 use crate::denials::Refused;
 use crate::record::Grounds;
@@ -46,6 +47,9 @@ pub enum Refusal {
         /// When it may be tried again, in milliseconds from now; `None` for never in this session.
         retry_after_ms: Option<i64>,
     },
+    /// A budget does not pay for it.
+    #[error("{0}")]
+    Unpaid(Box<Unpaid>),
     /// A person has to decide; the identical action, proposed again, uses the approval.
     #[error("needs approval `{approval}`: {reason}")]
     Parked {
@@ -174,6 +178,10 @@ impl Gate {
                 limit,
                 retry_after_ms,
             } => bound(what, limit, retry_after_ms),
+            Uncommitted::Unpaid(unpaid) => {
+                self.tell_exhausted(&unpaid).await;
+                unpaid_for(unpaid)
+            }
         };
         Some(self.refuse(seen, action, refused).await)
     }
@@ -232,6 +240,28 @@ fn lacking(seen: &Seen, action: &Action, denial: &Denial) -> Option<String> {
         _ => return None,
     };
     Some(whose.to_string())
+}
+
+fn unpaid_for(unpaid: Box<Unpaid>) -> Refused {
+    let again = unpaid
+        .retry_after_ms
+        .map(|ms| format!("try again in {ms} ms, or "));
+    let remedy = format!(
+        "{}raise it: cofferdam budget raise {} --account {}",
+        again.unwrap_or_default(),
+        unpaid.budget,
+        unpaid.account
+    );
+    let grounds = Grounds {
+        reason: unpaid.to_string(),
+        code: Some(if unpaid.throttled { "throttled" } else { "budget" }.to_owned()),
+        remedy: Some(remedy),
+        ..Grounds::default()
+    };
+    Refused {
+        refusal: Refusal::Unpaid(unpaid),
+        grounds,
+    }
 }
 
 fn bound(what: &'static str, limit: u32, retry_after_ms: Option<i64>) -> Refused {

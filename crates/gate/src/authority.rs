@@ -1,6 +1,7 @@
 //! What configuration gives to agents, as one immutable snapshot that admissions read.
 
 use crate::{Gate, TrustTerms};
+use policy::budget::Budget;
 use policy::{Action, Autonomy, Capability, Grant, Place, PolicySet, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub struct Authority {
     pub policies: Arc<PolicySet>,
     /// By name.
     pub agents: BTreeMap<String, Arc<AgentAuthority>>,
+    /// How much whom of them may use.
+    pub budgets: Arc<Vec<Budget>>,
 }
 
 impl AgentAuthority {

@@ -2,6 +2,7 @@
 //! appends the record; and the one place where a permit is made.
 
 use crate::bounds::Place;
+use crate::budgets::{Spending, Unpaid};
 use crate::deadlines::Deadlines;
 use crate::gate::lock;
 use crate::record::{Grounds, entry_with, judged};
@@ -38,6 +39,8 @@ pub(crate) enum Uncommitted {
         limit: u32,
         retry_after_ms: Option<i64>,
     },
+    /// A budget does not pay for it.
+    Unpaid(Box<Unpaid>),
     /// Not recorded.
     Store(StoreError),
 }
@@ -96,7 +99,8 @@ impl Gate {
         self.record_repeats(self.denials.take_session(&seen.session.id))
             .await?;
         let judged = Judged::of(seen, ruling.action(), &self.stops);
-        let entry = record(seen, &ruling)?;
+        let spending = Spending::of(seen, ruling.action());
+        let entry = record(seen, &ruling, spending.as_ref())?;
         let approval = ruling.approval().map(str::to_owned);
         let waiver = ruling.waiver().map(str::to_owned);
         let limit = seen.agent.bounds.actions_per_session;
@@ -130,8 +134,19 @@ impl Gate {
                     return Err(Uncommitted::Changed);
                 }
                 // INVARIANT (an approval is spent once): this entry spends it.
+                // INVARIANT (a ceiling holds): looked at here, where nobody else can reserve meanwhile.
+                let paid = spending
+                    .as_ref()
+                    .map(|spending| spending.reserve(tx, deadlines.now()));
+                let paid = paid.transpose()?;
                 // It says how many were admitted before, also where that was not compared.
-                let sequence = tx.append(entry.saying("actions", session.actions))?;
+                let entry = entry.saying("actions", session.actions);
+                let entry = match &paid {
+                    Some(paid) => entry.saying("reserved", json(&paid.reserved)?),
+                    None => entry,
+                };
+                let sequence = tx.append(entry)?;
+                paid.map(|paid| paid.tell(tx)).transpose()?;
                 lock(&marks.appended).insert(sequence, commit);
                 Ok(sequence)
             };
@@ -308,7 +323,7 @@ fn still_approved(tx: &Tx<'_>, id: &str, digest: &[u8; 32], now: Timestamp) -> R
     }
 }
 
-fn record(seen: &Seen, ruling: &Ruling) -> Result<NewEntry, StoreError> {
+fn record(seen: &Seen, ruling: &Ruling, spending: Option<&Spending>) -> Result<NewEntry, StoreError> {
     let (reason, rule) = match ruling.basis() {
         Basis::Rule(rule) => (format!("permitted by rule `{}`", rule.0), Some(rule.0.clone())),
         Basis::Grant(giver) => (format!("a read that `{giver}` grants"), None),
@@ -327,7 +342,10 @@ fn record(seen: &Seen, ruling: &Ruling) -> Result<NewEntry, StoreError> {
         waiver,
         ..Grounds::default()
     };
-    let body = json(&judged(seen, ruling.action(), "permit", grounds))?;
+    let mut judged = judged(seen, ruling.action(), "permit", grounds);
+    // What the transaction says at last.
+    judged.reserved = spending.map(|spending| spending.reserved(seen.deadline));
+    let body = json(&judged)?;
     entry_with(kind::ACTION_PERMITTED, seen, body, "arguments", ruling.action())
 }
 
@@ -372,6 +390,7 @@ mod tests {
             generation: 0,
             policies: Arc::new(PolicySet::empty()),
             agents,
+            budgets: Arc::default(),
         });
         let new = NewSession {
             agent: "triage".to_owned(),

@@ -13,7 +13,7 @@
 //! - **An opaque tunnel is to whom it says**: its TLS names the host of its CONNECT, or nothing goes through.
 //! - **Nothing outlives a stop**, nor the document, the grant or the session that it rests on.
 
-mod answer;
+pub(crate) mod answer;
 mod authority;
 mod exchange;
 mod flood;
@@ -23,20 +23,21 @@ mod meaning;
 mod note;
 mod opaque;
 mod relay;
-mod resolve;
-mod rules;
+pub(crate) mod resolve;
+pub(crate) mod rules;
 mod seen;
 mod serve;
 pub mod spec;
-mod steps;
+pub(crate) mod steps;
 mod test;
 mod tunnels;
 mod visit;
 mod watch;
-mod who;
+pub(crate) mod who;
 mod wire;
 
 pub use authority::AuthorityError;
+pub use intercept::Prefixed;
 pub use learn::Learned;
 pub use meaning::{is_read, meaning};
 pub use resolve::{Resolve, System};
@@ -55,13 +56,22 @@ use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use steps::Steps;
 use tunnels::Tunnels;
 
 /// How long connections may take to end when the platform stops.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Another surface that is served at the doors of guests, which have no other way to it: what a client sends there that is
+/// no request to a proxy.
+pub trait Inside: Send + Sync {
+    /// Whether a request for this path is its.
+    fn takes(&self, path: &str) -> bool;
+    /// Serves the connection of `session`, whose first request is still to be read, until it ends.
+    fn serve(&self, session: String, stream: Prefixed) -> crate::BoxFuture<'static, ()>;
+}
 
 /// What the surface stands on, besides the gate.
 pub struct Settings {
@@ -107,6 +117,8 @@ pub struct Egress {
     lent: Mutex<HashMap<String, Arc<Allowed>>>,
     /// Sessions by the SHA-256 of a secret.
     secrets: Mutex<HashMap<[u8; 32], String>>,
+    /// What is served at doors of guests besides.
+    inside: OnceLock<Arc<dyn Inside>>,
     /// What does not change of sessions.
     sessions: Mutex<HashMap<String, Arc<SessionView>>>,
 }
@@ -134,10 +146,11 @@ impl Egress {
             tunnels,
             flood: Arc::new(Flood::new(gate.clock.clone())),
             buffers: Buffers::default(),
-            steps: Steps::starting_at(*gate.store.committed().borrow()),
+            steps: Steps::starting_at("egress", *gate.store.committed().borrow()),
             notes: note::Notes::new(gate.clock.clone()),
             lent: Mutex::default(),
             secrets: Mutex::default(),
+            inside: OnceLock::new(),
             sessions: Mutex::default(),
             gate,
         });
@@ -164,6 +177,11 @@ impl Egress {
     pub fn take_back(&self, session: &str) {
         lock(&self.lent).remove(session);
         self.look_again();
+    }
+
+    /// Serves `inside` at the doors of guests from now on, besides. Only the first is.
+    pub fn serve_inside(&self, inside: Arc<dyn Inside>) {
+        let _ = self.inside.set(inside);
     }
 
     /// How many connections are open.
@@ -226,7 +244,7 @@ impl Egress {
         Arc::ptr_eq(&current, allowed) || (current.rules.is_empty() && allowed.rules.is_empty())
     }
 
-    fn own(&self) -> Vec<SocketAddr> {
+    pub(crate) fn own(&self) -> Vec<SocketAddr> {
         lock(&self.own).clone()
     }
 }

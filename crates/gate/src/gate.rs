@@ -52,7 +52,7 @@ pub struct Gate {
 
 /// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
 /// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`, `risk`,
-/// `agents`.
+/// `agents`, `budgets`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
     vec![
         Arc::new(sessions::Sessions),
@@ -69,6 +69,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(trust::Activities),
         Arc::new(trust::Risks),
         Arc::new(agents::Agents),
+        Arc::new(crate::budgets::Budgets),
     ]
 }
 
@@ -92,6 +93,7 @@ impl Gate {
             generation: documents::generation(&store)?,
             policies: Arc::new(PolicySet::empty()),
             agents: BTreeMap::new(),
+            budgets: Arc::default(),
         };
         let deadlines = Arc::new(Deadlines::load(&store, &clock)?);
         let gate = Arc::new(Gate {

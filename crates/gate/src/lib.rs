@@ -15,6 +15,7 @@ mod agents;
 mod approvals;
 mod authority;
 mod bounds;
+mod budgets;
 pub mod bundles;
 mod caller;
 mod calls;
@@ -31,6 +32,7 @@ mod explain;
 mod gate;
 mod held;
 mod kill;
+pub mod llm;
 mod park;
 mod record;
 mod replay;
@@ -55,6 +57,7 @@ pub use approvals::{
     ApproveError, Counted, Passed, Signed, Similar, Unsigned, Verdict, Vote, stages_of,
 };
 pub use authority::{AgentAuthority, Authority, Bounds};
+pub use budgets::{AccountView, CostBy, CostLine, CostReport, RaiseError, ReportError, Unpaid};
 pub use caller::{Caller, Role, RoleAt, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};
 pub use chains::lent;

@@ -3,6 +3,7 @@
 //! A body holds what was decided and on which grounds, never an argument or a result: those are
 //! payloads. Texts are redacted and short.
 
+use crate::budgets::Reserved;
 use crate::seen::Seen;
 use policy::{Action, Branch, Effect, Idempotence, Level, PolicyVersion, PrincipalKind, RuleId};
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,9 @@ pub(crate) struct Judged {
     /// What policies that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<policy::Observed>,
+    /// What it could use at most, and the accounts that pay for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
     pub security: Security,
 }
 
@@ -216,6 +220,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         actions: seen.context.session.actions,
         brings: action.brings(),
         observed: observed(seen, action),
+        reserved: None,
         security: security(action),
     }
 }

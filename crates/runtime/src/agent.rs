@@ -31,6 +31,9 @@ pub struct AgentSpec {
     /// Names of `Channel` documents that are told what of it needs a person: its approvals, odd behaviour.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<String>,
+    /// How sensitive what it works on is: content that is `restricted` goes to no model that does not run on premises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<gate::llm::Sensitivity>,
     /// What it does, written down. Of this and `guest` it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<Runbook>,

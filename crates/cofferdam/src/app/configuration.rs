@@ -12,6 +12,7 @@ use crate::identity::{CertificateProviders, Providers};
 use arc_swap::ArcSwapOption;
 use gate::bundles::{BundleChange, BundleRow, may_take};
 use gate::egress::Egress;
+use gate::llm::Llm;
 use gate::{DocumentChange, DocumentView, Gate, InstallError, Installation, Owner};
 use ops::Triage;
 use policy::{Action, PolicySet, PolicyVersion, Principal};
@@ -129,6 +130,7 @@ pub struct Configuration {
     runtime: Arc<Runtime>,
     triage: Arc<Triage>,
     egress: Arc<Egress>,
+    llm: Arc<Llm>,
     supplied: Supplied,
     turn: Mutex<()>,
     current: ArcSwapOption<Compiled>,
@@ -143,7 +145,7 @@ impl Configuration {
         gate: Arc<Gate>,
         runtime: Arc<Runtime>,
         triage: Arc<Triage>,
-        egress: Arc<Egress>,
+        (egress, llm): (Arc<Egress>, Arc<Llm>),
         supplied: Supplied,
         organization: Option<String>,
     ) -> Configuration {
@@ -152,6 +154,7 @@ impl Configuration {
             runtime,
             triage,
             egress,
+            llm,
             supplied,
             turn: Mutex::new(()),
             current: ArcSwapOption::empty(),
@@ -424,6 +427,7 @@ impl Configuration {
         let told = told.map(|(name, (spec, _))| (name.clone(), spec.channels.clone()));
         self.gate.tell_through(told.collect());
         self.egress.install(&compiled.egress);
+        self.llm.install(&compiled.models);
         self.runtime.install(compiled.agents.clone());
         self.triage
             .install(compiled.triggers.clone(), compiled.channels.clone());

@@ -5,10 +5,11 @@ use crate::health::{Part, Status};
 use anyhow::Context as _;
 use gate::Gate;
 use gate::egress::{Egress, Settings};
+use gate::llm::Llm;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where it is when nobody says anything else.
@@ -76,6 +77,21 @@ pub(super) fn open(gate: &Arc<Gate>, options: &Options, address: SocketAddr) -> 
         ..Settings::default()
     };
     Ok(Egress::new(Arc::clone(gate), settings))
+}
+
+/// The door to models, with none yet.
+pub(super) fn models(
+    gate: &Arc<Gate>,
+    egress: &Arc<Egress>,
+    private: &Arc<[PathBuf]>,
+    address: SocketAddr,
+) -> Arc<Llm> {
+    let settings = gate::llm::Settings {
+        resolver: Arc::new(gate::egress::System),
+        private: Arc::clone(private),
+        own: vec![address],
+    };
+    Llm::new(Arc::clone(gate), Arc::clone(egress), settings)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {

@@ -235,6 +235,11 @@ pub(super) fn settle_place(document: &mut Document, own: &str) -> Result<(), Pro
                 return Err(document.problem(at, what(stated)));
             }
         }
+        Spec::Budget(budget) => {
+            if let Some(stated) = budget.place.organization().filter(|stated| other(stated)) {
+                return Err(document.problem(at, what(stated)));
+            }
+        }
         Spec::Publisher(publisher) => {
             let places = publisher.require_signed.places();
             let mut stated = places.iter().filter_map(Branch::organization);
@@ -247,13 +252,16 @@ pub(super) fn settle_place(document: &mut Document, own: &str) -> Result<(), Pro
     match &mut document.spec {
         Spec::Agent(_) => own.clone_into(&mut document.place.organization),
         Spec::Policy(policy) => policy.place = std::mem::take(&mut policy.place).moved_to(own),
+        Spec::Budget(budget) => budget.place = std::mem::take(&mut budget.place).moved_to(own),
         Spec::Publisher(publisher) => publisher.require_signed.move_to(own),
         Spec::Toolset(_)
         | Spec::Trigger(_)
         | Spec::Channel(_)
         | Spec::IdentityProvider(_)
         | Spec::CertificateProvider(_)
-        | Spec::Egress(_) => {}
+        | Spec::Egress(_)
+        | Spec::Model(_)
+        | Spec::Route(_) => {}
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::{
     agents, approvals, audit, documents, drill, egress, explain, health, incidents, journal, kill, login,
-    policy, run, sandbox, sessions, tokens, trust,
+    money, policy, run, sandbox, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -179,6 +179,15 @@ pub enum Command {
     /// Stop everything, one agent or one session, now
     #[command(after_help = kill::HELP)]
     Kill(Box<kill::Kill>),
+    /// How much agents may use
+    #[command(after_help = money::BUDGET_HELP)]
+    Budget(money::Budget),
+    /// What models cost
+    #[command(after_help = money::COST_HELP)]
+    Cost(money::Cost),
+    /// Models: what can be called, and what is called
+    #[command(after_help = money::LLM_HELP)]
+    Llm(money::Llm),
     /// The network: what an agent may reach, and what it does
     #[command(after_help = egress::HELP)]
     Egress(egress::Egress),

@@ -22,6 +22,7 @@ pub mod incidents;
 pub mod journal;
 pub mod kill;
 pub mod login;
+mod money;
 pub mod policy;
 mod redeem;
 pub mod run;
@@ -132,6 +133,9 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Kill(kill) => kill::run(&kill, client, screen).await,
         Command::Egress(egress) => egress::run(&egress, client, screen).await,
         Command::Trust(trust) => trust::run(&trust, client, screen).await,
+        Command::Budget(budget) => money::budget(&budget, client, screen).await,
+        Command::Cost(cost) => money::cost(&cost, client, screen).await,
+        Command::Llm(llm) => money::llm(&llm, client, screen).await,
         Command::Up(_)
         | Command::Init(_)
         | Command::Validate(_)

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use gate::egress::Learned;
 use gate::egress::spec::EgressRule;
 use platform::{Connection, Platform, Where};
+use policy::budget::Ceiling;
 use sandbox::{Git, Part, Profile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
@@ -29,6 +30,7 @@ Examples:
   cofferdam run -- python agent.py                       nothing configured: it reaches nothing and writes here alone
   cofferdam run --allow api.github.com:443 -- ./agent    one host, as an opaque tunnel
   cofferdam run --learn=allow -- ./agent                 what it needs, as a document to review
+  cofferdam run --model gpt-5-mini --budget 2usd -- python agent.py   a model, and what it may cost; no key inside
   cofferdam run --review -- ./fix-lints                  its changes are shown, and kept only if you say so
   cofferdam run --agent ops/triage --workspace . -- node agent.js
   cofferdam run --timeout 10m --memory 2G --profile strict -- ./untrusted
@@ -54,6 +56,12 @@ pub struct RunArguments {
     /// A network, such as 10.0.0.0/8 or 127.0.0.0/8, that these hosts may lead to although it is not of the Internet
     #[arg(long, value_name = "CIDR")]
     pub allow_network: Vec<String>,
+    /// A `Model` or `Route` that it may call, with OPENAI_BASE_URL and ANTHROPIC_BASE_URL; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub model: Vec<String>,
+    /// What its models may cost in all: 5usd, 0.25usd
+    #[arg(long, value_name = "MONEY", value_parser = policy::budget::money)]
+    pub budget: Option<u64>,
     /// Find out what it needs: tell what it asked of the network as an `Egress` document; `--learn=allow` lends it the
     /// whole Internet for that
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "deny")]
@@ -297,6 +305,11 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
         timeout_ms: Some(arguments.timeout.saturating_mul(1_000)),
         memory_bytes: Some(arguments.memory),
         degrade: arguments.degrade.iter().copied().collect::<BTreeSet<Part>>(),
+        models: arguments.model.clone(),
+        budget: arguments.budget.map(|micros| Ceiling {
+            micros: Some(micros),
+            ..Ceiling::default()
+        }),
         drill: None,
     })
 }

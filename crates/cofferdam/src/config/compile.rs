@@ -3,6 +3,7 @@
 
 mod channels;
 mod egress;
+mod models;
 mod providers;
 
 use super::document::{Document, Kind, Spec};
@@ -10,6 +11,7 @@ use super::problem::{Problem, Problems};
 use crate::identity::{CertificateProviders, Providers};
 use channels::{approvers_exist, channel, channels_exist};
 use gate::egress::spec::EgressDocument;
+use gate::llm::Models;
 use gate::{AgentAuthority, Authority, RESERVED_PREFIXES, Tools};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
@@ -44,6 +46,8 @@ pub struct Compiled {
     pub certificate_providers: CertificateProviders,
     /// For the egress surface.
     pub egress: Vec<EgressDocument>,
+    /// For the model gateway.
+    pub models: Models,
     /// What is refused when it is applied, and was not always: what is stored may have it, and stays in force.
     pub refused_by_now: Vec<(Kind, String, Problem)>,
 }
@@ -65,6 +69,8 @@ pub fn compile(documents: &[Document], generation: u64, supplied: &Supplied) -> 
     let index = index(documents, &mut problems);
     let (mut authorities, built_in) = built_in();
     let reached = egress::all(documents, &index, &mut problems);
+    let models = models::all(documents, &index, &mut problems);
+    let budgets = models::budgets(documents, &index, &mut problems);
     let policies = policies(documents, egress::policies(&reached, built_in), &mut problems);
     let toolsets = toolsets(documents, supplied, &mut problems);
     let mut agents = BTreeMap::new();
@@ -76,6 +82,7 @@ pub fn compile(documents: &[Document], generation: u64, supplied: &Supplied) -> 
             Spec::Agent(spec) => {
                 let (tools, authority) = agent(document, spec, &toolsets, &mut problems);
                 let authority = egress::given(&reached, &document.name, authority);
+                let authority = models::given(&models, &document.name, authority);
                 channels_exist(document, &spec.channels, &index, &mut problems);
                 agents.insert(
                     document.name.clone(),
@@ -101,7 +108,7 @@ pub fn compile(documents: &[Document], generation: u64, supplied: &Supplied) -> 
             }
             Spec::Publisher(spec) => problems.extend(publisher(document, spec)),
             Spec::Policy(policy) => approvers_exist(document, policy, &index, &mut problems),
-            Spec::Toolset(_) | Spec::Egress(_) => {}
+            Spec::Toolset(_) | Spec::Egress(_) | Spec::Model(_) | Spec::Route(_) | Spec::Budget(_) => {}
         }
     }
     match policies {
@@ -110,6 +117,7 @@ pub fn compile(documents: &[Document], generation: u64, supplied: &Supplied) -> 
                 generation,
                 policies: Arc::new(policies),
                 agents: authorities,
+                budgets: Arc::new(budgets),
             };
             Ok(Compiled {
                 authority,
@@ -118,6 +126,7 @@ pub fn compile(documents: &[Document], generation: u64, supplied: &Supplied) -> 
                 channels,
                 providers: Arc::new(providers),
                 certificate_providers: Arc::new(certificate_providers),
+                models,
                 egress: reached.into_iter().map(|(_, document)| document).collect(),
                 refused_by_now: documents.iter().flat_map(provider_by_now).collect(),
             })

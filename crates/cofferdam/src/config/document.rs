@@ -7,8 +7,10 @@ use super::publisher::PublisherSpec;
 use super::source::{Origin, Parsed, escape};
 use crate::identity::{CertificateProviderSpec, ProviderSpec};
 use gate::egress::spec::EgressSpec;
+use gate::llm::{ModelSpec, RouteSpec};
 use ops::channel::ChannelSpec;
 use ops::triage::TriggerSpec;
+use policy::budget::BudgetSpec;
 use policy::{Branch, Place, PolicyDocument, PolicyVersion};
 use runtime::agent::AgentSpec;
 use runtime::tools::ToolsetSpec;
@@ -33,11 +35,14 @@ pub enum Kind {
     IdentityProvider,
     Publisher,
     Egress,
+    Model,
+    Route,
+    Budget,
 }
 
 impl Kind {
     /// All, in the order in which they are shown.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Agent,
         Kind::Toolset,
         Kind::Policy,
@@ -46,6 +51,9 @@ impl Kind {
         Kind::IdentityProvider,
         Kind::Publisher,
         Kind::Egress,
+        Kind::Model,
+        Kind::Route,
+        Kind::Budget,
     ];
 
     /// As written in `kind`.
@@ -60,6 +68,9 @@ impl Kind {
             Kind::IdentityProvider => "IdentityProvider",
             Kind::Publisher => "Publisher",
             Kind::Egress => "Egress",
+            Kind::Model => "Model",
+            Kind::Route => "Route",
+            Kind::Budget => "Budget",
         }
     }
 
@@ -94,6 +105,9 @@ pub enum Spec {
     CertificateProvider(Box<CertificateProviderSpec>),
     Publisher(Box<PublisherSpec>),
     Egress(Box<EgressSpec>),
+    Model(Box<ModelSpec>),
+    Route(Box<RouteSpec>),
+    Budget(Box<BudgetSpec>),
 }
 
 /// A document that is well-formed by itself.
@@ -182,6 +196,12 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         })),
         Kind::Publisher => Spec::Publisher(Box::new(typed(spec, &origin)?)),
         Kind::Egress => Spec::Egress(Box::new(typed(spec, &origin)?)),
+        Kind::Model => Spec::Model(Box::new(typed(spec, &origin)?)),
+        Kind::Route => Spec::Route(Box::new(typed(spec, &origin)?)),
+        Kind::Budget => Spec::Budget(Box::new(BudgetSpec {
+            place: branch,
+            ..typed(spec, &origin)?
+        })),
     };
     let place = match kind {
         Kind::Agent => place,
@@ -213,11 +233,11 @@ struct Metadata {
     /// For people and tools that sort documents; nothing here reads them.
     #[serde(default)]
     labels: std::collections::BTreeMap<String, String>,
-    /// Of agents and policies only, as are `team` and `project`.
+    /// Of agents, policies and budgets only, as are `team` and `project`.
     organization: Option<String>,
     team: Option<String>,
     project: Option<String>,
-    /// Of policies only.
+    /// Of policies and budgets only.
     agent: Option<String>,
 }
 
@@ -250,8 +270,11 @@ fn metadata(
     for (field, given) in given {
         if let Some(name) = &given {
             let at = format!("/metadata/{field}");
-            if kind != Kind::Policy && (kind != Kind::Agent || field == "agent") {
-                let what = format!("only agents and policies have a place: `{field}` is not for kind {kind}");
+            let has_branch = matches!(kind, Kind::Policy | Kind::Budget);
+            if !has_branch && (kind != Kind::Agent || field == "agent") {
+                let what = format!(
+                    "only agents, policies and budgets have a place: `{field}` is not for kind {kind}"
+                );
                 return Err(origin.problem(&at, what));
             }
             if !Place::is_name(name) {
@@ -348,8 +371,8 @@ mod tests {
             ),
             (
                 "a kind of later",
-                "apiVersion: cofferdam.dev/v1\nkind: Budget\n".into(),
-                "c.yaml:2:7: unknown kind `Budget`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher, Egress",
+                "apiVersion: cofferdam.dev/v1\nkind: Schedule\n".into(),
+                "c.yaml:2:7: unknown kind `Schedule`; this version knows Agent, Toolset, Policy, Trigger, Channel, IdentityProvider, Publisher, Egress, Model, Route, Budget",
             ),
             (
                 "a field too many",
@@ -394,7 +417,7 @@ mod tests {
                 format!(
                     "apiVersion: cofferdam.dev/v1\nkind: Trigger\nmetadata: {{name: am, team: sre}}\n{spec}"
                 ),
-                "c.yaml:3:28: only agents and policies have a place: `team` is not for kind Trigger",
+                "c.yaml:3:28: only agents, policies and budgets have a place: `team` is not for kind Trigger",
             ),
             (
                 "a policy's place",

@@ -179,12 +179,14 @@ impl Host {
         wanted.workspace = workspace(&wanted.workspace)?;
         wanted.reads = place::reads(&wanted, &self.own)?;
         let hidden = place::hidden(&wanted.workspace, &self.own)?;
-        let (document, lent) = lend::lent(&wanted, &agent)?;
+        let models = self.models(&wanted)?;
+        let (document, lent) = lend::lent(&wanted, &agent, &models)?;
+        let calls = !models.is_empty() || self.app.llm.is_open_to(&agent);
         Ok(Prepared {
             agent,
             by: caller.principal().clone(),
             lent,
-            spec: place::spec(&wanted, self.authorities(), hidden),
+            spec: place::spec(&wanted, self.authorities(), hidden, calls),
             document,
             wanted,
         })
@@ -257,6 +259,8 @@ impl Host {
             denied: tally.denied,
             learned,
             reviewed: ended.reviewed,
+            cost_micros: tally.micros,
+            turns: tally.turns,
         })
     }
 
@@ -308,15 +312,31 @@ impl Host {
         }
     }
 
+    /// The models that the names it may call come to.
+    fn models(&self, wanted: &Wanted) -> Result<Vec<String>, String> {
+        let mut models = Vec::new();
+        for name in &wanted.models {
+            let found = self.app.llm.models_of(name);
+            models.extend(found.ok_or_else(|| {
+                format!("--model `{name}`: there is no Model or Route of that name; `cofferdam llm list` shows them")
+            })?);
+        }
+        Ok(models)
+    }
+
     /// Whose rights it has: the agent that was named, if the caller runs things where that is, or the guest's, which a
     /// person who runs things everywhere lends to.
     fn agent(&self, caller: &Caller, wanted: &Wanted) -> Result<String, String> {
         let runs = [Role::Admin, Role::Operator];
-        let lends = !wanted.allow.is_empty() || wanted.learn == Some(Learn::Allow) || wanted.drill.is_some();
+        let lends = !wanted.allow.is_empty()
+            || !wanted.models.is_empty()
+            || wanted.learn == Some(Learn::Allow)
+            || wanted.drill.is_some();
         // Only an administrator says in documents what may be reached.
         if lends && !caller.holds(&[Role::Admin], &gate::Spot::Root) {
             return Err(
-                "--allow, --learn=allow and drills need the role admin, as `Egress` documents do".to_owned(),
+                "--allow, --model, --learn=allow and drills need the role admin, as `Egress` and `Model` documents do"
+                    .to_owned(),
             );
         }
         let Some(written) = &wanted.agent else {
@@ -338,7 +358,7 @@ impl Host {
         match caller.holds(&runs, &spot) {
             true if !lends => Ok(name.to_owned()),
             true => Err(
-                "--allow and --learn=allow lend to a run without an agent; what this one may reach, `Egress` documents say"
+                "--allow, --model and --learn=allow lend to a run without an agent; what this one may reach and call, `Egress`, `Model` and `Route` documents say"
                     .to_owned(),
             ),
             false => Err(unknown()),

@@ -18,7 +18,12 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "D
 const BODY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The document of a run of `agent`, and what is lent to it.
-pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, GuestSession), String> {
+/// `models` are those that the names it may call come to.
+pub(super) fn lent(
+    wanted: &Wanted,
+    agent: &str,
+    models: &[String],
+) -> Result<(EgressDocument, GuestSession), String> {
     let mut all = Vec::new();
     for (at, allowed) in wanted.allow.iter().enumerate() {
         all.extend(rules(at, allowed, &wanted.networks)?);
@@ -52,8 +57,16 @@ pub(super) fn lent(wanted: &Wanted, agent: &str) -> Result<(EgressDocument, Gues
     let own = document.grants.iter().map(|grant| grant.capability.clone());
     let anything = ANYTHING.iter().filter(|_| learns);
     let anything = anything.filter_map(|verb| Capability::new(verb, "*"));
-    let lent = own.chain(anything).chain(here).collect();
-    Ok((document, GuestSession { lent, learns }))
+    let called = models.iter().filter_map(|model| gate::llm::capability(model));
+    let lent = own.chain(anything).chain(called).chain(here).collect();
+    Ok((
+        document,
+        GuestSession {
+            lent,
+            learns,
+            budget: wanted.budget,
+        },
+    ))
 }
 
 /// `HOST:PORT`: a tunnel that nobody looks into, which is TLS to that host on 443; on other ports requests in clear text

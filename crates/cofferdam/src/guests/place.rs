@@ -28,9 +28,15 @@ const TRUST: [&str; 7] = [
     "AWS_CA_BUNDLE",
 ];
 
+/// Variables that clients of models read a key from.
+const KEYS: [&str; 2] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"];
+/// What they find there.
+const NO_KEY: &str = "cofferdam-holds-the-key";
+
 /// The spec of a run. `authorities` is a file outside that holds the authorities to trust; `hidden` is what of the
 /// platform's own lies in reach.
-pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<PathBuf>) -> Spec {
+/// `calls` says whether it may call models.
+pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<PathBuf>, calls: bool) -> Spec {
     let mut spec = Spec::new(wanted.argv.clone(), wanted.workspace.clone());
     spec.profile = wanted.profile;
     spec.git = wanted.git;
@@ -61,6 +67,14 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
     }
     set("NO_PROXY", DIRECT);
     set("no_proxy", DIRECT);
+    if calls {
+        set("OPENAI_BASE_URL", &format!("{proxy}/v1"));
+        set("ANTHROPIC_BASE_URL", &format!("{proxy}/anthropic"));
+        // The door says whose it is. Clients want a key, and this one opens nothing.
+        for name in KEYS {
+            set(name, NO_KEY);
+        }
+    }
     // Node reads none of these without being told to, from version 24 on.
     set("NODE_USE_ENV_PROXY", "1");
     if let Some(source) = authorities {

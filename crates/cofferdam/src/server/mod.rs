@@ -21,8 +21,10 @@ mod hooks;
 mod incidents;
 mod keys;
 mod listen;
+pub mod llm;
 mod login;
 pub mod metrics;
+mod money;
 mod places;
 mod policies;
 pub mod problem;
@@ -140,6 +142,12 @@ fn method(route: &'static Route) -> MethodRouter<Shared> {
     on(
         filter,
         move |State(app): State<Shared>, parameters: RawPathParams, request: Request| async move {
+            if let Handler::Surface(_, surface) = &route.handler {
+                let (head, body) = request.into_parts();
+                let response = surface(app.clone(), head, body).await;
+                app.metrics.answered(route.method, route.path, response.status());
+                return response;
+            }
             let response = finish(
                 &app,
                 tokio::spawn(answer(app.clone(), route, parameters, request)),
@@ -226,6 +234,8 @@ async fn judge(
 ) -> Result<Judged, ApiError> {
     match &route.handler {
         Handler::Open(handler) => Ok(Judged::Answered(handler(app))),
+        // Surfaces are answered before this.
+        Handler::Surface(..) => Err(ApiError::not_found("such path")),
         Handler::Proved(_, handler) => check_journal(app, route).map(|()| Judged::Unknown(*handler)),
         Handler::Guarded(roles, scope, handler) => {
             let caller = authorize(app, roles, headers, shown).await?;
@@ -251,7 +261,7 @@ struct Guard(&'static [gate::Role], Scope, routes::Guarded);
 /// Refuses names that a page in a browser could have pointed at us (DNS rebinding). An address is
 /// what such a page cannot fake, and `localhost` is not resolved by any DNS of its choice;
 /// the names in `allowed` are those that whoever started us vouches for.
-fn check_host(allowed: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn check_host(allowed: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let name = host.and_then(|host| host.parse::<http::uri::Authority>().ok());
     let fits = name.is_some_and(|authority| {
@@ -346,7 +356,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The whole body, or why not. Never holds more than `most` bytes.
-async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     let reading = async {

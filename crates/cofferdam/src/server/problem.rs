@@ -108,6 +108,11 @@ impl ApiError {
         error.retry_after_seconds = Some(5);
         error
     }
+    /// What it says to people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
     /// Its status.
     #[must_use]
     pub fn status(&self) -> StatusCode {

@@ -6,12 +6,15 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, bundles, documents, egress, explain, hooks, incidents, keys, login, policies,
-    sessions, status, stops, tasks, tokens, trust,
+    agents, approvals, audit, bundles, documents, egress, explain, hooks, incidents, keys, llm, login, money,
+    policies, sessions, status, stops, tasks, tokens, trust,
 };
 use crate::app::App;
+use axum::body::Body;
 use axum::response::Response;
+use gate::llm::Protocol;
 use gate::{BoxFuture, Role};
+use http::request::Parts;
 use std::sync::Arc;
 
 /// What answers an authenticated call.
@@ -20,12 +23,18 @@ pub type Guarded = fn(Call) -> BoxFuture<'static, Answer>;
 /// What answers a call that proves itself.
 pub type Proved = fn(Bare) -> BoxFuture<'static, Answer>;
 
+/// What answers at a surface, from the head on.
+pub type Surface = fn(Shared, Parts, Body) -> BoxFuture<'static, Response>;
+
 /// How a request to a route is answered.
 pub enum Handler {
     /// Without a token. Sees no caller, no body and no query, and gives nothing away.
     Open(fn(&App) -> Response),
     /// Without a token, by what the body shows: by whom, as the golden text says it.
     Proved(&'static str, Proved),
+    /// A surface of its own, which knows its callers by sessions and speaks another protocol: by whom, as the golden text
+    /// says it.
+    Surface(&'static str, Surface),
     /// With a token that has one of these roles, where the scope says.
     Guarded(&'static [Role], Scope, Guarded),
 }
@@ -108,6 +117,18 @@ macro_rules! proved {
             method: "POST",
             path: $path,
             handler: Handler::Proved($who, |bare| Box::pin($handler(bare))),
+        }
+    };
+}
+
+macro_rules! surface {
+    ($method:literal, $path:literal, $handler:expr) => {
+        Route {
+            method: $method,
+            path: $path,
+            handler: Handler::Surface("whoever holds the key of a running session", |app, head, body| {
+                Box::pin($handler(app, head, body))
+            }),
         }
     };
 }
@@ -208,6 +229,20 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/delegations", OPERATE, EACH, agents::delegate),
     route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, DELEGATION, agents::revoke_delegation),
 
+    route!("GET", "/api/v1/models", READ, ROOT, money::models),
+    route!("GET", "/api/v1/budgets", READ, ROOT, money::budgets),
+    route!("GET", "/api/v1/budgets/{name}", READ, ROOT, money::budget),
+    route!("POST", "/api/v1/budgets/{name}/raise", ADMIN, ROOT, money::raise),
+    route!("GET", "/api/v1/cost", READ, ROOT, money::cost),
+
+    surface!("GET", "/v1/models", |app, head, _| llm::models(app, head, Protocol::Chat)),
+    surface!("POST", "/v1/chat/completions", |app, head, body| llm::call(app, head, body, Protocol::Chat)),
+    surface!("POST", "/v1/responses", |app, head, body| llm::call(app, head, body, Protocol::Responses)),
+    surface!("POST", "/v1/embeddings", |app, head, body| llm::call(app, head, body, Protocol::Embeddings)),
+    surface!("GET", "/anthropic/v1/models", |app, head, _| llm::models(app, head, Protocol::Messages)),
+    surface!("POST", "/anthropic/v1/messages", |app, head, body| llm::call(app, head, body, Protocol::Messages)),
+    surface!("POST", "/anthropic/v1/messages/count_tokens", |app, head, body| llm::call(app, head, body, Protocol::CountTokens)),
+
     route!("GET", "/api/v1/audit/entries", AUDIT, EACH, audit::entries),
     route!("GET", "/api/v1/audit/entries/{sequence}", AUDIT, ENTRY, audit::entry),
     route!("GET", "/api/v1/audit/events", AUDIT, EACH, audit::events),
@@ -225,7 +260,7 @@ pub fn table() -> String {
         .map(|route| {
             let who = match &route.handler {
                 Handler::Open(_) => "anyone".to_owned(),
-                Handler::Proved(who, _) => format!("{:<11}{who}", "each"),
+                Handler::Proved(who, _) | Handler::Surface(who, _) => format!("{:<11}{who}", "each"),
                 Handler::Guarded(roles, scope, _) => {
                     let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
                     format!("{:<11}{}", scope.as_str(), roles.join(" "))

@@ -67,6 +67,7 @@ impl Sleepers {
             lent: GuestSession {
                 lent: capability.into_iter().collect(),
                 learns: false,
+                budget: None,
             },
             doors: Arc::new(Closed),
             spec,

@@ -71,9 +71,16 @@ impl Refused {
             },
             Refusal::Stopped(_) => Refused::new(403, "stopped", message).remedied("lift the stop"),
             Refusal::Bound { retry_after_ms, .. } => Refused {
-                retry_after: retry_after_ms
-                    .map(|ms| u32::try_from((ms.max(0) + 999) / 1000).unwrap_or(u32::MAX)),
+                retry_after: retry_after_ms.map(seconds),
                 ..Refused::new(429, "bound", message)
+            },
+            Refusal::Unpaid(unpaid) => Refused {
+                retry_after: unpaid.retry_after_ms.map(seconds),
+                ..Refused::new(
+                    429,
+                    if unpaid.throttled { "throttled" } else { "budget" },
+                    message,
+                )
             },
             Refusal::Parked { .. } => {
                 Refused::new(403, "needs_approval", message).remedied("the same again, once it is approved")
@@ -119,6 +126,10 @@ impl Refused {
         };
         [5, code, 0, 1, 0, 0, 0, 0, 0, 0]
     }
+}
+
+fn seconds(ms: i64) -> u32 {
+    u32::try_from((ms.max(0) + 999) / 1000).unwrap_or(u32::MAX)
 }
 
 fn printable(c: char) -> char {

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 /// A socket with what was read of it before.
-pub(super) struct Prefixed {
+pub struct Prefixed {
     ahead: Vec<u8>,
     stream: TcpStream,
 }
@@ -147,6 +147,12 @@ pub(super) async fn upstream(
             "not_connected",
             format!("{target}: no TLS in time"),
         )),
+    }
+}
+
+impl Prefixed {
+    pub(super) fn new(ahead: Vec<u8>, stream: TcpStream) -> Prefixed {
+        Prefixed { ahead, stream }
     }
 }
 

@@ -179,6 +179,22 @@ fn seconds(given: Option<u32>, usual: u64) -> Duration {
 }
 
 impl Rule {
+    /// A rule that lets nothing through by itself: it says which networks names may lead to.
+    pub fn of_networks(id: &str, networks: &[Network], environment: &Environment) -> Rule {
+        Rule {
+            id: id.to_owned(),
+            environment: environment.clone(),
+            hosts: Vec::new(),
+            ports: Vec::new(),
+            networks: networks.to_vec(),
+            except: Vec::new(),
+            mode: Mode::Tunnel {
+                tls: false,
+                encrypted_hello: false,
+            },
+        }
+    }
+
     /// Whether TLS to `target` is opened by it.
     pub fn opens(&self, target: &Target) -> bool {
         let opens = matches!(self.mode, Mode::Seen { inspect: true, .. });

@@ -5,7 +5,7 @@ use super::opaque::Spoken;
 use super::visit::Visit;
 use super::who::{Shown, Who};
 use super::wire::{ReadError, Wire};
-use super::{Egress, opaque, seen};
+use super::{Egress, Inside, Prefixed, opaque, seen};
 use crate::gate::lock;
 use assay::head::{Asked, Request, values};
 use assay::socks;
@@ -89,6 +89,8 @@ async fn take(egress: Arc<Egress>, listener: TcpListener, who: Arc<Who>) {
 enum Wanted {
     Tunnel(Target, Spoken),
     Request(Box<Request>),
+    /// The head as it came, for another surface.
+    Inside(Arc<dyn Inside>, Vec<u8>),
 }
 
 async fn welcome(egress: Arc<Egress>, stream: TcpStream, who: Arc<Who>, slot: OwnedSemaphorePermit) {
@@ -100,6 +102,15 @@ async fn welcome(egress: Arc<Egress>, stream: TcpStream, who: Arc<Who>, slot: Ow
     match wanted {
         Wanted::Tunnel(target, spoken) => opaque::connect(visit, wire, target, spoken).await,
         Wanted::Request(request) => seen::in_clear(visit, wire, *request).await,
+        Wanted::Inside(inside, head) => {
+            let stream = Prefixed::new([head, wire.ahead].concat(), wire.stream);
+            let served = inside.serve(visit.session.clone(), stream);
+            tokio::select! {
+                biased;
+                _ = visit.place.cut().turned() => {}
+                () = served => {}
+            }
+        }
     }
 }
 
@@ -117,8 +128,8 @@ async fn meet(egress: &Arc<Egress>, wire: &mut Wire<TcpStream>, who: &Who) -> Op
 }
 
 async fn by_http(egress: &Arc<Egress>, wire: &mut Wire<TcpStream>, who: &Who) -> Option<(Visit, Wanted)> {
-    let request = match request(wire, egress.head_time).await {
-        Ok(request) => request,
+    let (request, head) = match request_and_head(wire, egress.head_time).await {
+        Ok(read) => read,
         Err(error) => {
             let refused = error.refused()?;
             if let (Who::Session(_), ReadError::Malformed(_)) = (who, &error)
@@ -141,6 +152,9 @@ async fn by_http(egress: &Arc<Egress>, wire: &mut Wire<TcpStream>, who: &Who) ->
     let wanted = match request.asked {
         Asked::Connect(target) => Ok(Wanted::Tunnel(target, Spoken::Http { is_1_1 })),
         Asked::Absolute(..) => Ok(Wanted::Request(Box::new(request))),
+        Asked::Origin(ref path) if let Some(inside) = egress.inside_for(who, path) => {
+            Ok(Wanted::Inside(inside, head))
+        }
         Asked::Origin(_) => Err(Refused::new(
             400,
             "malformed",
@@ -226,7 +240,33 @@ async fn by_socks(egress: &Arc<Egress>, wire: &mut Wire<TcpStream>, who: &Who) -
     }
 }
 
+/// The same with the bytes of the head, where it is no request to a proxy.
+async fn request_and_head(
+    wire: &mut Wire<TcpStream>,
+    time: Duration,
+) -> Result<(Request, Vec<u8>), ReadError> {
+    let parse = |bytes: &[u8]| {
+        let read = Request::parse(bytes).map_err(|error| error.to_string())?;
+        Ok(read.map(|request| {
+            let length = request.length;
+            let head = match request.asked {
+                Asked::Origin(_) => bytes.get(..length).unwrap_or_default().to_vec(),
+                Asked::Connect(_) | Asked::Absolute(..) => Vec::new(),
+            };
+            ((request, head), length)
+        }))
+    };
+    wire.read(time, parse).await
+}
+
 impl Egress {
+    /// Who serves `path` at the door of a guest; nobody at the shared one, which is a proxy and nothing else.
+    fn inside_for(&self, who: &Who, path: &str) -> Option<Arc<dyn Inside>> {
+        let path = path.split('?').next().unwrap_or_default();
+        let inside = self.inside.get().filter(|inside| inside.takes(path))?;
+        matches!(who, Who::Session(_)).then(|| Arc::clone(inside))
+    }
+
     /// A place for a connection of `session`, within the limits of its agent.
     fn visit(self: &Arc<Self>, session: &str, agent: &str) -> Result<Visit, Refused> {
         let allowed = self.allowed_in(session, agent);

@@ -14,15 +14,18 @@ const REFUSED_MAX: usize = 4096;
 pub(crate) struct Steps {
     /// Entries that the journal had when this process began: names of another one are not met again.
     began: u64,
+    /// What every name begins with.
+    surface: &'static str,
     next: AtomicU64,
     /// By session, verb and resource.
     refused: Mutex<HashMap<(String, String, String), String>>,
 }
 
 impl Steps {
-    pub fn starting_at(began: u64) -> Steps {
+    pub fn starting_at(surface: &'static str, began: u64) -> Steps {
         Steps {
             began,
+            surface,
             next: AtomicU64::new(0),
             refused: Mutex::default(),
         }
@@ -34,7 +37,8 @@ impl Steps {
             return step;
         }
         format!(
-            "egress/{}-{}",
+            "{}/{}-{}",
+            self.surface,
             self.began,
             self.next.fetch_add(1, Ordering::Relaxed)
         )

@@ -31,7 +31,7 @@ pub enum Who {
 
 /// A name and a secret as a client gives them; the name may be empty.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     pub name: String,
     pub secret: Secret,
 }
@@ -84,7 +84,7 @@ impl Egress {
     }
 
     /// The session and its agent. What the connection may do is the gate's to say, each time.
-    pub(super) fn session_of(&self, who: &Who, shown: Option<&Shown>) -> Result<(String, String), Refused> {
+    pub(crate) fn session_of(&self, who: &Who, shown: Option<&Shown>) -> Result<(String, String), Refused> {
         let session = match (who, shown) {
             (Who::Session(session), _) => session.clone(),
             (Who::ByToken, None) => return Err(unknown("say who it is: Proxy-Authorization with a token")),
@@ -152,7 +152,7 @@ impl Egress {
     }
 
     /// Whom a stop of a whole session, or of an agent on its chain, is about.
-    pub(super) fn subject(&self, session: &str, agent: &str) -> Subject {
+    pub(crate) fn subject(&self, session: &str, agent: &str) -> Subject {
         match self.known(session) {
             Ok(view) => self.gate.session_subject(&view),
             Err(_) => stops::subject_of(&self.gate.authority.load(), agent, session),

@@ -7,6 +7,7 @@
 use super::{NewSession, SessionError, SessionView};
 use crate::Gate;
 use journal::kind;
+use policy::budget::Ceiling;
 use policy::{Capability, Chain, Grant, Principal, PrincipalKind};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct GuestSession {
     /// Whether it is there to find out what its program needs: what is lent may name every resource of a verb.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub learns: bool,
+    /// What it may use in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Ceiling>,
 }
 
 /// How many actions of one session were judged, and how.
@@ -33,6 +37,10 @@ pub struct Tally {
     pub permitted: u64,
     /// Denied, by a rule, a person or a limit.
     pub denied: u64,
+    /// Calls of models that were permitted.
+    pub turns: u64,
+    /// What they cost, in millionths of a US dollar, as far as they are over.
+    pub micros: u64,
 }
 
 impl Gate {
@@ -45,7 +53,7 @@ impl Gate {
         new: NewSession,
         guest: GuestSession,
     ) -> Result<SessionView, SessionError> {
-        let GuestSession { lent, learns } = &guest;
+        let GuestSession { lent, learns, .. } = &guest;
         let is_wide = |one: &Capability| one.is_unbounded() && !(*learns && one.names_a_verb());
         let reason = match () {
             () if !lent.is_empty() && new.cause.kind != PrincipalKind::Person => "only a person lends",
@@ -69,7 +77,22 @@ impl Gate {
         self.store.read(|reader| {
             super::each_entry(reader, &session, |entry| {
                 match entry.kind.as_str() {
-                    kind::ACTION_PERMITTED => tally.permitted += 1,
+                    kind::ACTION_PERMITTED => {
+                        tally.permitted += 1;
+                        tally.turns += u64::from(
+                            entry
+                                .body
+                                .get("verb")
+                                .is_some_and(|verb| verb == crate::llm::VERB),
+                        );
+                    }
+                    kind::ACTION_SETTLED => {
+                        let cost = entry
+                            .body
+                            .pointer("/resources/cost_micros")
+                            .and_then(serde_json::Value::as_u64);
+                        tally.micros += cost.unwrap_or_default();
+                    }
                     kind::ACTION_DENIED => tally.denied += 1,
                     _ => {}
                 }

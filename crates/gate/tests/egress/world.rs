@@ -115,6 +115,7 @@ fn authority(level: Level, spec: &Value, extra: &Value) -> (Authority, EgressDoc
         agents.insert(name.to_owned(), Arc::new(agent(grants)));
     }
     let authority = Authority {
+        budgets: Arc::default(),
         generation: 0,
         policies: Arc::new(PolicySet::load(&policies).unwrap()),
         agents,

@@ -32,7 +32,11 @@ fn by(cause: Principal, agent: &str) -> NewSession {
 async fn running(world: &World, agent: &str, lent: &[&str]) -> String {
     let lent = lent.iter().copied().map(capability).collect();
     let new = by(Principal::person("alice"), agent);
-    let lent = GuestSession { lent, learns: false };
+    let lent = GuestSession {
+        lent,
+        learns: false,
+        budget: None,
+    };
     let session = world.gate.create_guest_session(new, lent).await.unwrap().id;
     world.drive(&session, SessionEvent::Start).await;
     session
@@ -108,7 +112,11 @@ async fn who_lends_is_a_person_and_names_what() {
     ];
     for (cause, lent, learns, expected) in table {
         let lent: Vec<Capability> = lent.into_iter().map(capability).collect();
-        let lent = GuestSession { lent, learns };
+        let lent = GuestSession {
+            lent,
+            learns,
+            budget: None,
+        };
         let answer = world.gate.create_guest_session(by(cause, GUEST), lent).await;
         assert_eq!(answer.unwrap_err().to_string(), expected);
     }

@@ -12,6 +12,7 @@ mod acceptance;
 mod admit;
 mod approvals;
 mod approvers;
+mod budgets;
 mod calls;
 mod concurrent;
 mod escalations;

@@ -43,6 +43,7 @@ pub fn rules() -> Value {
 pub fn authority(rules: &Value, agents: &[(&str, AgentAuthority)]) -> Authority {
     let document: PolicyDocument = serde_json::from_value(rules.clone()).unwrap();
     Authority {
+        budgets: Arc::default(),
         generation: 0,
         policies: Arc::new(PolicySet::load(&[("test".to_owned(), document)]).unwrap()),
         agents: agents

@@ -41,6 +41,7 @@ async fn postman(root: &std::path::Path) -> Postman {
     let gate = Gate::open(store).unwrap();
     let (notifier, held, rules) = authority();
     gate.restore(Authority {
+        budgets: Arc::default(),
         generation: 0,
         policies: Arc::new(PolicySet::load(&[rules]).unwrap()),
         agents: [(notifier, Arc::new(held))].into(),

@@ -187,6 +187,7 @@ impl World {
         };
         assert_eq!(triaging.autonomy.default, Level::L2);
         self.gate.restore(Authority {
+            budgets: Arc::default(),
             generation: 0,
             policies: Arc::new(
                 PolicySet::load(&[built_in, policy::rule_of_two(), ("ask".to_owned(), ask.unwrap())])

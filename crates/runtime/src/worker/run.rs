@@ -14,6 +14,8 @@ use store::StoreError;
 
 /// How often something idempotent is tried before a person is asked what became of it.
 const ATTEMPTS_MAX: u32 = 5;
+/// The longest time until a budget may pay again that is waited for.
+const WORTH_WAITING_MS: i64 = 60_000;
 /// Pause before a session is run again because the journal could not be written or an outcome is
 /// still on its way into it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -377,7 +379,12 @@ impl Run<'_> {
                 let after = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
                 Ok(Stepped::Leave(Left::Again(after)))
             }
-            bound @ Refusal::Bound { .. } => {
+            // Soon there may be room again; a period that ends tomorrow is not waited for.
+            Refusal::Unpaid(unpaid) if unpaid.retry_after_ms.is_some_and(|ms| ms <= WORTH_WAITING_MS) => {
+                let after = u64::try_from(unpaid.retry_after_ms.unwrap_or_default()).unwrap_or_default();
+                Ok(Stepped::Leave(Left::Again(Duration::from_millis(after))))
+            }
+            bound @ (Refusal::Bound { .. } | Refusal::Unpaid(_)) => {
                 self.plan.stop(&bound.to_string());
                 Ok(Stepped::Result(StepResult::denied(
                     &bound.to_string(),

@@ -99,6 +99,7 @@ fn authority(grants: Vec<Grant>, bounds: gate::Bounds) -> Authority {
     };
     let agent = Arc::new(agent);
     Authority {
+        budgets: Arc::default(),
         generation: 0,
         policies: Arc::new(PolicySet::load(&[("test".to_owned(), document)]).unwrap()),
         agents: [

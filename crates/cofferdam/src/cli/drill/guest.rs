@@ -72,6 +72,8 @@ impl Site {
             timeout_ms: Some(TIMEOUT_MS),
             memory_bytes: Some(MEMORY_BYTES),
             degrade: arguments.degrade.iter().copied().collect(),
+            models: Vec::new(),
+            budget: None,
             drill: None,
         };
         Ok(Site {

@@ -1,0 +1,278 @@
+//! A stream on its way to the client: the bytes as they come, counted on the side, cut by a stop, by what it rests on, or
+//! when it passes what was reserved.
+
+use super::attempt::{Tried, client_error};
+use super::reply::{Body, Reply, failure, told};
+use super::settle::{Account, Ended, KEPT_BYTES_MAX};
+use super::spec::Model;
+use super::{Ask, Llm};
+use crate::egress::answer::Refused;
+use bytes::Bytes;
+use policy::{Action, InFlight, Outcome};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use wire::failure::error_event;
+use wire::scan::{Ending, Scan};
+use wire::{Protocol, Usage};
+
+/// Pieces that wait for a client that reads slowly.
+const AHEAD: usize = 8;
+/// How long an upstream may say nothing in the middle of a stream.
+const IDLE: Duration = Duration::from_secs(300);
+/// How often it is looked at whether the stream may go on.
+const LOOK: Duration = Duration::from_secs(2);
+/// Bytes that one token is at most, where an upstream says nothing of what it used: longer ones are seldom, and none of
+/// them follows another.
+const TOKEN_BYTES: u64 = 128;
+
+/// One stream.
+pub(super) struct Relay {
+    llm: Arc<Llm>,
+    model: Arc<Model>,
+    session: String,
+    protocol: Protocol,
+    flight: InFlight,
+    account: Account,
+    cap: u64,
+    scan: Scan,
+    events: u64,
+    /// What came, for the record.
+    kept: Vec<u8>,
+    bytes: u64,
+}
+
+/// Why a stream is over.
+enum Over {
+    /// The upstream closed it.
+    Ended,
+    /// The client left.
+    Left,
+    /// For this reason, by us.
+    Cut(&'static str, String),
+    /// For this reason, by the upstream.
+    Broken(&'static str, String),
+}
+
+impl Relay {
+    pub fn new(
+        llm: &Arc<Llm>,
+        ask: &Ask,
+        model: &Arc<Model>,
+        flight: InFlight,
+        account: Account,
+        (cap, withhold): (u64, bool),
+    ) -> Relay {
+        Relay {
+            llm: Arc::clone(llm),
+            model: Arc::clone(model),
+            session: ask.session.clone(),
+            protocol: ask.protocol,
+            flight,
+            account,
+            cap,
+            scan: Scan::new(ask.protocol, withhold),
+            events: 0,
+            kept: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Waits for the first piece, so that a stream that never begins can still be asked of another model; then a task of
+    /// its own passes on what comes.
+    pub async fn begin(self, mut response: reqwest::Response, headers: Vec<(String, String)>) -> Tried {
+        let cancel = self.flight.cancel();
+        let first = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(("stopped", "a stop covers it".to_owned(), false)),
+            first = tokio::time::timeout(self.model.timeout, response.chunk()) => match first {
+                Ok(Ok(Some(first))) => Ok(first),
+                Ok(Ok(None)) => Err(("broken", "the stream is empty".to_owned(), true)),
+                Ok(Err(error)) => Err(("broken", client_error(&error), true)),
+                Err(_) => Err(("too_slow", "the stream does not begin".to_owned(), true)),
+            },
+        };
+        let entry = self.flight.entry();
+        match first {
+            Ok(first) => {
+                self.llm.breakers.well(&self.model.name);
+                let (sender, receiver) = mpsc::channel(AHEAD);
+                tokio::spawn(self.run(response, first, sender));
+                Tried::Answered(Reply {
+                    status: 200,
+                    headers,
+                    body: Body::Stream(receiver),
+                })
+            }
+            Err((code, what, upstream)) => {
+                let what = format!("model `{}`: {what}", self.model.name);
+                let ended = match upstream {
+                    true => Ended::lost(code, &what),
+                    false => Ended::cut(code, &what),
+                };
+                if upstream {
+                    self.llm.breakers.failed(&self.model.name);
+                }
+                self.account.settle(self.flight, ended).await;
+                let status = if upstream { 502 } else { 403 };
+                Tried::Failed {
+                    refused: Refused::new(status, code, what).recorded(Some(entry)),
+                    again: upstream,
+                    after: None,
+                    elsewhere: upstream,
+                }
+            }
+        }
+    }
+
+    async fn run(mut self, mut response: reqwest::Response, first: Bytes, sender: mpsc::Sender<Bytes>) {
+        let mut over = self.pass_on(first, &sender).await;
+        let cancel = self.flight.cancel();
+        let action = self.flight.action().clone();
+        let mut looks = tokio::time::interval(LOOK);
+        let mut quiet = tokio::time::Instant::now();
+        while over.is_none() {
+            over = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Some(Over::Cut("stopped", "a stop covers it".to_owned())),
+                () = sender.closed() => Some(Over::Left),
+                chunk = response.chunk() => {
+                    quiet = tokio::time::Instant::now();
+                    match chunk {
+                        Ok(Some(chunk)) => self.pass_on(chunk, &sender).await,
+                        Ok(None) => Some(Over::Ended),
+                        Err(error) => Some(Over::Broken("broken", client_error(&error))),
+                    }
+                }
+                _ = looks.tick() => match quiet.elapsed() > IDLE {
+                    true => Some(Over::Broken("too_slow", "nothing came for too long".to_owned())),
+                    false => self.falls(&action),
+                },
+            };
+        }
+        // The upstream is told by the end of its connection.
+        drop(response);
+        self.end(over.unwrap_or(Over::Ended), sender).await;
+    }
+
+    /// Whether it may not go on: its session, its agent, its grants.
+    fn falls(&self, action: &Action) -> Option<Over> {
+        let still = self.llm.gate.still_grants(&self.session, action);
+        still.err().map(|why| Over::Cut("revoked", why))
+    }
+
+    /// One piece.
+    async fn pass_on(&mut self, chunk: Bytes, sender: &mpsc::Sender<Bytes>) -> Option<Over> {
+        self.bytes += chunk.len() as u64;
+        if self.kept.len() + chunk.len() <= KEPT_BYTES_MAX {
+            self.kept.extend_from_slice(&chunk);
+        }
+        let passage = match self.scan.push(&chunk) {
+            Ok(passage) => passage,
+            Err(overlong) => return Some(Over::Broken("overlong", overlong.to_string())),
+        };
+        let all = passage.ranges.as_slice() == [0..chunk.len()] && passage.held.is_empty();
+        let piece = if all {
+            chunk
+        } else {
+            Bytes::from(passage.collect(&chunk))
+        };
+        self.events += 1;
+        let sent = match piece.is_empty() {
+            true => Ok(()),
+            false => sender.send(piece).await,
+        };
+        if sent.is_err() {
+            return Some(Over::Left);
+        }
+        self.passes().map(|what| Over::Cut("ceiling", what))
+    }
+
+    /// Whether it wrote more than was reserved for it.
+    fn passes(&self) -> Option<String> {
+        let written = self.scan.usage().map_or(0, |usage: Usage| usage.output);
+        let bytes = self.scan.output_bytes();
+        let passes = written > self.cap || bytes > self.cap.saturating_mul(TOKEN_BYTES);
+        passes.then(|| format!("it wrote more than its cap of {} tokens", self.cap))
+    }
+
+    /// Tells the client, where there is one, and settles.
+    async fn end(self, over: Over, sender: mpsc::Sender<Bytes>) {
+        let Relay {
+            llm,
+            model,
+            protocol,
+            flight,
+            account,
+            scan,
+            events,
+            kept,
+            bytes,
+            ..
+        } = self;
+        let ending = scan.finish();
+        let over = match over {
+            Over::Ended if ending.cut => {
+                Over::Broken("cut", "the stream ended before its answer was whole".to_owned())
+            }
+            over => over,
+        };
+        if !ending.rest.is_empty() && matches!(over, Over::Ended) {
+            let _ = sender.send(Bytes::from(ending.rest.clone())).await;
+        }
+        let is_told = ending.error.is_some();
+        if let (Over::Cut(code, what) | Over::Broken(code, what), false) = (&over, is_told) {
+            let refused = Refused::new(502, code, what.clone()).recorded(Some(flight.entry()));
+            let (message, reference) = told(&refused);
+            let event = error_event(
+                protocol,
+                &failure(&refused, &message, reference.as_deref()),
+                events,
+            );
+            let _ = sender.send(Bytes::from(event)).await;
+        }
+        drop(sender);
+        if matches!(over, Over::Broken(..)) {
+            llm.breakers.failed(&model.name);
+        }
+        let ended = settled(&account, over, &ending, (kept, bytes));
+        account.settle(flight, ended).await;
+    }
+}
+
+/// How it is written down. What was cut is paid for whole.
+fn settled(account: &Account, over: Over, ending: &Ending, (kept, bytes): (Vec<u8>, u64)) -> Ended {
+    let (outcome, code, what) = match (over, &ending.error) {
+        (Over::Ended, None) => (Outcome::Success, None, String::new()),
+        (_, Some(error)) => {
+            let said = error.message.as_deref().unwrap_or("no reason");
+            let said = assay::redact::line(said, 200);
+            (
+                Outcome::Failure,
+                Some("upstream_failed"),
+                format!("an error came inside the stream: {said}"),
+            )
+        }
+        (Over::Left, None) => (
+            Outcome::Partial,
+            Some("client_gone"),
+            "the client left".to_owned(),
+        ),
+        (Over::Cut(code, what), None) => (Outcome::Cancelled, Some(code), what),
+        (Over::Broken(code, what), None) => (Outcome::Partial, Some(code), what),
+    };
+    let text = String::from_utf8(kept)
+        .ok()
+        .filter(|kept| kept.len() as u64 == bytes);
+    Ended {
+        outcome,
+        code,
+        what,
+        usage: account.plausible(&ending.answer).filter(|_| !ending.cut),
+        used: true,
+        result: json!({
+            "status": 200, "bytes": bytes, "events": ending.events, "answer": text, "finish": ending.answer.finish,
+        }),
+    }
+}
