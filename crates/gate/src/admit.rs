@@ -243,19 +243,10 @@ fn lacking(seen: &Seen, action: &Action, denial: &Denial) -> Option<String> {
 }
 
 fn unpaid_for(unpaid: Box<Unpaid>) -> Refused {
-    let again = unpaid
-        .retry_after_ms
-        .map(|ms| format!("try again in {ms} ms, or "));
-    let remedy = format!(
-        "{}raise it: cofferdam budget raise {} --account {}",
-        again.unwrap_or_default(),
-        unpaid.budget,
-        unpaid.account
-    );
     let grounds = Grounds {
         reason: unpaid.to_string(),
         code: Some(if unpaid.throttled { "throttled" } else { "budget" }.to_owned()),
-        remedy: Some(remedy),
+        remedy: Some(unpaid.remedy()),
         ..Grounds::default()
     };
     Refused {

@@ -78,9 +78,31 @@ impl std::fmt::Display for Unpaid {
                 f,
                 "budget `{budget}` is nearly used up ({used} of {limit}): one call at a time"
             ),
+            false if self.budget == OF_RUN => write!(
+                f,
+                "the budget of this run would be passed: {used} of {limit} are used or reserved, and this could use {wanted}"
+            ),
             false => write!(
                 f,
                 "budget `{budget}` would be passed: {used} of {limit} are used or reserved, and this could use {wanted}"
+            ),
+        }
+    }
+}
+
+impl Unpaid {
+    /// What would change it.
+    pub fn remedy(&self) -> String {
+        let again = match self.retry_after_ms {
+            Some(ms) if ms < 60_000 => format!("try again in {ms} ms, or "),
+            Some(ms) => format!("it begins anew in {} min; or ", ms / 60_000),
+            None => String::new(),
+        };
+        match self.budget.as_str() {
+            OF_RUN => format!("{again}run it with a higher --budget"),
+            budget => format!(
+                "{again}raise it: cofferdam budget raise {budget} --account {}",
+                self.account
             ),
         }
     }

@@ -76,6 +76,7 @@ impl Refused {
             },
             Refusal::Unpaid(unpaid) => Refused {
                 retry_after: unpaid.retry_after_ms.map(seconds),
+                remedy: Some(unpaid.remedy().into()),
                 ..Refused::new(
                     429,
                     if unpaid.throttled { "throttled" } else { "budget" },

@@ -140,6 +140,8 @@ async fn a_tally_counts_what_was_judged() {
     }
     world.check(&session, "post", &post("x")).await;
     let expected = Tally {
+        turns: 0,
+        micros: 0,
         permitted: 3,
         denied: 1,
     };

@@ -20,6 +20,7 @@ mod explain;
 mod faults;
 mod guests;
 mod kills;
+mod llm;
 mod model;
 mod observed;
 mod races;
@@ -37,3 +38,5 @@ mod world;
 
 #[path = "../common/stoppable.rs"]
 mod stoppable;
+#[path = "../common/upstream.rs"]
+mod upstream;
