@@ -22,6 +22,7 @@ mod request;
 mod rewrite;
 pub mod scan;
 mod sse;
+pub mod translate;
 pub mod upstream;
 mod usage;
 

@@ -253,7 +253,9 @@ fn openai(usage: View, input_key: &str, output_key: &str) -> Option<Usage> {
     let long = whole(&[&details_in, "cache_write_tokens_details", "ttl_12h_tokens"])
         .unwrap_or(0)
         .min(written);
-    let output = whole(&[output_key]).unwrap_or(0);
+    // Google's endpoint of this protocol leaves thoughts out of the output, but not out of the total.
+    let rest = whole(&["total_tokens"]).map_or(0, |total| total.saturating_sub(input));
+    let output = whole(&[output_key]).unwrap_or(0).max(rest);
     Some(Usage {
         input: input - cached - written,
         cached,

@@ -128,3 +128,8 @@ impl From<View<'_>> for Json {
         Json::Raw(view.raw().to_owned())
     }
 }
+impl From<&View<'_>> for Json {
+    fn from(view: &View) -> Json {
+        Json::from(*view)
+    }
+}
