@@ -19,6 +19,7 @@ mod price;
 mod reply;
 mod settle;
 mod spec;
+mod spoken;
 mod stream;
 mod table;
 
@@ -39,6 +40,7 @@ use breaker::Breakers;
 use client::Clients;
 use secrets::Secret;
 use serde::Serialize;
+use spoken::Spoken;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -215,14 +217,18 @@ impl Llm {
         let Some(way) = models.way(&name, self.turn.fetch_add(1, Ordering::Relaxed)) else {
             return Err(self.unknown(&ask, &name).await);
         };
+        let created = u64::try_from(self.gate.clock.now().ms() / 1000).unwrap_or_default();
         let mut last = None;
         for model in self.breakers.well_first(&way.models) {
-            if !model.speaks.contains(&ask.protocol) {
-                last.get_or_insert_with(|| untranslated(&name, model, ask.protocol));
-                continue;
-            }
+            let spoken = match Spoken::of(&request, model, created) {
+                Ok(spoken) => spoken,
+                Err(refused) => {
+                    last.get_or_insert(refused);
+                    continue;
+                }
+            };
             match self
-                .with_retries(&ask, &request, &models, model, way.retries)
+                .with_retries(&ask, &spoken, &models, model, way.retries)
                 .await
             {
                 Tried::Answered(reply) => return Ok(reply),
@@ -244,14 +250,14 @@ impl Llm {
     async fn with_retries(
         self: &Arc<Self>,
         ask: &Ask,
-        request: &Request,
+        spoken: &Spoken<'_>,
         models: &Models,
         model: &Arc<Model>,
         retries: u32,
     ) -> Tried {
         let mut pause = PAUSE;
         for again in 0.. {
-            let tried = self.attempt(ask, request, models, model).await;
+            let tried = self.attempt(ask, spoken, models, model).await;
             let Tried::Failed {
                 again: may, after, ..
             } = &tried
@@ -274,13 +280,4 @@ impl Llm {
         let _ = getrandom::fill(&mut byte);
         f64::from(byte[0]) / 255.0
     }
-}
-
-fn untranslated(name: &str, model: &Model, protocol: Protocol) -> Refused {
-    let what = format!(
-        "`{name}` is model `{}`, which does not take calls of the kind `{}`",
-        model.name,
-        protocol.name()
-    );
-    Refused::new(400, "not_translated", what)
 }

@@ -3,6 +3,7 @@
 use super::reply::Reply;
 use super::settle::{Account, Ended};
 use super::spec::{Model, Provider, VERB, resource};
+use super::spoken::Spoken;
 use super::stream::Relay;
 use super::{Ask, Body, Llm, Models};
 use crate::egress::answer::Refused;
@@ -110,6 +111,15 @@ impl Llm {
         }
     }
 
+    /// What is refused of `model` before the gate is asked whether it may be: each reason is an action of its own, or the
+    /// second would count as a repeat of the first.
+    async fn not_bounded(&self, ask: &Ask, model: &Model, why: &str, remedy: &str) -> Refused {
+        match action(model, json!({ "refused": why })) {
+            Some(action) => self.unlisted(ask, action, why, remedy).await,
+            None => Refused::new(403, "not_granted", why),
+        }
+    }
+
     async fn unlisted(&self, ask: &Ask, action: Action, why: &str, remedy: &str) -> Refused {
         let step = self.steps.take(&ask.session, &action);
         let proposal = Proposal {
@@ -140,15 +150,15 @@ impl Llm {
     pub(super) async fn attempt(
         self: &Arc<Self>,
         ask: &Ask,
-        request: &Request,
+        spoken: &Spoken<'_>,
         models: &Models,
         model: &Arc<Model>,
     ) -> Tried {
-        let outgoing = match self.outgoing(ask, request, models, model).await {
+        let outgoing = match self.outgoing(ask, &spoken.request, models, model).await {
             Ok(outgoing) => outgoing,
             Err(refused) => return Tried::Refused(refused),
         };
-        let arguments = arguments(ask, request, model, &outgoing);
+        let arguments = arguments(spoken, model, &outgoing);
         let Some(action) = action(model, arguments).map(|action| action.costing(outgoing.most)) else {
             return Tried::Refused(Refused::new(400, "malformed", "the request makes no action"));
         };
@@ -156,8 +166,8 @@ impl Llm {
             Ok(flight) => flight,
             Err(refused) => return Tried::Refused(refused),
         };
-        let account = Account::new(&self.gate, model, ask.protocol, outgoing.most);
-        self.fly(ask, request, (model, outgoing), flight, account).await
+        let account = Account::new(&self.gate, model, spoken.request.protocol(), outgoing.most);
+        self.fly(ask, spoken, (model, outgoing), flight, account).await
     }
 
     async fn admit(&self, ask: &Ask, action: Action) -> Result<InFlight, Refused> {
@@ -185,16 +195,13 @@ impl Llm {
         models: &Models,
         model: &Model,
     ) -> Result<Outgoing, Refused> {
-        let Some(bare) = bare(model) else {
-            return Err(Refused::new(500, "malformed", "the model makes no action"));
-        };
         let view = self.gate.session(&ask.session);
         let view = view.map_err(|error| Refused::new(503, "unrecorded", error.to_string()))?;
         let subject = self.gate.session_subject(&view);
         let agents = subject.agents.iter().map(|member| member.name.as_str());
         if let Some(why) = models.keeps(model, agents, view.taint) {
             let remedy = "a model that runs on premises, or another `sensitivity` of the agent";
-            return Err(self.unlisted(ask, bare, &why, remedy).await);
+            return Err(self.not_bounded(ask, model, &why, remedy).await);
         }
         let Some(price) = &model.price else {
             let why = format!(
@@ -202,19 +209,25 @@ impl Llm {
                 model.name
             );
             return Err(self
-                .unlisted(ask, bare, &why, "give the Model `price.input` and `price.output`")
+                .not_bounded(
+                    ask,
+                    model,
+                    &why,
+                    "give the Model `price.input` and `price.output`",
+                )
                 .await);
         };
         let bound = request.bound();
         let cap = bound.output_cap.unwrap_or(model.output);
-        let free = ask.protocol == Protocol::CountTokens;
-        let writes = !matches!(ask.protocol, Protocol::Embeddings | Protocol::CountTokens);
+        let protocol = request.protocol();
+        let free = protocol == Protocol::CountTokens;
+        let writes = !matches!(protocol, Protocol::Embeddings | Protocol::CountTokens);
         if writes && cap == 0 {
             let why = format!("nobody knows how long answers of model `{}` can be", model.name);
             return Err(self
-                .unlisted(
+                .not_bounded(
                     ask,
-                    bare,
+                    model,
                     &why,
                     "set an output cap, or give the Model `outputTokens`",
                 )
@@ -230,7 +243,7 @@ impl Llm {
                     &unbounded.place
                 };
                 let why = format!("{}: {} has no ceiling price", place, unbounded.what);
-                return Err(self.unlisted(ask, bare, &why, unbounded.remedy).await);
+                return Err(self.not_bounded(ask, model, &why, unbounded.remedy).await);
             }
         };
         let (body, changes) = request.rewrite(&Rewrite {
@@ -261,7 +274,7 @@ impl Llm {
     async fn fly(
         self: &Arc<Self>,
         ask: &Ask,
-        request: &Request,
+        spoken: &Spoken<'_>,
         (model, outgoing): (&Arc<Model>, Outgoing),
         flight: InFlight,
         account: Account,
@@ -273,7 +286,7 @@ impl Llm {
             after: None,
             elsewhere: true,
         };
-        let sending = match self.sending(ask, model, outgoing.body, &flight) {
+        let sending = match self.sending(ask, (model, spoken.request.protocol()), outgoing.body, &flight) {
             Ok(sending) => sending,
             Err(what) => {
                 account.settle(flight, Ended::unsent("not_sent", &what)).await;
@@ -324,25 +337,26 @@ impl Llm {
                 return failed("too_slow", what, false);
             }
         };
+        let request = &spoken.request;
         let coming = Coming {
             stream: request.stream(),
             withhold: request.stream() && !request.wants_usage(),
             cap: outgoing.cap,
             response,
         };
-        self.heard(ask, model, coming, flight, account).await
+        self.heard((ask, spoken), model, coming, flight, account).await
     }
 
     fn sending(
         &self,
         ask: &Ask,
-        model: &Model,
+        (model, protocol): (&Model, Protocol),
         body: Vec<u8>,
         flight: &InFlight,
     ) -> Result<reqwest::RequestBuilder, String> {
         let client = self.clients.of(model)?;
         let mut url = model.endpoint.clone();
-        let path = ask.protocol.path().strip_prefix("/v1").unwrap_or_default();
+        let path = protocol.path().strip_prefix("/v1").unwrap_or_default();
         url.set_path(&format!("{}{path}", model.endpoint.path().trim_end_matches('/')));
         if ask.query.split('&').any(|part| part == "beta=true") {
             url.set_query(Some("beta=true"));
@@ -374,7 +388,7 @@ impl Llm {
     /// What the upstream says.
     async fn heard(
         self: &Arc<Self>,
-        ask: &Ask,
+        (ask, spoken): (&Ask, &Spoken<'_>),
         model: &Arc<Model>,
         coming: Coming,
         flight: InFlight,
@@ -398,7 +412,14 @@ impl Llm {
             .collect();
         passed.push(("cofferdam-entry".to_owned(), flight.entry().to_string()));
         if is_stream {
-            let relay = Relay::new(self, ask, model, flight, account, (coming.cap, coming.withhold));
+            let relay = Relay::new(
+                self,
+                (ask, spoken),
+                model,
+                flight,
+                account,
+                (coming.cap, coming.withhold),
+            );
             return relay.begin(coming.response, passed).await;
         }
         let limit = if status == 200 {
@@ -431,16 +452,19 @@ impl Llm {
                 };
             }
         };
-        match fault_of(ask.protocol, coming.stream, status, kind.as_deref(), &body) {
+        match fault_of(
+            spoken.request.protocol(),
+            coming.stream,
+            status,
+            kind.as_deref(),
+            &body,
+        ) {
             Some(fault) => self.faulty(model, (status, after), &fault, flight, account).await,
             None => {
                 self.breakers.well(&model.name);
+                let entry = flight.entry();
                 account.settle_answer(flight, status, &body);
-                Tried::Answered(Reply {
-                    status,
-                    headers: passed,
-                    body: Body::Whole(body),
-                })
+                answered(spoken, status, passed, body, entry)
             }
         }
     }
@@ -513,6 +537,28 @@ async fn left(ask: &Ask) {
     while gone.changed().await.is_ok() {}
 }
 
+/// The answer, in the client's protocol.
+fn answered(
+    spoken: &Spoken<'_>,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    entry: u64,
+) -> Tried {
+    let told = match &spoken.translation {
+        None => Ok(body),
+        Some(translation) => translation.answer(spoken.request.protocol(), &body),
+    };
+    match told {
+        Ok(body) => Tried::Answered(Reply {
+            status,
+            headers,
+            body: Body::Whole(body),
+        }),
+        Err(what) => Tried::Refused(Refused::new(502, "not_translated", what).recorded(Some(entry))),
+    }
+}
+
 /// An answer on its way.
 struct Coming {
     stream: bool,
@@ -522,7 +568,8 @@ struct Coming {
 }
 
 /// What the record holds of a call: everything, of one that is not large.
-fn arguments(ask: &Ask, request: &Request, model: &Model, outgoing: &Outgoing) -> Value {
+fn arguments(spoken: &Spoken<'_>, model: &Model, outgoing: &Outgoing) -> Value {
+    let request = &spoken.request;
     let body = &outgoing.body;
     let sha256: [u8; 32] = Sha256::digest(body).into();
     let changes: Vec<Value> = outgoing
@@ -531,10 +578,13 @@ fn arguments(ask: &Ask, request: &Request, model: &Model, outgoing: &Outgoing) -
         .map(|change| json!({ "at": change.pointer, "from": change.from, "to": change.to }))
         .collect();
     let mut arguments = json!({
-        "model": model.upstream, "endpoint": model.endpoint.as_str(), "protocol": ask.protocol.name(),
+        "model": model.upstream, "endpoint": model.endpoint.as_str(), "protocol": request.protocol().name(),
         "stream": request.stream(), "bytes": body.len(), "sha256": policy::canonical::hex(&sha256),
         "changes": changes, "most": outgoing.most,
     });
+    if let (Some(translation), Some(members)) = (&spoken.translation, arguments.as_object_mut()) {
+        members.insert("translated".to_owned(), translation.told());
+    }
     // What goes out is text: it was checked.
     if let (true, Ok(text), Some(members)) = (
         body.len() <= KEPT_BYTES_MAX,

@@ -5,6 +5,7 @@ use super::attempt::{Tried, client_error};
 use super::reply::{Body, Reply, failure, told};
 use super::settle::{Account, Ended, KEPT_BYTES_MAX};
 use super::spec::Model;
+use super::spoken::Spoken;
 use super::{Ask, Llm};
 use crate::egress::answer::Refused;
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use wire::failure::error_event;
 use wire::scan::{Ending, Scan};
+use wire::translate::{self, Stream};
 use wire::{Protocol, Usage};
 
 /// Pieces that wait for a client that reads slowly.
@@ -37,6 +39,8 @@ pub(super) struct Relay {
     account: Account,
     cap: u64,
     scan: Scan,
+    /// Where the client speaks another protocol.
+    translating: Option<Result<Stream, String>>,
     events: u64,
     /// What came, for the record.
     kept: Vec<u8>,
@@ -58,12 +62,18 @@ enum Over {
 impl Relay {
     pub fn new(
         llm: &Arc<Llm>,
-        ask: &Ask,
+        (ask, spoken): (&Ask, &Spoken<'_>),
         model: &Arc<Model>,
         flight: InFlight,
         account: Account,
         (cap, withhold): (u64, bool),
     ) -> Relay {
+        let protocol = spoken.request.protocol();
+        // The translation leaves out what the client did not ask for by itself.
+        let translating = spoken
+            .translation
+            .as_ref()
+            .map(|translation| translation.stream(protocol));
         Relay {
             llm: Arc::clone(llm),
             model: Arc::clone(model),
@@ -72,7 +82,8 @@ impl Relay {
             flight,
             account,
             cap,
-            scan: Scan::new(ask.protocol, withhold),
+            scan: Scan::new(protocol, withhold && translating.is_none()),
+            translating,
             events: 0,
             kept: Vec::new(),
             bytes: 0,
@@ -172,11 +183,19 @@ impl Relay {
             Ok(passage) => passage,
             Err(overlong) => return Some(Over::Broken("overlong", overlong.to_string())),
         };
+        let piece = match &mut self.translating {
+            Some(Ok(stream)) => match stream.push(&chunk) {
+                Ok(told) => Some(Bytes::from(told)),
+                Err(overlong) => return Some(Over::Broken("overlong", overlong.to_string())),
+            },
+            Some(Err(what)) => return Some(Over::Cut("not_translated", what.clone())),
+            None => None,
+        };
         let all = passage.ranges.as_slice() == [0..chunk.len()] && passage.held.is_empty();
-        let piece = if all {
-            chunk
-        } else {
-            Bytes::from(passage.collect(&chunk))
+        let piece = match piece {
+            Some(piece) => piece,
+            None if all => chunk,
+            None => Bytes::from(passage.collect(&chunk)),
         };
         self.events += 1;
         let sent = match piece.is_empty() {
@@ -206,6 +225,7 @@ impl Relay {
             flight,
             account,
             scan,
+            translating,
             events,
             kept,
             bytes,
@@ -218,10 +238,18 @@ impl Relay {
             }
             over => over,
         };
-        if !ending.rest.is_empty() && matches!(over, Over::Ended) {
+        let is_translated = translating.is_some();
+        let mut is_told = ending.error.is_some();
+        if let Some(Ok(stream)) = translating {
+            let (rest, ended) = stream.finish();
+            is_told = ended != translate::Ended::Cut;
+            if !rest.is_empty() {
+                let _ = sender.send(Bytes::from(rest)).await;
+            }
+        }
+        if !ending.rest.is_empty() && matches!(over, Over::Ended) && !is_translated {
             let _ = sender.send(Bytes::from(ending.rest.clone())).await;
         }
-        let is_told = ending.error.is_some();
         if let (Over::Cut(code, what) | Over::Broken(code, what), false) = (&over, is_told) {
             let refused = Refused::new(502, code, what.clone()).recorded(Some(flight.entry()));
             let (message, reference) = told(&refused);

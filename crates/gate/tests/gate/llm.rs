@@ -725,3 +725,97 @@ async fn an_upstream_that_is_not_there_or_says_nothing_fails_by_name() {
         assert_eq!(last.1 > 0, paid == 1, "{settled:?}");
     }
 }
+
+#[tokio::test]
+async fn a_client_of_one_vendor_works_on_the_model_of_another() {
+    const MESSAGE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hello"},{"type":"tool_use","id":"t1","name":"look","input":{"x":1}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":19,"output_tokens":10}}"#;
+    let upstream = Upstream::new(|_| Says::json(200, MESSAGE)).await;
+    let only = |speaks: &str| {
+        model(
+            &upstream,
+            json!({ "speaks": [speaks], "model": "c", "outputTokens": 64 }),
+        )
+    };
+    let door = door(&[("m", only("messages"))], &[], Vec::new()).await;
+    let asks = r#"{"model":"m","messages":[{"role":"system","content":"Be terse."},{"role":"user","content":"hi"}],
+        "tools":[{"type":"function","function":{"name":"look","parameters":{"type":"object"}}}]}"#;
+    let (status, said, _) = door.told(Protocol::Chat, asks).await;
+    assert_eq!(status, 200, "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let choice = &said["choices"][0];
+    assert_eq!(
+        (&choice["message"]["content"], &choice["finish_reason"]),
+        (&json!("Hello"), &json!("tool_calls"))
+    );
+    assert_eq!(choice["message"]["tool_calls"][0]["function"]["name"], "look");
+    assert_eq!(said["usage"]["total_tokens"], 29);
+    let sent = &upstream.sent()[0];
+    assert!(sent.head.starts_with("POST /v1/messages "), "{}", sent.head);
+    let body: Value = serde_json::from_str(&sent.body).unwrap();
+    assert_eq!(
+        (&body["model"], &body["max_tokens"], &body["tools"][0]["name"]),
+        (&json!("c"), &json!(64), &json!("look"))
+    );
+    assert!(body["system"].to_string().contains("Be terse."), "{body}");
+    assert_eq!(door.settled().await, [("success".to_owned(), 119)]);
+    let permitted = door
+        .world
+        .entries()
+        .into_iter()
+        .find(|entry| entry.kind == "action.permitted")
+        .unwrap();
+    let payload = door
+        .world
+        .gate
+        .store()
+        .read(|reader| reader.payload(permitted.sequence, "arguments"))
+        .unwrap();
+    let store::Erasable::Present(arguments) = payload else {
+        panic!()
+    };
+    assert_eq!(arguments["arguments"]["translated"]["from"], "chat");
+    // What has no words there is refused by name, before anything is sent or reserved.
+    let logit = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"logit_bias":{"1":2}}"#;
+    let (status, said, reason) = door.told(Protocol::Chat, logit).await;
+    assert_eq!((status, reason.as_str()), (400, "not_translated"));
+    assert!(said.contains("/logit_bias"), "{said}");
+    assert_eq!(upstream.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn streams_are_translated_as_they_come() {
+    let events = [delta("Hel"), delta("lo"), stop(), usage(), DONE.to_owned()].concat();
+    let upstream = Upstream::new(move |_| Says::stream(&events)).await;
+    let door = door(
+        &[("m", model(&upstream, json!({ "speaks": ["chat"] })))],
+        &[],
+        Vec::new(),
+    )
+    .await;
+    let asks = r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let (status, said, _) = door.told(Protocol::Messages, asks).await;
+    assert_eq!(status, 200, "{said}");
+    for part in [
+        "event: message_start",
+        "text_delta",
+        "Hel",
+        "\"output_tokens\":2",
+        "event: message_stop",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(door.settled().await, [("success".to_owned(), 29)]);
+    // One that breaks off is told in the client's words.
+    let upstream = Upstream::new(|_| Says::stream(&delta("Hel")).cut()).await;
+    let door = self::door(
+        &[("m", model(&upstream, json!({ "speaks": ["chat"] })))],
+        &[],
+        Vec::new(),
+    )
+    .await;
+    let (_, said, _) = door.told(Protocol::Messages, asks).await;
+    assert!(
+        said.contains("event: error") && !said.contains("message_stop"),
+        "{said}"
+    );
+}
