@@ -487,7 +487,8 @@ mod tests {
             ("Agent", Some(Kind::Agent)),
             ("policies", Some(Kind::Policy)),
             ("toolsets", Some(Kind::Toolset)),
-            ("Budget", None),
+            ("budgets", Some(Kind::Budget)),
+            ("Schedule", None),
         ] {
             assert_eq!(Kind::parse(word), expected, "{word}");
         }

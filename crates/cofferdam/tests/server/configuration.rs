@@ -246,7 +246,7 @@ async fn bad_documents_are_refused_with_their_place() {
     let table = [
         (
             "an unknown kind",
-            with("/kind", json!("Budget")),
+            with("/kind", json!("Schedule")),
             "/documents/1/kind",
         ),
         (
