@@ -9,6 +9,7 @@
 //! - **What nobody knows was used**: an action whose outcome is uncertain is charged with all it reserved.
 //! - **Delegating is no way around**: an action is on the accounts of every agent of its chain.
 
+mod anomaly;
 mod cost;
 mod projection;
 

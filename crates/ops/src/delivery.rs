@@ -14,6 +14,10 @@ pub(crate) const NAME: &str = "deliveries";
 
 /// Of the gate: odd behaviour was recorded.
 pub(crate) const ANOMALY: &str = "anomaly.detected";
+/// A budget came to a share of its limit.
+pub(crate) const BUDGET_ALERTED: &str = "budget.alerted";
+/// A budget is used up.
+pub(crate) const BUDGET_EXHAUSTED: &str = "budget.exhausted";
 /// Kind of the entry that tells of another level of risk.
 pub(crate) const RISK_CHANGED: &str = "risk.changed";
 
@@ -102,6 +106,8 @@ impl Projection for Deliveries {
             "approval.",
             ANOMALY,
             RISK_CHANGED,
+            BUDGET_ALERTED,
+            BUDGET_EXHAUSTED,
         ]
     }
     fn apply(&self, applied: &Applied<'_>, rows: &mut dyn Rows) -> Result<(), Corrupt> {
@@ -115,6 +121,10 @@ impl Projection for Deliveries {
             ANOMALY | RISK_CHANGED => {
                 let OfAgent { agent, channels } = board::read(applied.entry.body.clone())?;
                 enqueue(applied, rows, &format!("agent:{agent}"), channels, Taints::NONE)
+            }
+            BUDGET_ALERTED | BUDGET_EXHAUSTED => {
+                let OfBudget { budget, channels } = board::read(applied.entry.body.clone())?;
+                enqueue(applied, rows, &format!("budget:{budget}"), channels, Taints::NONE)
             }
             _ => approval(applied, rows),
         }
@@ -134,6 +144,13 @@ impl Projection for Deliveries {
 fn write(rows: &mut dyn Rows, delivery: &Delivery) -> Result<(), Corrupt> {
     let value = serde_json::to_value(delivery).map_err(|error| Corrupt(error.to_string()))?;
     rows.put(&delivery.id, value)
+}
+
+#[derive(Deserialize)]
+struct OfBudget {
+    budget: String,
+    #[serde(default)]
+    channels: Vec<String>,
 }
 
 #[derive(Deserialize)]

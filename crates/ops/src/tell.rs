@@ -5,7 +5,7 @@
 //! Every text in it is redacted and on one line, as views show it. It decides nothing: it says which
 //! command does, or where an answer goes.
 
-use crate::delivery::{ANOMALY, Delivery, RISK_CHANGED};
+use crate::delivery::{ANOMALY, BUDGET_ALERTED, BUDGET_EXHAUSTED, Delivery, RISK_CHANGED};
 use assay::redact::line;
 use journal::{Entry, kind};
 use policy::trust::RiskLevel;
@@ -60,6 +60,17 @@ struct Odd {
     suspends: bool,
 }
 
+/// Of an entry about a budget.
+#[derive(Deserialize)]
+struct Spent {
+    budget: String,
+    account: String,
+    unit: policy::budget::Unit,
+    used: u64,
+    limit: u64,
+    percent: Option<u8>,
+}
+
 #[derive(Deserialize)]
 struct Risk {
     agent: String,
@@ -82,6 +93,7 @@ pub(crate) fn message(
     let what = match delivery.kind.as_str() {
         ANOMALY => anomaly(&told.entry)?,
         RISK_CHANGED => risk(&told.entry)?,
+        BUDGET_ALERTED | BUDGET_EXHAUSTED => budget(&told.entry)?,
         _ => {
             let asked = delivery.about.strip_prefix("apr-").and_then(|id| id.parse().ok());
             let Some(asked) = asked.map(|at| reader.entry(at)).transpose()?.flatten() else {
@@ -276,6 +288,31 @@ fn anomaly(told: &Entry) -> Result<Value, StoreError> {
     Ok(json!({
         "text": format!("agent {agent} behaves oddly ({rule}): {finding}; {then}"),
         "anomaly": { "agent": agent, "rule": rule, "finding": finding, "suspends": suspends },
+    }))
+}
+
+fn budget(told: &Entry) -> Result<Value, StoreError> {
+    let Spent {
+        budget,
+        account,
+        unit,
+        used,
+        limit,
+        percent,
+    } = read(told)?;
+    let of = format!("{} of {}", unit.told(used), unit.told(limit));
+    let text = match percent {
+        Some(percent) => {
+            format!("budget {budget} is used or reserved to {percent} % ({of}, account {account})")
+        }
+        None => format!(
+            "budget {budget} is used up ({of}, account {account}): what it pays for is refused; \
+             `cofferdam budget raise {budget} --account {account}` lets it go on"
+        ),
+    };
+    Ok(json!({
+        "text": line(&text, 2 * TEXT_MAX),
+        "budget": { "budget": budget, "account": account, "unit": unit, "used": used, "limit": limit, "percent": percent },
     }))
 }
 

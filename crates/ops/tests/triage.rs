@@ -246,7 +246,7 @@ async fn a_crash_between_intake_and_session_is_taken_up_once() {
     let world = World::start(reads(), json!({})).await;
     // Recorded, and then nobody could make the session: its agent was not there.
     world.gate.restore(gate::Authority {
-        budgets: Arc::default(),
+        budgets: std::sync::Arc::default(),
         generation: 0,
         policies: std::sync::Arc::new(policy::PolicySet::empty()),
         agents: [].into(),

@@ -52,7 +52,14 @@ async fn tick(app: Arc<App>) {
         }
         app.gate.revoke_owed().await;
         identity::end_unmapped(&app).await;
-        match app.gate.detect_anomalies().await {
+        let odd = match app.gate.detect_anomalies().await {
+            Ok(mut found) => app.gate.detect_cost_anomalies().await.map(|more| {
+                found.extend(more);
+                found
+            }),
+            error => error,
+        };
+        match odd {
             Ok(found) => found.iter().for_each(|found| {
                 tracing::warn!(
                     agent = found.agent,

@@ -1,12 +1,14 @@
 //! Accounts and costs, as the fold over what entries say was reserved and used. The only place where they change, live
 //! and in replay.
 
-use super::{ALERTED, BUDGETS, EXHAUSTED, RAISED};
+use super::{ALERTED, BUDGETS, EXHAUSTED, RAISED, anomaly};
 use crate::rows::{self, body};
+use crate::trust::ANOMALY;
 use journal::{Entry, kind};
 use policy::Outcome;
 use policy::budget::Amounts;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use store::{Applied, Corrupt, Projection, Rows};
 
 /// What `action.permitted` says it reserves.
@@ -78,6 +80,23 @@ pub(super) struct CostRow {
     pub micros: u64,
 }
 
+/// Hours that are kept of what an agent spent.
+const HOURS_MAX: usize = 48;
+
+/// What an agent spent in each of its last hours in which it spent something.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SpendRow {
+    pub hours: BTreeMap<String, u64>,
+    /// The hour that was told to be odd.
+    #[serde(default)]
+    pub told: Option<String>,
+}
+
+/// The key of what an agent spent.
+pub(super) fn spend_key(agent: &str) -> String {
+    format!("spend/{agent}")
+}
+
 /// The key of an account.
 pub(super) fn account_key(account: &str) -> String {
     format!("account/{account}")
@@ -128,7 +147,7 @@ struct Raised {
     more: Amounts,
 }
 
-/// Rows are [`AccountRow`]s by `account/NAME/PERIOD/OF`, [`PermitRow`]s by `permit/N`, and [`CostRow`]s by
+/// Rows are [`AccountRow`]s by `account/NAME/PERIOD/OF`, [`PermitRow`]s by `permit/N`, [`SpendRow`]s by `spend/AGENT`, and [`CostRow`]s by
 /// `cost/HOUR|PLACE|AGENT|MODEL|INCIDENT`.
 pub(crate) struct Budgets;
 
@@ -143,6 +162,7 @@ impl Projection for Budgets {
             kind::ACTION_SETTLED,
             kind::ACTION_RESOLVED,
             "budget.",
+            ANOMALY,
         ]
     }
 
@@ -169,6 +189,7 @@ impl Projection for Budgets {
                     row.alerted = 0;
                 })
             }
+            ANOMALY => odd(entry, rows),
             other => Err(Corrupt(format!(
                 "entry {} of kind `{other}` is none of a budget",
                 entry.sequence
@@ -289,5 +310,29 @@ fn cost(of: &CostOf, row: &PermitRow, used: Used, rows: &mut dyn Rows) -> Result
     costs.tokens_input = counted(costs.tokens_input, before.tokens_input, used.tokens_input);
     costs.tokens_output = counted(costs.tokens_output, before.tokens_output, used.tokens_output);
     costs.micros = counted(costs.micros, before.amounts.micros, used.amounts.micros);
-    rows::put(rows, &key, &costs)
+    rows::put(rows, &key, &costs)?;
+    let mut spend: SpendRow = rows::get(rows, &spend_key(agent))?.unwrap_or_default();
+    let hour = spend.hours.entry(row.hour.clone()).or_default();
+    *hour = counted(*hour, before.amounts.micros, used.amounts.micros);
+    while spend.hours.len() > HOURS_MAX {
+        spend.hours.pop_first();
+    }
+    rows::put(rows, &spend_key(agent), &spend)
+}
+
+#[derive(Deserialize)]
+struct Odd {
+    agent: String,
+    rule: String,
+    hour: Option<String>,
+}
+
+fn odd(entry: &Entry, rows: &mut dyn Rows) -> Result<(), Corrupt> {
+    let Odd { agent, rule, hour } = body(entry)?;
+    if rule != anomaly::RULE {
+        return Ok(());
+    }
+    let mut spend: SpendRow = rows::get(rows, &spend_key(&agent))?.unwrap_or_default();
+    spend.told = hour;
+    rows::put(rows, &spend_key(&agent), &spend)
 }

@@ -67,13 +67,13 @@ impl Gate {
     }
 
     /// Whether its document asks for a stop.
-    fn suspends(&self, agent: &str) -> bool {
+    pub(crate) fn suspends(&self, agent: &str) -> bool {
         let authority = self.authority.load();
         let held = authority.agents.get(agent);
         held.is_some_and(|held| held.trust.suspend_on_anomaly)
     }
 
-    async fn suspend(&self, agent: &str, anomalies: &[Anomaly]) -> bool {
+    pub(crate) async fn suspend(&self, agent: &str, anomalies: &[Anomaly]) -> bool {
         let scope = StopScope::Agent(agent.to_owned());
         let (true, Some(first)) = (self.suspends(agent), anomalies.first()) else {
             return false;

@@ -518,6 +518,48 @@ proptest! {
 }
 
 #[tokio::test]
+async fn an_agent_that_spends_far_more_than_it_uses_to_is_told_once_an_hour() {
+    #[rustfmt::skip]
+    let table: [(&str, &[u64], u64, bool); 5] = [
+        ("far more",            &[100_000; 6],                                    600_000, true),
+        ("too little history",  &[100_000; 5],                                    900_000, false),
+        ("as usual",            &[300_000; 8],                                    600_000, false),
+        ("not worth a word",    &[1_000; 8],                                      400_000, false),
+        ("one odd hour before", &[100_000, 100_000, 100_000, 2_000_000, 100_000, 100_000], 600_000, true),
+    ];
+    for (name, before, now, expected) in table {
+        let world = World::with(paying(Vec::new())).await;
+        let session = world.running("triage").await;
+        for (n, micros) in before.iter().chain([&now]).enumerate() {
+            world.advance(3_600_000);
+            let flight = flying(&world, &session, &format!("s{n}"), &call("m", 2_000_000, 9))
+                .await
+                .unwrap();
+            flight.settle(cost(Outcome::Success, *micros, 3)).await.unwrap();
+        }
+        let found = world.gate.detect_cost_anomalies().await.unwrap();
+        assert_eq!(found.len(), usize::from(expected), "{name}: {found:?}");
+        assert_eq!(
+            world.gate.detect_cost_anomalies().await.unwrap(),
+            [],
+            "{name}: once"
+        );
+        if expected {
+            let body = &world.bodies("anomaly.detected")[0];
+            assert_eq!(
+                (&body["rule"], &body["agent"]),
+                (&json!("cost"), &json!("triage"))
+            );
+            let finding = body["finding"].as_str().unwrap();
+            assert!(
+                finding.starts_with("it spent $0.60 in this hour, and $0.10 in a usual one"),
+                "{finding}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_report_is_by_what_was_asked_for_and_adds_up() {
     let world = World::with(paying(Vec::new())).await;
     let mut new = crate::world::new_session("triage");

@@ -194,6 +194,28 @@ async fn told_of(kind: &'static str, body: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_nearly_or_all_used_up_is_told() {
+    let spent = |percent: Value| {
+        json!({"budget": "day", "account": "day/2026-11-27/all", "unit": "money", "used": 4_500_000,
+        "limit": 5_000_000, "percent": percent, "channels": ["hook"]})
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("budget.alerted", spent(json!(90)), "budget day is used or reserved to 90 % ($4.50 of $5.00, account day/2026-11-27/all)"),
+        ("budget.exhausted", spent(Value::Null),
+         "budget day is used up ($4.50 of $5.00, account day/2026-11-27/all): what it pays for is refused; `cofferdam budget raise day --account day/2026-11-27/all` lets it go on"),
+    ];
+    for (kind, body, expected) in table {
+        let told = told_of(kind, body).await;
+        assert_eq!(
+            (&told["event"], &told["about"]),
+            (&json!(kind), &json!("budget:day"))
+        );
+        assert_eq!(told["text"], expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn odd_behaviour_and_levels_of_risk_are_told() {
     let risk = |from: &str, to: &str, score: u16, because: Value| json!({"agent": "triage", "from": from, "to": to, "score": score, "because": because, "channels": ["hook"]});
     #[rustfmt::skip]
