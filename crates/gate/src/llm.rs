@@ -13,9 +13,12 @@
 
 mod attempt;
 mod breaker;
+mod cache;
 mod choose;
 mod client;
+mod counts;
 mod price;
+mod queue;
 mod reply;
 mod settle;
 mod spec;
@@ -24,6 +27,7 @@ mod stream;
 mod table;
 
 pub use choose::Models;
+pub use counts::Counted;
 pub use price::PriceSpec;
 pub use reply::{Body, Reply};
 pub use spec::{Model, ModelSpec, Provider, Route, RouteSpec, Sensitivity, TargetSpec, VERB, capability};
@@ -37,7 +41,10 @@ use crate::egress::{Egress, Resolve, answer::Refused};
 use arc_swap::ArcSwap;
 use attempt::Tried;
 use breaker::Breakers;
+use cache::Cache;
 use client::Clients;
+use counts::Counts;
+use queue::Queues;
 use secrets::Secret;
 use serde::Serialize;
 use spoken::Spoken;
@@ -90,6 +97,9 @@ pub struct Llm {
     models: ArcSwap<Models>,
     clients: Clients,
     breakers: Breakers,
+    queues: Arc<Queues>,
+    cache: Cache,
+    counts: Arc<Counts>,
     steps: Steps,
     private: Arc<[PathBuf]>,
     /// Counts calls, so that routes spread them.
@@ -126,6 +136,9 @@ impl Llm {
             models: ArcSwap::default(),
             clients: Clients::new(resolver, own),
             breakers: Breakers::new(gate.clock.clone()),
+            queues: Arc::default(),
+            cache: Cache::new(gate.clock.clone()),
+            counts: Arc::default(),
             steps: Steps::starting_at("llm", *gate.store.committed().borrow()),
             private,
             turn: AtomicU64::new(0),
@@ -187,6 +200,11 @@ impl Llm {
         !self.models.load().grants_of(agent).is_empty()
     }
 
+    /// What was called since the start.
+    pub fn counted(&self) -> Vec<Counted> {
+        self.counts.all()
+    }
+
     /// Every model and route, for people.
     pub fn all(&self) -> Vec<Listed> {
         self.models
@@ -228,7 +246,7 @@ impl Llm {
                 }
             };
             match self
-                .with_retries(&ask, &spoken, &models, model, way.retries)
+                .with_retries(&ask, &spoken, &models, model, (way.retries, way.cache))
                 .await
             {
                 Tried::Answered(reply) => return Ok(reply),
@@ -253,11 +271,11 @@ impl Llm {
         spoken: &Spoken<'_>,
         models: &Models,
         model: &Arc<Model>,
-        retries: u32,
+        (retries, cache): (u32, Option<Duration>),
     ) -> Tried {
         let mut pause = PAUSE;
         for again in 0.. {
-            let tried = self.attempt(ask, spoken, models, model).await;
+            let tried = self.attempt(ask, spoken, models, model, cache).await;
             let Tried::Failed {
                 again: may, after, ..
             } = &tried

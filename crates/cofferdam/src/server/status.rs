@@ -31,6 +31,31 @@ pub async fn health(call: Call) -> Answer {
     ok(&call.app.health())
 }
 
+/// Calls of models since the start: how many, their tokens, their cost.
+fn models(app: &App, text: &mut String) {
+    type Of = fn(&gate::llm::Counted) -> u64;
+    let all = app.llm.counted();
+    #[rustfmt::skip]
+    let metrics: [(&str, &str, Of); 4] = [
+        ("cofferdam_model_calls_total", "Calls of models by outcome.", |one| one.calls),
+        ("cofferdam_model_input_tokens_total", "Tokens that models read.", |one| one.tokens_input),
+        ("cofferdam_model_output_tokens_total", "Tokens that models wrote.", |one| one.tokens_output),
+        ("cofferdam_model_cost_micros_total", "What they cost, in millionths of a US dollar.", |one| one.micros),
+    ];
+    for (name, help, of) in metrics {
+        metric(text, name, "counter", help);
+        for one in &all {
+            let _ = writeln!(
+                text,
+                "{name}{{model=\"{}\",outcome=\"{}\"}} {}",
+                one.model,
+                one.outcome,
+                of(one)
+            );
+        }
+    }
+}
+
 /// `GET /metrics`, for Prometheus.
 pub async fn metrics(call: Call) -> Answer {
     let mut text = call.app.metrics.render();
@@ -47,6 +72,7 @@ pub async fn metrics(call: Call) -> Answer {
     );
     metric(&mut text, "cofferdam_stops", "gauge", "Kill switches in force.");
     let _ = writeln!(text, "cofferdam_stops {}", call.app.gate.stops().len());
+    models(&call.app, &mut text);
     metric(
         &mut text,
         "cofferdam_part_health",

@@ -5,7 +5,7 @@ use super::settle::{Account, Ended};
 use super::spec::{Model, Provider, VERB, resource};
 use super::spoken::Spoken;
 use super::stream::Relay;
-use super::{Ask, Body, Llm, Models};
+use super::{Ask, Body, Llm, Models, cache};
 use crate::egress::answer::Refused;
 use crate::{Proposal, Refusal};
 use bytes::{Bytes, BytesMut};
@@ -153,9 +153,24 @@ impl Llm {
         spoken: &Spoken<'_>,
         models: &Models,
         model: &Arc<Model>,
+        cache: Option<Duration>,
     ) -> Tried {
         let outgoing = match self.outgoing(ask, &spoken.request, models, model).await {
             Ok(outgoing) => outgoing,
+            Err(refused) => return Tried::Refused(refused),
+        };
+        let kept = self.kept(ask, spoken, model, &outgoing.body, cache);
+        if let Some((_, Some(body))) = &kept {
+            return self.again(ask, spoken, model, outgoing, body.clone()).await;
+        }
+        // INVARIANT (waiting holds nothing): before the gate is asked, so that nothing is reserved meanwhile.
+        let project = self.project(&ask.session);
+        let place = match self
+            .queues
+            .enter(&model.name, model.concurrent, &project, model.timeout)
+            .await
+        {
+            Ok(place) => place,
             Err(refused) => return Tried::Refused(refused),
         };
         let arguments = arguments(spoken, model, &outgoing);
@@ -166,8 +181,102 @@ impl Llm {
             Ok(flight) => flight,
             Err(refused) => return Tried::Refused(refused),
         };
-        let account = Account::new(&self.gate, model, spoken.request.protocol(), outgoing.most);
-        self.fly(ask, spoken, (model, outgoing), flight, account).await
+        let account = Account::new(self, model, spoken.request.protocol(), outgoing.most).holding(place);
+        let tried = self.fly(ask, spoken, (model, outgoing), flight, account).await;
+        if let (
+            Some((key, None)),
+            Tried::Answered(Reply {
+                status: 200,
+                body: Body::Whole(body),
+                ..
+            }),
+        ) = (&kept, &tried)
+        {
+            self.cache.put(*key, body);
+        }
+        tried
+    }
+
+    /// The key of an answer that may be given again, and the answer if there is one.
+    fn kept(
+        &self,
+        ask: &Ask,
+        spoken: &Spoken<'_>,
+        model: &Model,
+        body: &[u8],
+        ttl: Option<Duration>,
+    ) -> Option<(cache::Key, Option<Bytes>)> {
+        let ttl = ttl.filter(|_| spoken.request.cacheable() && !spoken.request.stream())?;
+        let opts_out = |(name, value): &(String, String)| {
+            name == "cache-control" && (value.contains("no-cache") || value.contains("no-store"))
+        };
+        if ask.headers.iter().any(opts_out) {
+            return None;
+        }
+        let view = self.gate.session(&ask.session).ok()?;
+        let authority = self.gate.authority();
+        let organization = authority.agents.get(&view.agent)?.place.organization.clone();
+        // What the client speaks is part of what it gets.
+        let client = spoken
+            .translation
+            .as_ref()
+            .map_or("", |translation| translation.client.name());
+        let key = cache::key(&organization, &format!("{}/{client}", model.name), body);
+        Some((key, self.cache.get(&key, ttl)))
+    }
+
+    /// An answer that is given again. It is an action like any other, that costs nothing.
+    async fn again(
+        self: &Arc<Self>,
+        ask: &Ask,
+        spoken: &Spoken<'_>,
+        model: &Arc<Model>,
+        outgoing: Outgoing,
+        body: Bytes,
+    ) -> Tried {
+        let free = Amounts {
+            turns: 1,
+            ..Amounts::default()
+        };
+        let outgoing = Outgoing {
+            most: free,
+            ..outgoing
+        };
+        let Some(action) =
+            action(model, arguments(spoken, model, &outgoing)).map(|action| action.costing(free))
+        else {
+            return Tried::Refused(Refused::new(400, "malformed", "the request makes no action"));
+        };
+        match self.admit(ask, action).await {
+            Err(refused) => Tried::Refused(refused),
+            Ok(flight) => {
+                let entry = flight.entry();
+                let account = Account::new(self, model, spoken.request.protocol(), free);
+                drop(account.hand_over(flight, Ended::again()));
+                Tried::Answered(Reply {
+                    status: 200,
+                    headers: vec![
+                        ("content-type".to_owned(), "application/json".to_owned()),
+                        ("cofferdam-entry".to_owned(), entry.to_string()),
+                        ("cofferdam-cache".to_owned(), "hit".to_owned()),
+                    ],
+                    body: Body::Whole(body),
+                })
+            }
+        }
+    }
+
+    /// Where the agent of a session belongs: who waits, waits in turn with others.
+    fn project(&self, session: &str) -> String {
+        let view = self.gate.session(session).ok();
+        let authority = self.gate.authority();
+        let held = view.and_then(|view| {
+            authority
+                .agents
+                .get(&view.agent)
+                .map(|held| held.place.to_string())
+        });
+        held.unwrap_or_default()
     }
 
     async fn admit(&self, ask: &Ask, action: Action) -> Result<InFlight, Refused> {

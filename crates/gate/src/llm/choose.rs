@@ -5,6 +5,7 @@ use super::spec::{Model, Route, Sensitivity};
 use policy::{Grant, Taint, Taints};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All models and routes of one generation.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Models {
 pub(super) struct Way {
     pub models: Vec<Arc<Model>>,
     pub retries: u32,
+    /// How old an answer may be that is given again.
+    pub cache: Option<Duration>,
 }
 
 impl Models {
@@ -82,12 +85,14 @@ impl Models {
             return Some(Way {
                 models: in_turn(route, turn),
                 retries: route.retries,
+                cache: route.cache,
             });
         }
         let model = self.models.iter().find(|model| model.is(name))?;
         Some(Way {
             models: vec![Arc::clone(model)],
             retries: 1,
+            cache: None,
         })
     }
 

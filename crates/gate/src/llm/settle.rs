@@ -1,8 +1,10 @@
 //! What a call used, and how it is written down.
 
+use super::Llm;
+use super::counts::Counts;
 use super::price::Price;
+use super::queue::Place;
 use super::spec::Model;
-use crate::Gate;
 use policy::budget::{Amounts, dollars};
 use policy::{Failure, InFlight, Outcome, Resources, SettleFuture, Settlement, Taints};
 use serde_json::{Value, json};
@@ -22,6 +24,9 @@ pub(super) struct Account {
     most: Amounts,
     clock: SharedClock,
     began: Duration,
+    counts: Arc<Counts>,
+    /// Its place at the model, until it is over.
+    _place: Option<Place>,
 }
 
 /// How a call ended.
@@ -57,6 +62,15 @@ impl Ended {
         }
     }
 
+    /// An answer that was there already.
+    pub fn again() -> Ended {
+        Ended {
+            outcome: Outcome::Success,
+            code: None,
+            ..Ended::unsent("", "answered from the cache")
+        }
+    }
+
     /// The same, because nobody waits for it.
     pub fn left() -> Ended {
         Ended {
@@ -75,13 +89,24 @@ impl Ended {
 }
 
 impl Account {
-    pub fn new(gate: &Gate, model: &Arc<Model>, protocol: Protocol, most: Amounts) -> Account {
+    pub fn new(llm: &Llm, model: &Arc<Model>, protocol: Protocol, most: Amounts) -> Account {
+        let clock = llm.gate.clock.clone();
         Account {
             model: Arc::clone(model),
             protocol,
             most,
-            began: gate.clock.monotonic(),
-            clock: gate.clock.clone(),
+            began: clock.monotonic(),
+            clock,
+            counts: Arc::clone(&llm.counts),
+            _place: None,
+        }
+    }
+
+    /// With a place at the model, which is given on when it is over.
+    pub fn holding(self, place: Place) -> Account {
+        Account {
+            _place: Some(place),
+            ..self
         }
     }
 
@@ -150,6 +175,13 @@ impl Account {
         if let (Some(members), Some(usage)) = (result.as_object_mut(), &ended.usage) {
             members.insert("usage".to_owned(), told(usage));
         }
+        self.counts.add(
+            &self.model.name,
+            ended.outcome,
+            cost.input,
+            cost.output,
+            cost.micros,
+        );
         let settlement = Settlement {
             outcome: ended.outcome,
             result,

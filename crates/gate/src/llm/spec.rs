@@ -107,6 +107,9 @@ pub struct ModelSpec {
     /// How long it may take for the first byte of its answer, in seconds; 120 unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+    /// How many calls it takes at once; more wait, each project in turn. No limit unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u32>,
     /// Where calls take effect; `production` unless it says otherwise.
     #[serde(default = "production")]
     pub environment: String,
@@ -133,6 +136,10 @@ pub struct RouteSpec {
     /// How often one model is tried again when it fails for the moment; 1 unless it says otherwise, 5 at most.
     #[serde(default = "one")]
     pub retries: u32,
+    /// How old an answer may be, in seconds, that is given again to the very same request; 0, and so never, unless it says
+    /// otherwise; a day at most. Only of requests without tools that ask for no chance (`temperature: 0`), and of embeddings.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_seconds: u32,
 }
 
 /// One model of a route.
@@ -144,6 +151,10 @@ pub struct TargetSpec {
     /// Its share of the calls; 1 unless it says otherwise.
     #[serde(default = "one")]
     pub weight: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 fn one() -> u32 {
@@ -172,6 +183,7 @@ pub struct Model {
     pub(crate) output: u64,
     pub(crate) speaks: Vec<Protocol>,
     pub(crate) timeout: Duration,
+    pub(crate) concurrent: Option<u32>,
     pub(crate) environment: Environment,
 }
 
@@ -184,6 +196,7 @@ pub struct Route {
     pub(crate) targets: Vec<(Arc<Model>, u32)>,
     pub(crate) fallbacks: Vec<Arc<Model>>,
     pub(crate) retries: u32,
+    pub(crate) cache: Option<Duration>,
 }
 
 impl Provider {
@@ -241,6 +254,12 @@ impl ModelSpec {
         {
             no("/timeoutSeconds", "use 1 to 3600".to_owned());
         }
+        if self.concurrent == Some(0) {
+            no(
+                "/concurrent",
+                "0 would let nothing through; leave the model out".to_owned(),
+            );
+        }
         if !self.on_premises && self.accepts == Some(Sensitivity::Restricted) {
             no(
                 "/accepts",
@@ -273,6 +292,7 @@ impl ModelSpec {
                     .unwrap_or(0),
                 speaks,
                 timeout: Duration::from_secs(self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS).into()),
+                concurrent: self.concurrent,
                 environment,
             }),
             _ => Err(wrong),
@@ -418,6 +438,9 @@ impl RouteSpec {
         {
             wrong.push((format!("/aliases/{at}"), alias_rule(alias)));
         }
+        if self.cache_seconds > 86_400 {
+            wrong.push(("/cacheSeconds".to_owned(), "use 0 to 86400".to_owned()));
+        }
         if self.retries > 5 {
             wrong.push(("/retries".to_owned(), "use 0 to 5".to_owned()));
         }
@@ -430,6 +453,7 @@ impl RouteSpec {
                 targets,
                 fallbacks,
                 retries: self.retries,
+                cache: (self.cache_seconds > 0).then(|| Duration::from_secs(self.cache_seconds.into())),
             }),
         }
     }

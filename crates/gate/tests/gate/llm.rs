@@ -92,9 +92,18 @@ async fn with(
         },
         ..agent(Level::L3)
     };
+    let elsewhere = AgentAuthority {
+        place: policy::Place::new("other", "sre", "ops").unwrap(),
+        ..acting.clone()
+    };
+    let agents = [
+        ("triage", acting),
+        ("elsewhere", elsewhere),
+        ("reader", agent(Level::L0)),
+    ];
     let authority = Authority {
         budgets: Arc::new(budgets),
-        ..authority(&rules(), &[("triage", acting), ("reader", agent(Level::L0))])
+        ..authority(&rules(), &agents)
     };
     let world = World::with(authority).await;
     let egress = Egress::new(world.gate.clone(), Settings::default());
@@ -818,4 +827,94 @@ async fn streams_are_translated_as_they_come() {
         said.contains("event: error") && !said.contains("message_stop"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn the_same_again_is_answered_from_the_cache_where_a_route_says_so_and_costs_nothing() {
+    let upstream = Upstream::new(|_| Says::json(200, ANSWER)).await;
+    let door = door(
+        &[("m", model(&upstream, json!({})))],
+        &[("r", json!({ "targets": [{"model": "m"}], "cacheSeconds": 60 }))],
+        Vec::new(),
+    )
+    .await;
+    let asks = |more: &str| {
+        format!(r#"{{"model":"r","messages":[{{"role":"user","content":"hi"}}],"max_tokens":9{more}}}"#)
+    };
+    let cold = asks(r#","temperature":0"#);
+    #[rustfmt::skip]
+    let table = [
+        // What is asked, and how often the upstream was asked by then.
+        (cold.clone(),                                  1),
+        (cold.clone(),                                  1),
+        (asks(r#","temperature":0,"seed":1"#),          2),
+        (asks(r#","temperature":1"#),                   3),
+        (asks(r#","temperature":1"#),                   4),
+        (asks(r#","temperature":0,"tools":[{"type":"function","function":{"name":"f"}}]"#), 5),
+        (asks(r#","temperature":0,"tools":[{"type":"function","function":{"name":"f"}}]"#), 6),
+    ];
+    for (body, count) in table {
+        let (status, said, _) = door.told(Protocol::Chat, &body).await;
+        assert_eq!(
+            (status, said.as_str(), upstream.sent().len()),
+            (200, ANSWER, count),
+            "{body}"
+        );
+    }
+    let settled = door.world.bodies("action.settled");
+    assert_eq!(settled[1]["summary"], "answered from the cache");
+    assert_eq!(settled[1]["resources"]["cost_micros"], 0);
+    door.world.advance(61_000);
+    door.told(Protocol::Chat, &cold).await;
+    assert_eq!(upstream.sent().len(), 7, "it is too old by then");
+    let mut ask = Ask {
+        session: door.session.clone(),
+        protocol: Protocol::Chat,
+        headers: vec![("cache-control".to_owned(), "no-cache".to_owned())],
+        query: String::new(),
+        body: cold.clone().into_bytes(),
+        gone: door.gone.clone(),
+    };
+    door.llm.call(ask).await;
+    assert_eq!(upstream.sent().len(), 8, "who does not want it does not get it");
+    // Another organization's answer is nobody else's.
+    ask = Ask {
+        session: door.world.running("elsewhere").await,
+        protocol: Protocol::Chat,
+        headers: Vec::new(),
+        query: String::new(),
+        body: cold.into_bytes(),
+        gone: door.gone.clone(),
+    };
+    assert_eq!(door.llm.call(ask).await.status, 200);
+    assert_eq!(upstream.sent().len(), 9);
+}
+
+#[tokio::test]
+async fn a_model_takes_so_many_calls_at_once_and_reserves_nothing_for_who_waits() {
+    let upstream = Upstream::new(|_| Says::stream(&delta("Hel")).hang()).await;
+    let day = budget(json!({ "per": "day", "limits": { "turns": 100 } }));
+    let door = Arc::new(
+        door(
+            &[(
+                "m",
+                model(&upstream, json!({ "concurrent": 2, "timeoutSeconds": 1 })),
+            )],
+            &[],
+            vec![day],
+        )
+        .await,
+    );
+    let asks = r#"{"model":"m","stream":true,"messages":[],"max_tokens":9}"#;
+    let (one, two) = (
+        door.ask(Protocol::Chat, asks).await,
+        door.ask(Protocol::Chat, asks).await,
+    );
+    let (status, said, reason) = door.told(Protocol::Chat, asks).await;
+    assert_eq!((status, reason.as_str()), (429, "model_busy"), "{said}");
+    assert_eq!(door.world.gate.accounts(None).unwrap()[0].reserved.turns, 2);
+    drop(one);
+    let three = door.ask(Protocol::Chat, asks).await;
+    assert_eq!(three.status, 200);
+    drop((two, three));
 }
