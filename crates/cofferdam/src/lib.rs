@@ -10,6 +10,7 @@ pub mod demo;
 pub mod guests;
 pub mod health;
 pub mod identity;
+mod import;
 #[cfg(test)]
 mod rights;
 pub mod server;

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{
-    agents, approvals, audit, documents, drill, egress, explain, health, incidents, journal, kill, login,
-    money, policy, run, sandbox, sessions, tokens, trust,
+    agents, approvals, audit, documents, drill, egress, explain, health, import, incidents, journal, kill,
+    login, money, policy, run, sandbox, sessions, tokens, trust,
 };
 
 /// The walls around AI agents that work on live infrastructure.
@@ -179,6 +179,9 @@ pub enum Command {
     /// Stop everything, one agent or one session, now
     #[command(after_help = kill::HELP)]
     Kill(Box<kill::Kill>),
+    /// Documents from the configuration of another gateway
+    #[command(after_help = import::HELP)]
+    Import(import::Import),
     /// How much agents may use
     #[command(after_help = money::BUDGET_HELP)]
     Budget(money::Budget),

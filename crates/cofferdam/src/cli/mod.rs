@@ -18,6 +18,7 @@ pub mod events;
 pub mod explain;
 pub mod failure;
 pub mod health;
+pub mod import;
 pub mod incidents;
 pub mod journal;
 pub mod kill;
@@ -90,6 +91,7 @@ pub fn run(arguments: Arguments, screen: &mut Screen) -> Result<ExitCode, Failur
         Command::Completions(completions) => print_completions(&completions, screen)?,
         Command::Journal(journal) => journal::run(&journal, screen)?,
         Command::Sandbox(sandbox) => sandbox::run(&sandbox, screen)?,
+        Command::Import(import) => import::run(&import, screen)?,
         Command::Audit(audit) if audit.is_offline() => audit::run_offline(&audit, screen)?,
         Command::Policy(policy) if policy.is_offline() => policy::run_offline(&policy, screen)?,
         Command::Agents(agents) if agents.is_offline() => agents::run_offline(&agents, screen)?,
@@ -144,6 +146,7 @@ async fn run_client(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Drill(_)
         | Command::Patient(_)
         | Command::Sandbox(_)
+        | Command::Import(_)
         | Command::Completions(_)
         | Command::Login(_)
         | Command::Logout(_)

@@ -4,7 +4,7 @@ use super::client::{Client, segment};
 use super::entry;
 use super::failure::Failure;
 use super::screen::Screen;
-use super::table::{Look, cell, look_of, table};
+use super::table::{Look, cell, look_of, painted, table};
 use super::value::{field, list, text};
 use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
@@ -34,10 +34,12 @@ The figures are what the journal says was settled, to the millionth of a dollar.
 pub(super) const LLM_HELP: &str = "\
 Examples:
   cofferdam llm list
+  cofferdam llm test sonnet
   cofferdam llm tail
 
 Clients of OpenAI's API find it at http://ADDRESS/v1, those of Anthropic's at http://ADDRESS/anthropic; the key is that of
-a running session (`cofferdam egress proxy ses-42` prints one). `cofferdam run --model NAME` sets all of it.";
+a running session (`cofferdam egress proxy ses-42` prints one). `cofferdam run --model NAME` sets all of it.
+Exit code of test: 0 it answered, 1 it did not.";
 
 /// `cofferdam budget`
 #[derive(Args, Debug)]
@@ -121,6 +123,12 @@ pub struct Llm {
 enum LlmCommand {
     /// Every name that can be called, and how the models are
     List,
+    /// Send one small call, and show the answer, its time and its cost
+    Test {
+        /// A `Model`, a `Route`, or another name of one
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Follow calls as they are permitted, denied and ended
     Tail,
 }
@@ -199,6 +207,15 @@ pub async fn llm(llm: &Llm, client: &Client, screen: &mut Screen) -> Result<(), 
         LlmCommand::List => {
             let answer = client.get("/api/v1/models", &[]).await?;
             screen.data(&answer, models)
+        }
+        LlmCommand::Test { name } => {
+            let path = format!("/api/v1/models/{}/test", segment(name));
+            let answer = client.post(&path, &json!({})).await?;
+            screen.data(&answer, tested)?;
+            match field(&answer, "answered").as_bool() {
+                Some(true) => Ok(()),
+                _ => Err(Failure::Told),
+            }
         }
         LlmCommand::Tail => follow(client, screen, is_call).await,
     }
@@ -351,6 +368,23 @@ fn comma_separated(answer: &Value) -> String {
         out.push_str(&(cells.join(",") + "\r\n"));
     }
     out
+}
+
+fn tested(answer: &Value, _: usize) -> String {
+    let (word, look) = match field(answer, "answered").as_bool() {
+        Some(true) => ("answered", look_of("permit")),
+        _ => ("failed", look_of("deny")),
+    };
+    format!(
+        "{}  {} in {} ms, {}: {}\n{} cofferdam sessions show {}\n",
+        painted(&word.bold().to_string(), look),
+        text(answer, "model"),
+        number(answer, "duration_ms"),
+        dollars(number(answer, "cost_micros")),
+        text(answer, "text"),
+        "record".dimmed(),
+        text(answer, "session"),
+    )
 }
 
 fn models(answer: &Value, columns: usize) -> String {

@@ -192,7 +192,7 @@ fn absolute_parent(file: &Path) -> PathBuf {
 
 /// Makes the paths that documents may hold absolute. Anything of another form is left for `read`
 /// to refuse.
-pub(super) fn resolve_paths(document: &mut Value, base: &Path) {
+pub(crate) fn resolve_paths(document: &mut Value, base: &Path) {
     let bindings = document.pointer_mut("/spec/tools").and_then(Value::as_array_mut);
     for binding in bindings.into_iter().flatten() {
         if binding.get("type").is_some_and(|t| t == "git") {

@@ -56,6 +56,20 @@ pub fn validate(path: &Path) -> Result<String, String> {
     Ok(format!("`{}` is valid: {what}", path.display()))
 }
 
+/// The one document of a text that is none of ours, within the limits of those that are.
+pub(crate) fn plain(name: &str, text: &str) -> Result<serde_json::Value, String> {
+    let source = source::Source {
+        name: name.into(),
+        text: text.into(),
+    };
+    let parsed = source::parse(source).map_err(|problem| problem.to_string())?;
+    let mut values = parsed.into_iter().map(|parsed| parsed.value);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(format!("`{name}` holds no document, or several")),
+    }
+}
+
 /// Documents, and those of bundles that a publisher among them signed.
 fn whole(path: &Path) -> Result<Vec<Document>, Problems> {
     let mut documents = load(path)?;

@@ -2,11 +2,14 @@
 
 use super::call::{Answer, Call, ok};
 use super::problem::ApiError;
-use gate::{CostBy, RaiseError, ReportError};
-use policy::Timestamp;
-use policy::budget::{Amounts, Budget, money, quantity};
+use gate::llm::{Ask, Body, Protocol};
+use gate::{CostBy, GuestSession, NewSession, RaiseError, ReportError};
+use journal::machine::SessionEvent;
+use policy::budget::{Amounts, Budget, Ceiling, money, quantity};
+use policy::{Principal, Taints, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// How far back a report goes that says nothing of it, in milliseconds: thirty days.
 const SPAN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
@@ -14,6 +17,75 @@ const SPAN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// `GET /api/v1/models`: every name that can be called, and how the models are.
 pub async fn models(call: Call) -> Answer {
     ok(&json!({ "models": call.app.llm.all(), "prices": gate::llm::PRICES_DATE }))
+}
+
+/// What a test may cost, in millionths of a US dollar: ten cents.
+const TEST_MICROS: u64 = 100_000;
+
+/// `POST /api/v1/models/{name}/test`: one small call of the model or route, in a session of its own that whoever asks lends
+/// the right to. What it answers, what it cost, and where that stands.
+pub async fn test(call: Call) -> Answer {
+    let name = call.parameter("name").to_owned();
+    let app = &call.app;
+    let unknown = || ApiError::not_found(format!("Model or Route `{name}`"));
+    let models = app.llm.models_of(&name).ok_or_else(unknown)?;
+    let lent = GuestSession {
+        lent: models
+            .iter()
+            .filter_map(|model| gate::llm::capability(model))
+            .collect(),
+        learns: false,
+        budget: Some(Ceiling {
+            micros: Some(TEST_MICROS),
+            ..Ceiling::default()
+        }),
+    };
+    let new = NewSession {
+        agent: gate::GUEST.to_owned(),
+        cause: call.caller.principal().clone(),
+        correlation: None,
+        input: json!({ "test": name }),
+        title: format!("test of model {name}"),
+        idempotency_key: None,
+        urgent: false,
+        taint: Taints::NONE,
+    };
+    let session = app.gate.create_guest_session(new, lent).await?.id;
+    let by = Principal::service("cofferdam");
+    app.gate
+        .session_event(&session, &by, SessionEvent::Start, None, None)
+        .await?;
+    let body = json!({
+        "model": name, "max_tokens": 32, "messages": [{ "role": "user", "content": "Say hello in one short sentence." }],
+    });
+    let (_here, gone) = watch::channel(());
+    let began = app.clock.monotonic();
+    let ask = Ask {
+        session: session.clone(),
+        protocol: Protocol::Chat,
+        headers: Vec::new(),
+        query: String::new(),
+        body: body.to_string().into_bytes(),
+        gone,
+    };
+    let reply = app.llm.call(ask).await;
+    let took = app.clock.monotonic().saturating_sub(began);
+    app.gate
+        .session_event(&session, &by, SessionEvent::Complete, None, None)
+        .await?;
+    app.gate.flush().await?;
+    let answer: Value = match reply.body {
+        Body::Whole(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Body::Stream(_) => Value::Null,
+    };
+    let text = answer
+        .pointer("/choices/0/message/content")
+        .or(answer.pointer("/error/message"));
+    ok(&json!({
+        "model": name, "session": session, "status": reply.status, "answered": reply.status == 200,
+        "text": text, "usage": answer.get("usage"), "cost_micros": app.gate.tally(&session)?.micros,
+        "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    }))
 }
 
 /// `GET /api/v1/budgets`: all budgets, each with its accounts in the current period.

@@ -230,6 +230,7 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, DELEGATION, agents::revoke_delegation),
 
     route!("GET", "/api/v1/models", READ, ROOT, money::models),
+    route!("POST", "/api/v1/models/{name}/test", ADMIN, ROOT, money::test),
     route!("GET", "/api/v1/budgets", READ, ROOT, money::budgets),
     route!("GET", "/api/v1/budgets/{name}", READ, ROOT, money::budget),
     route!("POST", "/api/v1/budgets/{name}/raise", ADMIN, ROOT, money::raise),
