@@ -11,6 +11,7 @@
 //! - **What nobody knows was used is paid for whole**: a stream that was cut, an answer without its usage.
 //! - **Restricted content never leaves** for a model that does not run on premises.
 
+mod again;
 mod attempt;
 mod breaker;
 mod cache;
@@ -20,6 +21,7 @@ mod counts;
 mod price;
 mod queue;
 mod reply;
+mod send;
 mod settle;
 mod spec;
 mod spoken;
@@ -30,7 +32,9 @@ pub use choose::Models;
 pub use counts::Counted;
 pub use price::PriceSpec;
 pub use reply::{Body, Reply};
-pub use spec::{Model, ModelSpec, Provider, Route, RouteSpec, Sensitivity, TargetSpec, VERB, capability};
+pub use spec::{
+    Model, ModelSpec, Provider, Route, RouteSpec, Sensitivity, TargetSpec, VERB, capability, is_alias,
+};
 pub use table::DATE as PRICES_DATE;
 pub use wire::Protocol;
 

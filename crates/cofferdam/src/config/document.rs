@@ -437,7 +437,7 @@ mod tests {
             (
                 "an agent of an agent",
                 format!("apiVersion: cofferdam.dev/v1\nkind: Agent\nmetadata: {{name: deploy, agent: a}}\n{agent}"),
-                "c.yaml:3:33: only agents and policies have a place: `agent` is not for kind Agent",
+                "c.yaml:3:33: only agents, policies and budgets have a place: `agent` is not for kind Agent",
             ),
         ];
         for (name, text, expected) in table {

@@ -371,6 +371,10 @@ fn route(called: &str, groups: &BTreeMap<String, Vec<String>>, settings: &Settin
         let name = slug(called);
         if name == called {
             fields.remove("aliases");
+        } else if !gate::llm::is_alias(called) {
+            fields.remove("aliases");
+            let what = format!("a name has no such characters here: clients have to call it `{name}`");
+            imported.found("/model_list", Partial, format!("`{called}`: {what}"));
         }
         imported.documents.push(document("Route", &name, &spec));
     }
@@ -421,6 +425,15 @@ mod tests {
     #[test]
     fn each_part_is_exact_partial_or_impossible_and_no_key_is_repeated() {
         let imported = litellm(&config_of_litellm()).unwrap();
+        let renamed = imported
+            .findings
+            .iter()
+            .find(|finding| finding.at == "/model_list")
+            .unwrap();
+        assert!(
+            renamed.what.contains("have to call it `claude-4-5`"),
+            "{renamed:?}"
+        );
         let taken = |at: &str| {
             let found = imported.findings.iter().find(|finding| finding.at == at);
             found

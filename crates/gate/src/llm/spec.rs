@@ -486,7 +486,8 @@ fn is_endpoint(url: &Url) -> bool {
         && url.as_str().len() <= 512
 }
 
-fn is_alias(text: &str) -> bool {
+/// Whether clients may call a model so.
+pub fn is_alias(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/@".contains(&b);
     (1..=ALIAS_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits)
 }

@@ -1,8 +1,9 @@
 //! A stream on its way to the client: the bytes as they come, counted on the side, cut by a stop, by what it rests on, or
 //! when it passes what was reserved.
 
-use super::attempt::{Tried, client_error};
+use super::attempt::Tried;
 use super::reply::{Body, Reply, failure, told};
+use super::send::client_error;
 use super::settle::{Account, Ended, KEPT_BYTES_MAX};
 use super::spec::Model;
 use super::spoken::Spoken;
@@ -191,7 +192,8 @@ impl Relay {
             Some(Err(what)) => return Some(Over::Cut("not_translated", what.clone())),
             None => None,
         };
-        let all = passage.ranges.as_slice() == [0..chunk.len()] && passage.held.is_empty();
+        let is_whole = |range: &std::ops::Range<usize>| *range == (0..chunk.len());
+        let all = passage.held.is_empty() && matches!(passage.ranges.as_slice(), [range] if is_whole(range));
         let piece = match piece {
             Some(piece) => piece,
             None if all => chunk,

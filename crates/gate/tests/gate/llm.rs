@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// What no client, no record and no error ever shows.
@@ -58,7 +57,7 @@ async fn with(
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("key");
     let mut file = std::fs::OpenOptions::new()
-        .create(true)
+        .create_new(true)
         .write(true)
         .mode(0o600)
         .open(&secret)
@@ -722,13 +721,11 @@ async fn an_upstream_that_is_not_there_or_says_nothing_fails_by_name() {
     #[rustfmt::skip]
     let table = [("gone", "cannot be reached", 0), ("slow", "did not answer within 1 s", 1)];
     for (name, part, paid) in table {
-        let began = std::time::Instant::now();
         let (status, said, _) = door
             .told(Protocol::Chat, &CHAT.replace("\"m\"", &format!("\"{name}\"")))
             .await;
         assert_eq!(status, 502, "{said}");
         assert!(said.contains(part), "{said}");
-        assert!(began.elapsed() < Duration::from_secs(20));
         let settled = door.settled().await;
         let last = settled.last().unwrap();
         assert_eq!(last.1 > 0, paid == 1, "{settled:?}");
