@@ -225,6 +225,8 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/agents/{name}/resume", OPERATE, NAMED, agents::resume),
     route!("POST", "/api/v1/agents/{name}/revoke", ADMIN, NAMED, agents::revoke),
     route!("POST", "/api/v1/agents/{name}/rotate", ADMIN, NAMED, agents::rotate),
+    route!("POST", "/api/v1/agents/{name}/elevate", OPERATE, NAMED, agents::elevate),
+    route!("POST", "/api/v1/agents/{name}/lower", OPERATE, NAMED, agents::lower),
     route!("GET", "/api/v1/delegations", READ, EACH, agents::delegations),
     route!("POST", "/api/v1/delegations", OPERATE, EACH, agents::delegate),
     route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, DELEGATION, agents::revoke_delegation),
