@@ -7,6 +7,7 @@ use crate::commit::Doubts;
 use crate::deadlines::{ClockJumps, Deadlines};
 use crate::denials::Denials;
 use crate::entering::Enterings;
+use crate::handshake::Handshakes;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
@@ -35,6 +36,7 @@ pub struct Gate {
     pub(crate) owed: tokens::Owed,
     pub(crate) rates: Arc<Rates>,
     pub(crate) buckets: Buckets,
+    pub(crate) handshakes: Handshakes,
     pub(crate) denials: Denials,
     pub(crate) doubts: Arc<Doubts>,
     pub(crate) settlements: Settlements,
@@ -110,6 +112,7 @@ impl Gate {
             deadlines,
             rates: Arc::new(Rates::load(&store, &clock)?),
             buckets: Buckets::default(),
+            handshakes: Handshakes::default(),
             settlements: Settlements::start(&runtime, store.clone()),
             authority: Arc::new(ArcSwap::from_pointee(nothing)),
             denials: Denials::default(),

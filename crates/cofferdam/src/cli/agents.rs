@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 mod elevate;
+mod handshake;
+mod svid;
 
 pub(super) const AGENTS_HELP: &str = "\
 Examples:
@@ -22,6 +24,7 @@ Examples:
   cofferdam agents resume ops/deploy --override --reason \"found and fixed\"
   cofferdam agents elevate ops/deploy --to L3 --for 10m --reason \"INC-2041: roll back the canary\"
   cofferdam agents lower ops/deploy --reason \"done\"
+  cofferdam agents svid ops/deploy > deploy.pem
   cofferdam agents tree
   cofferdam agents token --delegation del.jwt --key deploy.key > deploy.token
   curl -s http://127.0.0.1:7400/.well-known/jwks.json > jwks.json
@@ -80,6 +83,10 @@ enum AgentsCommand {
     Elevate(elevate::Elevate),
     /// End what raises an agent's level
     Lower(Change),
+    /// An agent's certificate (SPIFFE X.509-SVID), over its present key
+    Svid(svid::Svid),
+    /// Whether a peer is who it says
+    Handshake(handshake::Handshake),
     /// Redeem a delegation: a token of five minutes for the agent that holds its key
     Token(Token),
     /// Check a delegation's token without a server, link by link
@@ -223,7 +230,11 @@ impl Agents {
     /// Whether it needs no server at all.
     #[must_use]
     pub fn is_offline(&self) -> bool {
-        matches!(self.command, AgentsCommand::Check(_) | AgentsCommand::Narrow(_))
+        match &self.command {
+            AgentsCommand::Check(_) | AgentsCommand::Narrow(_) => true,
+            AgentsCommand::Handshake(handshake) => handshake.is_offline(),
+            _ => false,
+        }
     }
 }
 
@@ -232,6 +243,7 @@ pub fn run_offline(agents: &Agents, screen: &mut Screen) -> Result<(), Failure> 
     match &agents.command {
         AgentsCommand::Check(check) => chain::check(check, screen),
         AgentsCommand::Narrow(narrow) => chain::narrow(narrow, screen),
+        AgentsCommand::Handshake(handshake) => handshake::offline(handshake, screen),
         _ => Err(Failure::Misuse("this command talks to a server".into())),
     }
 }
@@ -289,6 +301,8 @@ pub async fn run(agents: &Agents, client: &Client, screen: &mut Screen) -> Resul
         }
         AgentsCommand::Elevate(elevate) => elevate::elevate(elevate, client, screen).await,
         AgentsCommand::Lower(change) => elevate::lower(&change.agent, &change.reason, client, screen).await,
+        AgentsCommand::Handshake(handshake) => handshake::run(handshake, client, screen).await,
+        AgentsCommand::Svid(svid) => svid::svid(svid, client, screen).await,
         AgentsCommand::Token(_) => Err(Failure::Misuse("a delegation is redeemed without a token".into())),
         AgentsCommand::Check(_) | AgentsCommand::Narrow(_) => run_offline(agents, screen),
         AgentsCommand::Tree => {
