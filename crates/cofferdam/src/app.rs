@@ -467,7 +467,7 @@ pub async fn start(options: Options) -> anyhow::Result<Running> {
     // 3. Callers last.
     let router = server::router_of_all(&own.app);
     if let Some(tls) = &tls {
-        tokio::spawn(Arc::clone(tls).follow(draining.clone()));
+        files::follow(tls, &own.app)?;
     }
     let egress = egress.map(|listener| own.app.egress.serve(listener, Who::ByToken));
     let egress = egress.transpose().context("cannot serve the egress surface")?;
@@ -554,7 +554,7 @@ async fn open(
         llm,
         egress_address: around.egress.filter(|_| options.organization.is_none()),
         configuration,
-        identity: Identity::new().context("cannot ask identity providers")?,
+        identity: Identity::new(files::svids(options, &store)).context("cannot ask identity providers")?,
         metrics: Metrics::default(),
         hosts: options.hosts.clone(),
         address,

@@ -14,7 +14,7 @@ mod place;
 mod trust;
 
 pub use host::{SOCKET, listen, serve};
-pub use place::{EGRESS_PORT, hidden};
+pub use place::{EGRESS_PORT, LIFE_MS_MAX, hidden};
 
 use gate::egress::Learned;
 use policy::budget::dollars;

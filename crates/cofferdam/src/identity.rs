@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::server::problem::ApiError;
 use crate::tls::Shown;
 use attempts::Attempts;
+use gate::svid::Svids;
 use gate::{Caller, Certified, NewToken, TokenError, TokenView};
 use http::StatusCode;
 use keys::{Keys, Trouble};
@@ -43,6 +44,8 @@ const LIFE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 pub struct Identity {
     keys: Keys,
     attempts: Attempts,
+    /// What signs certificates for agents.
+    pub svids: Svids,
     /// The mappings whose denials have met all that was ever recorded.
     denied: Mutex<Option<CertificateProviders>>,
 }
@@ -54,14 +57,15 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Knows nothing yet.
+    /// Knows nobody yet. `svids` signs for agents.
     ///
     /// # Errors
     /// There is no TLS to ask providers over.
-    pub fn new() -> reqwest::Result<Identity> {
+    pub fn new(svids: Svids) -> reqwest::Result<Identity> {
         Ok(Identity {
             keys: Keys::new()?,
             attempts: Attempts::default(),
+            svids,
             denied: Mutex::default(),
         })
     }
@@ -235,6 +239,9 @@ fn is_name(name: &str) -> bool {
 /// # Errors
 /// 401 with the reason, 403 for somebody none of whose groups has a role.
 pub async fn take_certificate(app: &App, shown: &Shown) -> Result<Caller, ApiError> {
+    if shown.is_of_agent() {
+        return take_svid(app, shown);
+    }
     let (name, mut new) = match mapped(app, shown) {
         Ok(found) => found,
         Err(refused) => {
@@ -256,6 +263,25 @@ pub async fn take_certificate(app: &App, shown: &Shown) -> Result<Caller, ApiErr
         error @ TokenError::TooMany(_) => ApiError::overloaded(error.to_string()),
         error => error.into(),
     })
+}
+
+/// Which agent has shown the certificate that we gave it. Its status is asked at each request.
+///
+/// # Errors
+/// 401 with the reason.
+fn take_svid(app: &App, shown: &Shown) -> Result<Caller, ApiError> {
+    let certificate = &shown.certificate;
+    within_its_time(app, certificate)?;
+    let presented = gate::svid::Presented {
+        uris: &certificate.uris,
+        key: certificate.ed25519,
+        thumbprint: certificate.thumbprint,
+    };
+    match app.gate.caller_by_svid(&app.identity.svids, &presented) {
+        Ok(caller) => Ok(caller),
+        Err(gate::svid::SvidError::Store(store)) => Err(store.into()),
+        Err(why) => Err(unauthenticated(&why.to_string())),
+    }
 }
 
 /// That the certificate which a token is bound to holds as one does that says who calls: its authority, its times,
@@ -354,6 +380,11 @@ fn holds_now(app: &App, shown: &Shown) -> Result<(gate::Thumbprint, bool), ApiEr
     let authority = shown
         .authority()
         .ok_or_else(|| unauthenticated("the authority of the client certificate is not trusted any more"))?;
+    within_its_time(app, certificate)?;
+    Ok(authority)
+}
+
+fn within_its_time(app: &App, certificate: &ClientCertificate) -> Result<(), ApiError> {
     let now = app.gate.time();
     if now > certificate.until {
         return Err(unauthenticated("the client certificate has expired"));
@@ -361,7 +392,7 @@ fn holds_now(app: &App, shown: &Shown) -> Result<(gate::Thumbprint, bool), ApiEr
     if now < certificate.from {
         return Err(unauthenticated("the client certificate does not hold yet"));
     }
-    Ok(authority)
+    Ok(())
 }
 
 /// Whom the certificate names now, by which provider.

@@ -18,7 +18,7 @@ use gate::Thumbprint;
 use policy::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::{ServerConfig, ServerConnection};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::clock::SharedClock;
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Tls {
     files: TlsFiles,
     current: ArcSwap<Current>,
+    /// What signs for agents: looked at besides those of `client_ca`, where there are any.
+    agents: OnceLock<CertificateDer<'static>>,
     /// Why the files, as they are now, are not in use.
     trouble: Cell<Option<String>>,
     clock: SharedClock,
@@ -39,6 +41,7 @@ pub struct Tls {
 struct Current {
     config: Arc<ServerConfig>,
     authorities: Vec<Authority>,
+    agents: Option<Authority>,
     /// End of our own certificate.
     until: Timestamp,
     digest: [Thumbprint; 3],
@@ -49,6 +52,7 @@ pub struct Shown {
     /// What it says.
     pub certificate: ClientCertificate,
     authority: Thumbprint,
+    of_agents: bool,
     tls: Arc<Tls>,
 }
 
@@ -76,8 +80,9 @@ impl Tls {
     pub fn open(files: TlsFiles, clock: SharedClock) -> Result<Tls, TlsError> {
         let read = files.read()?;
         Ok(Tls {
-            current: ArcSwap::from_pointee(Current::of(&files, read, &clock)?),
+            current: ArcSwap::from_pointee(Current::of(&files, read, None, &clock)?),
             files,
+            agents: OnceLock::new(),
             trouble: Cell::default(),
             clock,
         })
@@ -87,6 +92,18 @@ impl Tls {
     #[must_use]
     pub fn asks_clients(&self) -> bool {
         self.files.client_ca.is_some()
+    }
+
+    /// Looks at certificates of agents from now on, which `authority` signs; where clients are asked for none, they still are not.
+    ///
+    /// # Errors
+    /// It cannot be used, or the files cannot by now.
+    pub fn trust_agents(&self, authority: CertificateDer<'static>) -> Result<(), TlsError> {
+        let _ = self.agents.set(authority);
+        let read = self.files.read()?;
+        let current = Current::of(&self.files, read, self.agents.get(), &self.clock)?;
+        self.current.store(Arc::new(current));
+        Ok(())
     }
 
     /// For the next handshake.
@@ -105,26 +122,40 @@ impl Tls {
         let Some((leaf, between)) = connection.peer_certificates().and_then(<[_]>::split_first) else {
             return Ok(None);
         };
-        let authority = self
+        let (authority, of_agents) = self
             .authority_of(leaf, between)
             .ok_or("nobody trusted signed the client certificate")?;
         Ok(Some(Shown {
             certificate: ClientCertificate::read(leaf)?,
             authority,
+            of_agents,
             tls: Arc::clone(self),
         }))
     }
 
-    fn authority_of(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>]) -> Option<Thumbprint> {
+    /// Who signed it, and whether that is who signs for agents.
+    fn authority_of(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+    ) -> Option<(Thumbprint, bool)> {
         let now = files::unix(self.clock.now());
         let current = self.current.load();
         let signed =
             |authority: &&Authority| authority.verifier.verify_client_cert(leaf, between, now).is_ok();
-        current
-            .authorities
+        let of_agents = current
+            .agents
             .iter()
             .find(signed)
-            .map(|authority| authority.thumbprint)
+            .map(|one| (one.thumbprint, true));
+        let another = || {
+            current
+                .authorities
+                .iter()
+                .find(signed)
+                .map(|one| (one.thumbprint, false))
+        };
+        of_agents.or_else(another)
     }
 
     /// Uses the files if they changed and fit together.
@@ -136,7 +167,7 @@ impl Tls {
                 self.trouble.set(None);
                 return;
             }
-            Ok(read) => Current::of(&self.files, read, &self.clock),
+            Ok(read) => Current::of(&self.files, read, self.agents.get(), &self.clock),
             Err(error) => Err(error),
         };
         match current {
@@ -193,18 +224,34 @@ impl Tls {
 }
 
 impl Current {
-    fn of(files: &TlsFiles, read: Read, clock: &SharedClock) -> Result<Current, TlsError> {
-        let (config, until) = files.configured(&read, clock)?;
+    fn of(
+        files: &TlsFiles,
+        read: Read,
+        agents: Option<&CertificateDer<'static>>,
+        clock: &SharedClock,
+    ) -> Result<Current, TlsError> {
+        let (config, until) = files.configured(&read, agents, clock)?;
+        let agents = match (&files.client_ca, agents) {
+            (Some(path), Some(agents)) => Some(Authority::of(path, agents)?),
+            _ => None,
+        };
         Ok(Current {
             config: Arc::new(config),
             until,
             digest: read.digest,
             authorities: read.authorities,
+            agents,
         })
     }
 }
 
 impl Shown {
+    /// Whether our own authority signed it, for an agent.
+    #[must_use]
+    pub fn is_of_agent(&self) -> bool {
+        self.of_agents
+    }
+
     /// Who signed it, and whether somebody else might have. `None`: nobody who is trusted still.
     #[must_use]
     pub fn authority(&self) -> Option<(Thumbprint, bool)> {

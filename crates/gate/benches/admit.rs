@@ -186,6 +186,7 @@ async fn gate(directory: &Path, disk: Option<&Disk>) -> (Arc<Gate>, String) {
         bounds: Bounds {
             actions_per_session: u32::MAX,
             actions_per_minute: u32::MAX,
+            actions_per_second: Some(std::num::NonZeroU32::MAX),
             ..Bounds::default()
         },
         deny: Vec::new(),

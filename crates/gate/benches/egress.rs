@@ -381,6 +381,7 @@ async fn surface(directory: &Path, echo: u16) -> (Arc<Gate>, String, Arc<Egress>
         bounds: Bounds {
             actions_per_session: u32::MAX,
             actions_per_minute: u32::MAX,
+            actions_per_second: Some(std::num::NonZeroU32::MAX),
             ..Bounds::default()
         },
         deny: Vec::new(),

@@ -1,18 +1,30 @@
 //! The order of the gate. The order of these lines is the security argument.
 
 use crate::Gate;
+use crate::buckets::pace_of;
 use crate::budgets::Unpaid;
 use crate::commit::Uncommitted;
 use crate::denials::Refused;
 use crate::record::Grounds;
 use crate::seen::Seen;
-use policy::{Action, Decision, Denial, Level, Link, Permit, Principal, Ruling, Stop, Stopped};
+use policy::{Action, Decision, Denial, Level, Link, Permit, Principal, Ring, Ruling, Stop, Stopped};
 use store::StoreError;
 
 /// Code of a denial by a stop that covers single actions: the session goes on, so that it stands.
 const ACTION_STOPPED: &str = "action_stopped";
+/// Code of a denial because the agent acts faster than its ring lets it.
+const TOO_FAST: &str = "rate";
 /// How often an admission decides again because what it judged by has changed, before it gives up.
 const DECIDED_MAX: u32 = 32;
+
+/// What becomes of who acts too fast.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// It is refused, and the refusal recorded: a client waits for an answer.
+    Refused,
+    /// It waits, holding nothing.
+    Waits,
+}
 
 /// What a session wants to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +52,7 @@ pub enum Refusal {
     /// A bound is reached.
     #[error("bound reached: {what} is limited to {limit}")]
     Bound {
-        /// `actions per session`, `actions per minute`.
+        /// `actions per session`, `actions per minute`, `actions per second in ring 3`.
         what: &'static str,
         /// The limit.
         limit: u32,
@@ -84,9 +96,26 @@ pub enum Refusal {
 impl Gate {
     /// The gate. Six steps, in this order, whichever door the action came in by.
     pub async fn admit(&self, proposal: Proposal) -> Result<Permit, Refusal> {
-        for _ in 0..DECIDED_MAX {
-            // 1 identify: which session, on whose account, with what authority.
+        self.admit_as(proposal, Haste::Refused).await
+    }
+
+    /// The same for who can wait: that it is too fast is told and not recorded, for nothing was tried over and over.
+    pub async fn admit_in_turn(&self, proposal: Proposal) -> Result<Permit, Refusal> {
+        self.admit_as(proposal, Haste::Waits).await
+    }
+
+    async fn admit_as(&self, proposal: Proposal, haste: Haste) -> Result<Permit, Refusal> {
+        for decided in 0..DECIDED_MAX {
+            // 1 identify: which session, on whose account, with what authority; and is it too fast?
             let seen = self.see(&proposal).await?;
+            if decided == 0
+                && let Some(refused) = self.flooded(&seen)
+            {
+                return Err(match haste {
+                    Haste::Waits => refused.refusal,
+                    Haste::Refused => self.refuse(&seen, &proposal.action, refused).await,
+                });
+            }
             // 2 stopped?
             if let Some(stop) = self.stops.covering(&seen.subject) {
                 return Err(self.refuse(&seen, &proposal.action, stopped(stop)).await);
@@ -125,6 +154,15 @@ impl Gate {
         }
         let kept_changing = "what the action is judged by kept changing; propose it again";
         Err(Refusal::Unrecorded(StoreError::Refused(kept_changing.to_owned())))
+    }
+
+    /// Takes one action of its agent's bucket; when there is none, why it is refused.
+    fn flooded(&self, seen: &Seen) -> Option<Refused> {
+        let actor = seen.chain.actor()?;
+        let (ring, rate) = pace_of(&seen.agent, &actor.autonomy, seen.context.trust);
+        let now = self.clock.monotonic();
+        let wait = self.buckets.take(&seen.session.agent, rate, now).err()?;
+        Some(bound(TOO_FAST, per_second(ring), rate.per_second, Some(wait)))
     }
 
     /// Refuses what a surface has no document for, and records it as what the session's agent holds no grant for: nobody
@@ -177,7 +215,7 @@ impl Gate {
                 what,
                 limit,
                 retry_after_ms,
-            } => bound(what, limit, retry_after_ms),
+            } => bound("bound", what, limit, retry_after_ms),
             Uncommitted::Unpaid(unpaid) => {
                 self.tell_exhausted(&unpaid).await;
                 unpaid_for(unpaid)
@@ -255,7 +293,17 @@ fn unpaid_for(unpaid: Box<Unpaid>) -> Refused {
     }
 }
 
-fn bound(what: &'static str, limit: u32, retry_after_ms: Option<i64>) -> Refused {
+/// The name of the bound of a ring.
+pub(crate) fn per_second(ring: Ring) -> &'static str {
+    match ring {
+        Ring::R0 => "actions per second in ring 0",
+        Ring::R1 => "actions per second in ring 1",
+        Ring::R2 => "actions per second in ring 2",
+        Ring::R3 => "actions per second in ring 3",
+    }
+}
+
+fn bound(code: &str, what: &'static str, limit: u32, retry_after_ms: Option<i64>) -> Refused {
     let remedy = match retry_after_ms {
         Some(ms) => format!("try again in {ms} ms, or raise the bound of the agent"),
         None => "start another session, or raise the bound of the agent".to_owned(),
@@ -267,7 +315,7 @@ fn bound(what: &'static str, limit: u32, retry_after_ms: Option<i64>) -> Refused
     };
     let grounds = Grounds {
         reason: refusal.to_string(),
-        code: Some("bound".to_owned()),
+        code: Some(code.to_owned()),
         remedy: Some(remedy),
         ..Grounds::default()
     };

@@ -234,6 +234,7 @@ impl Gate {
     pub async fn expire_approvals(&self) -> Result<Vec<ApprovalView>, StoreError> {
         self.settle_doubts().await?;
         self.expire_waivers().await?;
+        self.end_elevations().await?;
         self.record_repeats(self.denials.take_ended(self.clock.monotonic()))
             .await?;
         let now = self.deadlines.now();

@@ -5,6 +5,7 @@ use policy::budget::Budget;
 use policy::{Action, Autonomy, Capability, Grant, Place, PolicySet, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Limits on an agent's actions.
@@ -15,6 +16,13 @@ pub struct Bounds {
     pub actions_per_session: u32,
     /// Over all sessions of the agent, in any 60 seconds, requests for approval counted too. Default 120.
     pub actions_per_minute: u32,
+    /// Over all sessions of the agent, refused ones counted too: so many a second on the long run. By its ring
+    /// ([`policy::Ring`]) unless said here, and then at whatever level it acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actions_per_second: Option<NonZeroU32>,
+    /// How many of them at once after a pause: twice `actions_per_second`, or by its ring, unless said here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU32>,
     /// How many delegations may hang below each other from it, wherever on a chain it is: 3 unless said
     /// otherwise, 0 for none, at most 8.
     pub delegation_depth: u8,
@@ -25,6 +33,8 @@ impl Default for Bounds {
         Bounds {
             actions_per_session: 200,
             actions_per_minute: 120,
+            actions_per_second: None,
+            burst: None,
             delegation_depth: 3,
         }
     }

@@ -9,7 +9,9 @@ use crate::record::{Grounds, entry_with, judged};
 use crate::rows::json;
 use crate::seen::Seen;
 use crate::settle::{CallOf, nothing, settle};
-use crate::{Authority, Gate, agents, approvals, calls, documents, sessions, stops, trust, waivers};
+use crate::{
+    Authority, Gate, agents, approvals, calls, documents, elevations, sessions, stops, trust, waivers,
+};
 use journal::kind;
 use journal::machine::{Approval, Call, Session};
 use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject, Timestamp};
@@ -90,6 +92,8 @@ pub(crate) struct Judged {
     /// The first end of anything that the chain rests on.
     until: Option<Timestamp>,
     deadlines: Arc<Deadlines>,
+    /// What raises the level of the agent that acts.
+    elevation: Option<String>,
 }
 
 impl Gate {
@@ -252,6 +256,7 @@ impl Judged {
             at: seen.deadline,
             until: seen.until,
             deadlines: Arc::clone(&seen.deadlines),
+            elevation: seen.elevation.clone(),
         }
     }
 
@@ -285,6 +290,12 @@ impl Judged {
         // INVARIANT (what is over is over): nothing ended while it was being decided. What did is named by
         // the decision that is made now.
         if self.until.is_some_and(|until| self.deadlines.now() >= until) {
+            return Err(Uncommitted::Changed);
+        }
+        // INVARIANT (what was raised is raised): its end, by its time or by anybody, is judged again.
+        if let Some(id) = &self.elevation
+            && !elevations::still_holds(tx, id, self.deadlines.now())?
+        {
             return Err(Uncommitted::Changed);
         }
         // INVARIANT (trust lowers at once): nobody acts on more trust than there is. What silence took

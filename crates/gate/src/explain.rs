@@ -1,8 +1,11 @@
 //! What the gate would say, step by step, without recording anything.
 
+use crate::admit::per_second;
+use crate::buckets::pace_of;
 use crate::commit::{PER_MINUTE, PER_SESSION};
+use crate::elevations::{self, ElevationView};
 use crate::{AgentAuthority, Authority, Gate, gate, stops};
-use policy::{Action, Chain, Context, Explanation, Line, Principal, RuleId, SessionFacts, Stop};
+use policy::{Action, Chain, Context, Explanation, Line, Principal, Rate, Ring, RuleId, SessionFacts, Stop};
 
 impl Gate {
     /// What the gate would say of `action` by `agent` in a new session, step by step; records nothing.
@@ -31,21 +34,24 @@ impl Gate {
     ) -> Option<Explanation> {
         let authority = self.authority.load_full();
         let held = authority.agents.get(agent)?;
-        let read = |reader: &store::Reader<'_>| self.behind(reader, &authority, agent, cause, delegation);
+        let now = self.deadlines.now();
+        let read = |reader: &store::Reader<'_>| {
+            let held = self.behind(reader, &authority, agent, cause, delegation)?;
+            let elevation = elevations::of(reader, agent, cause, &held.behalf(), now)?;
+            Ok::<_, store::StoreError>((held, elevation))
+        };
         // What cannot be read gives nothing and is not trusted.
-        let (chain, ceiling) = match self.store.read(read) {
-            Ok(read) => (
-                read.chain(&authority, cause, self.deadlines.now()),
-                read.ceiling(),
-            ),
+        let (chain, ceiling, elevation) = match self.store.read(read) {
+            Ok((held, elevation)) => (held.chain(&authority, cause, now), held.ceiling(), elevation),
             Err(_) => {
                 let links = Vec::new();
                 let cause = cause.clone();
-                (Chain { cause, links }, 0)
+                (Chain { cause, links }, 0, None)
             }
         };
-        let trust = self.least(&authority, &chain, self.deadlines.now()).unwrap_or(0);
-        let trust = trust.min(ceiling);
+        let trust = self.least(&authority, &chain, now).unwrap_or(0).min(ceiling);
+        let elevation = elevation.filter(|elevation| elevation.holds_with(trust));
+        let chain = elevations::raised(chain, elevation.as_ref());
         let context = Context {
             now: self.deadlines.now(),
             taint: policy::Taints::NONE,
@@ -58,8 +64,16 @@ impl Gate {
         let subject = stops::subject(&authority, &chain, "").doing(action);
         let stop = self.stops.covering(&subject);
         explanation.lines.insert(0, stop_line(stop.as_ref()));
+        if let Some(view) = &elevation {
+            let here = elevations::felt(Some(view), held, action.environment()).is_some();
+            explanation.lines.push(elevation_line(view, here));
+        }
         let taken = self.rates.taken(agent, &self.clock);
         explanation.lines.extend(bound_lines(held, taken));
+        let autonomy = chain.actor().map(|actor| &actor.autonomy);
+        let (ring, rate) = pace_of(held, autonomy.unwrap_or(&held.autonomy), trust);
+        let left = self.buckets.left(agent, rate, self.clock.monotonic());
+        explanation.lines.push(pace_line(ring, rate, left));
         if let Some(stop) = stop {
             explanation.outcome = "deny";
             explanation.reason = format!("stopped by {}: {}", stop.by, stop.reason);
@@ -68,6 +82,10 @@ impl Gate {
             explanation.outcome = "deny";
             explanation.reason = format!("{PER_MINUTE} is limited to {}", held.bounds.actions_per_minute);
             explanation.remedy = "try again within a minute, or raise the bound of the agent".to_owned();
+        } else if explanation.outcome != "deny" && left == 0 {
+            explanation.outcome = "deny";
+            explanation.reason = format!("{} is limited to {}", per_second(ring), rate.per_second);
+            explanation.remedy = "try again within a second, or raise the bound of the agent".to_owned();
         }
         Some(explanation)
     }
@@ -82,17 +100,23 @@ impl Gate {
         let now = self.deadlines.now();
         let delegation = session.delegation.as_deref();
         let read = |reader: &store::Reader<'_>| {
-            self.behind(reader, &authority, &session.agent, &session.cause, delegation)
+            let (agent, cause) = (&session.agent, &session.cause);
+            let held = self.behind(reader, &authority, agent, cause, delegation)?;
+            let elevation = elevations::of(reader, agent, cause, &held.behalf(), now)?;
+            Ok::<_, store::StoreError>((held, elevation))
         };
-        let held = self.store.read(read).map_err(|error| error.to_string())?;
+        let (held, elevation) = self.store.read(read).map_err(|error| error.to_string())?;
         let chain = session.lending(held.chain(&authority, &session.cause, now));
         let trust = self
             .least(&authority, &chain, now)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .min(held.ceiling());
+        let elevation = elevation.filter(|elevation| elevation.holds_with(trust));
+        let chain = elevations::raised(chain, elevation.as_ref());
         let context = Context {
             now,
             taint: session.taint,
-            trust: trust.min(held.ceiling()),
+            trust,
             session: SessionFacts {
                 id: session.id,
                 version: session.version,
@@ -142,6 +166,32 @@ fn stop_line(stop: Option<&Stop>) -> Line {
         subject,
         matched: stop.is_some(),
         finding,
+    }
+}
+
+fn elevation_line(view: &ElevationView, here: bool) -> Line {
+    let (to, by, until, why) = (view.to, &view.by, view.expires, &view.reason);
+    let finding = match here {
+        true => format!("raised to {to:?} by {by} until {until}: {why}"),
+        false => format!("raised to {to:?} by {by} until {until}, and not in this environment"),
+    };
+    Line {
+        step: "elevation",
+        subject: view.id.clone(),
+        matched: here,
+        finding,
+    }
+}
+
+fn pace_line(ring: Ring, rate: Rate, left: u32) -> Line {
+    Line {
+        step: "bounds",
+        subject: per_second(ring).to_owned(),
+        matched: left == 0,
+        finding: format!(
+            "{left} at once now, of {}, and {} a second",
+            rate.burst, rate.per_second
+        ),
     }
 }
 

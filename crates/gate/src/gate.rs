@@ -2,15 +2,18 @@
 
 use crate::agents::{self, key::AgentKey};
 use crate::bounds::Rates;
+use crate::buckets::Buckets;
 use crate::commit::Doubts;
 use crate::deadlines::{ClockJumps, Deadlines};
 use crate::denials::Denials;
 use crate::entering::Enterings;
+use crate::handshake::Handshakes;
 use crate::settle::Settlements;
 use crate::stops::Reserve;
 use crate::tokens::Held;
 use crate::{
-    Authority, Stoppable, approvals, bundles, calls, documents, sessions, stops, tokens, trust, waivers,
+    Authority, Stoppable, approvals, bundles, calls, documents, elevations, sessions, stops, tokens, trust,
+    waivers,
 };
 use arc_swap::ArcSwap;
 use policy::{PolicySet, Principal, StopSet};
@@ -32,6 +35,8 @@ pub struct Gate {
     /// What was revoked, and is not recorded yet.
     pub(crate) owed: tokens::Owed,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) buckets: Buckets,
+    pub(crate) handshakes: Handshakes,
     pub(crate) denials: Denials,
     pub(crate) doubts: Arc<Doubts>,
     pub(crate) settlements: Settlements,
@@ -50,7 +55,7 @@ pub struct Gate {
     pub(crate) channels: RwLock<BTreeMap<String, Vec<String>>>,
 }
 
-/// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `stops`,
+/// The gate's projections, to open the store with: `sessions`, `calls`, `approvals`, `waivers`, `elevations`, `stops`,
 /// `documents`, `bundles`, `tokens`, `redemptions`, `clock`, `trust`, `activity`, `risk`,
 /// `agents`, `budgets`.
 pub fn projections() -> Vec<Arc<dyn Projection>> {
@@ -59,6 +64,7 @@ pub fn projections() -> Vec<Arc<dyn Projection>> {
         Arc::new(calls::Calls),
         Arc::new(approvals::Approvals),
         Arc::new(waivers::Waivers),
+        Arc::new(elevations::Elevations),
         Arc::new(stops::Stops),
         Arc::new(documents::Documents),
         Arc::new(bundles::Bundles),
@@ -105,6 +111,8 @@ impl Gate {
             owed: tokens::Owed::default(),
             deadlines,
             rates: Arc::new(Rates::load(&store, &clock)?),
+            buckets: Buckets::default(),
+            handshakes: Handshakes::default(),
             settlements: Settlements::start(&runtime, store.clone()),
             authority: Arc::new(ArcSwap::from_pointee(nothing)),
             denials: Denials::default(),

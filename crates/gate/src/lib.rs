@@ -15,6 +15,7 @@ mod agents;
 mod approvals;
 mod authority;
 mod bounds;
+mod buckets;
 mod budgets;
 pub mod bundles;
 mod caller;
@@ -27,9 +28,11 @@ pub mod delegations;
 mod denials;
 mod documents;
 pub mod egress;
+mod elevations;
 mod entering;
 mod explain;
 mod gate;
+pub mod handshake;
 mod held;
 mod kill;
 pub mod llm;
@@ -44,6 +47,7 @@ mod settle;
 mod stoppable;
 mod stops;
 mod suggest;
+pub mod svid;
 mod tokens;
 mod tool;
 mod trust;
@@ -57,6 +61,7 @@ pub use approvals::{
     ApproveError, Counted, Passed, Signed, Similar, Unsigned, Verdict, Vote, stages_of,
 };
 pub use authority::{AgentAuthority, Authority, Bounds};
+pub use buckets::Pace;
 pub use budgets::{AccountView, CostBy, CostLine, CostReport, RaiseError, ReportError, Unpaid};
 pub use caller::{Caller, Role, RoleAt, Unidentified};
 pub use calls::{CallView, Resolution, ResolveError};
@@ -64,6 +69,10 @@ pub use chains::lent;
 pub use channels::{ApproverKey, ChannelApprover};
 pub use delegations::{DelegateError, DelegationRow, NewDelegation, Revocation};
 pub use documents::{DocumentChange, DocumentView, InstallError, Installation, Owner};
+pub use elevations::{
+    ELEVATION_SECONDS, ELEVATION_SECONDS_MAX, ElevateError, ElevationState, ElevationView, LowerError,
+    NewElevation,
+};
 pub use gate::{Gate, projections};
 pub use held::{EVERYWHERE, HeldAt};
 pub use kill::{Held, KillAnswer};

@@ -226,6 +226,7 @@ fn requested(seen: &Seen, request: &Request, id: String, now: Timestamp) -> Requ
         questions: request.questions.clone(),
         delegation: seen.session.delegation.clone(),
         level: request.level,
+        elevation: seen.elevation.clone(),
         approvers: request.approvers.clone(),
         webhooks: BTreeMap::new(),
         each_of: request.each_of.clone(),

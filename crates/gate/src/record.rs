@@ -47,6 +47,9 @@ pub(crate) struct Judged {
     /// What it rests on in the place of an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<String>,
+    /// What raised the level of the agent that acts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elevation: Option<String>,
     /// Digest of the rules in force.
     pub policy: String,
     /// Of the configuration in force.
@@ -131,6 +134,9 @@ pub(crate) struct Requested {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<String>,
     pub level: Level,
+    /// As in [`Judged`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elevation: Option<String>,
     pub approvers: Vec<policy::Approver>,
     /// The outside systems that are asked: channels, each with the public key that has to answer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -210,6 +216,7 @@ pub(crate) fn judged(seen: &Seen, action: &Action, decision: &str, grounds: Grou
         level: policy::level_in_force(&seen.chain, action, &seen.context).unwrap_or_default(),
         approval: grounds.approval,
         waiver: grounds.waiver,
+        elevation: seen.elevation.clone(),
         policy: policy::canonical::hex(seen.authority.policies.digest()),
         generation: seen.authority.generation,
         bundles: seen.authority.policies.bundles().to_vec(),

@@ -295,6 +295,7 @@ impl Past {
             default: self.level,
             environments: [(self.environment.clone(), self.level)].into(),
             sandboxes: [self.environment.clone()].into(),
+            lent: None,
         };
         let link = |held: &HeldLink| {
             let grant = held

@@ -4,6 +4,7 @@ use crate::admit::{Proposal, Refusal};
 use crate::approvals::{APPROVALS, ApprovalView};
 use crate::calls::{CALLS, CallView, key};
 use crate::deadlines::Deadlines;
+use crate::elevations::{self, ElevationView};
 use crate::rows::{self, decode};
 use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
@@ -26,6 +27,8 @@ pub(crate) struct Seen {
     pub agent: Arc<AgentAuthority>,
     pub chain: Chain,
     pub subject: Subject,
+    /// What raises the level of the agent that acts, where it acts now.
+    pub elevation: Option<String>,
     /// Of identities and delegations.
     pub identities: u64,
     /// Of the stops in memory.
@@ -47,15 +50,9 @@ impl Gate {
     /// Reads who proposes and what is known about it. Refuses who cannot act, and a step that was
     /// admitted before.
     pub(crate) async fn see(&self, proposal: &Proposal) -> Result<Seen, Refusal> {
-        if self.doubts.any()
-            && let Err(error) = self.settle_doubts().await
-        {
-            // Nothing rests on it: a step in doubt counts as admitted until it is settled.
-            tracing::warn!(%error, "commits in doubt are not settled yet");
-        }
+        self.try_settle_doubts().await;
         let not_acting = |why: &str| Refusal::NotActing(proposal.session.clone(), why.to_owned());
-        if !(1..=STEP_BYTES_MAX).contains(&proposal.step.len()) || proposal.step.chars().any(char::is_control)
-        {
+        if !is_step(&proposal.step) {
             return Err(not_acting(
                 "a step's key has 1 to 256 bytes and no control characters",
             ));
@@ -87,14 +84,16 @@ impl Gate {
                 entry: call.permit.unwrap_or(0),
             });
         }
-        let approved = read
-            .approval
-            .as_ref()
-            .filter(|approval| read.stands && approval.state_at(deadline) == Approval::Approved);
+        let approved = approved(read.approval.as_ref(), read.stands, deadline);
         let held = read.held.ok_or_else(|| not_acting("nobody stands behind it"))?;
         let chain = session.lending(held.chain(&authority, &session.cause, deadline));
         let trust = self.least(&authority, &chain, deadline)?.min(held.ceiling());
+        let elevation = read.elevation.filter(|elevation| elevation.holds_with(trust));
+        let until = held.until(&authority, deadline);
+        let chain = elevations::raised(chain, elevation.as_ref());
+        let here = elevations::felt(elevation.as_ref(), agent, proposal.action.environment());
         Ok(Seen {
+            elevation: here,
             step: proposal.step.clone(),
             agent: Arc::clone(agent),
             subject: stops::subject(&authority, &chain, &session.id).doing(&proposal.action),
@@ -102,14 +101,12 @@ impl Gate {
             identities: held.identities,
             epoch,
             deadline,
-            until: held.until(&authority, deadline),
+            until: until
+                .into_iter()
+                .chain(elevation.map(|elevation| elevation.expires))
+                .min(),
             deadlines: Arc::clone(&self.deadlines),
-            context: context(
-                deadline,
-                trust,
-                &session,
-                approved.map(ApprovalView::given).or(read.waiver),
-            ),
+            context: context(deadline, trust, &session, approved.or(read.waiver)),
             approval: read.approval,
             alike: read.alike,
             session,
@@ -119,6 +116,15 @@ impl Gate {
 }
 
 impl Gate {
+    async fn try_settle_doubts(&self) {
+        if self.doubts.any()
+            && let Err(error) = self.settle_doubts().await
+        {
+            // Nothing rests on it: a step in doubt counts as admitted until it is settled.
+            tracing::warn!(%error, "commits in doubt are not settled yet");
+        }
+    }
+
     /// Everything of one moment.
     fn read(
         &self,
@@ -136,6 +142,7 @@ impl Gate {
         let spot = held.spot(authority);
         let whose = (held.behalf(), &spot);
         read.waiver = waivers::covering(reader, session, whose, &proposal.action, now)?;
+        read.elevation = elevations::of(reader, &session.agent, &session.cause, &held.behalf(), now)?;
         if let Some(approval) = &read.approval {
             read.stands = approvals::still_stands(reader, approval, &spot, now)?;
         }
@@ -193,7 +200,14 @@ struct Read {
     /// Whether those who gave it may still decide.
     stands: bool,
     waiver: Option<Approved>,
+    elevation: Option<ElevationView>,
     alike: Vec<(String, Approval)>,
+}
+
+/// The approval that was read, if it counts now.
+fn approved(approval: Option<&ApprovalView>, stands: bool, now: Timestamp) -> Option<Approved> {
+    let counts = |view: &&ApprovalView| stands && view.state_at(now) == Approval::Approved;
+    approval.filter(counts).map(ApprovalView::given)
 }
 
 fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {
@@ -228,8 +242,13 @@ fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {
         approval,
         stands: false,
         waiver: None,
+        elevation: None,
         alike,
     })
+}
+
+fn is_step(key: &str) -> bool {
+    (1..=STEP_BYTES_MAX).contains(&key.len()) && !key.chars().any(char::is_control)
 }
 
 fn is_digest_of(action: &Value, digest: &[u8; 32]) -> bool {

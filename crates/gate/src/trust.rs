@@ -206,7 +206,7 @@ impl Gate {
         now: Timestamp,
     ) -> Result<u16, StoreError> {
         self.store
-            .read(|reader| least_by(|key| reader.row(TRUST, key), authority, &agents_of(chain), now))
+            .read(|reader| least_read(reader, authority, &agents_of(chain), now))
     }
 }
 
@@ -239,6 +239,16 @@ pub(crate) fn agents_of(chain: &Chain) -> Vec<String> {
         .filter(|link| link.principal.kind == PrincipalKind::Agent)
         .map(|link| link.principal.name.clone())
         .collect()
+}
+
+/// The least trust of `agents`.
+pub(crate) fn least_read(
+    reader: &Reader<'_>,
+    authority: &Authority,
+    agents: &[String],
+    now: Timestamp,
+) -> Result<u16, StoreError> {
+    least_by(|key| reader.row(TRUST, key), authority, agents, now)
 }
 
 /// The least trust of `agents`, as of now in this transaction.

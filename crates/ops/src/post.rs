@@ -288,7 +288,7 @@ impl Postman {
             step,
             action,
         };
-        let permit = match self.gate.admit(proposal).await {
+        let permit = match self.gate.admit_in_turn(proposal).await {
             Ok(permit) => permit,
             Err(refusal @ Refusal::Denied(_)) => return Ok(Tried::Failed(refusal.to_string())),
             // The answer holds for this message, however often it is tried.

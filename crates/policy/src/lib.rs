@@ -41,7 +41,7 @@ pub use grant::{Capability, Grant, Pattern};
 pub use identity::{
     AgentEvent, AgentStatus, IllegalAgentEvent, Over, Validity, did_key, key_id, public_key_of, sponsor,
 };
-pub use level::{Autonomy, Level};
+pub use level::{Autonomy, Level, Rate, Ring};
 pub use lint::{LintFinding, lint};
 pub use permit::{
     Failure, InFlight, Outcome, Permit, Resources, Sequence, Settle, SettleFuture, Settlement, Unsettled,

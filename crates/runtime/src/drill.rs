@@ -281,6 +281,7 @@ fn authority(by: &Principal) -> AgentAuthority {
         bounds: Bounds {
             actions_per_session: u32::MAX,
             actions_per_minute: u32::MAX,
+            actions_per_second: Some(std::num::NonZeroU32::MAX),
             ..Bounds::default()
         },
         deny: Vec::new(),

@@ -1,8 +1,10 @@
 //! Where the platform keeps what it knows: the journal, and what lies beside its directory.
 
-use super::{Options, Own};
+use super::{App, Options, Own};
 use crate::guests;
+use crate::tls::Tls;
 use anyhow::Context as _;
+use gate::svid::Svids;
 use runtime::guest::Launching;
 use runtime::tools::exec::Commands;
 use runtime::tools::{IncidentSearch, Supplied};
@@ -33,6 +35,22 @@ pub(super) async fn open_store(options: &Options) -> anyhow::Result<Store> {
         })?)
     });
     opened.await.context("opening the journal was interrupted")?
+}
+
+/// What signs for the agents of one organization, beside its other keys.
+pub(super) fn svids(options: &Options, store: &Store) -> Svids {
+    Svids::new(beside(&options.data_dir, "-keys").join("svid"), store.origin())
+}
+
+/// Has the listener follow its files, and look at certificates of the platform's own agents where it asks clients for any.
+pub(super) fn follow(tls: &Arc<Tls>, own: &App) -> anyhow::Result<()> {
+    if tls.asks_clients() {
+        let root = own.identity.svids.root(own.clock.now());
+        tls.trust_agents(root.context("cannot sign for agents")?)
+            .context("cannot speak TLS")?;
+    }
+    tokio::spawn(Arc::clone(tls).follow(own.draining.clone()));
+    Ok(())
 }
 
 /// The file that checkpoints are appended to: as given, or `<data-dir>-checkpoints/ORIGIN.txt`.

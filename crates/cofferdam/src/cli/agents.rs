@@ -12,12 +12,19 @@ use owo_colors::OwoColorize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+mod elevate;
+mod handshake;
+mod svid;
+
 pub(super) const AGENTS_HELP: &str = "\
 Examples:
   cofferdam agents list
   cofferdam agents create scout --sponsor alice --place acme/sre/ops
   cofferdam agents suspend ops/deploy --security --reason \"its prompt was tampered with\"
   cofferdam agents resume ops/deploy --override --reason \"found and fixed\"
+  cofferdam agents elevate ops/deploy --to L3 --for 10m --reason \"INC-2041: roll back the canary\"
+  cofferdam agents lower ops/deploy --reason \"done\"
+  cofferdam agents svid ops/deploy > deploy.pem
   cofferdam agents tree
   cofferdam agents token --delegation del.jwt --key deploy.key > deploy.token
   curl -s http://127.0.0.1:7400/.well-known/jwks.json > jwks.json
@@ -72,6 +79,14 @@ enum AgentsCommand {
         /// Which one
         agent: String,
     },
+    /// Raise an agent's level for minutes, outside production
+    Elevate(elevate::Elevate),
+    /// End what raises an agent's level
+    Lower(Change),
+    /// An agent's certificate (SPIFFE X.509-SVID), over its present key
+    Svid(svid::Svid),
+    /// Whether a peer is who it says
+    Handshake(handshake::Handshake),
     /// Redeem a delegation: a token of five minutes for the agent that holds its key
     Token(Token),
     /// Check a delegation's token without a server, link by link
@@ -215,7 +230,11 @@ impl Agents {
     /// Whether it needs no server at all.
     #[must_use]
     pub fn is_offline(&self) -> bool {
-        matches!(self.command, AgentsCommand::Check(_) | AgentsCommand::Narrow(_))
+        match &self.command {
+            AgentsCommand::Check(_) | AgentsCommand::Narrow(_) => true,
+            AgentsCommand::Handshake(handshake) => handshake.is_offline(),
+            _ => false,
+        }
     }
 }
 
@@ -224,6 +243,7 @@ pub fn run_offline(agents: &Agents, screen: &mut Screen) -> Result<(), Failure> 
     match &agents.command {
         AgentsCommand::Check(check) => chain::check(check, screen),
         AgentsCommand::Narrow(narrow) => chain::narrow(narrow, screen),
+        AgentsCommand::Handshake(handshake) => handshake::offline(handshake, screen),
         _ => Err(Failure::Misuse("this command talks to a server".into())),
     }
 }
@@ -279,6 +299,10 @@ pub async fn run(agents: &Agents, client: &Client, screen: &mut Screen) -> Resul
                 )
             })
         }
+        AgentsCommand::Elevate(elevate) => elevate::elevate(elevate, client, screen).await,
+        AgentsCommand::Lower(change) => elevate::lower(&change.agent, &change.reason, client, screen).await,
+        AgentsCommand::Handshake(handshake) => handshake::run(handshake, client, screen).await,
+        AgentsCommand::Svid(svid) => svid::svid(svid, client, screen).await,
         AgentsCommand::Token(_) => Err(Failure::Misuse("a delegation is redeemed without a token".into())),
         AgentsCommand::Check(_) | AgentsCommand::Narrow(_) => run_offline(agents, screen),
         AgentsCommand::Tree => {
@@ -433,6 +457,7 @@ fn one(agent: &Value) -> String {
             text(grant, "from").dimmed()
         ));
     }
+    out.push_str(&elevate::shown(agent));
     for warning in list(agent, "warnings") {
         out.push_str(&format!(
             "{:<10} {}\n",
@@ -539,52 +564,4 @@ fn reasons(answer: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use anstream::adapter::strip_str;
-
-    #[test]
-    fn the_tree_tells_capability_end_and_trust_at_every_link() {
-        let agent = |name: &str, status: &str| json!({"name": name, "status": status, "sponsor": "alice"});
-        let delegation = |id: &str, under: Option<&str>, from: &str, to: &str, state: &str| {
-            json!({"id": id, "under": under, "from": from, "to": to, "capabilities": ["deploy:staging"],
-                   "except": [], "until": "2026-11-21T10:15:00Z", "trust": 500, "state": state})
-        };
-        let agents = [
-            agent("supervisor", "active"),
-            agent("deploy", "active"),
-            agent("scout", "locked"),
-        ];
-        let delegations = [
-            delegation("del-9", None, "supervisor", "scout", "revoked"),
-            delegation("del-8", Some("del-7"), "deploy", "scout", "holds"),
-            delegation("del-7", None, "supervisor", "deploy", "holds"),
-        ];
-        assert_eq!(
-            strip_str(&tree(&agents, &delegations)).to_string(),
-            "\
-supervisor  answers to alice
-├─ supervisor → scout  deploy:staging  until 2026-11-21 10:15:00  trust ≤ 500  del-9  revoked
-└─ supervisor → deploy  deploy:staging  until 2026-11-21 10:15:00  trust ≤ 500  del-7
-   └─ deploy → scout  deploy:staging  until 2026-11-21 10:15:00  trust ≤ 500  del-8
-"
-        );
-        assert_eq!(tree(&[], &[]), "no agents\n");
-    }
-
-    #[test]
-    fn can_says_yes_or_no_with_its_reasons() {
-        let line = |step: &str, matched: bool, finding: &str| json!({"step": step, "subject": "s", "matched": matched, "finding": finding});
-        let answer = json!({"outcome": "deny", "reason": "agent:a is suspended", "remedy": "resume the agent", "lines": [
-            line("grant", false, "it is suspended"), line("rule", false, "verb is another"), line("rule", true, "matches")]});
-        assert_eq!(
-            strip_str(&reasons(&answer)).to_string(),
-            "\
-no: agent:a is suspended
-  ○ grant    s  it is suspended
-  ● rule     s  matches
-what would change it: resume the agent
-"
-        );
-    }
-}
+mod tests;

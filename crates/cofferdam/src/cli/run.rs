@@ -81,7 +81,7 @@ pub struct RunArguments {
     /// Which system calls it may make
     #[arg(long, value_enum, default_value_t = Walls::Standard)]
     pub profile: Walls,
-    /// End it after so long: 30m, 90s, 2h
+    /// End it after so long, at most 7d: 30m, 90s, 2h
     #[arg(long, value_name = "TIME", value_parser = super::tokens::seconds, default_value = "30m")]
     pub timeout: u64,
     /// Memory of all its processes: 512M, 2G
@@ -281,6 +281,9 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
         return Err(Failure::Misuse(
             "--timeout has to be longer than nothing".to_owned(),
         ));
+    }
+    if arguments.timeout.saturating_mul(1_000) > crate::guests::LIFE_MS_MAX {
+        return Err(Failure::Misuse("--timeout is 7d at most".to_owned()));
     }
     if !arguments.allow_network.is_empty() && arguments.allow.is_empty() && arguments.learn.is_none() {
         let why = "--allow-network says where hosts may lead; name them with --allow, or find them out with --learn=allow";

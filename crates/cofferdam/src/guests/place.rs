@@ -32,6 +32,8 @@ const TRUST: [&str; 7] = [
 const KEYS: [&str; 2] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"];
 /// What they find there.
 const NO_KEY: &str = "cofferdam-holds-the-key";
+/// The longest life of a run, in milliseconds: seven days (S3-K8).
+pub const LIFE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The spec of a run. `authorities` is a file outside that holds the authorities to trust; `hidden` is what of the
 /// platform's own lies in reach.
@@ -50,7 +52,10 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
     spec.reads = wanted.reads.iter().map(seen).collect();
     spec.limits = Limits {
         memory_bytes: wanted.memory_bytes.or(spec.limits.memory_bytes),
-        timeout_ms: wanted.timeout_ms.or(spec.limits.timeout_ms),
+        timeout_ms: wanted
+            .timeout_ms
+            .or(spec.limits.timeout_ms)
+            .map(|life| life.min(LIFE_MS_MAX)),
         // Only ever more: nobody takes the rest of a disk by asking for it.
         disk_free_bytes: wanted
             .drill

@@ -18,6 +18,9 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// `id-at-organizationalUnitName`.
 const UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 
+/// `id-Ed25519` (RFC 8410).
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
 /// What a certificate says of its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
@@ -37,6 +40,8 @@ pub struct ClientCertificate {
     pub common_names: Vec<String>,
     /// Organizational units of the subject.
     pub units: Vec<String>,
+    /// Its key, if that is an Ed25519 key.
+    pub ed25519: Option<[u8; 32]>,
 }
 
 impl ClientCertificate {
@@ -63,6 +68,7 @@ impl ClientCertificate {
             emails: Vec::new(),
             common_names: Vec::new(),
             units: Vec::new(),
+            ed25519: ed25519(body.subject_public_key_info()),
         };
         for attribute in body.subject().iter() {
             let list = match attribute.oid {
@@ -96,6 +102,11 @@ fn push(list: &mut Vec<String>, name: String) -> Result<(), &'static str> {
     }
     list.push(name);
     Ok(())
+}
+
+fn ed25519(key: &x509_cert::spki::SubjectPublicKeyInfoOwned) -> Option<[u8; 32]> {
+    let bytes = (key.algorithm.oid == ED25519).then(|| key.subject_public_key.as_bytes())??;
+    bytes.try_into().ok()
 }
 
 /// The two kinds of text that authorities have to use (RFC 5280, 4.1.2.4).
@@ -150,6 +161,11 @@ mod tests {
             (vec!["alice".to_owned()], vec!["sre".to_owned()])
         );
         assert_eq!(read.thumbprint, Thumbprint::of(&der));
+        assert_eq!(read.ed25519, None, "its key is of another kind");
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let signed = CertificateParams::default().self_signed(&key).unwrap();
+        let read = ClientCertificate::read(signed.der()).unwrap();
+        assert_eq!(read.ed25519.unwrap().as_slice(), key.public_key_raw());
     }
 
     #[test]

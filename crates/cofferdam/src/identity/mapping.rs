@@ -320,6 +320,7 @@ mod tests {
             hosts: Vec::new(),
             emails: Vec::new(),
             common_names: Vec::new(),
+            ed25519: None,
             units: Vec::new(),
         }
     }

@@ -4,9 +4,12 @@ use super::call::{Answer, Call, json, ok};
 use super::places::all_of;
 use super::problem::ApiError;
 use super::sessions::stated;
-use gate::{AgentError, AgentRow, DelegateError, DelegationRow, NewAgent, NewDelegation, Role, Spot};
+use gate::{
+    AgentError, AgentRow, DelegateError, DelegationRow, ELEVATION_SECONDS, ElevateError, LowerError,
+    NewAgent, NewDelegation, NewElevation, Role, Spot,
+};
 use http::StatusCode;
-use policy::{AgentEvent, Capability, Place, Timestamp};
+use policy::{AgentEvent, Capability, Level, Place, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -54,6 +57,8 @@ pub async fn show(call: Call) -> Answer {
                 .map(Value::from)
                 .collect(),
         );
+        shown.insert("pace".to_owned(), json!(call.app.gate.pace(&row.name)?));
+        shown.insert("elevation".to_owned(), json!(call.app.gate.elevation(&row.name)?));
     }
     ok(&shown)
 }
@@ -167,6 +172,40 @@ async fn drive(call: &Call, event: AgentEvent, change: &Change) -> Answer {
         .agent_event(by, &reaches, call.parameter("name"), event, &reason, expires)
         .await?;
     ok(&view(call, &row))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raise {
+    to: Level,
+    /// How long, 300 unless said otherwise.
+    seconds: Option<u32>,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /api/v1/agents/{name}/elevate`: 201; its level outside production is raised for minutes.
+pub async fn elevate(call: Call) -> Answer {
+    let body: Raise = call.json()?;
+    let reason = stated(&body.reason, "")?;
+    let new = NewElevation {
+        agent: call.parameter("name").to_owned(),
+        to: body.to,
+        seconds: body.seconds.unwrap_or(ELEVATION_SECONDS),
+        reason,
+    };
+    json(
+        StatusCode::CREATED,
+        &call.app.gate.elevate(&call.caller, new).await?,
+    )
+}
+
+/// `POST /api/v1/agents/{name}/lower`: what raises its level ends now.
+pub async fn lower(call: Call) -> Answer {
+    let body: Revoke = call.json()?;
+    let reason = stated(&body.reason, "no reason given")?;
+    let (gate, by) = (&call.app.gate, call.caller.principal());
+    ok(&gate.lower(by, call.parameter("name"), &reason).await?)
 }
 
 #[derive(Deserialize)]
@@ -314,6 +353,33 @@ impl From<AgentError> for ApiError {
             AgentError::Misfit(what) => ApiError::malformed("", what),
             AgentError::Keys(keys) => ApiError::internal(&keys),
             AgentError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<ElevateError> for ApiError {
+    fn from(error: ElevateError) -> ApiError {
+        let told = error.to_string();
+        let status = match &error {
+            ElevateError::ForbiddenLevel(_) | ElevateError::NotAttested(_) => StatusCode::FORBIDDEN,
+            _ => StatusCode::CONFLICT,
+        };
+        match (error.code(), error) {
+            (Some(code), _) => ApiError::new(status, code, told),
+            (None, ElevateError::Unknown(name)) => {
+                ApiError::not_found(format!("agent `{name}` that is configured"))
+            }
+            (None, ElevateError::Store(store)) => store.into(),
+            (None, _) => ApiError::malformed("/seconds", told),
+        }
+    }
+}
+
+impl From<LowerError> for ApiError {
+    fn from(error: LowerError) -> ApiError {
+        match error {
+            LowerError::NotElevated(_) => ApiError::conflict(error.to_string()),
+            LowerError::Store(store) => store.into(),
         }
     }
 }

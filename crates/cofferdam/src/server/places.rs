@@ -332,7 +332,7 @@ pub(super) fn entry_spots(app: &App, entry: &Entry) -> Result<Vec<Spot>, StoreEr
     }
     let root = || Ok(vec![Spot::Root]);
     match entry.kind.split_once('.').map_or("", |(family, _)| family) {
-        "agent" | "trust" | "anomaly" | "risk" => match text("agent") {
+        "agent" | "trust" | "anomaly" | "risk" | "elevation" | "svid" => match text("agent") {
             Some(agent) => Ok(vec![app.gate.spot_of(agent)?]),
             None => root(),
         },

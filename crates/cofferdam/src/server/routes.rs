@@ -6,8 +6,8 @@ use super::call::{Answer, Call};
 use super::exchange::{self, Bare};
 use super::places::{self, Scope};
 use super::{
-    agents, approvals, audit, bundles, documents, egress, explain, hooks, incidents, keys, llm, login, money,
-    policies, sessions, status, stops, tasks, tokens, trust,
+    agents, approvals, audit, bundles, documents, egress, explain, handshakes, hooks, incidents, keys, llm,
+    login, money, policies, sessions, status, stops, svid, tasks, tokens, trust,
 };
 use crate::app::App;
 use axum::body::Body;
@@ -153,6 +153,7 @@ pub static ROUTES: &[Route] = &[
     open!("GET", "/healthz", status::alive),
     open!("GET", "/readyz", status::ready),
     open!("GET", "/.well-known/jwks.json", keys::jwks),
+    open!("GET", "/.well-known/spiffe/bundle", svid::bundle),
     route!("GET", "/metrics", READ, ROOT, status::metrics),
     route!("GET", "/api/v1/health", READ, ROOT, status::health),
 
@@ -225,6 +226,11 @@ pub static ROUTES: &[Route] = &[
     route!("POST", "/api/v1/agents/{name}/resume", OPERATE, NAMED, agents::resume),
     route!("POST", "/api/v1/agents/{name}/revoke", ADMIN, NAMED, agents::revoke),
     route!("POST", "/api/v1/agents/{name}/rotate", ADMIN, NAMED, agents::rotate),
+    route!("POST", "/api/v1/agents/{name}/elevate", OPERATE, NAMED, agents::elevate),
+    route!("POST", "/api/v1/agents/{name}/lower", OPERATE, NAMED, agents::lower),
+    route!("POST", "/api/v1/agents/{name}/svid", SUBMIT, EACH, svid::issue),
+    route!("POST", "/api/v1/handshakes", EVERYBODY, EACH, handshakes::begin),
+    route!("POST", "/api/v1/handshakes/{id}", EVERYBODY, EACH, handshakes::judge),
     route!("GET", "/api/v1/delegations", READ, EACH, agents::delegations),
     route!("POST", "/api/v1/delegations", OPERATE, EACH, agents::delegate),
     route!("POST", "/api/v1/delegations/{id}/revoke", OPERATE, DELEGATION, agents::revoke_delegation),

@@ -5,6 +5,7 @@
 
 use super::call::{Answer, Call, json, ok};
 use super::problem::ApiError;
+use super::svid;
 use gate::{NewSession, SessionError, SessionView};
 use http::StatusCode;
 use journal::machine::Session;
@@ -50,6 +51,7 @@ pub async fn submit(call: Call) -> Answer {
             ));
         }
     }
+    svid::on_an_account(&call)?;
     if task.input.is_null() {
         return Err(ApiError::malformed(
             "/input",
@@ -83,28 +85,28 @@ pub async fn submit(call: Call) -> Answer {
         urgent: false,
         taint: brought(&task, call.caller.principal()),
     };
-    let delegation = task.delegation.clone();
-    let (session, is_new) = call.app.gate.create_session_under(new, delegation).await?;
+    let under = task.delegation.clone();
+    let (session, is_new) = call.app.gate.create_session_under(new, under).await?;
     let taken = || ApiError::conflict("this task's id is taken");
     call.admit_agent(&session.agent, taken)?;
     if is_new {
         call.app.runtime.wake();
         return json(StatusCode::CREATED, &view(&call, &session)?);
     }
-    if session.agent != task.agent
-        || session.delegation != task.delegation
-        || call
-            .app
-            .gate
-            .session_input(&session.id)?
-            .is_some_and(|was| was != task.input)
-    {
+    if is_another(&call, &session, &task)? {
         let id = task.task_id.unwrap_or_default();
         return Err(ApiError::conflict(format!(
             "task `{id}` was given before with another agent, delegation or input"
         )));
     }
     ok(&view(&call, &session)?)
+}
+
+/// Whether the task of that id was another one.
+fn is_another(call: &Call, session: &SessionView, task: &NewTask) -> Result<bool, ApiError> {
+    let input = call.app.gate.session_input(&session.id)?;
+    let same = session.agent == task.agent && session.delegation == task.delegation;
+    Ok(!same || input.is_some_and(|was| was != task.input))
 }
 
 /// `GET /api/v1/tasks/{id}`: where it stands, and its output or why it failed.
@@ -114,7 +116,7 @@ pub async fn show(call: Call) -> Answer {
         Some(delegation) => {
             session.cause == *call.caller.principal() && session.delegation.as_deref() == Some(delegation)
         }
-        None => true,
+        None => !svid::is_alone(&call),
     };
     let session = find(&call, id)?
         .filter(own)

@@ -161,10 +161,11 @@ impl TlsFiles {
         })
     }
 
-    /// What a handshake needs, and until when the certificate holds.
+    /// What a handshake needs, and until when the certificate holds. `agents` is looked at besides, where clients are asked.
     pub(super) fn configured(
         &self,
         read: &Read,
+        agents: Option<&CertificateDer<'static>>,
         clock: &SharedClock,
     ) -> Result<(ServerConfig, Timestamp), TlsError> {
         let pair = |source| TlsError::Pair {
@@ -190,7 +191,15 @@ impl TlsFiles {
             .map_err(pair)?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
-            Some(path) => builder.with_client_cert_verifier(verifier(path, read.roots.clone())?),
+            Some(path) => {
+                let mut roots = read.roots.clone();
+                if let Some(agents) = agents {
+                    roots
+                        .add(agents.clone())
+                        .map_err(|source| unusable(path, source))?;
+                }
+                builder.with_client_cert_verifier(verifier(path, roots)?)
+            }
         };
         let mut config = builder
             .with_single_cert(read.certificates.clone(), read.key.clone_key())
@@ -226,15 +235,23 @@ fn trusted(path: &Path, pem: &[u8]) -> Result<(Vec<Authority>, RootCertStore), T
     let mut all = RootCertStore::empty();
     let mut authorities = Vec::new();
     for one in found {
-        let mut only = RootCertStore::empty();
         all.add(one.clone()).map_err(|source| unusable(path, source))?;
-        only.add(one.clone()).map_err(|source| unusable(path, source))?;
-        authorities.push(Authority {
-            thumbprint: Thumbprint::of(&one),
-            verifier: verifier(path, only)?,
-        });
+        authorities.push(Authority::of(path, &one)?);
     }
     Ok((authorities, all))
+}
+
+impl Authority {
+    /// `path` is where the authorities of clients are.
+    pub(super) fn of(path: &Path, certificate: &CertificateDer<'static>) -> Result<Authority, TlsError> {
+        let mut only = RootCertStore::empty();
+        only.add(certificate.clone())
+            .map_err(|source| unusable(path, source))?;
+        Ok(Authority {
+            thumbprint: Thumbprint::of(certificate),
+            verifier: verifier(path, only)?,
+        })
+    }
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

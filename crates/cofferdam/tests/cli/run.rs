@@ -519,7 +519,7 @@ fn what_cannot_be_run_is_said_with_what_to_do() {
         return;
     }
     #[rustfmt::skip]
-    let table: [(&[&str], i32, &str); 14] = [
+    let table: [(&[&str], i32, &str); 15] = [
         (&[],                                         2, "required arguments"),
         (&["--", "no-such-program"],                  1, "cannot execute `no-such-program`"),
         (&["--workspace", "/no/such", "--", "true"],  1, "the workspace `"),
@@ -530,6 +530,7 @@ fn what_cannot_be_run_is_said_with_what_to_do() {
         (&["--read", ".cofferdam", "--", "true"],     1, "is the platform's own"),
         (&["--agent", "nobody", "--", "true"],        1, "there is no agent `nobody`"),
         (&["--timeout", "soon", "--", "true"],        2, "30d"),
+        (&["--timeout", "8d", "--", "true"],          2, "7d at most"),
         (&["--memory", "1K", "--", "true"],           2, "16M at least"),
         (&["--degrade", "luck", "--", "true"],        2, "`luck` is no part"),
         (&["--env", "NOT_SET_HERE", "--", "true"],    2, "there is no such variable here"),

@@ -241,7 +241,7 @@ spec:
   sponsor: crash
   toolsets: [world]
   autonomy: {{default: L3, sandboxes: [test]}}
-  bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000}}
+  bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000, actionsPerSecond: 1000000}}
   runbook:
     steps:
       - {{name: look, tool: http.get, arguments: {{url: "http://127.0.0.1:{world}/look"}}}}
@@ -256,7 +256,7 @@ spec:
   sponsor: crash
   toolsets: [world]
   autonomy: {{default: L2}}
-  bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000}}
+  bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000, actionsPerSecond: 1000000}}
   runbook:
     steps:
       - {{name: ask, tool: http.request, arguments: {{method: POST, url: "http://127.0.0.1:{world}/asked/{{{{ event.id }}}}", body: "x"}}}}
@@ -267,7 +267,7 @@ metadata: {{name: triage}}
 spec:
   sponsor: crash
   toolsets: [world]
-  bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000}}
+  bounds: {{actionsPerSession: 50, actionsPerMinute: 1000000, actionsPerSecond: 1000000}}
   runbook:
     steps:
       - {{name: look, tool: http.get, arguments: {{url: "http://127.0.0.1:{world}/look"}}}}

@@ -118,3 +118,66 @@ async fn what_is_delegated_is_told_and_what_it_allows_is_explained() {
     assert_eq!(denied.status, StatusCode::FORBIDDEN, "{denied:?}");
     platform.stop().await;
 }
+
+/// Raised by somebody who does not answer for it, seen by who looks, ended early; each refusal says which of the reasons it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_raised_for_minutes_and_lowered() {
+    let platform = Platform::start().await;
+    let token = async |name: &str, role: &str| {
+        let new = json!({"principal": format!("person:{name}"), "roles": [role]});
+        platform.token(new).await
+    };
+    let (bob, alice) = (token("bob", "operator").await, token("alice", "operator").await);
+    let ask = |to: &str, seconds: u32, reason: &str| json!({"to": to, "seconds": seconds, "reason": reason});
+    let elevate = async |who: &str, body: &Value| {
+        let path = "/api/v1/agents/finder/elevate";
+        let body = Some(body.to_string().into_bytes());
+        platform.send(Method::POST, path, Some(who), body).await
+    };
+    let before = platform.get("/api/v1/agents/finder").await.body;
+    assert_eq!(
+        before["pace"],
+        json!({"ring": 3, "per_second": 5, "burst": 10, "left": 10})
+    );
+    assert_eq!(before["elevation"], Value::Null);
+    #[rustfmt::skip]
+    let table = [
+        ("its sponsor",       &alice, ask("L2", 300, "why"),  StatusCode::FORBIDDEN,   "not_attested"),
+        ("no reason",         &bob,   ask("L2", 300, ""),     StatusCode::FORBIDDEN,   "not_attested"),
+        ("unattended",        &bob,   ask("L4", 300, "why"),  StatusCode::FORBIDDEN,   "forbidden_level"),
+        ("what it has",       &bob,   ask("L0", 300, "why"),  StatusCode::FORBIDDEN,   "forbidden_level"),
+        ("too little trust",  &bob,   ask("L3", 300, "why"),  StatusCode::CONFLICT,    "insufficient_trust"),
+        ("for too long",      &bob,   ask("L2", 3601, "why"), StatusCode::BAD_REQUEST, "malformed"),
+        ("raised",            &bob,   ask("L2", 60, "why"),   StatusCode::CREATED,     ""),
+        ("raised twice",      &bob,   ask("L2", 60, "why"),   StatusCode::CONFLICT,    "already_elevated"),
+    ];
+    for (name, who, body, status, code) in table {
+        let answer = elevate(who, &body).await;
+        assert_eq!(answer.status, status, "{name}: {answer:?}");
+        let told = answer.body["type"].as_str().unwrap_or_default();
+        assert_eq!(told.rsplit(':').next(), Some(code), "{name}: {answer:?}");
+    }
+    let raised = platform.get("/api/v1/agents/finder").await.body;
+    assert_eq!(
+        raised["pace"],
+        json!({"ring": 2, "per_second": 20, "burst": 40, "left": 40})
+    );
+    let elevation = &raised["elevation"];
+    assert_eq!(
+        (&elevation["to"], &elevation["by"], &elevation["floor"]),
+        (&json!("L2"), &json!("bob"), &json!(500))
+    );
+    let lower = json!({"reason": "done"});
+    let lowered = platform.post("/api/v1/agents/finder/lower", &lower).await;
+    assert_eq!(
+        (lowered.status, &lowered.body["state"]),
+        (StatusCode::OK, &json!("lowered"))
+    );
+    let again = platform.post("/api/v1/agents/finder/lower", &lower).await;
+    assert_eq!(again.status, StatusCode::CONFLICT, "{again:?}");
+    assert_eq!(
+        platform.get("/api/v1/agents/finder").await.body["elevation"],
+        Value::Null
+    );
+    platform.stop().await;
+}

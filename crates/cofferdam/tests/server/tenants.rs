@@ -236,6 +236,13 @@ fn rows(theirs: &Things) -> Vec<Row> {
         ("POST", "/api/v1/agents/{name}/resume", "/api/v1/agents/seeker/resume".into(), odd.clone(), 404, &[400]),
         ("POST", "/api/v1/agents/{name}/revoke", "/api/v1/agents/seeker/revoke".into(), odd.clone(), 404, &[400]),
         ("POST", "/api/v1/agents/{name}/rotate", "/api/v1/agents/seeker/rotate".into(), odd.clone(), 404, &[200]),
+        ("POST", "/api/v1/agents/{name}/elevate", "/api/v1/agents/seeker/elevate".into(), odd.clone(), 404, &[400]),
+        ("POST", "/api/v1/agents/{name}/svid", "/api/v1/agents/seeker/svid".into(), json!({}), 404, &[201]),
+        // Nothing raises it.
+        ("POST", "/api/v1/agents/{name}/lower", "/api/v1/agents/seeker/lower".into(), json!({"reason": "done"}), 404, &[409]),
+        ("POST", "/api/v1/handshakes", "/api/v1/handshakes".into(), json!({"peer": "seeker"}), 404, &[201]),
+        // Nobody asked for it.
+        ("POST", "/api/v1/handshakes/{id}", "/api/v1/handshakes/chl-0".into(), odd.clone(), 400, &[400]),
         ("GET", "/api/v1/delegations", "/api/v1/delegations".into(), no.clone(), 200, &[200]),
         ("POST", "/api/v1/delegations", "/api/v1/delegations".into(), json!({"from": "seeker", "to": "seeker-helper", "capabilities": ["incidents.search:incidents"], "ttl_seconds": 60}), 404, &[201]),
         ("POST", "/api/v1/delegations/{id}/revoke", format!("/api/v1/delegations/{delegation}/revoke"), odd.clone(), 404, &[400]),

@@ -41,11 +41,11 @@ spec:
 "#;
 
 /// A platform behind TLS that knows the certificates of one authority.
-struct World {
-    platform: Platform,
-    servers: Authority,
-    clients: Authority,
-    clock: Arc<ManualClock>,
+pub struct World {
+    pub platform: Platform,
+    pub servers: Authority,
+    pub clients: Authority,
+    pub clock: Arc<ManualClock>,
     files: TlsFiles,
 }
 
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    async fn start() -> World {
+    pub async fn start() -> World {
         let directory = tempfile::tempdir().unwrap();
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
         let files = files(directory.path(), &servers, &clients.pem);
@@ -105,7 +105,7 @@ impl World {
 
     /// What the server says of a certificate in the handshake. The client of the commands may have begun its
     /// request by then, and lose what was said to it.
-    async fn handshake(&self, pair: &Pair) -> String {
+    pub async fn handshake(&self, pair: &Pair) -> String {
         let read = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(read(&self.servers.pem)).unwrap();
@@ -131,11 +131,11 @@ impl World {
     }
 
     /// Status and reason of `GET /api/v1/whoami`, or why nothing was answered.
-    async fn whoami(&self, pair: Option<&Pair>, token: Option<&str>) -> (u16, Value) {
+    pub async fn whoami(&self, pair: Option<&Pair>, token: Option<&str>) -> (u16, Value) {
         self.ask(&client(&self.servers, pair), token).await
     }
 
-    async fn ask(&self, http: &reqwest::Client, token: Option<&str>) -> (u16, Value) {
+    pub async fn ask(&self, http: &reqwest::Client, token: Option<&str>) -> (u16, Value) {
         let mut request = http.get(self.platform.url("/api/v1/whoami"));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    async fn configure(&self, mappings: &str) {
+    pub async fn configure(&self, mappings: &str) {
         let body = json!({"documents": documents(mappings)});
         let answer = self.platform.post("/api/v1/documents", &body).await;
         assert!(answer.status.is_success(), "{answer:?}");
@@ -163,7 +163,7 @@ fn documents(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn client(servers: &Authority, pair: Option<&Pair>) -> reqwest::Client {
+pub fn client(servers: &Authority, pair: Option<&Pair>) -> reqwest::Client {
     let trusted = reqwest::Certificate::from_pem(servers.pem.as_bytes()).unwrap();
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]);
     let builder = match pair {

@@ -11,6 +11,7 @@ use crate::delegations::{DelegationRow, MADE_MAX, lineage};
 use crate::gate::{lock, platform};
 use crate::record::short;
 use crate::rows::{self, body, decode, json as to_json};
+use crate::svid::by_did;
 use crate::{Authority, Caller, DelegateError, Gate, Role, documents};
 use journal::kind;
 use policy::{Principal, Timestamp, Validity, canonical::hex, key_id};
@@ -401,11 +402,6 @@ fn redeemed_in(
     let actor = Principal::agent(&row.agent);
     tx.append(NewEntry::new(kind::TOKEN_REDEEMED, actor, to_json(&row)?))?;
     Ok(row)
-}
-
-fn by_did(reader: &Reader<'_>, did: &str) -> Result<Option<AgentRow>, StoreError> {
-    let found = reader.find(AGENTS, "did", did)?.into_iter().next();
-    found.map(|row| decode(row.value)).transpose()
 }
 
 /// Body of `token.redeemed`, and the row by the identifier of what was redeemed.

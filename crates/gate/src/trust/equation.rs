@@ -380,7 +380,7 @@ fn quotas(bounds: Bounds) -> (u8, String) {
     let Bounds {
         actions_per_session: session,
         actions_per_minute: minute,
-        delegation_depth: _,
+        ..
     } = bounds;
     let within = |times: u32| {
         session <= usual.actions_per_session.saturating_mul(times)

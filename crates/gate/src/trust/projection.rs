@@ -196,7 +196,7 @@ fn event(entry: &Entry, rows: &mut dyn Rows) -> Result<Option<(String, Event)>, 
                     by(Event::Violation)
                 }
                 "bound" => by(Event::Exceeded),
-                // A stop, a missing rule, a broken one, too little trust (by the tier or by a threshold) or a
+                // A stop, haste, a missing rule, a broken one, too little trust (by the tier or by a threshold) or a
                 // person's no is none either;
                 // the last is counted when it is given.
                 _ => Ok(None),

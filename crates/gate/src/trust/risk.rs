@@ -362,14 +362,14 @@ fn refused(entry: &Entry) -> Result<Option<(String, Component, Severity)>, Corru
     let severity = match code.as_str() {
         "forbidden" => Severity::Medium,
         "not_granted" | "read_only" if own => Severity::Low,
-        "bound" => Severity::Low,
+        "bound" | "rate" => Severity::Low,
         "delegation_unverified" => Severity::High,
         _ => return Ok(None),
     };
     let network = verb.split('.').next().is_some_and(|word| NETWORK.contains(&word));
     let (component, severity) = match code.as_str() {
         "delegation_unverified" => (Component::Identity, severity),
-        "bound" => (Component::Compliance, severity),
+        "bound" | "rate" => (Component::Compliance, severity),
         _ if is_sensitive(&resource) => (Component::Identity, Severity::High),
         _ if network => (Component::Network, Severity::High),
         _ => (Component::Compliance, severity),

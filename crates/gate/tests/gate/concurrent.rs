@@ -34,6 +34,7 @@ async fn world(rules: &Value, actions_per_session: u32) -> (World, String) {
     acting.bounds = Bounds {
         actions_per_session,
         actions_per_minute: 10_000,
+        actions_per_second: 10_000.try_into().ok(),
         ..Bounds::default()
     };
     let world = World::with(authority(rules, &[("triage", acting)])).await;

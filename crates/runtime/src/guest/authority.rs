@@ -5,6 +5,7 @@ use crate::tools::exec::EVAL;
 use gate::{AgentAuthority, Bounds, GUEST, TrustTerms};
 use policy::{Autonomy, Effect, Level, Match, Place, PolicyDocument, RuleOutcome, RuleSpec, Stages};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// The verb of the action that runs a guest. Its resource is `workspace` and the path of its workspace.
 pub const VERB: &str = "sandbox.run";
@@ -27,7 +28,10 @@ pub fn authority() -> (String, AgentAuthority, (String, PolicyDocument)) {
         bounds: Bounds {
             actions_per_session: 100_000,
             actions_per_minute: 60_000,
+            // As its bound of a minute has it: how fast its doors may be used is the surface's to say.
+            actions_per_second: NonZeroU32::new(1000),
             delegation_depth: 0,
+            ..Bounds::default()
         },
         sponsor: "cofferdam".to_owned(),
         place: Place::default(),

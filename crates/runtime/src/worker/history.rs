@@ -31,7 +31,7 @@ pub(super) struct Denied {
 impl Denied {
     /// Stops and bounds are judged as they are now; what policy or a person said stands.
     pub(super) fn stands(&self) -> bool {
-        !matches!(self.code.as_str(), "stopped" | "bound")
+        !matches!(self.code.as_str(), "stopped" | "bound" | "rate")
     }
 }
 

@@ -215,7 +215,7 @@ impl Run<'_> {
             step,
             action: action.clone(),
         };
-        match self.runtime.gate.admit(proposal).await {
+        match self.runtime.gate.admit_in_turn(proposal).await {
             Ok(permit) => self.fly(key, &*tool, permit, &action).await,
             Err(refusal) => self.refused(key, refusal).await,
         }
