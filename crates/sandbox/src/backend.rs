@@ -1,4 +1,5 @@
-//! What starts guests. One kind is here, processes; containers and virtual machines have room beside it (S1-4.1).
+//! What starts guests: as processes behind walls of our own, or in containers of an engine; virtual machines have room
+//! beside them (S1-4.1).
 
 use crate::ability::Ability;
 use crate::guest::Guest;
@@ -26,7 +27,7 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn isolation(&self) -> Isolation;
 
     /// What it can enforce here.
-    fn ability(&self) -> &Ability;
+    fn ability(&self) -> Ability;
 
     /// Starts a guest, or says why not; then nothing runs. See [`Launcher::launch`].
     fn launch(&self, flight: &InFlight, spec: &Spec, stdio: [OwnedFd; 3]) -> Result<Guest, LaunchError>;
@@ -37,8 +38,8 @@ impl Backend for Launcher {
         Isolation::Process
     }
 
-    fn ability(&self) -> &Ability {
-        Launcher::ability(self)
+    fn ability(&self) -> Ability {
+        Launcher::ability(self).clone()
     }
 
     fn launch(&self, flight: &InFlight, spec: &Spec, stdio: [OwnedFd; 3]) -> Result<Guest, LaunchError> {

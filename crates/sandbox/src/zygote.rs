@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
+pub(crate) use ward::now_ms;
 use ward::Ward;
 
 /// How often file systems and groups that could not be removed are looked at, in milliseconds.

@@ -1,0 +1,319 @@
+//! Whether a container is what a guest may be put into, by what its first process sees: and if so, by which rules.
+//!
+//! INVARIANT (no container taken at its engine's word): everything of the profile that the kernel tells is compared
+//! with what was ordered, before the container is told what to run.
+
+use super::profile::{Bound, ENGINES_OWN, hidden, is_ours};
+use super::seen::{Mounted, Seen};
+use crate::ability::{LANDLOCK_FROM, Missing, consequences, needs};
+use crate::launcher::LaunchError;
+use crate::rules::{Cgroup, Identity, Mount, Rules};
+use crate::spec::{Part, Spec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What the platform knows of the place that it ordered.
+pub(super) struct Known<'k> {
+    pub spec: &'k Spec,
+    /// User and group inside.
+    pub user: (u32, u32),
+    /// User and group outside, as the kernel says of the connection.
+    pub outer: (u32, u32),
+    /// Whose the workspace is.
+    pub on_disk: (u32, u32),
+    pub binds: &'k [Bound],
+    /// Device and number of what was bound, by its place inside.
+    pub files: &'k BTreeMap<PathBuf, (u64, u64, bool)>,
+    /// The platform's own namespaces.
+    pub namespaces: &'k BTreeMap<String, u64>,
+}
+
+/// Parts whose absence is recorded, and which no container of this kind has: its engine makes users and mounts.
+const NOT_CLAIMED: [Part; 2] = [Part::Users, Part::IdmappedWorkspace];
+
+/// The rules so far, with what is not enforced; or why nothing is run in it.
+pub(super) fn verify(known: &Known<'_>, seen: &Seen) -> Result<Rules, LaunchError> {
+    person(known, seen).map_err(LaunchError::Container)?;
+    mounts(known, seen).map_err(LaunchError::Container)?;
+    let missing = missing(known, seen);
+    let mut given_up = BTreeMap::new();
+    for (part, why) in missing {
+        if !NOT_CLAIMED.contains(&part) && !known.spec.degrade.contains(&part) {
+            let (lost, remedy) = consequences(part);
+            return Err(LaunchError::Unenforceable {
+                part,
+                missing: Missing {
+                    why,
+                    lost: lost.to_owned(),
+                    remedy: remedy.to_owned(),
+                },
+            });
+        }
+        given_up.insert(part, why);
+    }
+    Ok(Rules {
+        identity: Identity {
+            uid: known.user.0,
+            gid: known.user.1,
+            outer_uid: known.outer.0,
+            outer_gid: known.outer.1,
+            on_disk: known.on_disk,
+        },
+        namespaces: own_namespaces(known, seen),
+        mounts: seen.mounts.iter().map(mount).collect(),
+        capabilities: BTreeSet::new(),
+        no_new_privileges: seen.no_new_privileges,
+        cgroup: Some(Cgroup {
+            directories: BTreeMap::new(),
+            limits: seen.limits.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        }),
+        timeout_ms: known.spec.limits.timeout_ms,
+        disk_free_bytes: known.spec.limits.disk_free_bytes,
+        given_up,
+        ..Rules::default()
+    })
+}
+
+/// Nobody who is root anywhere, and nobody with a privilege.
+fn person(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
+    let all = |of: &[u32], one: u32| of.len() == 4 && of.iter().all(|id| *id == one);
+    if !all(&seen.users, known.user.0) || !all(&seen.groups, known.user.1) {
+        return Err(format!(
+            "the container runs as {:?}:{:?} and was to run as {}:{}",
+            seen.users, seen.groups, known.user.0, known.user.1
+        ));
+    }
+    let ids = [known.user.0, known.user.1, known.outer.0, known.outer.1];
+    if ids.contains(&0) || seen.more_groups.contains(&0) {
+        return Err("the container runs as root, inside or outside, or with root's group".to_owned());
+    }
+    let held = seen.capabilities.iter().find(|(_, bits)| **bits != 0);
+    if seen.capabilities.is_empty() || held.is_some() {
+        return Err(format!("the engine left capabilities: {held:x?}"));
+    }
+    if !seen.no_new_privileges {
+        return Err("the engine did not set no_new_privs".to_owned());
+    }
+    if seen.seccomp != 2 {
+        return Err("the engine filters no system calls".to_owned());
+    }
+    match seen.interfaces.iter().find(|name| *name != "lo") {
+        Some(name) => Err(format!("the container has the network interface `{name}`")),
+        None => Ok(()),
+    }
+}
+
+/// Nothing is there that was not ordered, nothing else can be written, and what was ordered is what was meant.
+fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
+    let mut last: BTreeMap<&str, &Mounted> = BTreeMap::new();
+    for mount in &seen.mounts {
+        last.insert(&mount.at, mount);
+    }
+    if !last.get("/").is_some_and(|root| root.is_read_only()) {
+        return Err("the container's root can be written".to_owned());
+    }
+    let bound: BTreeMap<&Path, &Bound> = known.binds.iter().map(|one| (one.target.as_path(), one)).collect();
+    for (at, mount) in &last {
+        // What is in memory or the kernel's own is nobody's file.
+        let is_of_a_disk = !matches!(
+            mount.kind.as_str(),
+            "tmpfs" | "proc" | "sysfs" | "cgroup" | "cgroup2" | "devpts" | "mqueue"
+        );
+        let within = known.binds.iter().find(|one| Path::new(at).starts_with(&one.target));
+        match (bound.get(Path::new(at)), within) {
+            _ if *at == "/" => (),
+            (Some(one), _) if one.writable || mount.is_read_only() => (),
+            (Some(_), _) => return Err(format!("`{at}` can be written in the container, and was not to be")),
+            // What is mounted in the workspace outside comes along, and may be written like all of it.
+            (None, Some(one)) if one.writable || mount.is_read_only() => (),
+            (None, Some(_)) => return Err(format!("`{at}`, mounted there outside, can be written in the container")),
+            (None, None) if !is_of_a_disk => (),
+            (None, None) if ENGINES_OWN.contains(at) && mount.is_read_only() => (),
+            (None, None) => {
+                return Err(format!(
+                    "the engine mounted `{at}`, which nobody asked for; look at `volumes` of containers.conf, and at mounts.conf"
+                ));
+            }
+        }
+    }
+    for hidden in hidden(known.spec) {
+        let laid = hidden.to_str().and_then(|at| last.get(at));
+        if !laid.is_some_and(|mount| mount.kind == "tmpfs" && mount.is_read_only()) {
+            return Err(format!("`{}`, which is the platform's own, is not hidden", hidden.display()));
+        }
+    }
+    for (path, file) in known.files {
+        if seen.paths.get(path) != Some(&Some(*file)) {
+            return Err(format!("`{}` in the container is not what was to be there", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Namespaces that are not the platform's.
+fn own_namespaces(known: &Known<'_>, seen: &Seen) -> BTreeSet<String> {
+    let is_own = |(name, number): &(&String, &u64)| {
+        let ours = known.namespaces.get(*name);
+        ours.is_some_and(|ours| ours != *number)
+    };
+    let names = seen.namespaces.iter().filter(is_own).map(|(name, _)| match name.as_str() {
+        "mnt" => "mount",
+        "net" => "network",
+        name => name,
+    });
+    names.map(str::to_owned).collect()
+}
+
+/// Parts that it lacks, and why.
+fn missing(known: &Known<'_>, seen: &Seen) -> BTreeMap<Part, String> {
+    let own = own_namespaces(known, seen);
+    let mut missing = BTreeMap::new();
+    for (part, name) in [
+        (Part::Users, "user"),
+        (Part::Root, "mount"),
+        (Part::Processes, "pid"),
+        (Part::Network, "network"),
+        (Part::Ipc, "ipc"),
+        (Part::HostName, "uts"),
+        (Part::CgroupNames, "cgroup"),
+    ] {
+        if !own.contains(name) {
+            missing.insert(part, format!("the engine gives containers no {name} namespace of their own"));
+        }
+    }
+    if known.user != known.on_disk && known.outer != known.on_disk {
+        let why = "the engine maps no owners";
+        missing.insert(Part::IdmappedWorkspace, why.to_owned());
+    }
+    for (part, from) in LANDLOCK_FROM {
+        if seen.landlock_abi < from {
+            let why = format!("Landlock has interface {} in the container, and {from} is needed", seen.landlock_abi);
+            missing.insert(part, why);
+        }
+    }
+    let limits = &known.spec.limits;
+    for (part, name, wanted) in [
+        (Part::MemoryLimit, "memory", limits.memory_bytes),
+        (Part::ProcessCount, "pids", limits.pids),
+        (Part::CpuLimit, "cpu_millis", limits.cpu_millis),
+    ] {
+        let Some(wanted) = wanted else { continue };
+        let is_held = seen.limits.get(name).is_some_and(|found| *found <= wanted);
+        if !is_held {
+            let found = seen.limits.get(name).map_or("none".to_owned(), u64::to_string);
+            missing.insert(part, format!("the container's cgroup has the limit {found}, and {wanted} was asked for"));
+        }
+    }
+    missing.retain(|part, _| needs(known.spec, *part));
+    missing
+}
+
+fn mount(mounted: &Mounted) -> Mount {
+    let size = mounted.file_system.iter().filter(|option| option.starts_with("size="));
+    let of = match is_ours(&mounted.at) {
+        true => "this program".to_owned(),
+        false if mounted.root == "/" => mounted.kind.clone(),
+        false => format!("{} {}", mounted.kind, mounted.root),
+    };
+    Mount {
+        at: mounted.at.clone(),
+        of,
+        options: mounted.options.iter().chain(size).cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seen::mounted;
+    use super::*;
+
+    fn seen() -> Seen {
+        let mounts = [
+            "1 0 0:1 / / ro,relatime - overlay overlay rw,lowerdir=/l",
+            "2 1 0:2 / /proc rw - proc proc rw",
+            "3 1 0:3 / /tmp rw,nosuid,nodev - tmpfs tmpfs rw,size=1024k",
+            "4 1 8:1 /w /workspace rw - ext4 /dev/vda rw",
+            "5 4 0:5 / /workspace/.cofferdam ro - tmpfs tmpfs rw,size=4k",
+            "6 1 8:1 /s /.cofferdam ro - ext4 /dev/vda rw",
+            "7 1 8:1 /h /etc/hosts ro - ext4 /dev/vda rw",
+        ];
+        let capabilities = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+        let names = super::super::seen::NAMESPACES;
+        Seen {
+            users: vec![1001; 4],
+            groups: vec![1002; 4],
+            more_groups: vec![],
+            capabilities: capabilities.map(|name| (name.to_owned(), 0)).into(),
+            no_new_privileges: true,
+            seccomp: 2,
+            namespaces: names.map(|name| (name.to_owned(), if name == "user" { 1 } else { 2 })).into(),
+            interfaces: vec!["lo".to_owned()],
+            mounts: mounts.iter().filter_map(|line| mounted(line)).collect(),
+            paths: [("/workspace".into(), Some((8, 1, true)))].into(),
+            limits: [("memory", 1 << 20), ("pids", 64), ("cpu_millis", 2000)].map(|(n, v)| (n.to_owned(), v)).into(),
+            landlock_abi: 6,
+        }
+    }
+
+    fn told(change: impl FnOnce(&mut Seen)) -> String {
+        let mut spec = Spec::new(vec!["true".to_owned()], "/outside".into());
+        spec.hidden = vec!["/outside/.cofferdam".into()];
+        let bound = |source: &str, target: &str, writable| Bound {
+            source: source.into(),
+            target: target.into(),
+            writable,
+        };
+        let mut found = seen();
+        change(&mut found);
+        let binds = [bound("/outside", "/workspace", true), bound("/staging", "/.cofferdam", false)];
+        let known = Known {
+            spec: &spec,
+            user: (1001, 1002),
+            outer: (1001, 1002),
+            on_disk: (1001, 1002),
+            binds: &binds,
+            files: &[("/workspace".into(), (8, 1, true))].into(),
+            namespaces: &super::super::seen::NAMESPACES.map(|name| (name.to_owned(), 1)).into(),
+        };
+        match verify(&known, &found) {
+            Ok(rules) => format!("without {:?}", rules.given_up.keys().collect::<Vec<_>>()),
+            Err(LaunchError::Unenforceable { part, .. }) => format!("needs {part:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_container_that_is_not_what_was_ordered_is_refused() {
+        let add = |line: &'static str| move |seen: &mut Seen| seen.mounts.extend(mounted(line));
+        type Change = Box<dyn Fn(&mut Seen)>;
+        #[rustfmt::skip]
+        let table: Vec<(&str, Change, &str)> = vec![
+            ("as it is",         Box::new(|_| ()),                                     "without [Users]"),
+            ("another user",     Box::new(|s| s.users[2] = 0),                         "was to run as 1001:1002"),
+            ("root's group",     Box::new(|s| s.more_groups.push(0)),                  "or with root's group"),
+            ("a capability",     Box::new(|s| { s.capabilities.insert("CapBnd".into(), 1 << 21); }), "left capabilities: Some((\"CapBnd\", 200000))"),
+            ("nothing known",    Box::new(|s| s.capabilities.clear()),                 "left capabilities: None"),
+            ("new privileges",   Box::new(|s| s.no_new_privileges = false),            "did not set no_new_privs"),
+            ("no filter",        Box::new(|s| s.seccomp = 0),                          "filters no system calls"),
+            ("a network",        Box::new(|s| s.interfaces.push("eth0".into())),       "the network interface `eth0`"),
+            ("a writable root",  Box::new(add("9 0 0:1 / / rw - overlay overlay rw")), "root can be written"),
+            ("a socket",         Box::new(add("9 0 0:9 /docker.sock /run/docker.sock ro - ext4 /dev/vda rw")), "mounted `/run/docker.sock`, which nobody asked for"),
+            ("a volume",         Box::new(add("9 0 8:1 /x /data rw - ext4 /dev/vda rw")), "mounted `/data`, which nobody asked for"),
+            ("the engine's own", Box::new(add("9 0 8:1 /h /etc/hosts rw - ext4 /dev/vda rw")), "mounted `/etc/hosts`, which nobody asked for"),
+            ("ours writable",    Box::new(add("9 0 8:1 /s /.cofferdam rw - ext4 /dev/vda rw")), "`/.cofferdam` can be written"),
+            ("below ours",       Box::new(add("9 0 8:1 /s /.cofferdam/x rw - ext4 /dev/vda rw")), "`/.cofferdam/x`, mounted there outside"),
+            ("not hidden",       Box::new(|s| s.mounts.retain(|m| !m.at.ends_with("/.cofferdam") || m.at == "/.cofferdam")), "is not hidden"),
+            ("another place",    Box::new(|s| { s.paths.insert("/workspace".into(), Some((8, 2, true))); }), "`/workspace` in the container is not what was to be there"),
+            ("nothing there",    Box::new(|s| s.paths.clear()),                        "is not what was to be there"),
+            ("the host's pids",  Box::new(|s| { s.namespaces.insert("pid".into(), 1); }), "needs Processes"),
+            ("no namespace told", Box::new(|s| { s.namespaces.remove("net"); }),       "needs Network"),
+            ("an old kernel",    Box::new(|s| s.landlock_abi = 3),                     "needs LandlockTcp"),
+            ("no limit",         Box::new(|s| { s.limits.remove("memory"); }),         "needs MemoryLimit"),
+            ("a higher limit",   Box::new(|s| { s.limits.insert("pids".into(), 4096); }), "needs ProcessCount"),
+        ];
+        for (name, change, expected) in table {
+            let found = told(change);
+            assert!(found.contains(expected), "{name}: {found}");
+        }
+    }
+}
