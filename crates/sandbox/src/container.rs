@@ -56,6 +56,8 @@ pub struct Config {
     pub program: PathBuf,
     /// A directory of the platform's own, where sockets and a copy of the program are put. Made when it is needed.
     pub directory: PathBuf,
+    /// Where an engine listens. Without it: where CONTAINER_HOST or DOCKER_HOST say, or where engines usually do.
+    pub socket: Option<PathBuf>,
     /// By which containers of this platform are known from those of others. Those that it left behind when it died are
     /// removed when an engine is used first.
     pub owner: String,
@@ -140,7 +142,7 @@ impl Containers {
         let known = known.and_then(|engine| Engine::at(&engine.socket).ok());
         let engine = match known {
             Some(engine) => engine,
-            None => engine::find(kind)?,
+            None => engine::find(kind, self.config.socket.as_deref())?,
         };
         if !kept.swept.contains(&engine.socket) {
             let label = format!("{}={}", profile::OWNER, self.config.owner);

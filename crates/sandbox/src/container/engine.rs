@@ -125,11 +125,15 @@ pub(super) fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Can
     own.chain(system.map(PathBuf::from)).map(Candidate::Socket).collect()
 }
 
-/// Every engine that answers, and why others do not.
+/// Every engine that answers where engines usually do, or where a variable says; and why others do not.
 #[must_use]
 pub fn engines() -> (Vec<Engine>, Vec<String>) {
+    among(candidates(|name| std::env::var_os(name)))
+}
+
+fn among(candidates: Vec<Candidate>) -> (Vec<Engine>, Vec<String>) {
     let (mut found, mut not) = (Vec::<Engine>::new(), Vec::new());
-    for candidate in candidates(|name| std::env::var_os(name)) {
+    for candidate in candidates {
         let socket = match candidate {
             Candidate::Socket(socket) => socket,
             Candidate::Elsewhere(why) => {
@@ -151,8 +155,11 @@ pub fn engines() -> (Vec<Engine>, Vec<String>) {
 }
 
 /// The engine of this kind, or the first.
-pub(super) fn find(kind: Option<EngineKind>) -> Result<Engine, EngineError> {
-    let (found, mut not) = engines();
+pub(super) fn find(kind: Option<EngineKind>, socket: Option<&Path>) -> Result<Engine, EngineError> {
+    let (found, mut not) = match socket {
+        Some(socket) => among(vec![Candidate::Socket(socket.to_owned())]),
+        None => engines(),
+    };
     let other = found.first().map(|engine| format!("there is {}", engine.kind));
     let fits = |engine: &Engine| kind.is_none_or(|kind| kind == engine.kind);
     found.into_iter().find(fits).ok_or_else(|| {

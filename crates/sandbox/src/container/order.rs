@@ -34,8 +34,9 @@ use std::time::Duration;
 
 /// How long a container's first process may take to connect, and to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Most processes of a container's user, where nothing else says less.
-const PROCESSES_MAX: u64 = 65_536;
+/// Most processes of whoever a container runs as, who may be somebody with processes of their own; what counts is the
+/// cgroup. Less than engines have themselves, for some ask for more than that unless they are told.
+const PROCESSES_MAX: u64 = 4_096;
 
 /// Where one container is made.
 pub(super) struct Place<'p> {

@@ -28,8 +28,9 @@ pub(super) struct Known<'k> {
     pub namespaces: &'k BTreeMap<String, u64>,
 }
 
-/// Parts whose absence is recorded, and which no container of this kind has: its engine makes users and mounts.
-const NOT_CLAIMED: [Part; 2] = [Part::Users, Part::IdmappedWorkspace];
+/// Parts that an engine has or has not, by how its machine was set up. Nobody is asked to give them up, and their absence
+/// is recorded.
+const NOT_CLAIMED: [Part; 3] = [Part::Users, Part::IdmappedWorkspace, Part::CgroupNames];
 
 /// The rules so far, with what is not enforced; or why nothing is run in it.
 pub(super) fn verify(known: &Known<'_>, seen: &Seen) -> Result<Rules, LaunchError> {

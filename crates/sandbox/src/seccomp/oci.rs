@@ -215,7 +215,7 @@ mod tests {
             let made = profile(one);
             for (name, _, rules) in guarded(one) {
                 let known: Vec<u32> = rules.iter().flat_map(|rule| rule.0.iter().map(|test| test.value)).collect();
-                for _ in 0..3_000 {
+                for _ in 0..500 {
                     let mut args = [0_u64; 6];
                     for argument in &mut args {
                         let (choice, other) = (next(), next());

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
         Some((first, _)) if first == sandbox::ARGUMENT => sandbox::entry(),
+        Some((first, _)) if first == sandbox::container::ARGUMENT => sandbox::container::entry(),
         Some((first, _)) if first == drill::ARGUMENT => drill::entry(),
         Some((name, rest)) => {
             let outcome = match name.as_str() {

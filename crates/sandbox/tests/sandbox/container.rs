@@ -1,0 +1,240 @@
+//! Guests in containers of a real engine: what they see, what they cannot do, and what becomes of them.
+
+use crate::flight::{flight, stoppable};
+use crate::world::{ATTACKER, wait};
+use sandbox::container::{Config, Containers};
+use sandbox::{Bind, End, EngineKind, Exit, Guest, LaunchError, Part, Profile, Rules, Spec, Stop};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use testkit::engine::{Engine, IMAGE};
+
+/// Whoever owns workspaces here, and is nobody else.
+const OWNER: u32 = 4_242;
+/// What runs a program of ours inside: the loader that came with it.
+const OURS: [&str; 4] = [
+    "/.cofferdam/loader",
+    "--library-path",
+    "/.cofferdam/lib",
+    "/.cofferdam/program",
+];
+
+/// An engine, a workspace, and what starts guests.
+struct World {
+    containers: Containers,
+    engine: Engine,
+    directory: tempfile::TempDir,
+}
+
+/// A guest that runs, and what it says.
+struct Running {
+    guest: Guest,
+    out: BufReader<std::io::PipeReader>,
+}
+
+/// One that ended.
+#[derive(Debug)]
+struct Ran {
+    exit: Exit,
+    out: String,
+    rules: Rules,
+}
+
+impl World {
+    fn new() -> Option<World> {
+        let directory = tempfile::Builder::new().prefix("cofferdam-").tempdir_in("/var/tmp").unwrap();
+        let socket = directory.path().join("engine.sock");
+        let engine = Engine::start(&socket)?;
+        let workspace = directory.path().join("workspace");
+        std::fs::create_dir(&workspace).unwrap();
+        std::os::unix::fs::chown(&workspace, Some(OWNER), Some(OWNER)).unwrap();
+        let containers = Containers::new(config(directory.path()));
+        Some(World {
+            containers,
+            engine,
+            directory,
+        })
+    }
+
+    fn workspace(&self, path: &str) -> PathBuf {
+        self.directory.path().join("workspace").join(path)
+    }
+
+    fn spec(&self, argv: &[&str]) -> Spec {
+        let (container, image) = self.containers.image(None, IMAGE).unwrap();
+        assert_eq!(container.engine, Some(EngineKind::Podman));
+        assert!(image.env.contains(&"PATH=/bin".to_owned()), "{image:?}");
+        spec(container, &self.workspace(""), argv)
+    }
+
+    fn sh(&self, script: &str) -> Spec {
+        self.spec(&["sh", "-c", script])
+    }
+
+    fn launch(&self, spec: &Spec) -> Result<Running, LaunchError> {
+        launch(&self.containers, spec)
+    }
+
+    fn run(&self, spec: &Spec) -> Ran {
+        self.launch(spec).unwrap_or_else(|e| panic!("{e}")).finish()
+    }
+
+    /// How many containers of this test there are, whatever they do.
+    fn left(&self) -> usize {
+        let label = format!("label=dev.cofferdam.owner={}", self.directory.path().display());
+        let listed = self.engine.podman().args(["ps", "-aq", "--filter", &label]).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    }
+
+    /// Until there is none. The engine removes them by itself, after their end.
+    fn none_is_left(&self) {
+        for _ in 0..500 {
+            if self.left() == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("a container is left");
+    }
+}
+
+fn config(directory: &Path) -> Config {
+    Config {
+        program: ATTACKER.into(),
+        directory: directory.join("made"),
+        socket: Some(directory.join("engine.sock")),
+        owner: directory.display().to_string(),
+    }
+}
+
+fn spec(container: sandbox::Container, workspace: &Path, argv: &[&str]) -> Spec {
+    let mut spec = Spec::new(argv.iter().map(|word| (*word).to_owned()).collect(), workspace.to_owned());
+    spec.container = Some(container);
+    spec.limits.disk_free_bytes = 0;
+    spec.limits.memory_bytes = Some(128 << 20);
+    spec.limits.pids = Some(32);
+    spec
+}
+
+fn launch(containers: &Containers, spec: &Spec) -> Result<Running, LaunchError> {
+    let (out, to_out) = std::io::pipe().unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let to_err = to_out.try_clone().unwrap();
+    let guest = containers.launch(&flight(), spec, [null.into(), to_out.into(), to_err.into()])?;
+    let out = BufReader::new(out);
+    Ok(Running { guest, out })
+}
+
+impl Running {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn finish(mut self) -> Ran {
+        let mut out = String::new();
+        self.out.read_to_string(&mut out).unwrap();
+        let exit = wait(&self.guest);
+        let rules = self.guest.rules().clone();
+        Ran { exit, out, rules }
+    }
+}
+
+#[test]
+fn a_guest_finds_its_place_and_its_rules_are_what_the_kernel_says() {
+    let Some(world) = World::new() else { return };
+    let mut spec = world.sh("id -u; pwd; cat; echo $NAME $HOME $LD_PRELOAD.; echo mine > made; exit 3");
+    spec.env.insert("NAME".to_owned(), "value".to_owned());
+    let ran = world.run(&spec);
+    assert_eq!(ran.out, "4242\n/workspace\nvalue /home/guest .\n", "{ran:?}");
+    assert_eq!((ran.exit.end, &ran.exit.stop), (End::Code(3), &None));
+    let made = std::fs::metadata(world.workspace("made")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), OWNER);
+    let rules = &ran.rules;
+    assert_eq!((rules.identity.uid, rules.identity.outer_uid), (OWNER, OWNER));
+    // Podman makes no namespace of cgroups where those are of version 1.
+    let namespaces = rules.namespaces.iter().map(String::as_str).filter(|name| *name != "cgroup");
+    assert_eq!(namespaces.collect::<Vec<_>>(), ["ipc", "mount", "network", "pid", "uts"]);
+    let given_up = rules.given_up.keys().filter(|part| **part != Part::CgroupNames);
+    assert_eq!(given_up.collect::<Vec<_>>(), [&Part::Users], "{:?}", rules.given_up);
+    let limits = &rules.cgroup.as_ref().unwrap().limits;
+    let told = |name: &str| limits[name].parse::<u64>().unwrap();
+    assert_eq!((told("memory"), told("pids"), told("cpu_millis")), (128 << 20, 32, 2000));
+    assert!(rules.no_new_privileges && rules.capabilities.is_empty());
+    assert!(rules.seccomp.is_some() && rules.landlock.is_some());
+    let container = rules.container.as_ref().unwrap();
+    assert_eq!((container.engine, container.image.as_str()), (EngineKind::Podman, IMAGE));
+    assert_eq!(container.image_id, spec.container.unwrap().id);
+    assert_eq!(container.profile["NetworkMode"], "none");
+    assert_eq!(container.profile["ReadonlyRootfs"], true);
+    assert!(container.profile["SecurityOpt"].to_string().contains("seccomp=sha256:"), "{container:?}");
+    assert!(!serde_json::to_string(rules).unwrap().contains("value"), "no environment is told");
+    world.none_is_left();
+}
+
+/// What each try of a guest comes to: a script, what it prints, and a word of why.
+#[test]
+fn nothing_outside_its_workspace_is_there() {
+    let Some(world) = World::new() else { return };
+    let other = world.directory.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("secret"), "theirs").unwrap();
+    let read = world.directory.path().join("read");
+    std::fs::write(&read, "shown").unwrap();
+    std::fs::write(world.workspace(".envrc"), "mine").unwrap();
+    std::os::unix::fs::chown(world.workspace(".envrc"), Some(OWNER), Some(OWNER)).unwrap();
+    std::fs::create_dir(world.workspace(".cofferdam")).unwrap();
+    std::fs::write(world.workspace(".cofferdam/token"), "secret").unwrap();
+    let outside = |path: &Path| path.display().to_string();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    #[rustfmt::skip]
+    let table = [
+        ("cat /etc/shadow".to_owned(),                                 "No such file"),
+        (format!("cat {}", outside(&other.join("secret"))),            "No such file"),
+        (format!("ls {}", outside(world.directory.path())),            "No such file"),
+        ("ls /run/podman /run/docker.sock".to_owned(),                 "No such file"),
+        ("cat /workspace/../root/x /proc/self/root/etc/shadow".to_owned(), "No such file"),
+        ("tr '\\0' ' ' < /proc/1/environ".to_owned(),                "Permission denied"),
+        ("ls -l /proc/1/fd/".to_owned(),                               "Permission denied"),
+        ("cat /proc/1/mem".to_owned(),                                 "Permission denied"),
+        ("echo x > /etc/made".to_owned(),                              "Permission denied"),
+        ("echo x > /.cofferdam/made".to_owned(),                       "Permission denied"),
+        ("echo x > /var/tmp/made".to_owned(),                          "Permission denied"),
+        ("echo x > /run/made".to_owned(),                              "Permission denied"),
+        ("echo x > /workspace/.envrc".to_owned(),                      "Read-only file system"),
+        ("mv /workspace/.envrc /workspace/x".to_owned(),               "busy"),
+        ("cat /workspace/.cofferdam/token".to_owned(),                 "No such file"),
+        ("mount -t tmpfs none /tmp".to_owned(),                        "ermi"),
+        ("unshare -U true".to_owned(),                                 "Operation not permitted"),
+        ("chmod 4755 /workspace/made".to_owned(),                      "Operation not permitted"),
+        ("mknod /workspace/node c 1 1".to_owned(),                     "Operation not permitted"),
+        ("kill -9 1; kill -STOP 1; ls -d /proc/1".to_owned(),          "/proc/1"),
+        (format!("nc -w 1 127.0.0.1 {port} < /dev/null"),              "ermission denied"),
+        ("nc -w 1 169.254.169.254 80 < /dev/null".to_owned(),          "ermission denied"),
+        ("nc -w 1 ::ffff:169.254.169.254 80 < /dev/null".to_owned(),   "ermission denied"),
+        ("ping -c 1 127.0.0.1".to_owned(),                             "ermi"),
+        ("nslookup example.com 127.0.0.53".to_owned(),                 "onnection refused"),
+        ("cat /read".to_owned(),                                       "shown"),
+        ("echo more >> /read".to_owned(),                              "ermission denied"),
+        ("cat /sys/class/net/*/address".to_owned(),                    "00:00:00:00:00:00"),
+        ("ls /dev/mem /dev/kvm /dev/vda /dev/fuse".to_owned(),         "No such file"),
+    ];
+    std::fs::write(world.workspace("made"), "").unwrap();
+    std::os::unix::fs::chown(world.workspace("made"), Some(OWNER), Some(OWNER)).unwrap();
+    let all: Vec<String> = table.iter().map(|(try_, _)| format!("({try_}) 2>&1 | tr '\\n' ' '; echo")).collect();
+    let mut spec = world.sh(&all.join("\n"));
+    spec.hidden = vec![world.workspace(".cofferdam")];
+    spec.reads = vec![Bind { source: read.clone(), target: "/read".into() }];
+    spec.limits.pids = Some(64);
+    let ran = world.run(&spec);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), table.len(), "{ran:?}");
+    for ((try_, expected), line) in table.iter().zip(lines) {
+        assert!(line.contains(expected), "{try_}: {line}");
+    }
+    assert_eq!(std::fs::read_to_string(read).unwrap(), "shown");
+    assert_eq!(std::fs::read_to_string(world.workspace(".envrc")).unwrap(), "mine");
+}
