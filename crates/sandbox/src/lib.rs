@@ -39,7 +39,7 @@ pub mod wire;
 mod zygote;
 
 pub use ability::{Ability, Missing, consequences};
-pub use backend::{Backend, Isolation, check};
+pub use backend::{Backend, Choice, Isolation, check};
 pub use guest::{Door, End, Exit, Guest, Stop, Usage};
 pub use launcher::{ARGUMENT, Config, LaunchError, Launcher};
 pub use protect::{HELD_BACK, HeldBack};

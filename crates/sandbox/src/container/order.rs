@@ -2,9 +2,9 @@
 
 use super::engine::Engine;
 use super::inside::SOCKET;
-use super::profile::{Bound, Order, SESSION_VARIABLE, read_back};
-use super::program::{INSIDE, NOTHING, Program};
-use super::seen::{self, Ask, Seen};
+use super::profile::{Bound, Order, SESSION_VARIABLE, hidden, read_back};
+use super::program::{EMPTY, INSIDE, NOTHING, Program};
+use super::seen::{self, Ask, File, Seen};
 use super::verify::{Known, verify};
 use super::ward::Ward;
 use crate::guest::{Door, Guest};
@@ -19,7 +19,7 @@ use crate::step::Cause;
 use crate::wire;
 use crate::zygote::now_ms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
@@ -77,7 +77,7 @@ struct Own {
     on_disk: (u32, u32),
     protected: Protected,
     binds: Vec<Bound>,
-    files: BTreeMap<PathBuf, (u64, u64, bool)>,
+    files: BTreeMap<PathBuf, File>,
 }
 
 /// The first process of a container, which is the one that the engine started.
@@ -202,25 +202,42 @@ impl Place<'_> {
             true => Protected::default(),
             false => protect::find(&workspace, spec.git).map_err(failed)?,
         };
-        let bound = |source: PathBuf, target: PathBuf, writable| Bound { source, target, writable };
+        let bound = |source: &Path, target: PathBuf, writable| Bound {
+            source: source.to_owned(),
+            target,
+            writable,
+        };
+        let ours = &self.program.directory;
         let mut binds = vec![
-            bound(self.program.directory.clone(), INSIDE.into(), false),
-            bound(self.door(), Path::new(INSIDE).join(super::inside::DOOR), false),
-            bound(self.program.directory.join(NOTHING), "/etc/ld.so.preload".into(), false),
-            bound(spec.workspace.clone(), spec.workspace_at.clone(), true),
+            bound(ours, INSIDE.into(), false),
+            bound(&self.door(), Path::new(INSIDE).join(super::inside::DOOR), false),
+            bound(&ours.join(NOTHING), "/etc/ld.so.preload".into(), false),
+            bound(&spec.workspace, spec.workspace_at.clone(), true),
         ];
-        let hidden = |path: &str| spec.hidden.contains(&spec.workspace.join(path));
-        let mut files = BTreeMap::from([(spec.workspace_at.clone(), what(&workspace).map_err(failed)?)]);
-        for (path, fd, read_only) in protected.there.iter().filter(|(path, ..)| !hidden(path)) {
+        for hidden in hidden(spec) {
+            binds.push(bound(&ours.join(EMPTY), hidden, false));
+        }
+        for (path, _, read_only) in &protected.there {
             let target = spec.workspace_at.join(path);
-            files.insert(target.clone(), what(fd).map_err(failed)?);
-            binds.push(bound(spec.workspace.join(path), target, !read_only));
+            if !binds.iter().any(|bound| bound.target == target) {
+                binds.push(bound(&spec.workspace.join(path), target, !read_only));
+            }
         }
         for read in &spec.reads {
-            let fd = open(&read.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            let fd = fd.map_err(Cause::of(read.source.display())).map_err(failed)?;
-            files.insert(read.target.clone(), what(&fd).map_err(failed)?);
-            binds.push(bound(read.source.clone(), read.target.clone(), false));
+            binds.push(bound(&read.source, read.target.clone(), false));
+        }
+        // What each of them is now; what was protected was opened through no link, and is that.
+        let mut files = BTreeMap::new();
+        for bound in &binds {
+            let fd = open(&bound.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let fd = fd.map_err(Cause::of(bound.source.display())).map_err(failed)?;
+            files.insert(bound.target.clone(), what(&fd).map_err(failed)?);
+        }
+        for (path, fd, _) in &protected.there {
+            let target = spec.workspace_at.join(path);
+            if let Some(file) = files.get_mut(&target).filter(|_| !spec.hidden.contains(&spec.workspace.join(path))) {
+                *file = what(fd).map_err(failed)?;
+            }
         }
         Ok(Own {
             workspace,
@@ -264,11 +281,10 @@ impl First {
     }
 }
 
-/// Device, number, and whether it is a directory.
-fn what(fd: impl AsFd) -> Result<(u64, u64, bool), Cause> {
-    let stat = fstat(fd)?;
-    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    Ok((stat.st_dev, stat.st_ino, is_directory))
+/// Which file a descriptor is of.
+fn what(fd: impl AsFd) -> Result<File, Cause> {
+    let place = seen::place(fd, Path::new(""));
+    Ok(place.map_err(Cause::of("statx"))?.file)
 }
 
 /// Who a guest is inside: whoever may write in its workspace, and never root.
@@ -307,8 +323,9 @@ fn is_it(inspected: &Value, connected: Option<Pid>) -> Result<(), LaunchError> {
 
 /// What the first process sees of its place.
 fn ask(link: &OwnedFd, own: &Own) -> Result<Seen, LaunchError> {
+    let root = PathBuf::from("/");
     let ask = Ask {
-        paths: own.files.keys().cloned().collect(),
+        paths: own.files.keys().cloned().chain([root]).collect(),
     };
     let silent = |e: wire::WireError| refused(format!("the container does not answer: {e}"));
     wire::send(link, &ask, &[]).map_err(silent)?;

@@ -120,27 +120,17 @@ impl Order<'_> {
         }
     }
 
-    /// What is written and gone with it; and what of the platform lies in the workspace, laid over by nothing. Podman
-    /// makes `/run` and `/var/tmp` writable unless they are named.
+    /// What is written and gone with it. Podman makes `/run` and `/var/tmp` writable unless they are named.
     fn tmpfs(&self) -> BTreeMap<String, String> {
         let limits = &self.spec.limits;
         let scratch = |bytes: u64| format!("rw,nosuid,nodev,exec,size={bytes},mode=1777");
         let nothing = || "ro,nosuid,nodev,noexec,size=4096,mode=555".to_owned();
-        let mut tmpfs = BTreeMap::from([
+        BTreeMap::from([
             ("/tmp".to_owned(), scratch(limits.tmp_bytes)),
             ("/home".to_owned(), scratch(limits.home_bytes)),
             ("/run".to_owned(), nothing()),
             ("/var/tmp".to_owned(), nothing()),
-        ]);
-        for hidden in self.hidden() {
-            tmpfs.insert(hidden.display().to_string(), nothing());
-        }
-        tmpfs
-    }
-
-    /// Places inside where the platform's own lies.
-    pub(super) fn hidden(&self) -> impl Iterator<Item = PathBuf> {
-        hidden(self.spec)
+        ])
     }
 
     fn mounts(&self) -> Vec<Value> {

@@ -16,6 +16,8 @@ const LOADER: &str = "loader";
 const LIBRARIES: &str = "lib";
 /// An empty file, to lay over what an image would have the loader load (`/etc/ld.so.preload`).
 pub(super) const NOTHING: &str = "nothing";
+/// An empty directory, to lay over what is hidden.
+pub(super) const EMPTY: &str = "empty";
 
 /// The directory of one program, and how it is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Program {
     /// of an image lies beside any of it.
     pub(super) fn stage(path: &Path, directory: &Path) -> Result<Program, Cause> {
         let own = directory.join(PROGRAM);
-        for part in [LIBRARIES, super::inside::DOOR] {
+        for part in [LIBRARIES, super::inside::DOOR, EMPTY] {
             let made = DirBuilder::new().mode(0o755).recursive(true).create(directory.join(part));
             made.map_err(Cause::of(directory.display()))?;
         }

@@ -2,10 +2,12 @@
 
 use crate::step::Cause;
 use crate::sys;
-use rustix::fs::{AtFlags, CWD, FileType, statat};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -34,16 +36,53 @@ pub(crate) struct Seen {
     /// Network interfaces that are up.
     pub interfaces: Vec<String>,
     pub mounts: Vec<Mounted>,
-    /// Device and number of each path that was asked for, and whether it is a directory; none where nothing is.
-    pub paths: BTreeMap<PathBuf, Option<(u64, u64, bool)>>,
+    /// What is at each path that was asked for; none where nothing is.
+    pub paths: BTreeMap<PathBuf, Option<Place>>,
     /// Limits of its cgroup, by our own names: `memory`, `pids`, `cpu_millis`. What has none is not there.
     pub limits: BTreeMap<String, u64>,
     pub landlock_abi: u32,
 }
 
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub file: File,
+    /// The mount that it is seen by, which is not always the one that was mounted there: something may lie over it.
+    pub mount: u64,
+}
+
+/// Which file it is, on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct File {
+    pub device: (u32, u32),
+    pub number: u64,
+    pub is_directory: bool,
+}
+
+/// The file at a path, or that a descriptor is of when the path is empty, and its mount.
+pub(super) fn place(at: impl AsFd, path: &Path) -> Result<Place, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let found = statx(at, path, flags, wanted)?;
+    // Linux 5.8.
+    if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(Errno::NOSYS);
+    }
+    let kind = FileType::from_raw_mode(found.stx_mode.into());
+    Ok(Place {
+        file: File {
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            number: found.stx_ino,
+            is_directory: kind == FileType::Directory,
+        },
+        mount: found.stx_mnt_id,
+    })
+}
+
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mounted {
+    pub id: u64,
     pub at: String,
     /// What part of the file system is seen.
     pub root: String,
@@ -91,12 +130,7 @@ pub(super) fn look(ask: &Ask) -> Result<Seen, Cause> {
         }
     }
     for path in &ask.paths {
-        let found = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let found = found.map(|stat| {
-            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            (stat.st_dev, stat.st_ino, is_directory)
-        });
-        seen.paths.insert(path.clone(), found);
+        seen.paths.insert(path.clone(), place(CWD, path).ok());
     }
     Ok(seen)
 }
@@ -133,12 +167,15 @@ fn mounts() -> Result<Vec<Mounted>, Cause> {
 /// `36 35 98:0 /root /at rw,noatime master:1 - ext4 /dev/root rw,errors=continue` (`proc_pid_mountinfo(5)`).
 pub(super) fn mounted(line: &str) -> Option<Mounted> {
     let (before, after) = line.split_once(" - ")?;
-    let mut fields = before.split(' ').skip(3);
+    let mut fields = before.split(' ');
+    let id = fields.next()?.parse().ok()?;
+    let mut fields = fields.skip(2);
     let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
     let mut rest = after.split(' ');
     let (kind, _, file_system) = (rest.next()?, rest.next()?, rest.next()?);
     let list = |text: &str| text.split(',').map(str::to_owned).collect();
     Some(Mounted {
+        id,
         at: unescaped(at),
         root: unescaped(root),
         options: list(options),
@@ -218,6 +255,7 @@ mod tests {
     fn a_line_of_mountinfo() {
         let line = r"36 35 98:0 /a\040b /w\134 ro,nosuid shared:1 master:2 - ext4 /dev/root rw,size=4k";
         let found = mounted(line).unwrap();
+        assert_eq!(found.id, 36);
         assert_eq!((found.at.as_str(), found.root.as_str(), found.kind.as_str()), ("/w\\", "/a b", "ext4"));
         assert_eq!((found.options, found.file_system), (
             vec!["ro".to_owned(), "nosuid".to_owned()],
@@ -233,7 +271,10 @@ mod tests {
         assert_eq!(seen.namespaces, namespaces());
         assert!(seen.mounts.iter().any(|mount| mount.at == "/proc" && mount.kind == "proc"));
         assert!(seen.capabilities.contains_key("CapBnd"), "{seen:?}");
-        assert!(matches!(seen.paths[Path::new("/proc")], Some((_, _, true))), "{:?}", seen.paths);
+        let proc = seen.paths[Path::new("/proc")].unwrap();
+        assert!(proc.file.is_directory, "{proc:?}");
+        let mount = seen.mounts.iter().find(|mount| mount.id == proc.mount).unwrap();
+        assert_eq!(mount.at, "/proc");
         assert_eq!(seen.paths[Path::new("/none")], None);
     }
 }

@@ -3,8 +3,8 @@
 //! INVARIANT (no container taken at its engine's word): everything of the profile that the kernel tells is compared
 //! with what was ordered, before the container is told what to run.
 
-use super::profile::{Bound, ENGINES_OWN, hidden, is_ours};
-use super::seen::{Mounted, Seen};
+use super::profile::{Bound, ENGINES_OWN, is_ours};
+use super::seen::{File, Mounted, Seen};
 use crate::ability::{LANDLOCK_FROM, Missing, consequences, needs};
 use crate::launcher::LaunchError;
 use crate::rules::{Cgroup, Identity, Mount, Rules};
@@ -22,8 +22,8 @@ pub(super) struct Known<'k> {
     /// Whose the workspace is.
     pub on_disk: (u32, u32),
     pub binds: &'k [Bound],
-    /// Device and number of what was bound, by its place inside.
-    pub files: &'k BTreeMap<PathBuf, (u64, u64, bool)>,
+    /// What was bound, by its place inside.
+    pub files: &'k BTreeMap<PathBuf, File>,
     /// The platform's own namespaces.
     pub namespaces: &'k BTreeMap<String, u64>,
 }
@@ -106,15 +106,28 @@ fn person(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
 
 /// Nothing is there that was not ordered, nothing else can be written, and what was ordered is what was meant.
 fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
-    let mut last: BTreeMap<&str, &Mounted> = BTreeMap::new();
-    for mount in &seen.mounts {
-        last.insert(&mount.at, mount);
-    }
-    if !last.get("/").is_some_and(|root| root.is_read_only()) {
+    let by_id: BTreeMap<u64, &Mounted> = seen.mounts.iter().map(|mount| (mount.id, mount)).collect();
+    // By which mount a path is seen: one that was mounted there may lie below another.
+    let seen_by = |path: &Path| {
+        let place = seen.paths.get(path).copied().flatten()?;
+        by_id.get(&place.mount).map(|mount| (place, *mount))
+    };
+    if !seen_by(Path::new("/")).is_some_and(|(_, root)| root.at == "/" && root.is_read_only()) {
         return Err("the container's root can be written".to_owned());
     }
+    for (path, file) in known.files {
+        let found = seen_by(path).filter(|(place, mount)| place.file == *file && Path::new(&mount.at) == path);
+        let Some((_, mount)) = found else {
+            return Err(format!("`{}` in the container is not what was to be there", path.display()));
+        };
+        let is_to_be_written = known.binds.iter().any(|one| one.target == *path && one.writable);
+        if !is_to_be_written && !mount.is_read_only() {
+            return Err(format!("`{}` can be written in the container, and was not to be", path.display()));
+        }
+    }
     let bound: BTreeMap<&Path, &Bound> = known.binds.iter().map(|one| (one.target.as_path(), one)).collect();
-    for (at, mount) in &last {
+    for mount in &seen.mounts {
+        let at = mount.at.as_str();
         // What is in memory or the kernel's own is nobody's file.
         let is_of_a_disk = !matches!(
             mount.kind.as_str(),
@@ -122,30 +135,19 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
         );
         let within = known.binds.iter().find(|one| Path::new(at).starts_with(&one.target));
         match (bound.get(Path::new(at)), within) {
-            _ if *at == "/" => (),
-            (Some(one), _) if one.writable || mount.is_read_only() => (),
-            (Some(_), _) => return Err(format!("`{at}` can be written in the container, and was not to be")),
+            _ if at == "/" => (),
+            // Looked at above.
+            (Some(_), _) => (),
             // What is mounted in the workspace outside comes along, and may be written like all of it.
             (None, Some(one)) if one.writable || mount.is_read_only() => (),
             (None, Some(_)) => return Err(format!("`{at}`, mounted there outside, can be written in the container")),
             (None, None) if !is_of_a_disk => (),
-            (None, None) if ENGINES_OWN.contains(at) && mount.is_read_only() => (),
+            (None, None) if ENGINES_OWN.contains(&at) && mount.is_read_only() => (),
             (None, None) => {
                 return Err(format!(
                     "the engine mounted `{at}`, which nobody asked for; look at `volumes` of containers.conf, and at mounts.conf"
                 ));
             }
-        }
-    }
-    for hidden in hidden(known.spec) {
-        let laid = hidden.to_str().and_then(|at| last.get(at));
-        if !laid.is_some_and(|mount| mount.kind == "tmpfs" && mount.is_read_only()) {
-            return Err(format!("`{}`, which is the platform's own, is not hidden", hidden.display()));
-        }
-    }
-    for (path, file) in known.files {
-        if seen.paths.get(path) != Some(&Some(*file)) {
-            return Err(format!("`{}` in the container is not what was to be there", path.display()));
         }
     }
     Ok(())
@@ -225,7 +227,7 @@ fn mount(mounted: &Mounted) -> Mount {
 
 #[cfg(test)]
 mod tests {
-    use super::super::seen::mounted;
+    use super::super::seen::{Place, mounted};
     use super::*;
 
     fn seen() -> Seen {
@@ -234,7 +236,7 @@ mod tests {
             "2 1 0:2 / /proc rw - proc proc rw",
             "3 1 0:3 / /tmp rw,nosuid,nodev - tmpfs tmpfs rw,size=1024k",
             "4 1 8:1 /w /workspace rw - ext4 /dev/vda rw",
-            "5 4 0:5 / /workspace/.cofferdam ro - tmpfs tmpfs rw,size=4k",
+            "5 4 8:1 /e /workspace/.cofferdam ro - ext4 /dev/vda rw",
             "6 1 8:1 /s /.cofferdam ro - ext4 /dev/vda rw",
             "7 1 8:1 /h /etc/hosts ro - ext4 /dev/vda rw",
         ];
@@ -250,15 +252,33 @@ mod tests {
             namespaces: names.map(|name| (name.to_owned(), if name == "user" { 1 } else { 2 })).into(),
             interfaces: vec!["lo".to_owned()],
             mounts: mounts.iter().filter_map(|line| mounted(line)).collect(),
-            paths: [("/workspace".into(), Some((8, 1, true)))].into(),
+            paths: [
+                ("/".into(), place(0, 1)),
+                ("/workspace".into(), place(1, 4)),
+                ("/workspace/.cofferdam".into(), place(2, 5)),
+                ("/.cofferdam".into(), place(3, 6)),
+            ]
+            .into(),
             limits: [("memory", 1 << 20), ("pids", 64), ("cpu_millis", 2000)].map(|(n, v)| (n.to_owned(), v)).into(),
             landlock_abi: 6,
         }
     }
 
+    fn file(number: u64) -> File {
+        File {
+            device: (8, 1),
+            number,
+            is_directory: true,
+        }
+    }
+
+    fn place(number: u64, mount: u64) -> Option<Place> {
+        let file = file(number);
+        Some(Place { file, mount })
+    }
+
     fn told(change: impl FnOnce(&mut Seen)) -> String {
-        let mut spec = Spec::new(vec!["true".to_owned()], "/outside".into());
-        spec.hidden = vec!["/outside/.cofferdam".into()];
+        let spec = Spec::new(vec!["true".to_owned()], "/outside".into());
         let bound = |source: &str, target: &str, writable| Bound {
             source: source.into(),
             target: target.into(),
@@ -266,14 +286,23 @@ mod tests {
         };
         let mut found = seen();
         change(&mut found);
-        let binds = [bound("/outside", "/workspace", true), bound("/staging", "/.cofferdam", false)];
+        let binds = [
+            bound("/outside", "/workspace", true),
+            bound("/staging/empty", "/workspace/.cofferdam", false),
+            bound("/staging", "/.cofferdam", false),
+        ];
         let known = Known {
             spec: &spec,
             user: (1001, 1002),
             outer: (1001, 1002),
             on_disk: (1001, 1002),
             binds: &binds,
-            files: &[("/workspace".into(), (8, 1, true))].into(),
+            files: &[
+                ("/workspace".into(), file(1)),
+                ("/workspace/.cofferdam".into(), file(2)),
+                ("/.cofferdam".into(), file(3)),
+            ]
+            .into(),
             namespaces: &super::super::seen::NAMESPACES.map(|name| (name.to_owned(), 1)).into(),
         };
         match verify(&known, &found) {
@@ -297,15 +326,16 @@ mod tests {
             ("new privileges",   Box::new(|s| s.no_new_privileges = false),            "did not set no_new_privs"),
             ("no filter",        Box::new(|s| s.seccomp = 0),                          "filters no system calls"),
             ("a network",        Box::new(|s| s.interfaces.push("eth0".into())),       "the network interface `eth0`"),
-            ("a writable root",  Box::new(add("9 0 0:1 / / rw - overlay overlay rw")), "root can be written"),
+            ("a writable root",  Box::new(|s| s.mounts[0].options = vec!["rw".into()]), "root can be written"),
+            ("a root below",     Box::new(|s| { s.paths.insert("/".into(), place(0, 3)); }), "root can be written"),
             ("a socket",         Box::new(add("9 0 0:9 /docker.sock /run/docker.sock ro - ext4 /dev/vda rw")), "mounted `/run/docker.sock`, which nobody asked for"),
             ("a volume",         Box::new(add("9 0 8:1 /x /data rw - ext4 /dev/vda rw")), "mounted `/data`, which nobody asked for"),
             ("the engine's own", Box::new(add("9 0 8:1 /h /etc/hosts rw - ext4 /dev/vda rw")), "mounted `/etc/hosts`, which nobody asked for"),
-            ("ours writable",    Box::new(add("9 0 8:1 /s /.cofferdam rw - ext4 /dev/vda rw")), "`/.cofferdam` can be written"),
+            ("ours writable",    Box::new(|s| s.mounts[5].options = vec!["rw".into()]), "`/.cofferdam` can be written"),
             ("below ours",       Box::new(add("9 0 8:1 /s /.cofferdam/x rw - ext4 /dev/vda rw")), "`/.cofferdam/x`, mounted there outside"),
-            ("not hidden",       Box::new(|s| s.mounts.retain(|m| !m.at.ends_with("/.cofferdam") || m.at == "/.cofferdam")), "is not hidden"),
-            ("another place",    Box::new(|s| { s.paths.insert("/workspace".into(), Some((8, 2, true))); }), "`/workspace` in the container is not what was to be there"),
-            ("nothing there",    Box::new(|s| s.paths.clear()),                        "is not what was to be there"),
+            ("hidden below",     Box::new(|s| { s.paths.insert("/workspace/.cofferdam".into(), place(2, 4)); }), "`/workspace/.cofferdam` in the container is not what was to be there"),
+            ("another place",    Box::new(|s| { s.paths.insert("/workspace".into(), place(7, 4)); }), "`/workspace` in the container is not what was to be there"),
+            ("nothing there",    Box::new(|s| { s.paths.remove(Path::new("/.cofferdam")); }), "`/.cofferdam` in the container is not what was to be there"),
             ("the host's pids",  Box::new(|s| { s.namespaces.insert("pid".into(), 1); }), "needs Processes"),
             ("no namespace told", Box::new(|s| { s.namespaces.remove("net"); }),       "needs Network"),
             ("an old kernel",    Box::new(|s| s.landlock_abi = 3),                     "needs LandlockTcp"),

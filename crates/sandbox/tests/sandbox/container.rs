@@ -200,17 +200,17 @@ fn nothing_outside_its_workspace_is_there() {
         ("tr '\\0' ' ' < /proc/1/environ".to_owned(),                "Permission denied"),
         ("ls -l /proc/1/fd/".to_owned(),                               "Permission denied"),
         ("cat /proc/1/mem".to_owned(),                                 "Permission denied"),
-        ("echo x > /etc/made".to_owned(),                              "Permission denied"),
-        ("echo x > /.cofferdam/made".to_owned(),                       "Permission denied"),
-        ("echo x > /var/tmp/made".to_owned(),                          "Permission denied"),
-        ("echo x > /run/made".to_owned(),                              "Permission denied"),
+        ("echo x > /etc/made".to_owned(),                              "Read-only file system"),
+        ("echo x > /.cofferdam/made".to_owned(),                       "Read-only file system"),
+        ("echo x > /var/tmp/made".to_owned(),                          "Read-only file system"),
+        ("echo x > /run/made".to_owned(),                              "Read-only file system"),
         ("echo x > /workspace/.envrc".to_owned(),                      "Read-only file system"),
         ("mv /workspace/.envrc /workspace/x".to_owned(),               "busy"),
         ("cat /workspace/.cofferdam/token".to_owned(),                 "No such file"),
         ("mount -t tmpfs none /tmp".to_owned(),                        "ermi"),
         ("unshare -U true".to_owned(),                                 "Operation not permitted"),
         ("chmod 4755 /workspace/made".to_owned(),                      "Operation not permitted"),
-        ("mknod /workspace/node c 1 1".to_owned(),                     "Operation not permitted"),
+        ("mknod /workspace/node c 1 1".to_owned(),                     "ermi"),
         ("kill -9 1; kill -STOP 1; ls -d /proc/1".to_owned(),          "/proc/1"),
         (format!("nc -w 1 127.0.0.1 {port} < /dev/null"),              "ermission denied"),
         ("nc -w 1 169.254.169.254 80 < /dev/null".to_owned(),          "ermission denied"),
@@ -232,9 +232,9 @@ fn nothing_outside_its_workspace_is_there() {
     let ran = world.run(&spec);
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), table.len(), "{ran:?}");
-    for ((try_, expected), line) in table.iter().zip(lines) {
-        assert!(line.contains(expected), "{try_}: {line}");
-    }
+    let tries = table.iter().zip(lines);
+    let others: Vec<_> = tries.filter(|((_, expected), line)| !line.contains(expected)).collect();
+    assert!(others.is_empty(), "{others:#?}");
     assert_eq!(std::fs::read_to_string(read).unwrap(), "shown");
     assert_eq!(std::fs::read_to_string(world.workspace(".envrc")).unwrap(), "mine");
 }

@@ -74,6 +74,8 @@ impl Site {
             degrade: arguments.degrade.iter().copied().collect(),
             models: Vec::new(),
             budget: None,
+            backend: None,
+            image: None,
             drill: None,
         };
         Ok(Site {
