@@ -9,7 +9,10 @@ fn main() -> ExitCode {
         return sandbox::entry();
     }
     // The first process of a container, likewise.
-    if first.as_ref().is_some_and(|first| first == sandbox::container::ARGUMENT) {
+    if first
+        .as_ref()
+        .is_some_and(|first| first == sandbox::container::ARGUMENT)
+    {
         return sandbox::container::entry();
     }
     // A guest of the drill: attacks, and nothing of a platform either.

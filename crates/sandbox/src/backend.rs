@@ -119,7 +119,10 @@ mod tests {
         for text in ["process", "container", "container:docker", "container:podman"] {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
         }
-        for (text, why) in [("container:kubernetes", "does not exist"), ("vm", "is no backend")] {
+        for (text, why) in [
+            ("container:kubernetes", "does not exist"),
+            ("vm", "is no backend"),
+        ] {
             let refused = text.parse::<Choice>().unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }

@@ -27,15 +27,16 @@ mod ward;
 
 pub use engine::{Engine, EngineError, Image, engines};
 pub use inside::entry;
+pub use program::itself;
 pub(crate) use seen::{Counted, counted};
 
+use crate::ability::Ability;
 use crate::backend::{Backend, Isolation};
 use crate::guest::Guest;
 use crate::launcher::LaunchError;
+use crate::spec::Part;
 use crate::spec::{Container, EngineKind, Spec};
 use crate::step::Cause;
-use crate::ability::Ability;
-use crate::spec::Part;
 use policy::InFlight;
 use program::Program;
 use rustix::fs::{FileType, fstat};
@@ -93,7 +94,11 @@ impl Containers {
     ///
     /// # Errors
     /// No engine answers, or it has no such image: none is fetched.
-    pub fn image(&self, engine: Option<EngineKind>, reference: &str) -> Result<(Container, Image), EngineError> {
+    pub fn image(
+        &self,
+        engine: Option<EngineKind>,
+        reference: &str,
+    ) -> Result<(Container, Image), EngineError> {
         let found = self.engine(engine)?;
         let image = found.image(reference)?;
         let container = Container {
@@ -115,13 +120,17 @@ impl Containers {
             return no("no image is named");
         };
         if spec.review.is_some() {
-            return no("changes in a container cannot be collected for a review: run it without, or as a process");
+            return no(
+                "changes in a container cannot be collected for a review: run it without, or as a process",
+            );
         }
         // Whoever has a directory open reaches from it whatever its own rights let it.
         for fd in &stdio {
             let kind = fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
             if kind.is_ok_and(|kind| kind == FileType::Directory) {
-                return no("a standard descriptor is a directory of this machine, which no container is handed");
+                return no(
+                    "a standard descriptor is a directory of this machine, which no container is handed",
+                );
             }
         }
         let engine = self.engine(container.engine)?;
@@ -129,7 +138,10 @@ impl Containers {
         let place = order::Place {
             engine,
             program: &program,
-            directory: self.config.directory.join(format!("{}-{number}", std::process::id())),
+            directory: self
+                .config
+                .directory
+                .join(format!("{}-{number}", std::process::id())),
             owner: &self.config.owner,
         };
         place.launch(spec, container, stdio)
@@ -165,10 +177,15 @@ impl Containers {
         let directory = &self.config.directory;
         // What a platform left that died.
         match fs::remove_dir_all(directory) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Cause::of(directory.display())(e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Cause::of(directory.display())(e));
+            }
             _ => (),
         }
-        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(directory);
+        let made = fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(directory);
         made.map_err(Cause::of(directory.display()))?;
         let staged = Arc::new(Program::stage(&self.config.program, &directory.join("program"))?);
         kept.staged = Some(Arc::clone(&staged));
@@ -186,7 +203,9 @@ impl Backend for Containers {
             Ok(engine) => ability(&engine),
             Err(error) => {
                 let mut ability = Ability::default();
-                Part::ALL.iter().for_each(|part| ability.lacks(*part, error.to_string()));
+                Part::ALL
+                    .iter()
+                    .for_each(|part| ability.lacks(*part, error.to_string()));
                 ability
             }
         }
@@ -223,7 +242,13 @@ pub fn ability(engine: &Engine) -> Ability {
     }
     for (part, from) in crate::ability::LANDLOCK_FROM {
         if ability.landlock_abi < from {
-            ability.lacks(part, format!("Landlock has interface {}, and {from} is needed", ability.landlock_abi));
+            ability.lacks(
+                part,
+                format!(
+                    "Landlock has interface {}, and {from} is needed",
+                    ability.landlock_abi
+                ),
+            );
         }
     }
     ability

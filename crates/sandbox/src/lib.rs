@@ -46,8 +46,8 @@ pub use protect::{HELD_BACK, HeldBack};
 pub use rules::{Cgroup, Contained, Identity, Landlock, Mount, Rules};
 pub use seccomp::Filter;
 pub use spec::{
-    Bind, Container, DOORS_MAX, EngineKind, GUEST_UID, Git, Limits, Part, Profile, READS_MAX, SPEC_BYTES_MAX, Spec, SpecError,
-    WORKSPACE_AT,
+    Bind, Container, DOORS_MAX, EngineKind, GUEST_UID, Git, Limits, Part, Profile, READS_MAX, SPEC_BYTES_MAX,
+    Spec, SpecError, WORKSPACE_AT,
 };
 pub use step::StepFailure;
 pub use zygote::entry;

@@ -71,7 +71,10 @@ pub(crate) const CONTAINED: &[(&str, Step)] = &[
     ("limit each process", confine::limit_process),
     ("allow no new privileges", confine::no_new_privileges),
     ("restrict by Landlock", confine::landlock),
-    ("look whether a capability is left", contained::look_for_capabilities),
+    (
+        "look whether a capability is left",
+        contained::look_for_capabilities,
+    ),
     ("filter system calls", confine::filter_calls),
     ("start the guest", start::start),
 ];

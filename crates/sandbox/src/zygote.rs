@@ -34,8 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
-pub(crate) use ward::now_ms;
 use ward::Ward;
+pub(crate) use ward::now_ms;
 
 /// How often file systems and groups that could not be removed are looked at, in milliseconds.
 const TICK_MS: u64 = 200;

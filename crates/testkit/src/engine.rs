@@ -8,14 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The image's name.
-pub const IMAGE: &str = "localhost/cofferdam-tests:1";
+pub const IMAGE: &str = "localhost/cofferdam-tests:3";
 /// Where images and containers of tests lie, of all tests of this machine. Podman takes no path longer than 50 bytes.
 const PLACE: &str = "/var/tmp/cofferdam-tests-engine";
 /// What is in it besides busybox.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\n";
 /// Where Podman looks for an answer what to run containers by. `crun` of Debian 12 takes no machine whose cgroups are of
 /// both versions.
-const CONFIGURATION: &str = "[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n";
+const CONFIGURATION: &str =
+    "[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n";
 
 /// An engine that answers, for as long as this is there.
 pub struct Engine {
@@ -41,8 +42,13 @@ impl Engine {
     #[must_use]
     pub fn start(socket: &Path) -> Option<Engine> {
         let is_there = |path: &str| Path::new(path).exists();
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        if !is_root || !["/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"].into_iter().all(is_there) {
+        let is_root =
+            std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        if !is_root
+            || !["/usr/bin/podman", "/usr/sbin/runc", "/bin/busybox"]
+                .into_iter()
+                .all(is_there)
+        {
             assert!(
                 std::env::var_os("COFFERDAM_REQUIRE_PEERS").is_none(),
                 "podman, runc and busybox-static, and root, are insisted upon"
@@ -55,7 +61,13 @@ impl Engine {
         std::fs::write(place.join("containers.conf"), CONFIGURATION).unwrap();
         with_image(&place);
         let service = podman(&place)
-            .args(["system", "service", "--time", "10", &format!("unix://{}", socket.display())])
+            .args([
+                "system",
+                "service",
+                "--time",
+                "10",
+                &format!("unix://{}", socket.display()),
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -63,7 +75,11 @@ impl Engine {
         for _ in 0..1_000 {
             if std::os::unix::net::UnixStream::connect(socket).is_ok() {
                 let socket = socket.to_owned();
-                return Some(Engine { socket, service, place });
+                return Some(Engine {
+                    socket,
+                    service,
+                    place,
+                });
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -79,12 +95,14 @@ impl Engine {
 
 fn podman(place: &Path) -> Command {
     let mut command = Command::new("/usr/bin/podman");
-    command.env("CONTAINERS_CONF", place.join("containers.conf")).args([
-        "--root".as_ref(),
-        place.join("root").as_os_str(),
-        "--runroot".as_ref(),
-        place.join("run").as_os_str(),
-    ]);
+    command
+        .env("CONTAINERS_CONF", place.join("containers.conf"))
+        .args([
+            "--root".as_ref(),
+            place.join("root").as_os_str(),
+            "--runroot".as_ref(),
+            place.join("run").as_os_str(),
+        ]);
     command
 }
 
@@ -92,26 +110,56 @@ fn podman(place: &Path) -> Command {
 fn with_image(place: &Path) {
     let lock = std::fs::File::create(place.join("lock")).unwrap();
     lock.lock().unwrap();
-    let known = podman(place).args(["image", "exists", IMAGE]).stderr(Stdio::null()).status();
+    let known = podman(place)
+        .args(["image", "exists", IMAGE])
+        .stderr(Stdio::null())
+        .status();
     if known.unwrap().success() {
         return;
     }
     let rootfs = place.join("rootfs");
     let _ = std::fs::remove_dir_all(&rootfs);
-    for directory in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
+    for directory in ["bin", "etc", "home", "tmp", "proc", "sys", "dev"] {
         std::fs::create_dir_all(rootfs.join(directory)).unwrap();
     }
+    std::fs::set_permissions(
+        rootfs.join("tmp"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o1777),
+    )
+    .unwrap();
     std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-    let applets = Command::new("/bin/busybox").arg("--list").output().unwrap().stdout;
-    for applet in String::from_utf8(applets).unwrap().lines().filter(|applet| *applet != "busybox") {
+    let applets = Command::new("/bin/busybox")
+        .arg("--list")
+        .output()
+        .unwrap()
+        .stdout;
+    for applet in String::from_utf8(applets)
+        .unwrap()
+        .lines()
+        .filter(|applet| *applet != "busybox")
+    {
         std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
     }
     std::fs::write(rootfs.join("etc/passwd"), PASSWD).unwrap();
     // An image that would load something of its own into the first process, if it was let.
     std::fs::write(rootfs.join("etc/ld.so.preload"), "/evil.so\n").unwrap();
-    let tar = Command::new("tar").arg("-C").arg(&rootfs).args(["-c", "."]).output().unwrap().stdout;
+    let tar = Command::new("tar")
+        .arg("-C")
+        .arg(&rootfs)
+        .args(["-c", "."])
+        .output()
+        .unwrap()
+        .stdout;
     let mut import = podman(place)
-        .args(["import", "--change", "ENV PATH=/bin", "--change", "ENV LD_PRELOAD=/evil.so", "-", IMAGE])
+        .args([
+            "import",
+            "--change",
+            "ENV PATH=/bin",
+            "--change",
+            "ENV LD_PRELOAD=/evil.so",
+            "-",
+            IMAGE,
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

@@ -18,7 +18,9 @@ pub(super) fn wanted(
     let fixed_image = terms.and_then(|terms| terms.image.as_deref());
     let backend = match (fixed, wanted.backend) {
         (Some(fixed), Some(said)) if fixed != said => {
-            return Err(format!("the agent's document says `backend: {fixed}`, not {said}"));
+            return Err(format!(
+                "the agent's document says `backend: {fixed}`, not {said}"
+            ));
         }
         (fixed, said) => fixed.or(said),
     };
@@ -32,7 +34,9 @@ pub(super) fn wanted(
         // An image says what is meant.
         (None, Some(image)) => Ok(Some((None, image.to_owned()))),
         (None | Some(Choice::Process), None) => Ok(None),
-        (Some(Choice::Process), Some(_)) => Err("a process has no image; name --backend container".to_owned()),
+        (Some(Choice::Process), Some(_)) => {
+            Err("a process has no image; name --backend container".to_owned())
+        }
         (Some(Choice::Container(engine)), Some(image)) => Ok(Some((engine, image.to_owned()))),
         (Some(Choice::Container(_)), None) => {
             Err("a container has an image: name it with --image, or in the agent's document".to_owned())
@@ -97,9 +101,17 @@ mod tests {
     #[test]
     fn an_image_brings_variables_and_takes_none_away() {
         let mut spec = Spec::new(vec!["true".to_owned()], "/w".into());
-        spec.env.insert("HTTPS_PROXY".to_owned(), "http://127.0.0.1:7401".to_owned());
+        spec.env
+            .insert("HTTPS_PROXY".to_owned(), "http://127.0.0.1:7401".to_owned());
         spec.env.insert("MINE".to_owned(), "1".to_owned());
-        let env = ["PATH=/opt/bin", "HTTPS_PROXY=http://evil", "HOME=/root", "MINE=2", "APP=x=y", "odd"];
+        let env = [
+            "PATH=/opt/bin",
+            "HTTPS_PROXY=http://evil",
+            "HOME=/root",
+            "MINE=2",
+            "APP=x=y",
+            "odd",
+        ];
         let image = Image {
             id: "sha256:1".to_owned(),
             digests: vec![],
@@ -112,8 +124,14 @@ mod tests {
         };
         put(&mut spec, &asks(None, Some("b")), container, &image);
         let found = |name: &str| spec.env[name].as_str();
-        assert_eq!((found("PATH"), found("HTTPS_PROXY")), ("/opt/bin", "http://127.0.0.1:7401"));
-        assert_eq!((found("HOME"), found("MINE"), found("APP")), ("/home/guest", "1", "x=y"));
+        assert_eq!(
+            (found("PATH"), found("HTTPS_PROXY")),
+            ("/opt/bin", "http://127.0.0.1:7401")
+        );
+        assert_eq!(
+            (found("HOME"), found("MINE"), found("APP")),
+            ("/home/guest", "1", "x=y")
+        );
         assert!(!spec.env.contains_key("odd"));
     }
 }

@@ -121,8 +121,14 @@ pub(super) fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Can
     }
     let own = variable("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter();
     let own = own.flat_map(|dir| [dir.join("podman/podman.sock"), dir.join("docker.sock")]);
-    let system = ["/run/podman/podman.sock", "/run/docker.sock", "/var/run/docker.sock"];
-    own.chain(system.map(PathBuf::from)).map(Candidate::Socket).collect()
+    let system = [
+        "/run/podman/podman.sock",
+        "/run/docker.sock",
+        "/var/run/docker.sock",
+    ];
+    own.chain(system.map(PathBuf::from))
+        .map(Candidate::Socket)
+        .collect()
 }
 
 /// Every engine that answers where engines usually do, or where a variable says; and why others do not.
@@ -142,7 +148,9 @@ fn among(candidates: Vec<Candidate>) -> (Vec<Engine>, Vec<String>) {
             }
         };
         // `/var/run` is `/run` almost everywhere.
-        let Ok(socket) = socket.canonicalize() else { continue };
+        let Ok(socket) = socket.canonicalize() else {
+            continue;
+        };
         if found.iter().any(|engine| engine.socket == socket) {
             continue;
         }
@@ -175,9 +183,10 @@ impl Engine {
         let get = |path: &str| ask(socket, "GET", path, None, PATIENCE).and_then(|answer| good(answer, WHAT));
         let version = get("/version")?;
         let components = version.get("Components").and_then(Value::as_array);
-        let is_podman = components.into_iter().flatten().any(|component| {
-            component.get("Name").and_then(Value::as_str) == Some("Podman Engine")
-        });
+        let is_podman = components
+            .into_iter()
+            .flatten()
+            .any(|component| component.get("Name").and_then(Value::as_str) == Some("Podman Engine"));
         let api = text(&version, "ApiVersion", WHAT)?;
         let (major, minor) = number(&api).ok_or(EngineError::Unreadable {
             what: WHAT,
@@ -200,7 +209,11 @@ impl Engine {
         };
         let rootless = has("rootless") || can("Rootless");
         Ok(Engine {
-            kind: if is_podman { EngineKind::Podman } else { EngineKind::Docker },
+            kind: if is_podman {
+                EngineKind::Podman
+            } else {
+                EngineKind::Docker
+            },
             version: text(&version, "Version", WHAT)?,
             socket: socket.to_owned(),
             rootless,
@@ -217,7 +230,13 @@ impl Engine {
         } else {
             PATIENCE
         };
-        ask(&self.socket, method, &format!("/v{}{path}", self.api), body, patience)
+        ask(
+            &self.socket,
+            method,
+            &format!("/v{}{path}", self.api),
+            body,
+            patience,
+        )
     }
 
     /// What `reference` (a name with a tag or a digest, or an identifier) means now. Nothing is fetched: that is a way
@@ -226,7 +245,9 @@ impl Engine {
         const WHAT: &str = "show the image";
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if !reference.split('/').all(is_plain) || !reference.bytes().all(is_of_a_name) {
-            return Err(EngineError::Unfit(format!("`{reference}` is no name of an image")));
+            return Err(EngineError::Unfit(format!(
+                "`{reference}` is no name of an image"
+            )));
         }
         let answer = self.ask("GET", &format!("/images/{reference}/json"), None)?;
         if answer.status == 404 {
@@ -242,7 +263,11 @@ impl Engine {
         };
         let id = text(&image, "Id", WHAT)?;
         // Podman leaves the algorithm away in places.
-        let id = if id.contains(':') { id } else { format!("sha256:{id}") };
+        let id = if id.contains(':') {
+            id
+        } else {
+            format!("sha256:{id}")
+        };
         Ok(Image {
             id,
             digests: strings(image.get("RepoDigests")),
@@ -259,12 +284,19 @@ impl Engine {
 
     /// Starts it.
     pub(super) fn start(&self, id: &str) -> Result<(), EngineError> {
-        good(self.ask("POST", &format!("/containers/{id}/start"), None)?, "start the container").map(drop)
+        good(
+            self.ask("POST", &format!("/containers/{id}/start"), None)?,
+            "start the container",
+        )
+        .map(drop)
     }
 
     /// All about it.
     pub(super) fn inspect(&self, id: &str) -> Result<Value, EngineError> {
-        good(self.ask("GET", &format!("/containers/{id}/json"), None)?, "show the container")
+        good(
+            self.ask("GET", &format!("/containers/{id}/json"), None)?,
+            "show the container",
+        )
     }
 
     /// Ends it, and what it was is gone. Whoever is gone already is gone.
@@ -283,7 +315,9 @@ impl Engine {
         let path = format!("/containers/json?all=true&filters={}", encoded(&filters));
         let answer = good(self.ask("GET", &path, None)?, "list containers")?;
         let ids = answer.as_array().into_iter().flatten();
-        Ok(ids.filter_map(|one| one.get("Id")?.as_str().map(str::to_owned)).collect())
+        Ok(ids
+            .filter_map(|one| one.get("Id")?.as_str().map(str::to_owned))
+            .collect())
     }
 }
 
@@ -299,7 +333,8 @@ fn good(answer: Answer, what: &'static str) -> Result<Value, EngineError> {
 
 fn text(value: &Value, field: &'static str, what: &'static str) -> Result<String, EngineError> {
     let text = value.get(field).and_then(Value::as_str);
-    text.map(str::to_owned).ok_or(EngineError::Unreadable { what, field })
+    text.map(str::to_owned)
+        .ok_or(EngineError::Unreadable { what, field })
 }
 
 /// `1.41`.
@@ -334,7 +369,11 @@ mod tests {
         let socket = |path: &str| Candidate::Socket(path.into());
         assert_eq!(with("DOCKER_HOST", "unix:///a/b.sock"), [socket("/a/b.sock")]);
         assert_eq!(with("CONTAINER_HOST", "unix:///a/b.sock"), [socket("/a/b.sock")]);
-        for elsewhere in ["tcp://10.0.0.1:2375", "ssh://root@host/run/podman/podman.sock", "unix://relative"] {
+        for elsewhere in [
+            "tcp://10.0.0.1:2375",
+            "ssh://root@host/run/podman/podman.sock",
+            "unix://relative",
+        ] {
             let found = with("DOCKER_HOST", elsewhere);
             assert!(
                 matches!(&found[..], [Candidate::Elsewhere(why)] if why.contains("no socket of this machine")),
@@ -358,7 +397,16 @@ mod tests {
             seccomp: true,
             api: "1.41".to_owned(),
         };
-        for name in ["", "/etc/passwd", "../containers", "a//b", "a?x=1", "a b", "a\r\nb", "a%2e%2e"] {
+        for name in [
+            "",
+            "/etc/passwd",
+            "../containers",
+            "a//b",
+            "a?x=1",
+            "a b",
+            "a\r\nb",
+            "a%2e%2e",
+        ] {
             let refused = engine.image(name).unwrap_err().to_string();
             assert_eq!(refused, format!("`{name}` is no name of an image"));
         }

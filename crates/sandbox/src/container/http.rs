@@ -27,7 +27,10 @@ impl Answer {
     /// What it says went wrong.
     pub(super) fn message(&self) -> String {
         let said = self.body.get("message").and_then(Value::as_str);
-        said.map_or_else(|| format!("status {}", self.status), |said| said.trim().to_owned())
+        said.map_or_else(
+            || format!("status {}", self.status),
+            |said| said.trim().to_owned(),
+        )
     }
 }
 

@@ -37,8 +37,16 @@ pub fn entry() -> ExitCode {
 }
 
 fn platform() -> Result<OwnedFd, rustix::io::Errno> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    connect(&socket, &SocketAddrUnix::new(format!("{INSIDE}/{DOOR}/{SOCKET}"))?)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    connect(
+        &socket,
+        &SocketAddrUnix::new(format!("{INSIDE}/{DOOR}/{SOCKET}"))?,
+    )?;
     sys::copy_at_least(socket.as_fd(), 3)
 }
 

@@ -21,7 +21,9 @@ use crate::zygote::now_ms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
 use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,7 +120,9 @@ impl Place<'_> {
             image_env: &image.env,
             binds: &own.binds,
             seccomp: (&filter, self.filter(&filter).map_err(failed)?),
-            processes_max: getrlimit(Resource::Nproc).maximum.map_or(PROCESSES_MAX, |n| n.min(PROCESSES_MAX)),
+            processes_max: getrlimit(Resource::Nproc)
+                .maximum
+                .map_or(PROCESSES_MAX, |n| n.min(PROCESSES_MAX)),
         };
         let mut made = Made {
             engine: &self.engine,
@@ -146,7 +150,9 @@ impl Place<'_> {
         protect_in(&mut rules, &own.protected);
         let (guest, ward) = enter(&first, spec, stdio, rules, own, &made)?;
         made.is_kept = true;
-        let watching = std::thread::Builder::new().name("container".to_owned()).spawn(|| ward.watch());
+        let watching = std::thread::Builder::new()
+            .name("container".to_owned())
+            .spawn(|| ward.watch());
         // The guest, dropped, is ended.
         watching.map_err(|e| LaunchError::Gone(e.to_string()))?;
         Ok(guest)
@@ -166,12 +172,24 @@ impl Place<'_> {
     fn listen(&self) -> Result<OwnedFd, Cause> {
         let door = self.door();
         let mut made = DirBuilder::new();
-        made.mode(0o700).recursive(true).create(&self.directory).map_err(Cause::of(self.directory.display()))?;
+        made.mode(0o700)
+            .recursive(true)
+            .create(&self.directory)
+            .map_err(Cause::of(self.directory.display()))?;
         fs::create_dir(&door).map_err(Cause::of(door.display()))?;
         // Nobody else comes to it: what is above is closed. In the container it is whoever the guest is.
         fs::set_permissions(&door, Permissions::from_mode(0o755))?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let at = open(&door, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let at = open(
+            &door,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         // The path of a socket has 107 bytes at most, which those of data directories may be longer than.
         let short = format!("/proc/self/fd/{}/{SOCKET}", at.as_raw_fd());
         bind(&socket, &SocketAddrUnix::new(short)?).map_err(Cause::of(door.display()))?;
@@ -235,7 +253,10 @@ impl Place<'_> {
         }
         for (path, fd, _) in &protected.there {
             let target = spec.workspace_at.join(path);
-            if let Some(file) = files.get_mut(&target).filter(|_| !spec.hidden.contains(&spec.workspace.join(path))) {
+            if let Some(file) = files
+                .get_mut(&target)
+                .filter(|_| !spec.hidden.contains(&spec.workspace.join(path)))
+            {
                 *file = what(fd).map_err(failed)?;
             }
         }
@@ -257,7 +278,9 @@ impl Place<'_> {
         };
         if !matches!(poll(&mut fds, Some(&timeout)), Ok(1)) {
             let state = self.engine.inspect(id).ok();
-            let state = state.and_then(|found| found.get("State").cloned()).unwrap_or_default();
+            let state = state
+                .and_then(|found| found.get("State").cloned())
+                .unwrap_or_default();
             return Err(refused(format!(
                 "the container did not connect to this platform: its engine may be in a virtual machine, or SELinux keep it \
                  from sockets of this machine; its state: {state}"
@@ -289,7 +312,10 @@ fn what(fd: impl AsFd) -> Result<File, Cause> {
 
 /// Who a guest is inside: whoever may write in its workspace, and never root.
 fn user(engine: &Engine, on_disk: (u32, u32)) -> Result<(u32, u32), String> {
-    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let own = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     match (engine.kind, engine.user_namespace) {
         (_, false) if on_disk.0 == 0 || on_disk.1 == 0 => Err(
             "the workspace belongs to root, and whoever writes there in a container would be root outside: give it to another \
@@ -358,7 +384,11 @@ fn enter(
     drop(stdio);
     let (report, fds) = wire::receive(&first.link)?;
     let (built, doors, has_listener) = match report {
-        Report::Started { rules, doors, listener } => (rules, doors, listener),
+        Report::Started {
+            rules,
+            doors,
+            listener,
+        } => (rules, doors, listener),
         Report::Failed(failure) => return Err(LaunchError::Step(failure)),
         Report::NotExecuted { cause } => return Err(LaunchError::NotExecuted(cause)),
         Report::Ended { .. } => return Err(LaunchError::Gone("it ended before it began".to_owned())),

@@ -15,10 +15,18 @@ pub(super) const OWNER: &str = "dev.cofferdam.owner";
 pub(super) const SESSION: &str = "dev.cofferdam.session";
 /// The variable by which a guest knows its session.
 pub(super) const SESSION_VARIABLE: &str = "COFFERDAM_SESSION";
+/// Where the home is that guests are given.
+const HOME: &str = "/home/guest";
 /// A guest is killed for memory before anything of the platform's is.
 const OOM_SCORE: i32 = 500;
 /// Variables by which an image would have the loader load something of its own into our process.
-const LOADER: [&str; 5] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "LD_DEBUG", "GLIBC_TUNABLES"];
+const LOADER: [&str; 5] = [
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "LD_DEBUG",
+    "GLIBC_TUNABLES",
+];
 
 /// What the place of one guest is made of.
 pub(super) struct Order<'o> {
@@ -50,7 +58,10 @@ impl Order<'_> {
     /// The body of `POST /containers/create`. The environment of the guest, which may hold secrets, is not in it.
     pub(super) fn body(&self) -> Value {
         let limits = &self.spec.limits;
-        let image = self.image_env.iter().filter_map(|one| Some(one.split_once('=')?.0));
+        let image = self
+            .image_env
+            .iter()
+            .filter_map(|one| Some(one.split_once('=')?.0));
         let of_loader = image.filter(|name| name.starts_with("LD_")).chain(LOADER);
         let env: Vec<String> = of_loader.map(|name| format!("{name}=")).collect();
         let mut host = json!({
@@ -108,7 +119,10 @@ impl Order<'_> {
         }
         if self.engine.rootless && self.engine.kind == EngineKind::Podman {
             let (uid, gid) = self.user;
-            host.insert("UsernsMode".to_owned(), format!("keep-id:uid={uid},gid={gid}").into());
+            host.insert(
+                "UsernsMode".to_owned(),
+                format!("keep-id:uid={uid},gid={gid}").into(),
+            );
         }
     }
 
@@ -123,11 +137,18 @@ impl Order<'_> {
     /// What is written and gone with it. Podman makes `/run` and `/var/tmp` writable unless they are named.
     fn tmpfs(&self) -> BTreeMap<String, String> {
         let limits = &self.spec.limits;
-        let scratch = |bytes: u64| format!("rw,nosuid,nodev,exec,size={bytes},mode=1777");
-        let nothing = || "ro,nosuid,nodev,noexec,size=4096,mode=555".to_owned();
+        // Podman would copy what the image has there, with its owner and its mode.
+        let empty = match self.engine.kind {
+            EngineKind::Docker => "",
+            EngineKind::Podman => ",notmpcopyup",
+        };
+        // Where an image has a directory at that place, runc gives it the mode that the image has: for `/tmp` the same
+        // in all but those made by hand, and the home lies where none has any.
+        let scratch = |bytes: u64| format!("rw,nosuid,nodev,exec,size={bytes},mode=1777{empty}");
+        let nothing = || format!("ro,nosuid,nodev,noexec,size=4096,mode=555{empty}");
         BTreeMap::from([
             ("/tmp".to_owned(), scratch(limits.tmp_bytes)),
-            ("/home".to_owned(), scratch(limits.home_bytes)),
+            (HOME.to_owned(), scratch(limits.home_bytes)),
             ("/run".to_owned(), nothing()),
             ("/var/tmp".to_owned(), nothing()),
         ])
@@ -165,14 +186,40 @@ pub(super) fn hidden(spec: &Spec) -> impl Iterator<Item = PathBuf> {
 
 /// What an engine tells that is worth keeping.
 const TOLD: [&str; 22] = [
-    "AutoRemove", "CapAdd", "CapDrop", "CgroupnsMode", "CpuPeriod", "CpuQuota", "Devices", "IpcMode", "Memory",
-    "MemorySwap", "NanoCpus", "NetworkMode", "OomScoreAdj", "PidMode", "PidsLimit", "Privileged", "ReadonlyRootfs",
-    "Runtime", "SecurityOpt", "Tmpfs", "UTSMode", "UsernsMode",
+    "AutoRemove",
+    "CapAdd",
+    "CapDrop",
+    "CgroupnsMode",
+    "CpuPeriod",
+    "CpuQuota",
+    "Devices",
+    "IpcMode",
+    "Memory",
+    "MemorySwap",
+    "NanoCpus",
+    "NetworkMode",
+    "OomScoreAdj",
+    "PidMode",
+    "PidsLimit",
+    "Privileged",
+    "ReadonlyRootfs",
+    "Runtime",
+    "SecurityOpt",
+    "Tmpfs",
+    "UTSMode",
+    "UsernsMode",
 ];
 
 /// What the engine says it gave, if that is what was ordered.
-pub(super) fn read_back(order: &Order<'_>, id: &str, inspected: &Value, digests: Vec<String>) -> Result<Contained, String> {
-    let host = inspected.get("HostConfig").ok_or("the engine tells nothing of the container's profile")?;
+pub(super) fn read_back(
+    order: &Order<'_>,
+    id: &str,
+    inspected: &Value,
+    digests: Vec<String>,
+) -> Result<Contained, String> {
+    let host = inspected
+        .get("HostConfig")
+        .ok_or("the engine tells nothing of the container's profile")?;
     let text = |name: &str| host.get(name).and_then(Value::as_str).unwrap_or("");
     let is_on = |name: &str| host.get(name).and_then(Value::as_bool) == Some(true);
     let is_empty = |name: &str| match host.get(name) {
@@ -180,7 +227,10 @@ pub(super) fn read_back(order: &Order<'_>, id: &str, inspected: &Value, digests:
         Some(value) => value.as_array().is_some_and(Vec::is_empty),
     };
     let image = inspected.get("Image").and_then(Value::as_str).unwrap_or("");
-    let user = inspected.pointer("/Config/User").and_then(Value::as_str).unwrap_or("");
+    let user = inspected
+        .pointer("/Config/User")
+        .and_then(Value::as_str)
+        .unwrap_or("");
     let (uid, gid) = order.user;
     #[rustfmt::skip]
     let wanted = [
@@ -197,9 +247,14 @@ pub(super) fn read_back(order: &Order<'_>, id: &str, inspected: &Value, digests:
         (text("UsernsMode") != "host",              "users of its own"),
     ];
     if let Some((_, what)) = wanted.iter().find(|(is_so, _)| !is_so) {
-        return Err(format!("{} was asked for {what}, and says it gave something else", order.engine.kind));
+        return Err(format!(
+            "{} was asked for {what}, and says it gave something else",
+            order.engine.kind
+        ));
     }
-    let told = TOLD.iter().filter_map(|name| Some(((*name).to_owned(), told(host.get(*name)?, order))));
+    let told = TOLD
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), told(host.get(*name)?, order))));
     Ok(Contained {
         engine: order.engine.kind,
         version: order.engine.version.clone(),
@@ -236,10 +291,19 @@ fn told(value: &Value, order: &Order<'_>) -> Value {
 
 /// Places where an engine mounts what it makes itself, besides what it is asked for.
 pub(super) const ENGINES_OWN: [&str; 7] = [
-    "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/group", "/run/.containerenv", "/dev/shm",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/passwd",
+    "/etc/group",
+    "/run/.containerenv",
+    "/dev/shm",
 ];
 
 /// Where everything of ours is.
 pub(super) fn is_ours(path: &str) -> bool {
-    path == INSIDE || path.strip_prefix(INSIDE).is_some_and(|rest| rest.starts_with('/'))
+    path == INSIDE
+        || path
+            .strip_prefix(INSIDE)
+            .is_some_and(|rest| rest.starts_with('/'))
 }

@@ -41,7 +41,10 @@ impl Program {
     pub(super) fn stage(path: &Path, directory: &Path) -> Result<Program, Cause> {
         let own = directory.join(PROGRAM);
         for part in [LIBRARIES, super::inside::DOOR, EMPTY] {
-            let made = DirBuilder::new().mode(0o755).recursive(true).create(directory.join(part));
+            let made = DirBuilder::new()
+                .mode(0o755)
+                .recursive(true)
+                .create(directory.join(part));
             made.map_err(Cause::of(directory.display()))?;
         }
         fs::copy(path, &own).map_err(Cause::of(path.display()))?;
@@ -65,17 +68,30 @@ impl Program {
 
     /// What is executed inside.
     pub(super) fn command(&self) -> Vec<String> {
-        let program = format!("{INSIDE}/{PROGRAM}");
-        let words = match self.has_loader {
-            true => vec![
-                format!("{INSIDE}/{LOADER}"),
-                "--library-path".to_owned(),
-                format!("{INSIDE}/{LIBRARIES}"),
-                program,
-            ],
-            false => vec![program],
-        };
+        let words = words(self.has_loader);
         words.into_iter().chain([super::ARGUMENT.to_owned()]).collect()
+    }
+}
+
+/// The words by which this program, or what else was staged of `path`, is executed in a container.
+///
+/// # Errors
+/// What it is executed by cannot be found out.
+pub fn itself(path: &Path) -> Result<Vec<String>, String> {
+    let needs = Needs::of(path).map_err(|cause| cause.0)?;
+    Ok(words(needs.loader.is_some()))
+}
+
+fn words(has_loader: bool) -> Vec<String> {
+    let program = format!("{INSIDE}/{PROGRAM}");
+    match has_loader {
+        true => vec![
+            format!("{INSIDE}/{LOADER}"),
+            "--library-path".to_owned(),
+            format!("{INSIDE}/{LIBRARIES}"),
+            program,
+        ],
+        false => vec![program],
     }
 }
 
@@ -121,7 +137,9 @@ impl Needs {
                 (Some(name), place) if place.starts_with('/') && !name.contains('/') => {
                     libraries.push((name.to_owned(), canonical(place)?));
                 }
-                (None, place) | (Some(place), _) if place.starts_with('/') => loader = Some(canonical(place)?),
+                (None, place) | (Some(place), _) if place.starts_with('/') => {
+                    loader = Some(canonical(place)?)
+                }
                 // What the kernel brings (`linux-vdso.so.1`).
                 _ => (),
             }
@@ -170,7 +188,12 @@ mod tests {
         let command: Vec<String> = program.command().iter().map(inside).collect();
         let (last, words) = command.split_last().unwrap();
         assert_eq!(last, crate::container::ARGUMENT);
-        let said = Command::new(&words[0]).args(&words[1..]).arg("A=b").env_clear().output().unwrap();
+        let said = Command::new(&words[0])
+            .args(&words[1..])
+            .arg("A=b")
+            .env_clear()
+            .output()
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&said.stdout), "A=b\n", "{words:?}");
     }
 }

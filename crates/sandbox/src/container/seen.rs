@@ -123,7 +123,8 @@ pub(super) fn look(ask: &Ask) -> Result<Seen, Cause> {
             "NoNewPrivs" => seen.no_new_privileges = value.trim() == "1",
             "Seccomp" => seen.seccomp = value.trim().parse().unwrap_or(0),
             name if name.starts_with("Cap") => {
-                let bits = u64::from_str_radix(value.trim(), 16).map_err(|e| Cause(format!("{name}: {e}")))?;
+                let bits =
+                    u64::from_str_radix(value.trim(), 16).map_err(|e| Cause(format!("{name}: {e}")))?;
                 seen.capabilities.insert(name.to_owned(), bits);
             }
             _ => (),
@@ -149,7 +150,10 @@ fn interfaces() -> Vec<String> {
     /// `IFF_UP`.
     const UP: u32 = 1;
     let text = fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    let names = text.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    let names = text
+        .lines()
+        .skip(2)
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
     let is_up = |name: &String| {
         let flags = fs::read_to_string(format!("/sys/class/net/{name}/flags")).ok();
         let flags = flags.and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
@@ -201,18 +205,25 @@ fn limits() -> BTreeMap<String, u64> {
     let mut put = |name: &str, value: Option<u64>| limits.extend(value.map(|value| (name.to_owned(), value)));
     // Version 1 has no word for none: a limit near 2^63 is none.
     let number = |text: String| text.trim().parse().ok().filter(|bytes| *bytes < 1 << 62);
-    put("memory", read(["memory.max", "memory/memory.limit_in_bytes"]).and_then(number));
+    put(
+        "memory",
+        read(["memory.max", "memory/memory.limit_in_bytes"]).and_then(number),
+    );
     put("pids", read(["pids.max", "pids/pids.max"]).and_then(number));
     let share = |quota: &str, period: &str| {
         let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
         (quota * 1000).checked_div(period)
     };
     let cpu = match read(["cpu.max", "cpu.max"]) {
-        Some(text) => text.split_once(' ').and_then(|(quota, period)| share(quota, period)),
+        Some(text) => text
+            .split_once(' ')
+            .and_then(|(quota, period)| share(quota, period)),
         None => {
             let of = |name| read([name, name]);
             let (quota, period) = (of("cpu/cpu.cfs_quota_us"), of("cpu/cpu.cfs_period_us"));
-            quota.zip(period).and_then(|(quota, period)| share(&quota, &period))
+            quota
+                .zip(period)
+                .and_then(|(quota, period)| share(&quota, &period))
         }
     };
     put("cpu_millis", cpu);
@@ -232,7 +243,9 @@ pub(crate) fn counted() -> Counted {
     let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
     let line = |text: Option<String>, name: &str| -> Option<u64> {
         let text = text?;
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         found
     };
     let number = |text: Option<String>| text.and_then(|text| text.trim().parse().ok());
@@ -256,20 +269,33 @@ mod tests {
         let line = r"36 35 98:0 /a\040b /w\134 ro,nosuid shared:1 master:2 - ext4 /dev/root rw,size=4k";
         let found = mounted(line).unwrap();
         assert_eq!(found.id, 36);
-        assert_eq!((found.at.as_str(), found.root.as_str(), found.kind.as_str()), ("/w\\", "/a b", "ext4"));
-        assert_eq!((found.options, found.file_system), (
-            vec!["ro".to_owned(), "nosuid".to_owned()],
-            vec!["rw".to_owned(), "size=4k".to_owned()],
-        ));
+        assert_eq!(
+            (found.at.as_str(), found.root.as_str(), found.kind.as_str()),
+            ("/w\\", "/a b", "ext4")
+        );
+        assert_eq!(
+            (found.options, found.file_system),
+            (
+                vec!["ro".to_owned(), "nosuid".to_owned()],
+                vec!["rw".to_owned(), "size=4k".to_owned()],
+            )
+        );
         assert_eq!(mounted("36 35 98:0 / /"), None);
     }
 
     #[test]
     fn this_process_sees_itself() {
-        let seen = look(&Ask { paths: vec!["/proc".into(), "/none".into()] }).unwrap();
+        let seen = look(&Ask {
+            paths: vec!["/proc".into(), "/none".into()],
+        })
+        .unwrap();
         assert_eq!(seen.users.len(), 4);
         assert_eq!(seen.namespaces, namespaces());
-        assert!(seen.mounts.iter().any(|mount| mount.at == "/proc" && mount.kind == "proc"));
+        assert!(
+            seen.mounts
+                .iter()
+                .any(|mount| mount.at == "/proc" && mount.kind == "proc")
+        );
         assert!(seen.capabilities.contains_key("CapBnd"), "{seen:?}");
         let proc = seen.paths[Path::new("/proc")].unwrap();
         assert!(proc.file.is_directory, "{proc:?}");

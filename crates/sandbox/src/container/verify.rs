@@ -66,7 +66,11 @@ pub(super) fn verify(known: &Known<'_>, seen: &Seen) -> Result<Rules, LaunchErro
         no_new_privileges: seen.no_new_privileges,
         cgroup: Some(Cgroup {
             directories: BTreeMap::new(),
-            limits: seen.limits.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+            limits: seen
+                .limits
+                .iter()
+                .map(|(name, value)| (name.clone(), value.to_string()))
+                .collect(),
         }),
         timeout_ms: known.spec.limits.timeout_ms,
         disk_free_bytes: known.spec.limits.disk_free_bytes,
@@ -116,16 +120,27 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
         return Err("the container's root can be written".to_owned());
     }
     for (path, file) in known.files {
-        let found = seen_by(path).filter(|(place, mount)| place.file == *file && Path::new(&mount.at) == path);
+        let found =
+            seen_by(path).filter(|(place, mount)| place.file == *file && Path::new(&mount.at) == path);
         let Some((_, mount)) = found else {
-            return Err(format!("`{}` in the container is not what was to be there", path.display()));
+            return Err(format!(
+                "`{}` in the container is not what was to be there",
+                path.display()
+            ));
         };
         let is_to_be_written = known.binds.iter().any(|one| one.target == *path && one.writable);
         if !is_to_be_written && !mount.is_read_only() {
-            return Err(format!("`{}` can be written in the container, and was not to be", path.display()));
+            return Err(format!(
+                "`{}` can be written in the container, and was not to be",
+                path.display()
+            ));
         }
     }
-    let bound: BTreeMap<&Path, &Bound> = known.binds.iter().map(|one| (one.target.as_path(), one)).collect();
+    let bound: BTreeMap<&Path, &Bound> = known
+        .binds
+        .iter()
+        .map(|one| (one.target.as_path(), one))
+        .collect();
     for mount in &seen.mounts {
         let at = mount.at.as_str();
         // What is in memory or the kernel's own is nobody's file.
@@ -133,14 +148,21 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
             mount.kind.as_str(),
             "tmpfs" | "proc" | "sysfs" | "cgroup" | "cgroup2" | "devpts" | "mqueue"
         );
-        let within = known.binds.iter().find(|one| Path::new(at).starts_with(&one.target));
+        let within = known
+            .binds
+            .iter()
+            .find(|one| Path::new(at).starts_with(&one.target));
         match (bound.get(Path::new(at)), within) {
             _ if at == "/" => (),
             // Looked at above.
             (Some(_), _) => (),
             // What is mounted in the workspace outside comes along, and may be written like all of it.
             (None, Some(one)) if one.writable || mount.is_read_only() => (),
-            (None, Some(_)) => return Err(format!("`{at}`, mounted there outside, can be written in the container")),
+            (None, Some(_)) => {
+                return Err(format!(
+                    "`{at}`, mounted there outside, can be written in the container"
+                ));
+            }
             (None, None) if !is_of_a_disk => (),
             (None, None) if ENGINES_OWN.contains(&at) && mount.is_read_only() => (),
             (None, None) => {
@@ -159,11 +181,15 @@ fn own_namespaces(known: &Known<'_>, seen: &Seen) -> BTreeSet<String> {
         let ours = known.namespaces.get(*name);
         ours.is_some_and(|ours| ours != *number)
     };
-    let names = seen.namespaces.iter().filter(is_own).map(|(name, _)| match name.as_str() {
-        "mnt" => "mount",
-        "net" => "network",
-        name => name,
-    });
+    let names = seen
+        .namespaces
+        .iter()
+        .filter(is_own)
+        .map(|(name, _)| match name.as_str() {
+            "mnt" => "mount",
+            "net" => "network",
+            name => name,
+        });
     names.map(str::to_owned).collect()
 }
 
@@ -181,7 +207,10 @@ fn missing(known: &Known<'_>, seen: &Seen) -> BTreeMap<Part, String> {
         (Part::CgroupNames, "cgroup"),
     ] {
         if !own.contains(name) {
-            missing.insert(part, format!("the engine gives containers no {name} namespace of their own"));
+            missing.insert(
+                part,
+                format!("the engine gives containers no {name} namespace of their own"),
+            );
         }
     }
     if known.user != known.on_disk && known.outer != known.on_disk {
@@ -190,7 +219,10 @@ fn missing(known: &Known<'_>, seen: &Seen) -> BTreeMap<Part, String> {
     }
     for (part, from) in LANDLOCK_FROM {
         if seen.landlock_abi < from {
-            let why = format!("Landlock has interface {} in the container, and {from} is needed", seen.landlock_abi);
+            let why = format!(
+                "Landlock has interface {} in the container, and {from} is needed",
+                seen.landlock_abi
+            );
             missing.insert(part, why);
         }
     }
@@ -204,7 +236,10 @@ fn missing(known: &Known<'_>, seen: &Seen) -> BTreeMap<Part, String> {
         let is_held = seen.limits.get(name).is_some_and(|found| *found <= wanted);
         if !is_held {
             let found = seen.limits.get(name).map_or("none".to_owned(), u64::to_string);
-            missing.insert(part, format!("the container's cgroup has the limit {found}, and {wanted} was asked for"));
+            missing.insert(
+                part,
+                format!("the container's cgroup has the limit {found}, and {wanted} was asked for"),
+            );
         }
     }
     missing.retain(|part, _| needs(known.spec, *part));
@@ -212,7 +247,10 @@ fn missing(known: &Known<'_>, seen: &Seen) -> BTreeMap<Part, String> {
 }
 
 fn mount(mounted: &Mounted) -> Mount {
-    let size = mounted.file_system.iter().filter(|option| option.starts_with("size="));
+    let size = mounted
+        .file_system
+        .iter()
+        .filter(|option| option.starts_with("size="));
     let of = match is_ours(&mounted.at) {
         true => "this program".to_owned(),
         false if mounted.root == "/" => mounted.kind.clone(),
@@ -249,7 +287,9 @@ mod tests {
             capabilities: capabilities.map(|name| (name.to_owned(), 0)).into(),
             no_new_privileges: true,
             seccomp: 2,
-            namespaces: names.map(|name| (name.to_owned(), if name == "user" { 1 } else { 2 })).into(),
+            namespaces: names
+                .map(|name| (name.to_owned(), if name == "user" { 1 } else { 2 }))
+                .into(),
             interfaces: vec!["lo".to_owned()],
             mounts: mounts.iter().filter_map(|line| mounted(line)).collect(),
             paths: [
@@ -259,7 +299,9 @@ mod tests {
                 ("/.cofferdam".into(), place(3, 6)),
             ]
             .into(),
-            limits: [("memory", 1 << 20), ("pids", 64), ("cpu_millis", 2000)].map(|(n, v)| (n.to_owned(), v)).into(),
+            limits: [("memory", 1 << 20), ("pids", 64), ("cpu_millis", 2000)]
+                .map(|(n, v)| (n.to_owned(), v))
+                .into(),
             landlock_abi: 6,
         }
     }
@@ -303,7 +345,9 @@ mod tests {
                 ("/.cofferdam".into(), file(3)),
             ]
             .into(),
-            namespaces: &super::super::seen::NAMESPACES.map(|name| (name.to_owned(), 1)).into(),
+            namespaces: &super::super::seen::NAMESPACES
+                .map(|name| (name.to_owned(), 1))
+                .into(),
         };
         match verify(&known, &found) {
             Ok(rules) => format!("without {:?}", rules.given_up.keys().collect::<Vec<_>>()),

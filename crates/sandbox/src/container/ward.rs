@@ -147,7 +147,9 @@ fn reason(end: End, used: Option<&Used>) -> Option<Stop> {
         // The first process ended without a word: somebody else's engine, or the kernel for memory, ended it.
         (End::Signal(libc::SIGKILL), None) => Some(Stop::Killed),
         // The engine's filter kills without telling which call it was.
-        (End::Signal(libc::SIGSYS), _) => Some(Stop::Call("a call that its engine's filter does not tell".to_owned())),
+        (End::Signal(libc::SIGSYS), _) => Some(Stop::Call(
+            "a call that its engine's filter does not tell".to_owned(),
+        )),
         _ => None,
     }
 }

@@ -9,18 +9,12 @@ use crate::{sys, wire};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 
 /// `CAP_LAST_CAP` may grow to this: the sets are of 64 bits.
 const CAPABILITIES_MAX: u32 = 63;
 
-/// Where it starts, and the home that the environment speaks of, which lies in memory.
+/// Where it starts.
 pub(super) fn enter_workspace(house: &mut House) -> Result<(), Cause> {
-    if let Some(home) = house.spec()?.env.get("HOME").filter(|home| home.starts_with("/home/")) {
-        let made = DirBuilder::new().mode(0o700).recursive(true).create(home);
-        made.map_err(Cause::of(home))?;
-    }
     let workspace = &house.spec()?.workspace_at;
     rustix::process::chdir(workspace).map_err(Cause::of(workspace.display()))?;
     // Nobody of the same user looks into this process: neither memory nor environment nor open files.

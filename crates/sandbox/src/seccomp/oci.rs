@@ -34,7 +34,9 @@ pub(crate) fn profile(profile: Profile) -> Value {
         let allowed: Vec<_> = known(lists::STRICT).into_iter().chain(known(BEFORE)).collect();
         calls.push(json!({ "names": allowed, "action": "SCMP_ACT_ALLOW" }));
         let allowed = there.filter(|(name, ..)| lists::STRICT_GUARDED.contains(name));
-        calls.extend(allowed.flat_map(|call| each(call, Vec::from_iter(none_holds(&call.2)), "SCMP_ACT_ALLOW")));
+        calls.extend(
+            allowed.flat_map(|call| each(call, Vec::from_iter(none_holds(&call.2)), "SCMP_ACT_ALLOW")),
+        );
         "SCMP_ACT_KILL_PROCESS"
     } else {
         let refused = known(lists::DENIED);
@@ -54,7 +56,11 @@ fn architecture() -> &'static str {
     }
 }
 
-fn each<'c>(call: &'c Guarded, terms: Vec<Term>, action: &'static str) -> impl Iterator<Item = Value> + use<'c> {
+fn each<'c>(
+    call: &'c Guarded,
+    terms: Vec<Term>,
+    action: &'static str,
+) -> impl Iterator<Item = Value> + use<'c> {
     terms.into_iter().map(move |term| {
         let arguments = term.iter().map(|(argument, bits)| {
             json!({ "index": argument, "value": bits.mask, "valueTwo": bits.value, "op": "SCMP_CMP_MASKED_EQ" })
@@ -111,7 +117,9 @@ fn with(terms: &BTreeSet<Term>, one_of: &[(u8, Bits)]) -> BTreeSet<Term> {
         term.insert(*argument, bits);
         Some(term)
     };
-    let all = terms.iter().flat_map(|term| one_of.iter().filter_map(move |one| both(term, one)));
+    let all = terms
+        .iter()
+        .flat_map(|term| one_of.iter().filter_map(move |one| both(term, one)));
     all.collect()
 }
 
@@ -120,10 +128,14 @@ fn smallest(terms: BTreeSet<Term>) -> BTreeSet<Term> {
     let says = |one: &Term, other: &Term| {
         one.iter().all(|(argument, bits)| {
             let there = other.get(argument);
-            there.is_some_and(|there| there.mask & bits.mask == bits.mask && there.value & bits.mask == bits.value)
+            there.is_some_and(|there| {
+                there.mask & bits.mask == bits.mask && there.value & bits.mask == bits.value
+            })
         })
     };
-    let needed = terms.iter().filter(|term| !terms.iter().any(|other| other != *term && says(other, term)));
+    let needed = terms
+        .iter()
+        .filter(|term| !terms.iter().any(|other| other != *term && says(other, term)));
     needed.cloned().collect()
 }
 
@@ -177,7 +189,12 @@ mod tests {
                     args[usize::try_from(number("index")).unwrap()] & number("value") == number("valueTwo")
                 })
         };
-        let found: Vec<&Value> = profile["syscalls"].as_array().unwrap().iter().filter(fits).collect();
+        let found: Vec<&Value> = profile["syscalls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(fits)
+            .collect();
         let actions: BTreeSet<String> = found
             .iter()
             .map(|rule| format!("{} {}", rule["action"].as_str().unwrap(), rule["errnoRet"]))
@@ -214,7 +231,10 @@ mod tests {
         for one in [Profile::Strict, Profile::Standard, Profile::Build] {
             let made = profile(one);
             for (name, _, rules) in guarded(one) {
-                let known: Vec<u32> = rules.iter().flat_map(|rule| rule.0.iter().map(|test| test.value)).collect();
+                let known: Vec<u32> = rules
+                    .iter()
+                    .flat_map(|rule| rule.0.iter().map(|test| test.value))
+                    .collect();
                 for _ in 0..500 {
                     let mut args = [0_u64; 6];
                     for argument in &mut args {
@@ -262,7 +282,11 @@ mod tests {
         ];
         for (call, strict, standard) in table {
             assert_eq!(verdict(&profile(Profile::Strict), call, [0; 6]), strict, "{call}");
-            assert_eq!(verdict(&profile(Profile::Standard), call, [0; 6]), standard, "{call}");
+            assert_eq!(
+                verdict(&profile(Profile::Standard), call, [0; 6]),
+                standard,
+                "{call}"
+            );
         }
     }
 }

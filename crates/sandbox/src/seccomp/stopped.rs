@@ -67,7 +67,9 @@ impl Stopped {
     /// How often each call was stopped.
     pub(crate) fn counted(&self) -> BTreeMap<String, u64> {
         let counted = self.refused.iter();
-        counted.map(|(number, times)| (names::name((*number).into()), *times)).collect()
+        counted
+            .map(|(number, times)| (names::name((*number).into()), *times))
+            .collect()
     }
 }
 

@@ -151,10 +151,7 @@ fn lists_are_disjoint_and_spelled_as_the_kernel_does() {
             "{name}"
         );
     }
-    let guarded: Vec<&str> = guarded(Profile::Strict)
-        .iter()
-        .map(|(n, ..)| *n)
-        .collect();
+    let guarded: Vec<&str> = guarded(Profile::Strict).iter().map(|(n, ..)| *n).collect();
     assert!(
         lists::STRICT_GUARDED.iter().all(|n| guarded.contains(n)),
         "{guarded:?}"

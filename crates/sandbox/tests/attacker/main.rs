@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Some((name, rest)) => {
             let outcome = match name.as_str() {
                 "platform" => Some(platform::platform(rest)),
+                "platform-of-containers" => Some(platform::of_containers(rest)),
                 _ => drill::attempt(&args),
             };
             match outcome {

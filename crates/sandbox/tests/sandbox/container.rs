@@ -12,14 +12,6 @@ use testkit::engine::{Engine, IMAGE};
 
 /// Whoever owns workspaces here, and is nobody else.
 const OWNER: u32 = 4_242;
-/// What runs a program of ours inside: the loader that came with it.
-const OURS: [&str; 4] = [
-    "/.cofferdam/loader",
-    "--library-path",
-    "/.cofferdam/lib",
-    "/.cofferdam/program",
-];
-
 /// An engine, a workspace, and what starts guests.
 struct World {
     containers: Containers,
@@ -43,7 +35,10 @@ struct Ran {
 
 impl World {
     fn new() -> Option<World> {
-        let directory = tempfile::Builder::new().prefix("cofferdam-").tempdir_in("/var/tmp").unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("cofferdam-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
         let socket = directory.path().join("engine.sock");
         let engine = Engine::start(&socket)?;
         let workspace = directory.path().join("workspace");
@@ -83,7 +78,12 @@ impl World {
     /// How many containers of this test there are, whatever they do.
     fn left(&self) -> usize {
         let label = format!("label=dev.cofferdam.owner={}", self.directory.path().display());
-        let listed = self.engine.podman().args(["ps", "-aq", "--filter", &label]).output().unwrap();
+        let listed = self
+            .engine
+            .podman()
+            .args(["ps", "-aq", "--filter", &label])
+            .output()
+            .unwrap();
         String::from_utf8(listed.stdout).unwrap().lines().count()
     }
 
@@ -109,7 +109,10 @@ fn config(directory: &Path) -> Config {
 }
 
 fn spec(container: sandbox::Container, workspace: &Path, argv: &[&str]) -> Spec {
-    let mut spec = Spec::new(argv.iter().map(|word| (*word).to_owned()).collect(), workspace.to_owned());
+    let mut spec = Spec::new(
+        argv.iter().map(|word| (*word).to_owned()).collect(),
+        workspace.to_owned(),
+    );
     spec.container = Some(container);
     spec.limits.disk_free_bytes = 0;
     spec.limits.memory_bytes = Some(128 << 20);
@@ -145,7 +148,8 @@ impl Running {
 #[test]
 fn a_guest_finds_its_place_and_its_rules_are_what_the_kernel_says() {
     let Some(world) = World::new() else { return };
-    let mut spec = world.sh("id -u; pwd; cat; echo $NAME $HOME $LD_PRELOAD.; echo mine > made; exit 3");
+    let mut spec = world
+        .sh("id -u; pwd; cat; echo $NAME $HOME $LD_PRELOAD.; echo mine > made; touch $HOME/x /tmp/x; exit 3");
     spec.env.insert("NAME".to_owned(), "value".to_owned());
     let ran = world.run(&spec);
     assert_eq!(ran.out, "4242\n/workspace\nvalue /home/guest .\n", "{ran:?}");
@@ -155,22 +159,48 @@ fn a_guest_finds_its_place_and_its_rules_are_what_the_kernel_says() {
     let rules = &ran.rules;
     assert_eq!((rules.identity.uid, rules.identity.outer_uid), (OWNER, OWNER));
     // Podman makes no namespace of cgroups where those are of version 1.
-    let namespaces = rules.namespaces.iter().map(String::as_str).filter(|name| *name != "cgroup");
-    assert_eq!(namespaces.collect::<Vec<_>>(), ["ipc", "mount", "network", "pid", "uts"]);
+    let namespaces = rules
+        .namespaces
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != "cgroup");
+    assert_eq!(
+        namespaces.collect::<Vec<_>>(),
+        ["ipc", "mount", "network", "pid", "uts"]
+    );
     let given_up = rules.given_up.keys().filter(|part| **part != Part::CgroupNames);
-    assert_eq!(given_up.collect::<Vec<_>>(), [&Part::Users], "{:?}", rules.given_up);
+    assert_eq!(
+        given_up.collect::<Vec<_>>(),
+        [&Part::Users],
+        "{:?}",
+        rules.given_up
+    );
     let limits = &rules.cgroup.as_ref().unwrap().limits;
     let told = |name: &str| limits[name].parse::<u64>().unwrap();
-    assert_eq!((told("memory"), told("pids"), told("cpu_millis")), (128 << 20, 32, 2000));
+    assert_eq!(
+        (told("memory"), told("pids"), told("cpu_millis")),
+        (128 << 20, 32, 2000)
+    );
     assert!(rules.no_new_privileges && rules.capabilities.is_empty());
     assert!(rules.seccomp.is_some() && rules.landlock.is_some());
     let container = rules.container.as_ref().unwrap();
-    assert_eq!((container.engine, container.image.as_str()), (EngineKind::Podman, IMAGE));
+    assert_eq!(
+        (container.engine, container.image.as_str()),
+        (EngineKind::Podman, IMAGE)
+    );
     assert_eq!(container.image_id, spec.container.unwrap().id);
     assert_eq!(container.profile["NetworkMode"], "none");
     assert_eq!(container.profile["ReadonlyRootfs"], true);
-    assert!(container.profile["SecurityOpt"].to_string().contains("seccomp=sha256:"), "{container:?}");
-    assert!(!serde_json::to_string(rules).unwrap().contains("value"), "no environment is told");
+    assert!(
+        container.profile["SecurityOpt"]
+            .to_string()
+            .contains("seccomp=sha256:"),
+        "{container:?}"
+    );
+    assert!(
+        !serde_json::to_string(rules).unwrap().contains("value"),
+        "no environment is told"
+    );
     world.none_is_left();
 }
 
@@ -224,17 +254,266 @@ fn nothing_outside_its_workspace_is_there() {
     ];
     std::fs::write(world.workspace("made"), "").unwrap();
     std::os::unix::fs::chown(world.workspace("made"), Some(OWNER), Some(OWNER)).unwrap();
-    let all: Vec<String> = table.iter().map(|(try_, _)| format!("({try_}) 2>&1 | tr '\\n' ' '; echo")).collect();
+    let all: Vec<String> = table
+        .iter()
+        .map(|(try_, _)| format!("({try_}) 2>&1 | tr '\\n' ' '; echo"))
+        .collect();
     let mut spec = world.sh(&all.join("\n"));
     spec.hidden = vec![world.workspace(".cofferdam")];
-    spec.reads = vec![Bind { source: read.clone(), target: "/read".into() }];
+    spec.reads = vec![Bind {
+        source: read.clone(),
+        target: "/read".into(),
+    }];
     spec.limits.pids = Some(64);
     let ran = world.run(&spec);
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), table.len(), "{ran:?}");
     let tries = table.iter().zip(lines);
-    let others: Vec<_> = tries.filter(|((_, expected), line)| !line.contains(expected)).collect();
+    let others: Vec<_> = tries
+        .filter(|((_, expected), line)| !line.contains(expected))
+        .collect();
     assert!(others.is_empty(), "{others:#?}");
     assert_eq!(std::fs::read_to_string(read).unwrap(), "shown");
-    assert_eq!(std::fs::read_to_string(world.workspace(".envrc")).unwrap(), "mine");
+    assert_eq!(
+        std::fs::read_to_string(world.workspace(".envrc")).unwrap(),
+        "mine"
+    );
+}
+
+#[test]
+fn the_doors_inside_are_accepted_from_outside() {
+    let Some(world) = World::new() else { return };
+    let mut spec = world.sh("echo question | nc 127.0.0.1 7401; nc -w 1 127.0.0.1 7402 2>&1 < /dev/null");
+    spec.doors.insert(7401);
+    let mut running = world.launch(&spec).unwrap();
+    let doors = running.guest.take_doors();
+    let door = doors
+        .iter()
+        .find(|door| door.listener.local_addr().unwrap().is_ipv4())
+        .unwrap();
+    assert_eq!(
+        (door.port, door.listener.local_addr().unwrap().port()),
+        (7401, 7401)
+    );
+    door.listener.set_nonblocking(false).unwrap();
+    let (mut stream, _) = door.listener.accept().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let mut question = String::new();
+    BufReader::new(&stream).read_line(&mut question).unwrap();
+    assert_eq!(question, "question\n");
+    stream.write_all(b"answer\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let ran = running.finish();
+    assert!(ran.out.starts_with("answer\n"), "{ran:?}");
+    assert!(
+        ran.out.contains("ermission denied"),
+        "no other port of its own: {ran:?}"
+    );
+    assert_eq!(ran.rules.doors, [7401].into());
+}
+
+#[test]
+fn a_terminal_is_the_guests_own() {
+    let Some(world) = World::new() else { return };
+    let terminal =
+        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&terminal).unwrap();
+    rustix::pty::unlockpt(&terminal).unwrap();
+    let name = rustix::pty::ptsname(&terminal, Vec::new()).unwrap();
+    let inside = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let size = rustix::termios::Winsize {
+        ws_row: 33,
+        ws_col: 77,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    let spec = world.sh("stty size; read line < /dev/tty; echo got $line; exec cat");
+    let copies = [(); 3].map(|()| OwnedFd::from(inside.try_clone().unwrap()));
+    let guest = world.containers.launch(&flight(), &spec, copies).unwrap();
+    drop(inside);
+    let mut terminal = std::fs::File::from(terminal);
+    let mut lines = BufReader::new(terminal.try_clone().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    assert_eq!(line(), "33 77");
+    terminal.write_all(b"word\n").unwrap();
+    assert_eq!((line(), line()), ("word".to_owned(), "got word".to_owned()));
+    // Its own job control: the key that interrupts ends what runs in it.
+    terminal.write_all(&[3]).unwrap();
+    assert_eq!(wait(&guest).end, End::Signal(2));
+}
+
+#[test]
+fn a_kill_ends_all_that_it_started_and_nothing_is_left() {
+    let Some(world) = World::new() else { return };
+    let spec = world.sh("(setsid sh -c 'sleep 1000 & sleep 1000') & (sleep 1000 &) ; echo runs; sleep 1000");
+    let mut running = world.launch(&spec).unwrap();
+    assert_eq!(running.line(), "runs");
+    running.guest.kill();
+    let ran = running.finish();
+    assert_eq!(
+        (ran.exit.end, &ran.exit.stop),
+        (End::Signal(9), &Some(Stop::Killed)),
+        "{ran:?}"
+    );
+    // Every one held the pipe that was read to its end.
+    world.none_is_left();
+    let (flight, stops) = stoppable();
+    stops.raise(policy::Stop {
+        scope: policy::StopScope::All,
+        reason: "drill".to_owned(),
+        by: "person:alice".to_owned(),
+        at: policy::Reach::Everywhere,
+    });
+    let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let refused = world.containers.launch(&flight, &spec, [null(), null(), null()]);
+    assert!(matches!(refused, Err(LaunchError::Stopped)), "{refused:?}");
+}
+
+#[test]
+fn what_a_guest_leaves_running_ends_with_it_and_so_does_one_that_is_dropped() {
+    let Some(world) = World::new() else { return };
+    let ran = world.run(&world.sh("(setsid sleep 1000 &); echo gone"));
+    assert_eq!(
+        (ran.out.as_str(), ran.exit.end),
+        ("gone\n", End::Code(0)),
+        "{ran:?}"
+    );
+    let mut running = world.launch(&world.sh("echo runs; sleep 1000")).unwrap();
+    assert_eq!(running.line(), "runs");
+    drop(running.guest);
+    let mut rest = String::new();
+    running.out.read_to_string(&mut rest).unwrap();
+    world.none_is_left();
+}
+
+#[test]
+fn greed_ends_at_its_limits() {
+    let Some(world) = World::new() else { return };
+    let bomb = "f() { sleep 5 & }; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do f; done";
+    let mut spec = world.sh(&format!("{bomb} 2>&1; echo done"));
+    spec.limits.pids = Some(16);
+    let ran = world.run(&spec);
+    assert!(
+        ran.out.contains("can't fork") && !ran.out.contains("done"),
+        "{ran:?}"
+    );
+    let mut spec = world.sh("head -c 200000000 /dev/zero | tail -c 200000000 > /dev/null; echo $?");
+    spec.limits.memory_bytes = Some(64 << 20);
+    let ran = world.run(&spec);
+    assert!(
+        ran.exit.usage.memory_kills > 0 || ran.exit.stop.is_some(),
+        "{ran:?}"
+    );
+    let mut spec = world.sh("head -c 9000000 /dev/zero > /tmp/file; wc -c < /tmp/file");
+    spec.limits.tmp_bytes = 1 << 20;
+    let ran = world.run(&spec);
+    assert!(ran.out.ends_with("1048576\n"), "{ran:?}");
+    let mut spec = world.sh("sleep 1000");
+    spec.limits.timeout_ms = Some(300);
+    assert_eq!(world.run(&spec).exit.stop, Some(Stop::Timeout));
+}
+
+#[test]
+fn strict_ends_who_makes_a_call_that_is_not_on_its_list() {
+    let Some(world) = World::new() else { return };
+    let mut spec = world.sh("echo well");
+    spec.profile = Profile::Strict;
+    assert_eq!(world.run(&spec).out, "well\n", "what a shell needs is there");
+    let mut spec = world.spec(&["unshare", "-m", "true"]);
+    spec.profile = Profile::Strict;
+    let ran = world.run(&spec);
+    assert_eq!(ran.exit.end, End::Signal(31), "{ran:?}");
+    assert!(matches!(ran.exit.stop, Some(Stop::Call(_))), "{ran:?}");
+}
+
+#[test]
+fn what_no_container_can_be_is_refused_by_name() {
+    let Some(world) = World::new() else { return };
+    let other = world.directory.path().join("roots");
+    std::fs::create_dir(&other).unwrap();
+    type Change = fn(&mut Spec, &Path);
+    #[rustfmt::skip]
+    let table: [(&str, Change, &str); 5] = [
+        ("root's workspace", |s, dir| s.workspace = dir.join("roots"),            "the workspace belongs to root"),
+        ("a review",         |s, dir| s.review = Some(dir.join("x")),             "cannot be collected for a review"),
+        ("no such image",    |s, _| s.container.as_mut().unwrap().id = format!("sha256:{}", "0".repeat(64)), "has no image `sha256:0000"),
+        ("no such program",  |s, _| s.argv = vec!["/none".into()],                "cannot execute `/none`: ENOENT"),
+        ("no such engine",   |s, _| s.container.as_mut().unwrap().engine = Some(EngineKind::Docker), "no container engine answers (there is podman)"),
+    ];
+    for (name, change, expected) in table {
+        let mut spec = world.sh("true");
+        change(&mut spec, world.directory.path());
+        let refused = world.launch(&spec).err().unwrap().to_string();
+        assert!(refused.contains(expected), "{name}: {refused}");
+    }
+    let refused = world
+        .containers
+        .image(None, "localhost/none:1")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("and none is fetched here: `podman pull localhost/none:1`"),
+        "{refused}"
+    );
+    let directory = std::fs::File::open("/").unwrap();
+    let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let refused = world
+        .containers
+        .launch(&flight(), &world.sh("true"), [directory.into(), null(), null()]);
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("a directory of this machine")
+    );
+    world.none_is_left();
+}
+
+#[test]
+fn a_platform_that_is_killed_takes_its_containers_with_it() {
+    let Some(world) = World::new() else { return };
+    let mark = world.workspace("mark");
+    let mut platform = Command::new(ATTACKER)
+        .arg("platform-of-containers")
+        .args([world.directory.path(), Path::new(IMAGE)])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(platform.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "runs\n");
+    assert_eq!(world.left(), 1);
+    platform.kill().unwrap();
+    platform.wait().unwrap();
+    // Held open by the guest's processes alone.
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    world.none_is_left();
+    assert!(mark.exists(), "it ran");
+}
+
+#[test]
+fn what_a_platform_left_before_it_was_started_is_removed() {
+    let Some(world) = World::new() else { return };
+    let label = format!("dev.cofferdam.owner={}", world.directory.path().display());
+    let made = world
+        .engine
+        .podman()
+        .args(["create", "--label", &label, IMAGE, "true"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(world.left(), 1);
+    world.containers.image(None, IMAGE).unwrap();
+    assert_eq!(world.left(), 0);
 }
