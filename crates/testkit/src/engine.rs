@@ -1,6 +1,13 @@
 //! A real container engine for tests: Podman, on storage of the tests' own, with one small image.
 //!
-//! Nothing of the machine's own containers is touched. The service ends by itself ten seconds after the last who asked.
+//! Nothing of the machine's own containers is touched. The service ends by itself a minute after the last who asked.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "for tests, which end where they do not know further"
+)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -61,25 +68,20 @@ impl Engine {
         std::fs::write(place.join("containers.conf"), CONFIGURATION).unwrap();
         with_image(&place);
         let service = podman(&place)
-            .args([
-                "system",
-                "service",
-                "--time",
-                "10",
-                &format!("unix://{}", socket.display()),
-            ])
+            .args(["system", "service", "--time", "60"])
+            .arg(format!("unix://{}", socket.display()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let engine = Engine {
+            socket: socket.to_owned(),
+            service,
+            place,
+        };
         for _ in 0..1_000 {
             if std::os::unix::net::UnixStream::connect(socket).is_ok() {
-                let socket = socket.to_owned();
-                return Some(Engine {
-                    socket,
-                    service,
-                    place,
-                });
+                return Some(engine);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

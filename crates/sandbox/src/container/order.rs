@@ -7,6 +7,7 @@ use super::program::{EMPTY, INSIDE, NOTHING, Program};
 use super::seen::{self, Ask, File, Seen};
 use super::verify::{Known, verify};
 use super::ward::Ward;
+use crate::cgroup;
 use crate::guest::{Door, Guest};
 use crate::launcher::{LaunchError, sealed};
 use crate::protect::{self, Protected};
@@ -24,7 +25,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
-use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
+use rustix::process::{PidfdFlags, Resource, getrlimit, pidfd_open};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, Permissions};
@@ -85,6 +86,7 @@ struct Own {
 /// The first process of a container, which is the one that the engine started.
 struct First {
     link: OwnedFd,
+    pid: i32,
     pidfd: OwnedFd,
     outer: (u32, u32),
 }
@@ -133,7 +135,7 @@ impl Place<'_> {
         let first = self.first(&made.id, &listener)?;
         drop(listener);
         let inspected = self.engine.inspect(&made.id)?;
-        is_it(&inspected, first.pid())?;
+        is_it(&inspected, first.pid)?;
         let contained = read_back(&order, &made.id, &inspected, image.digests).map_err(refused)?;
         let seen = ask(&first.link, &own)?;
         let known = Known {
@@ -146,9 +148,13 @@ impl Place<'_> {
             namespaces: &seen::namespaces(),
         };
         let mut rules = verify(&known, &seen)?;
+        let group = cgroup::Group::of(first.pid);
+        if let Some(cgroup) = &mut rules.cgroup {
+            cgroup.directories = group.directories();
+        }
         rules.container = Some(contained);
         protect_in(&mut rules, &own.protected);
-        let (guest, ward) = enter(&first, spec, stdio, rules, own, &made)?;
+        let (guest, ward) = enter(&first, spec, stdio, rules, (own, group), &made)?;
         made.is_kept = true;
         let watching = std::thread::Builder::new()
             .name("container".to_owned())
@@ -291,16 +297,11 @@ impl Place<'_> {
         set_socket_timeout(&link, Timeout::Recv, Some(PATIENCE)).map_err(system)?;
         let peer = socket_peercred(&link).map_err(system)?;
         Ok(First {
+            pid: peer.pid.as_raw_nonzero().get(),
             pidfd: pidfd_open(peer.pid, PidfdFlags::empty()).map_err(system)?,
             outer: (peer.uid.as_raw(), peer.gid.as_raw()),
             link,
         })
-    }
-}
-
-impl First {
-    fn pid(&self) -> Option<Pid> {
-        socket_peercred(&self.link).ok().map(|peer| peer.pid)
     }
 }
 
@@ -336,13 +337,12 @@ fn user(engine: &Engine, on_disk: (u32, u32)) -> Result<(u32, u32), String> {
 }
 
 /// The process that connected is the one that the engine started.
-fn is_it(inspected: &Value, connected: Option<Pid>) -> Result<(), LaunchError> {
+fn is_it(inspected: &Value, connected: i32) -> Result<(), LaunchError> {
     let started = inspected.pointer("/State/Pid").and_then(Value::as_i64);
-    let connected = connected.map(|pid| i64::from(pid.as_raw_nonzero().get()));
-    match (started, connected) {
-        (Some(started), Some(connected)) if started == connected && started > 1 => Ok(()),
+    match started {
+        Some(started) if started == i64::from(connected) && started > 1 => Ok(()),
         _ => Err(refused(format!(
-            "process {connected:?} connected, and the engine started {started:?}: they are not of one machine"
+            "process {connected} connected, and the engine started {started:?}: they are not of one machine"
         ))),
     }
 }
@@ -370,7 +370,7 @@ fn enter(
     spec: &Spec,
     stdio: [OwnedFd; 3],
     rules: Rules,
-    own: Own,
+    (own, group): (Own, cgroup::Group),
     made: &Made<'_>,
 ) -> Result<(Guest, Ward), LaunchError> {
     let text = sealed(spec)?;
@@ -418,6 +418,7 @@ fn enter(
         pidfd: first.pidfd.try_clone()?,
         stopped: Stopped::new(listener, spec.profile == Profile::Strict),
         reply: ours,
+        group,
         workspace: own.workspace,
         missing: rules.held_back.clone(),
         disk_free_bytes: rules.disk_free_bytes,

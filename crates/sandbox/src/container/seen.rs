@@ -242,11 +242,9 @@ pub(crate) struct Counted {
 pub(crate) fn counted() -> Counted {
     let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
     let line = |text: Option<String>, name: &str| -> Option<u64> {
-        let text = text?;
-        let found = text
+        text?
             .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        found
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     };
     let number = |text: Option<String>| text.and_then(|text| text.trim().parse().ok());
     Counted {

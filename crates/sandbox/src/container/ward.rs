@@ -1,6 +1,7 @@
 //! A guest in a container as the platform watches it: its stopped calls, its time, its end. A thread for each.
 
 use super::engine::Engine;
+use crate::cgroup;
 use crate::guest::{End, Exit, Stop, Usage};
 use crate::protect;
 use crate::runbook::{Report, Used};
@@ -25,6 +26,8 @@ pub(super) struct Ward {
     pub stopped: Stopped,
     /// To whoever holds the guest.
     pub reply: OwnedFd,
+    /// Its groups, as seen from outside: for memory the kernel may end the first process as well.
+    pub group: cgroup::Group,
     pub workspace: OwnedFd,
     pub missing: Vec<String>,
     pub disk_free_bytes: u64,
@@ -111,6 +114,9 @@ impl Ward {
 
     /// The first process is dead, and with it its pid namespace.
     fn conclude(mut self) {
+        // At once: the engine removes them.
+        let (kills, refused) = (self.group.memory_kills(), self.group.refused_processes());
+        let peak = self.group.memory_peak();
         self.hear();
         let (status, used) = self.ended.unwrap_or((Signal::KILL.as_raw(), None));
         let end = match libc::WIFEXITED(status) {
@@ -120,7 +126,10 @@ impl Ward {
         let counted = used.map(|used| used.counted).unwrap_or_default();
         let exit = Exit {
             end,
-            stop: self.stop.take().or_else(|| reason(end, used.as_ref())),
+            stop: self
+                .stop
+                .take()
+                .or_else(|| reason(end, kills.max(counted.memory_kills), used.is_some())),
             refused: self.stopped.counted(),
             held_back: protect::hold_back(&self.workspace, &self.missing),
             usage: Usage {
@@ -128,9 +137,9 @@ impl Ward {
                 user_us: used.map_or(0, |used| used.user_us),
                 system_us: used.map_or(0, |used| used.system_us),
                 resident_bytes: used.map_or(0, |used| used.resident_bytes),
-                memory_peak_bytes: counted.memory_peak,
-                memory_kills: counted.memory_kills,
-                refused_processes: counted.refused_processes,
+                memory_peak_bytes: counted.memory_peak.or(peak),
+                memory_kills: kills.max(counted.memory_kills),
+                refused_processes: refused.max(counted.refused_processes),
             },
         };
         // A platform that is gone asks for nothing.
@@ -140,14 +149,14 @@ impl Ward {
     }
 }
 
-/// What ended a guest that the platform did not end.
-fn reason(end: End, used: Option<&Used>) -> Option<Stop> {
-    match (end, used) {
-        (End::Signal(libc::SIGKILL), Some(used)) if used.counted.memory_kills > 0 => Some(Stop::Memory),
-        // The first process ended without a word: somebody else's engine, or the kernel for memory, ended it.
-        (End::Signal(libc::SIGKILL), None) => Some(Stop::Killed),
+/// What ended a guest that the platform did not end. `is_told`: its first process lived to say how the program ended.
+fn reason(end: End, memory_kills: u64, is_told: bool) -> Option<Stop> {
+    match end {
+        End::Signal(libc::SIGKILL) if memory_kills > 0 => Some(Stop::Memory),
+        // Somebody ended it by the engine, or by hand.
+        End::Signal(libc::SIGKILL) if !is_told => Some(Stop::Killed),
         // The engine's filter kills without telling which call it was.
-        (End::Signal(libc::SIGSYS), _) => Some(Stop::Call(
+        End::Signal(libc::SIGSYS) => Some(Stop::Call(
             "a call that its engine's filter does not tell".to_owned(),
         )),
         _ => None,
