@@ -300,6 +300,9 @@ pub(super) const ENGINES_OWN: [&str; 7] = [
     "/dev/shm",
 ];
 
+/// Devices that hold nothing, by which an engine without root makes a `/dev`, and hides files of `/proc`.
+pub(super) const HARMLESS: [&str; 6] = ["/null", "/zero", "/full", "/tty", "/random", "/urandom"];
+
 /// Where everything of ours is.
 pub(super) fn is_ours(path: &str) -> bool {
     path == INSIDE

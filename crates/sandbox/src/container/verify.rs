@@ -3,7 +3,7 @@
 //! INVARIANT (no container taken at its engine's word): everything of the profile that the kernel tells is compared
 //! with what was ordered, before the container is told what to run.
 
-use super::profile::{Bound, ENGINES_OWN, is_ours};
+use super::profile::{Bound, ENGINES_OWN, HARMLESS, is_ours};
 use super::seen::{File, Mounted, Seen};
 use crate::ability::{LANDLOCK_FROM, Missing, consequences, needs};
 use crate::launcher::LaunchError;
@@ -164,6 +164,7 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
                 ));
             }
             (None, None) if !is_of_a_disk => (),
+            (None, None) if mount.kind == "devtmpfs" && HARMLESS.contains(&mount.root.as_str()) => (),
             (None, None) if ENGINES_OWN.contains(&at) && mount.is_read_only() => (),
             (None, None) => {
                 return Err(format!(
@@ -277,6 +278,7 @@ mod tests {
             "5 4 8:1 /e /workspace/.cofferdam ro - ext4 /dev/vda rw",
             "6 1 8:1 /s /.cofferdam ro - ext4 /dev/vda rw",
             "7 1 8:1 /h /etc/hosts ro - ext4 /dev/vda rw",
+            "8 1 0:6 /null /proc/kcore rw - devtmpfs devtmpfs rw",
         ];
         let capabilities = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
         let names = super::super::seen::NAMESPACES;
@@ -373,6 +375,7 @@ mod tests {
             ("a writable root",  Box::new(|s| s.mounts[0].options = vec!["rw".into()]), "root can be written"),
             ("a root below",     Box::new(|s| { s.paths.insert("/".into(), place(0, 3)); }), "root can be written"),
             ("a socket",         Box::new(add("9 0 0:9 /docker.sock /run/docker.sock ro - ext4 /dev/vda rw")), "mounted `/run/docker.sock`, which nobody asked for"),
+            ("a disk",           Box::new(add("9 0 0:6 /vda /dev/vda rw - devtmpfs devtmpfs rw")), "mounted `/dev/vda`, which nobody asked for"),
             ("a volume",         Box::new(add("9 0 8:1 /x /data rw - ext4 /dev/vda rw")), "mounted `/data`, which nobody asked for"),
             ("the engine's own", Box::new(add("9 0 8:1 /h /etc/hosts rw - ext4 /dev/vda rw")), "mounted `/etc/hosts`, which nobody asked for"),
             ("ours writable",    Box::new(|s| s.mounts[5].options = vec!["rw".into()]), "`/.cofferdam` can be written"),

@@ -378,6 +378,91 @@ fn a_kill_ends_all_that_it_started_and_nothing_is_left() {
     assert!(matches!(refused, Err(LaunchError::Stopped)), "{refused:?}");
 }
 
+/// Without Landlock, our filter and our limits: what is left is the engine's.
+#[test]
+fn what_the_engine_builds_holds_alone() {
+    let Some(world) = World::new() else { return };
+    #[rustfmt::skip]
+    let table = [
+        ("cat /etc/shadow",                     "No such file"),
+        ("echo x > /etc/made",                  "Read-only file system"),
+        ("echo x > /.cofferdam/made",           "Read-only file system"),
+        ("mount -t tmpfs none /tmp",            "ermi"),
+        ("unshare -U true",                     "Operation not permitted"),
+        ("chmod 4755 /workspace/made",          "Operation not permitted"),
+        ("mknod /workspace/node c 1 1",         "Operation not permitted"),
+        ("chroot / true",                       "Operation not permitted"),
+        ("nc -w 1 169.254.169.254 80 < /dev/null", "unreachable"),
+        ("ping -c 1 127.0.0.1",                 "ermi"),
+        ("hostname other",                      "ermi"),
+    ];
+    let all: Vec<String> = table
+        .iter()
+        .map(|(attempt, _)| format!("({attempt}) 2>&1 | tr '\\n' ' '; echo"))
+        .collect();
+    let mut spec = world.sh(&format!("touch made\n{}", all.join("\n")));
+    spec.without = [
+        Part::LandlockFiles,
+        Part::LandlockTcp,
+        Part::LandlockScopes,
+        Part::Seccomp,
+        Part::ProcessLimits,
+    ]
+    .into();
+    let ran = world.run(&spec);
+    assert!(
+        ran.rules.landlock.is_none() && ran.rules.seccomp.is_none(),
+        "{ran:?}"
+    );
+    let tries = table.iter().zip(ran.out.lines());
+    let others: Vec<_> = tries
+        .filter(|((_, expected), line)| !line.contains(expected))
+        .collect();
+    assert!(
+        others.is_empty() && ran.out.lines().count() == table.len(),
+        "{others:#?} {}",
+        ran.out
+    );
+}
+
+#[test]
+fn its_engine_learns_nothing_of_a_guest_and_what_it_leaves_to_be_run_is_held_back() {
+    let Some(world) = World::new() else { return };
+    let mut spec =
+        world.sh("echo evil > .bashrc; mkdir .git; echo secret-word; read line < fifo; true secret-argument");
+    spec.env.insert("TOKEN".to_owned(), "secret-value".to_owned());
+    let made = Command::new("mkfifo")
+        .args(["-m", "666"])
+        .arg(world.workspace("fifo"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let mut running = world.launch(&spec).unwrap();
+    assert_eq!(running.line(), "secret-word");
+    let id = running.guest.rules().container.as_ref().unwrap().id.clone();
+    for what in [["inspect", &id], ["logs", &id], ["top", &id]] {
+        let told = world.engine.podman().args(what).output().unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        // Processes are seen by whoever is root; what is told to the engine is not theirs.
+        let is_told = told.contains("secret-") && what[0] != "top";
+        assert!(!is_told, "{what:?}: {told}");
+    }
+    std::fs::write(world.workspace("fifo"), "go\n").unwrap();
+    let ran = running.finish();
+    assert_eq!(ran.exit.end, End::Code(0), "{ran:?}");
+    let held: Vec<(&str, &str)> = ran
+        .exit
+        .held_back
+        .iter()
+        .map(|held| (held.made.as_str(), held.now.as_str()))
+        .collect();
+    assert_eq!(
+        held,
+        [(".git", ".git.held-back"), (".bashrc", ".bashrc.held-back")]
+    );
+    assert!(!world.workspace(".bashrc").exists() && world.workspace(".bashrc.held-back").exists());
+}
+
 #[test]
 fn what_a_guest_leaves_running_ends_with_it_and_so_does_one_that_is_dropped() {
     let Some(world) = World::new() else { return };
