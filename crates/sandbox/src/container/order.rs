@@ -433,10 +433,11 @@ fn enter(
     Ok((guest, ward))
 }
 
-/// Parts that the first process does not build: they are given up.
+/// Parts that the first process does not build, or has to know of: they are given up.
 fn omitted(spec: &Spec, rules: &Rules) -> BTreeSet<Part> {
     let of_ours = [
         Part::ProcessLimits,
+        Part::ProcessCount,
         Part::NoNewPrivileges,
         Part::LandlockFiles,
         Part::LandlockTcp,

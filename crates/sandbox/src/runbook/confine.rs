@@ -42,8 +42,10 @@ pub(super) fn limit_process(house: &mut House) -> Result<(), Cause> {
         (Resource::Rtprio, "rtprio", 0),
         (Resource::Nice, "nice", 0),
     ];
-    // In a container its user may be somebody outside, who has processes of their own.
-    if let Some(pids) = limits.pids.filter(|_| !house.contained) {
+    // In a container its user may be somebody outside, who has processes of their own: unless nothing else counts them,
+    // or its users are of a namespace, what counts is the cgroup.
+    let counts = !house.contained || !house.builds(Part::ProcessCount) || super::contained::has_own_users();
+    if let Some(pids) = limits.pids.filter(|_| counts) {
         // Counted by user: outside, of all guests that have it, so it is no replacement for a cgroup.
         wanted.push((Resource::Nproc, "nproc", pids));
     }

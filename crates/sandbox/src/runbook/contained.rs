@@ -23,6 +23,14 @@ pub(super) fn enter_workspace(house: &mut House) -> Result<(), Cause> {
     )?)
 }
 
+/// Whether users here are others outside: a namespace that is none maps everybody to themselves.
+pub(super) fn has_own_users() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_whitespace();
+    let everybody = u32::MAX.to_string();
+    !(fields.next() == Some("0") && fields.next() == Some("0") && fields.next() == Some(&everybody))
+}
+
 /// The engine drops them, and a process without any cannot.
 pub(super) fn look_for_capabilities(_: &mut House) -> Result<(), Cause> {
     let held = capabilities(None)?;
