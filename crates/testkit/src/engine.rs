@@ -97,7 +97,9 @@ impl Engine {
 
 fn podman(place: &Path) -> Command {
     let mut command = Command::new("/usr/bin/podman");
+    // Its monitor of containers leaves a file `oom` where it was started.
     command
+        .current_dir(place)
         .env("CONTAINERS_CONF", place.join("containers.conf"))
         .args([
             "--root".as_ref(),
