@@ -143,11 +143,17 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
         .collect();
     for mount in &seen.mounts {
         let at = mount.at.as_str();
-        // What is in memory or the kernel's own is nobody's file.
-        let is_of_a_disk = !matches!(
-            mount.kind.as_str(),
-            "tmpfs" | "proc" | "sysfs" | "cgroup" | "cgroup2" | "devpts" | "mqueue"
-        );
+        // The kernel's own, and what was made in memory for the container: nobody's files. A part of what is in memory
+        // elsewhere, such as `/run` of the machine, is somebody's.
+        let is_harmless = HARMLESS.contains(&mount.root.as_str());
+        let is_nobodys = match mount.kind.as_str() {
+            "tmpfs" => mount.root == "/" || is_harmless,
+            "devtmpfs" => is_harmless,
+            kind => matches!(
+                kind,
+                "proc" | "sysfs" | "cgroup" | "cgroup2" | "devpts" | "mqueue"
+            ),
+        };
         let within = known
             .binds
             .iter()
@@ -163,8 +169,7 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
                     "`{at}`, mounted there outside, can be written in the container"
                 ));
             }
-            (None, None) if !is_of_a_disk => (),
-            (None, None) if mount.kind == "devtmpfs" && HARMLESS.contains(&mount.root.as_str()) => (),
+            (None, None) if is_nobodys => (),
             (None, None) if ENGINES_OWN.contains(&at) && mount.is_read_only() => (),
             (None, None) => {
                 return Err(format!(
@@ -376,6 +381,7 @@ mod tests {
             ("a root below",     Box::new(|s| { s.paths.insert("/".into(), place(0, 3)); }), "root can be written"),
             ("a socket",         Box::new(add("9 0 0:9 /docker.sock /run/docker.sock ro - ext4 /dev/vda rw")), "mounted `/run/docker.sock`, which nobody asked for"),
             ("a disk",           Box::new(add("9 0 0:6 /vda /dev/vda rw - devtmpfs devtmpfs rw")), "mounted `/dev/vda`, which nobody asked for"),
+            ("its secrets",      Box::new(add("9 0 0:7 /secrets /run/secrets ro - tmpfs tmpfs rw")), "mounted `/run/secrets`, which nobody asked for"),
             ("a volume",         Box::new(add("9 0 8:1 /x /data rw - ext4 /dev/vda rw")), "mounted `/data`, which nobody asked for"),
             ("the engine's own", Box::new(add("9 0 8:1 /h /etc/hosts rw - ext4 /dev/vda rw")), "mounted `/etc/hosts`, which nobody asked for"),
             ("ours writable",    Box::new(|s| s.mounts[5].options = vec!["rw".into()]), "`/.cofferdam` can be written"),
