@@ -8,6 +8,7 @@
 //! - **Whoever asks is known twice**: by the token, as everywhere, and by the kernel, as the user who runs the platform.
 //! - **No guest without its asker**: the connection is watched as long as the guest runs.
 
+mod contain;
 mod host;
 mod lend;
 mod place;
@@ -19,7 +20,7 @@ pub use place::{EGRESS_PORT, LIFE_MS_MAX, hidden};
 use gate::egress::Learned;
 use policy::budget::dollars;
 use runtime::guest::{Reviewed, said};
-use sandbox::{Exit, Git, Part, Profile};
+use sandbox::{Choice, Exit, Git, Part, Profile};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -64,6 +65,12 @@ pub struct Wanted {
     /// What it may use in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<policy::budget::Ceiling>,
+    /// What starts it; without it what its agent's document says, or else the platform itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Choice>,
+    /// The image of its container; without it what its agent's document says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// What a drill needs besides, to have something to attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<Drill>,

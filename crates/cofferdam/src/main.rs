@@ -8,6 +8,13 @@ fn main() -> ExitCode {
     if first.as_ref().is_some_and(|first| first == sandbox::ARGUMENT) {
         return sandbox::entry();
     }
+    // The first process of a container, likewise.
+    if first
+        .as_ref()
+        .is_some_and(|first| first == sandbox::container::ARGUMENT)
+    {
+        return sandbox::container::entry();
+    }
     // A guest of the drill: attacks, and nothing of a platform either.
     if first.is_some_and(|first| first == sandbox::drill::ARGUMENT) {
         return sandbox::drill::entry();

@@ -9,6 +9,8 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+#[path = "cli/contained.rs"]
+mod contained;
 #[path = "cli/drill.rs"]
 mod drill;
 #[path = "cli/exec.rs"]
@@ -42,6 +44,11 @@ impl Up {
 
     /// In `directory`, which gets the starter configuration too, with these arguments of `up`.
     fn start_with(directory: tempfile::TempDir, arguments: &[&str]) -> Up {
+        Up::start_where(directory, arguments, &[])
+    }
+
+    /// The same, with these variables.
+    fn start_where(directory: tempfile::TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Up {
         let git = Command::new("git")
             .args(["init", "--quiet"])
             .current_dir(directory.path())
@@ -52,6 +59,7 @@ impl Up {
         let mut child = cofferdam(directory.path())
             .args(["up", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -45,4 +45,12 @@ pub struct AgentSpec {
 /// How a guest runs. Whoever starts it says which program, where and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GuestTerms {}
+pub struct GuestTerms {
+    /// What starts it: `process`, or a container. Whoever runs it may name the same, and nothing else. Without it they
+    /// choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<sandbox::Choice>,
+    /// The image of its container, by name and digest, or by a name whose digest is looked up and recorded at each run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}

@@ -33,7 +33,8 @@ use policy::{
 };
 use review::Collected;
 use running::{Place, Registry};
-use sandbox::{End, Exit, Guest, LaunchError, Rules, Spec, Stop};
+use sandbox::container::{EngineError, Image};
+use sandbox::{Container, End, EngineKind, Exit, Guest, LaunchError, Rules, Spec, Stop};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -205,6 +206,18 @@ impl Guests {
             Err(SessionError::Store(error)) => Err(error),
             Err(_) => Ok(Vec::new()),
         }
+    }
+
+    /// The image that a reference means now: what is judged, recorded and run. Blocks.
+    ///
+    /// # Errors
+    /// No engine answers, or it has no such image.
+    pub fn image(
+        &self,
+        engine: Option<EngineKind>,
+        reference: &str,
+    ) -> Result<(Container, Image), EngineError> {
+        self.launching.image(engine, reference)
     }
 
     /// For whoever runs a guest: the platform, when it stops, waits until this is dropped.
@@ -451,7 +464,7 @@ fn action(spec: &Spec) -> Result<Action, ActionError> {
         None => Effect::Write,
     };
     let names: Vec<&String> = spec.env.keys().collect();
-    let arguments = json!({
+    let mut arguments = json!({
         "argv": spec.argv,
         // Values may be secrets; names are none.
         "env": names,
@@ -464,6 +477,9 @@ fn action(spec: &Spec) -> Result<Action, ActionError> {
         "doors": spec.doors,
         "degrade": spec.degrade,
     });
+    if let (Some(container), Some(arguments)) = (&spec.container, arguments.as_object_mut()) {
+        arguments.insert("container".to_owned(), json!(container));
+    }
     let resource = format!("workspace{}", spec.workspace.display());
     let made = Action::new(
         Verb::new(VERB)?,

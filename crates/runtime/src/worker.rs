@@ -12,7 +12,7 @@ mod history;
 mod run;
 mod stops;
 
-use crate::agent::AgentSpec;
+use crate::agent::{AgentSpec, GuestTerms};
 use gate::{EVERYWHERE, Gate, SessionError, SessionView, Tools};
 use journal::machine::{Session, SessionEvent};
 use policy::{Principal, Stop, StopScope};
@@ -126,6 +126,12 @@ impl Runtime {
             .add_stoppable(Arc::new(stops::Sessions(weak.clone())));
         runtime.gate.add_stoppable(Arc::new(stops::Queue(weak)));
         runtime
+    }
+
+    /// How an agent that is somebody else's program runs, if it is one.
+    pub fn guest_terms(&self, agent: &str) -> Option<GuestTerms> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        agents.get(agent)?.spec.guest.clone()
     }
 
     /// The agents and their tools from now on. Sessions that run keep those they started with.

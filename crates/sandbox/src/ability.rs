@@ -45,6 +45,13 @@ impl Default for Ability {
     }
 }
 
+/// From which version of its interface on Landlock has each part.
+pub(crate) const LANDLOCK_FROM: [(Part, u32); 3] = [
+    (Part::LandlockFiles, 1),
+    (Part::LandlockTcp, 4),
+    (Part::LandlockScopes, 6),
+];
+
 impl Ability {
     /// Whether every part can be enforced.
     pub fn is_whole(&self) -> bool {
@@ -89,7 +96,7 @@ impl Ability {
 }
 
 /// A limit that nobody asked for needs no controller; TCP is handled by Landlock in two profiles alone.
-fn needs(spec: &Spec, part: Part) -> bool {
+pub(crate) fn needs(spec: &Spec, part: Part) -> bool {
     match part {
         Part::MemoryLimit => spec.limits.memory_bytes.is_some(),
         Part::ProcessCount => spec.limits.pids.is_some(),

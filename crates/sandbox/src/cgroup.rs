@@ -238,6 +238,24 @@ impl Group {
         Ok(account)
     }
 
+    /// The groups that somebody else put a process in, to read what they count.
+    pub(crate) fn of(pid: i32) -> Group {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let its = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let at = Controller::ALL.into_iter().filter_map(|controller| {
+            let found = place(controller, &mounts, &its).ok()?;
+            Some((controller, found))
+        });
+        Group { at: at.collect() }
+    }
+
+    /// Their directories, by controller.
+    pub(crate) fn directories(&self) -> BTreeMap<String, String> {
+        let each = self.at.iter();
+        each.map(|(controller, (at, _))| (controller.name().to_owned(), at.display().to_string()))
+            .collect()
+    }
+
     /// How often a process was killed for memory.
     pub(crate) fn memory_kills(&self) -> u64 {
         self.counter(

@@ -66,6 +66,9 @@ pub struct Setting {
     pub fill: u64,
     /// Free bytes of that file system below which the guest is ended.
     pub floor: u64,
+    /// The words by which the attacker is executed inside, where that is not by its own file.
+    #[serde(default)]
+    pub itself: Vec<String>,
 }
 
 impl Setting {

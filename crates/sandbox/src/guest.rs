@@ -3,6 +3,7 @@
 use crate::protect::HeldBack;
 use crate::rules::Rules;
 use crate::wire;
+use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,8 +127,11 @@ impl Guest {
     /// Ends all processes of the guest, which can prevent it by nothing. Does not wait for it: [`Guest::wait`] does.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
-        // An error says that it has ended already.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        // In a container of somebody else's engine it may be another user: whoever watches it asks the engine. Any other
+        // error says that it has ended already.
+        if rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) == Err(Errno::PERM) {
+            let _ = rustix::net::shutdown(&self.reply, rustix::net::Shutdown::Write);
+        }
     }
 
     /// Waits until the last process of the guest is dead, and tells how it ended. Needs a tokio runtime; cancelled,

@@ -65,6 +65,12 @@ pub enum LaunchError {
         /// What is missing.
         missing: Missing,
     },
+    /// A container engine is not there, or did not do what it was asked. Nothing of the guest ran.
+    #[error(transparent)]
+    Engine(#[from] crate::container::EngineError),
+    /// What a container cannot have, or what its engine did not give it.
+    #[error("{0}")]
+    Container(String),
     /// A stop covers the flight that it was asked for.
     #[error("the action that starts the guest was stopped")]
     Stopped,
@@ -210,7 +216,7 @@ impl Launcher {
 
 /// The spec goes past the zygote in a file of its own: what it holds, tokens among it, is in no memory that later
 /// guests come from.
-fn sealed(spec: &Spec) -> Result<OwnedFd, LaunchError> {
+pub(crate) fn sealed(spec: &Spec) -> Result<OwnedFd, LaunchError> {
     let text = serde_json::to_vec(spec).map_err(|e| LaunchError::Gone(e.to_string()))?;
     if text.len() > SPEC_BYTES_MAX {
         return Err(LaunchError::Spec(SpecError::TooMany {

@@ -1,6 +1,8 @@
 //! Runs other people's programs behind walls: namespaces, a root of their own, Landlock, a filter of system calls,
 //! control groups.
 //!
+//! Or asks a container engine for such a place ([`container`]), and builds the same inside as far as that leaves it to it.
+//!
 //! A [`Launcher`] starts a [`Guest`] from a [`Spec`], for an action in flight and for nothing else. It never decides
 //! whether something may run, keeps no secret, writes no journal, and knows no address: a guest's network ends at its
 //! doors, whose sockets the platform accepts from.
@@ -16,6 +18,7 @@
 mod ability;
 mod backend;
 mod cgroup;
+pub mod container;
 pub mod drill;
 mod guest;
 mod launcher;
@@ -36,15 +39,15 @@ pub mod wire;
 mod zygote;
 
 pub use ability::{Ability, Missing, consequences};
-pub use backend::{Backend, Isolation, check};
+pub use backend::{Backend, Choice, Isolation, check};
 pub use guest::{Door, End, Exit, Guest, Stop, Usage};
 pub use launcher::{ARGUMENT, Config, LaunchError, Launcher};
 pub use protect::{HELD_BACK, HeldBack};
-pub use rules::{Cgroup, Identity, Landlock, Mount, Rules};
+pub use rules::{Cgroup, Contained, Identity, Landlock, Mount, Rules};
 pub use seccomp::Filter;
 pub use spec::{
-    Bind, DOORS_MAX, GUEST_UID, Git, Limits, Part, Profile, READS_MAX, SPEC_BYTES_MAX, Spec, SpecError,
-    WORKSPACE_AT,
+    Bind, Container, DOORS_MAX, EngineKind, GUEST_UID, Git, Limits, Part, Profile, READS_MAX, SPEC_BYTES_MAX,
+    Spec, SpecError, WORKSPACE_AT,
 };
 pub use step::StepFailure;
 pub use zygote::entry;

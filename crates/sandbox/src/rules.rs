@@ -3,7 +3,7 @@
 //! Invariant: **written by whoever did it.** Each entry is made by the step that made the call, after it succeeded.
 
 use crate::seccomp::Filter;
-use crate::spec::Part;
+use crate::spec::{EngineKind, Part};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,33 @@ pub struct Rules {
     pub disk_free_bytes: u64,
     /// What is not enforced, and why not.
     pub given_up: BTreeMap<Part, String>,
+    /// The container that it is in, as its engine tells; none where the platform built the walls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Contained>,
+}
+
+/// A container, as its engine tells of it after it was started. What the kernel says from inside stands in [`Rules`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contained {
+    /// Which engine.
+    pub engine: EngineKind,
+    /// Its version.
+    pub version: String,
+    /// Where it was reached.
+    pub socket: String,
+    /// Whether it runs without root.
+    pub rootless: bool,
+    /// The container.
+    pub id: String,
+    /// The image as it was written.
+    pub image: String,
+    /// The image that runs: `sha256:…`.
+    pub image_id: String,
+    /// Names of the image in registries, by digest.
+    pub digests: Vec<String>,
+    /// What the engine says it enforces, by its own names (`HostConfig` of `GET /containers/ID/json`). A profile of
+    /// system calls is there by its SHA-256.
+    pub profile: BTreeMap<String, serde_json::Value>,
 }
 
 /// Who a guest is.

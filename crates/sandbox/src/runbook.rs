@@ -11,10 +11,12 @@
 //! - **Its end is everybody's end**: it is the first of its pid namespace, and dies with the zygote.
 
 mod confine;
+mod contained;
 mod mounts;
 mod network;
 mod start;
 
+use crate::container::Counted;
 use crate::protect::Protected;
 use crate::rules::Rules;
 use crate::seccomp::{Filter, FilterError};
@@ -58,6 +60,21 @@ pub(crate) const CLAIMED: &[(&str, Step)] = &[
     ("allow no new privileges", confine::no_new_privileges),
     ("restrict by Landlock", confine::landlock),
     ("drop capabilities", confine::drop_capabilities),
+    ("filter system calls", confine::filter_calls),
+    ("start the guest", start::start),
+];
+
+/// Done in a container, of which the engine built the rest.
+pub(crate) const CONTAINED: &[(&str, Step)] = &[
+    ("listen at doors", network::listen_at_doors),
+    ("enter the workspace", contained::enter_workspace),
+    ("limit each process", confine::limit_process),
+    ("allow no new privileges", confine::no_new_privileges),
+    ("restrict by Landlock", confine::landlock),
+    (
+        "look whether a capability is left",
+        contained::look_for_capabilities,
+    ),
     ("filter system calls", confine::filter_calls),
     ("start the guest", start::start),
 ];
@@ -130,7 +147,22 @@ pub(crate) enum Report {
     Ended {
         /// Its status.
         status: i32,
+        /// What it used, where nobody outside counts it.
+        used: Option<Used>,
     },
+}
+
+/// What the guest of a container used.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Used {
+    /// Processor time in user mode, in microseconds.
+    pub user_us: u64,
+    /// Processor time in the kernel, likewise.
+    pub system_us: u64,
+    /// Largest resident memory of one process, in bytes.
+    pub resident_bytes: u64,
+    /// What its cgroup counted.
+    pub counted: Counted,
 }
 
 /// All that a guest in the making has.
@@ -140,6 +172,8 @@ pub(crate) struct House {
     outer: (u32, u32),
     landlock_abi: u32,
     mounts: bool,
+    /// Whether an engine built the rest.
+    contained: bool,
     filters: Arc<Filters>,
     /// Who it is, as numbers of the namespace that it is in.
     uid: u32,
@@ -179,6 +213,20 @@ fn build(control: BorrowedFd<'_>, filters: Arc<Filters>) -> Option<()> {
     None
 }
 
+/// The life of the first process of a container. `control` leads to the platform. Returns when no guest was started,
+/// which was told there.
+pub(crate) fn live_contained(control: OwnedFd, prepare: Prepare) -> Result<(), Cause> {
+    let filters = Filters::build().map_err(|e| Cause(e.to_string()))?;
+    let mut house = House::new(control, prepare, Arc::new(filters));
+    house.contained = true;
+    let built = house.wait_for_claim().and_then(|()| house.walk(CONTAINED, 1));
+    if let Err(failure) = built {
+        let told = wire::send(&house.control, &Report::Failed(failure), &[]);
+        told.map_err(|e| Cause(e.to_string()))?;
+    }
+    Ok(())
+}
+
 /// A copy of `control`, and nothing else open but the zygote's standard descriptors, which lead nowhere.
 pub(crate) fn keep_only(control: BorrowedFd<'_>) -> Result<OwnedFd, Cause> {
     let kept = sys::copy_at_least(control, 3)?;
@@ -203,6 +251,7 @@ impl House {
             outer: prepare.outer,
             landlock_abi: prepare.landlock_abi,
             mounts: prepare.mounts,
+            contained: false,
             filters,
             uid: GUEST_UID,
             gid: GUEST_UID,

@@ -10,15 +10,18 @@
 //! - **Arguments are judged where the kernel reads them**: in registers, at the width it reads. What is in memory
 //!   is judged by nobody, so calls with flags there are absent.
 
+mod condition;
 mod lists;
 pub(crate) mod names;
+mod oci;
+pub(crate) mod stopped;
+
+pub(crate) use oci::profile as oci_profile;
 
 use crate::spec::Profile;
+use condition::{Rule, each_bit, eq, masked, ne};
 use rustix::io::Errno;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Is, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, sock_filter,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -55,11 +58,12 @@ impl From<seccompiler::BackendError> for FilterError {
 
 /// The program of a profile, and its account.
 pub(crate) fn build(profile: Profile) -> Result<(Vec<libc::sock_filter>, Filter), FilterError> {
-    let guarded = guarded(profile)?;
+    let guarded = guarded(profile);
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = numbers(lists::DENIED);
     for (name, _, rules) in &guarded {
         if let Some(number) = names::number(name) {
-            refused.insert(number, rules.clone());
+            let rules = rules.iter().map(Rule::for_the_kernel);
+            refused.insert(number, rules.collect::<Result<_, _>>()?);
         }
     }
     let mut parts = vec![
@@ -103,37 +107,40 @@ pub(crate) fn build(profile: Profile) -> Result<(Vec<libc::sock_filter>, Filter)
 }
 
 const ENOSYS: u32 = libc::ENOSYS as u32;
-const EVERY_NAMESPACE: u64 = (libc::CLONE_NEWNS
+const EVERY_NAMESPACE: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET) as u64;
+    | libc::CLONE_NEWNET) as u32;
 
-type Guarded = (&'static str, &'static str, Vec<SeccompRule>);
+type Guarded = (&'static str, &'static str, Vec<Rule>);
 
 /// Calls whose arguments decide. Each rule is a conjunction; one that holds refuses the call.
-fn guarded(profile: Profile) -> Result<Vec<Guarded>, FilterError> {
+fn guarded(profile: Profile) -> Vec<Guarded> {
     let mut found: Vec<Guarded> = vec![
         // `clone(2)` has its flags in a register, and ignores CLONE_NEWTIME.
-        ("clone", "new namespaces", each_bit(0, EVERY_NAMESPACE, &[])?),
+        ("clone", "new namespaces", each_bit(0, EVERY_NAMESPACE, &[])),
         // The kernel reads 32 bits of the request: a comparison of 64 would be passed by a bit above them.
         (
             "ioctl",
             "TIOCSTI and TIOCLINUX, which type into the terminal of whoever started the guest",
-            vec![rule(&[eq(1, libc::TIOCSTI)?])?, rule(&[eq(1, libc::TIOCLINUX)?])?],
+            vec![
+                Rule::of(&[eq(1, libc::TIOCSTI as u32)]),
+                Rule::of(&[eq(1, libc::TIOCLINUX as u32)]),
+            ],
         ),
         (
             "personality",
             "all but asking for it",
-            vec![rule(&[ne(0, 0)?, ne(0, 0xffff_ffff)?])?],
+            vec![Rule::of(&[ne(0, 0), ne(0, 0xffff_ffff)])],
         ),
-        ("socket", SOCKETS, sockets(profile)?),
+        ("socket", SOCKETS, sockets(profile)),
         (
             "socketpair",
             "families other than AF_UNIX",
-            vec![rule(&[ne(0, UNIX)?])?],
+            vec![Rule::of(&[ne(0, UNIX)])],
         ),
     ];
     // A file of the workspace belongs to its owner outside, where the mount's nosuid does not hold.
@@ -146,80 +153,49 @@ fn guarded(profile: Profile) -> Result<Vec<Guarded>, FilterError> {
         ("mknod", 1),
         ("mknodat", 2),
     ] {
-        found.push((name, "set-user-id and set-group-id", each_bit(mode, SETID, &[])?));
+        found.push((name, "set-user-id and set-group-id", each_bit(mode, SETID, &[])));
     }
     for (name, flags) in [("open", 1), ("openat", 2)] {
         // Without either flag the mode is whatever was left in the register.
-        let mut rules = each_bit(flags + 1, SETID, &[has(flags, libc::O_CREAT as u64)?])?;
-        rules.extend(each_bit(flags + 1, SETID, &[has(flags, O_TMPFILE_ALONE)?])?);
+        let made = masked(flags, libc::O_CREAT as u32, libc::O_CREAT as u32);
+        let unnamed = masked(flags, O_TMPFILE_ALONE, O_TMPFILE_ALONE);
+        let mut rules = each_bit(flags + 1, SETID, &[made]);
+        rules.extend(each_bit(flags + 1, SETID, &[unnamed]));
         found.push((name, "set-user-id and set-group-id", rules));
     }
-    Ok(found)
+    found
 }
 
 const SOCKETS: &str = "families other than AF_UNIX, AF_INET, AF_INET6 and NETLINK_ROUTE; raw sockets and \
                        protocols other than TCP and UDP; in strict UDP too";
-const SETID: u64 = (libc::S_ISUID | libc::S_ISGID) as u64;
+const SETID: u32 = libc::S_ISUID | libc::S_ISGID;
 /// `O_TMPFILE` without the bit that it shares with `O_DIRECTORY`.
-const O_TMPFILE_ALONE: u64 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
-const UNIX: u64 = libc::AF_UNIX as u64;
-const INET: u64 = libc::AF_INET as u64;
-const INET6: u64 = libc::AF_INET6 as u64;
-const NETLINK: u64 = libc::AF_NETLINK as u64;
+const O_TMPFILE_ALONE: u32 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
+const UNIX: u32 = libc::AF_UNIX as u32;
+const INET: u32 = libc::AF_INET as u32;
+const INET6: u32 = libc::AF_INET6 as u32;
+const NETLINK: u32 = libc::AF_NETLINK as u32;
 /// `SOCK_TYPE_MASK`: the rest are flags.
-const TYPE: u64 = 0xf;
+const TYPE: u32 = 0xf;
 
-fn sockets(profile: Profile) -> Result<Vec<SeccompRule>, FilterError> {
+fn sockets(profile: Profile) -> Vec<Rule> {
     let mut rules = vec![
-        rule(&[ne(0, UNIX)?, ne(0, INET)?, ne(0, INET6)?, ne(0, NETLINK)?])?,
+        Rule::of(&[ne(0, UNIX), ne(0, INET), ne(0, INET6), ne(0, NETLINK)]),
         // NETLINK_ROUTE is 0: what `getaddrinfo` and `getifaddrs` ask.
-        rule(&[eq(0, NETLINK)?, ne(2, 0)?])?,
+        Rule::of(&[eq(0, NETLINK), ne(2, 0)]),
     ];
     for family in [INET, INET6] {
-        let raw = SeccompCondition::new(1, Width::Dword, Is::MaskedEq(TYPE), libc::SOCK_RAW as u64)?;
-        rules.push(rule(&[eq(0, family)?, raw])?);
-        let (tcp, udp) = (libc::IPPROTO_TCP as u64, libc::IPPROTO_UDP as u64);
+        let raw = masked(1, TYPE, libc::SOCK_RAW as u32);
+        rules.push(Rule::of(&[eq(0, family), raw]));
+        let (tcp, udp) = (libc::IPPROTO_TCP as u32, libc::IPPROTO_UDP as u32);
         // Among others MPTCP and SCTP, of which Landlock knows nothing.
-        rules.push(rule(&[eq(0, family)?, ne(2, 0)?, ne(2, tcp)?, ne(2, udp)?])?);
+        rules.push(Rule::of(&[eq(0, family), ne(2, 0), ne(2, tcp), ne(2, udp)]));
         if profile == Profile::Strict {
-            let datagram =
-                SeccompCondition::new(1, Width::Dword, Is::MaskedEq(TYPE), libc::SOCK_DGRAM as u64)?;
-            rules.push(rule(&[eq(0, family)?, datagram])?);
+            let datagram = masked(1, TYPE, libc::SOCK_DGRAM as u32);
+            rules.push(Rule::of(&[eq(0, family), datagram]));
         }
     }
-    Ok(rules)
-}
-
-fn rule(conditions: &[SeccompCondition]) -> Result<SeccompRule, FilterError> {
-    Ok(SeccompRule::new(conditions.to_vec())?)
-}
-
-fn eq(argument: u8, value: u64) -> Result<SeccompCondition, FilterError> {
-    Ok(SeccompCondition::new(argument, Width::Dword, Is::Eq, value)?)
-}
-
-fn ne(argument: u8, value: u64) -> Result<SeccompCondition, FilterError> {
-    Ok(SeccompCondition::new(argument, Width::Dword, Is::Ne, value)?)
-}
-
-fn has(argument: u8, bit: u64) -> Result<SeccompCondition, FilterError> {
-    Ok(SeccompCondition::new(
-        argument,
-        Width::Dword,
-        Is::MaskedEq(bit),
-        bit,
-    )?)
-}
-
-/// One rule for each bit of `mask`: that it is set, and what else has to hold.
-fn each_bit(argument: u8, mask: u64, besides: &[SeccompCondition]) -> Result<Vec<SeccompRule>, FilterError> {
-    let bits = (0..u64::BITS).map(|b| 1_u64 << b).filter(|b| mask & b != 0);
-    bits.map(|bit| {
-        let mut conditions = vec![has(argument, bit)?];
-        conditions.extend_from_slice(besides);
-        rule(&conditions)
-    })
-    .collect()
+    rules
 }
 
 fn numbers(list: &[&str]) -> BTreeMap<i64, Vec<SeccompRule>> {

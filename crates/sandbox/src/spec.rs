@@ -51,10 +51,44 @@ pub struct Spec {
     pub limits: Limits,
     /// What is given up where the machine cannot enforce it. What can be enforced is, whatever stands here.
     pub degrade: BTreeSet<Part>,
+    /// The container that it runs in. Without it the platform builds the walls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// Parts that are left away although the machine has them: how tests show what each of them does.
     #[cfg(feature = "unwalled")]
     #[serde(default)]
     pub without: BTreeSet<Part>,
+}
+
+/// A container of an engine that runs here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Which engine; without it the first that is found.
+    pub engine: Option<EngineKind>,
+    /// The image as somebody wrote it: a name may mean another image tomorrow.
+    pub image: String,
+    /// The image that is meant, by the digest of its configuration, which names all its layers: `sha256:…`.
+    pub id: String,
+}
+
+/// A container engine whose interface is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// Docker Engine, API 1.41 (20.10) or newer.
+    Docker,
+    /// Podman 4 or newer, by the same API.
+    Podman,
+}
+
+impl std::fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EngineKind::Docker => "docker",
+            EngineKind::Podman => "podman",
+        })
+    }
 }
 
 /// A path outside that is seen, read-only, at a path inside.
@@ -278,6 +312,7 @@ impl Spec {
             profile: Profile::default(),
             limits: Limits::default(),
             degrade: BTreeSet::new(),
+            container: None,
             #[cfg(feature = "unwalled")]
             without: BTreeSet::new(),
         }

@@ -217,6 +217,21 @@ pub(crate) fn wait(pid: Option<i32>, block: bool) -> Result<Option<(i32, Ended)>
     Ok(Some((found, ended)))
 }
 
+/// What can be read when a child ended. From now on no such signal arrives otherwise.
+pub(crate) fn ends_of_children() -> Result<OwnedFd, Errno> {
+    // SAFETY: `sigset_t` is plain integers, which `sigemptyset` fills; both calls read it and outlive nothing.
+    let fd = unsafe {
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut signals);
+        libc::sigaddset(&raw mut signals, libc::SIGCHLD);
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut()).into())?;
+        check(libc::signalfd(-1, &raw const signals, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into())?
+    };
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::BADF)?;
+    // SAFETY: the kernel returned a new descriptor, which nobody else knows of.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Version of Landlock's interface; 0 when the kernel has none.
 pub(crate) fn landlock_abi() -> u32 {
     const VERSION: u32 = 1;

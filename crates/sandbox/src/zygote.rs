@@ -35,6 +35,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use ward::Ward;
+pub(crate) use ward::now_ms;
 
 /// How often file systems and groups that could not be removed are looked at, in milliseconds.
 const TICK_MS: u64 = 200;

@@ -8,6 +8,7 @@ use gate::svid::Svids;
 use runtime::guest::Launching;
 use runtime::tools::exec::Commands;
 use runtime::tools::{IncidentSearch, Supplied};
+use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::clock::SystemClock;
@@ -73,10 +74,20 @@ pub fn beside(directory: &Path, suffix: &str) -> PathBuf {
 
 /// What starts programs behind walls.
 pub(super) fn launching(options: &Options) -> Arc<Launching> {
-    Launching::new(sandbox::Config {
+    let processes = sandbox::Config {
         pool: options.guests_ahead,
         ..sandbox::Config::default()
-    })
+    };
+    let directory = std::path::absolute(&options.data_dir).unwrap_or_else(|_| options.data_dir.clone());
+    let owner = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    let containers = sandbox::container::Config {
+        program: processes.program.clone(),
+        // Long before containers, and of one platform at a time, as its data is.
+        directory: directory.join("containers"),
+        socket: None,
+        owner: owner.iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+    };
+    Launching::with_containers(processes, containers)
 }
 
 /// What tools need of the platform.

@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::run::platform::{Platform, Where, is_there};
 use super::run::{Walls, part};
 use super::screen::{Screen, clear_progress, show_progress};
-use ::sandbox::Part;
 use ::sandbox::drill::{Board, Finding, Verdict, Way};
+use ::sandbox::{Choice, Part};
 use clap::Args;
 use guest::{Guest, Site};
 use report::Report;
@@ -28,6 +28,7 @@ Examples:
   cofferdam drill --list                  what there is to try, and who claims to stop it
   cofferdam drill --only gate             one area; or one attack: --only files.link
   cofferdam drill --profile strict --output json
+  cofferdam drill --image docker.io/library/debian:12     from inside a container, as `run --image` makes one
   cofferdam drill --degrade memory_limit --degrade process_count --degrade cpu_limit
 
 It is safe on a live installation: what it attacks outside it made itself, and its greed is bounded. Nothing leaves this
@@ -50,6 +51,12 @@ pub struct DrillArguments {
     /// A wall to do without where this machine cannot build it; `cofferdam sandbox check` names them
     #[arg(long, value_name = "PART", value_parser = part)]
     pub degrade: Vec<Part>,
+    /// What starts the attacker: process, container, container:podman or container:docker [default: process]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<Choice>,
+    /// The image of its container; the attacker brings itself
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
     /// Where the platform keeps its data [default: ./.cofferdam, or a platform of its own, thrown away, if that is not
     /// there]
     #[arg(long, value_name = "DIR")]

@@ -14,7 +14,7 @@ use gate::egress::Learned;
 use gate::egress::spec::EgressRule;
 use platform::{Connection, Platform, Where};
 use policy::budget::Ceiling;
-use sandbox::{Git, Part, Profile};
+use sandbox::{Choice, Git, Part, Profile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,11 @@ Examples:
   cofferdam run --review -- ./fix-lints                  its changes are shown, and kept only if you say so
   cofferdam run --agent ops/triage --workspace . -- node agent.js
   cofferdam run --timeout 10m --memory 2G --profile strict -- ./untrusted
+  cofferdam run --image registry.example/agent@sha256:0f9… -- python /app/agent.py     in a container of Podman or Docker
 
 The program finds HTTPS_PROXY and its like; everything it asks of the network is judged and recorded. It sees the
-system read-only, its workspace, a /tmp and a /home of its own, and nothing else.
+system read-only, its workspace, a /tmp and a /home of its own, and nothing else. In a container the system is the
+image's, its entry point is not used, and the workspace is at /workspace as everywhere.
 
 Exit codes: the program's own; 128 and the signal when one ended it; 1 when nothing ran, or what it
 changed was to be kept and was not; 2 misuse";
@@ -90,6 +92,13 @@ pub struct RunArguments {
     /// A wall to do without where this machine cannot build it; `cofferdam sandbox check` names them
     #[arg(long, value_name = "PART", value_parser = part)]
     pub degrade: Vec<Part>,
+    /// What starts it: process, container, container:podman or container:docker [default: what the agent's document says,
+    /// or process]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<Choice>,
+    /// The image of its container, which has to be there: by digest, or by a name whose digest is looked up and recorded
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
     /// Where the platform keeps its data; one is started there when none runs
     #[arg(long, value_name = "DIR", default_value = "./.cofferdam")]
     pub data_dir: PathBuf,
@@ -313,6 +322,8 @@ fn wanted(arguments: &RunArguments) -> Result<Wanted, Failure> {
             micros: Some(micros),
             ..Ceiling::default()
         }),
+        backend: arguments.backend,
+        image: arguments.image.clone(),
         drill: None,
     })
 }

@@ -363,7 +363,13 @@ fn document_names<'n>(names: impl Iterator<Item = &'n String>) -> String {
 fn runbook(document: &Document, spec: &AgentSpec, tools: Option<&Tools>, problems: &mut Vec<Problem>) {
     let runbook = match (&spec.runbook, &spec.guest) {
         (Some(runbook), None) => runbook,
-        (None, Some(_)) => return,
+        (None, Some(guest)) => {
+            if guest.image.is_some() && !matches!(guest.backend, Some(sandbox::Choice::Container(_))) {
+                let what = "an image is for `backend: container`".to_owned();
+                problems.push(document.problem("/spec/guest/image", what));
+            }
+            return;
+        }
         (None, None) | (Some(_), Some(_)) => {
             let what =
                 "an agent has a `runbook`, or is somebody else's program: `guest: {}`; say one of them";

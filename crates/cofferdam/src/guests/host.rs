@@ -1,6 +1,6 @@
 //! The platform's end of the socket: takes what a command wants, runs it, and says what comes of it.
 
-use super::{Learn, Summary, Told, Wanted, lend, place, trust};
+use super::{Learn, Summary, Told, Wanted, contain, lend, place, trust};
 use crate::app::{App, Own};
 use gate::egress::spec::EgressDocument;
 use gate::egress::{Egress, Learned, Serving, Who};
@@ -182,11 +182,18 @@ impl Host {
         let models = self.models(&wanted)?;
         let (document, lent) = lend::lent(&wanted, &agent, &models)?;
         let calls = !models.is_empty() || self.app.llm.is_open_to(&agent);
+        let mut spec = place::spec(&wanted, self.authorities(), hidden, calls);
+        let terms = self.app.runtime.guest_terms(&agent);
+        if let Some((engine, reference)) = contain::wanted(&wanted, terms.as_ref())? {
+            let found = self.app.guests.image(engine, &reference);
+            let (container, image) = found.map_err(|error| error.to_string())?;
+            contain::put(&mut spec, &wanted, container, &image);
+        }
         Ok(Prepared {
             agent,
             by: caller.principal().clone(),
             lent,
-            spec: place::spec(&wanted, self.authorities(), hidden, calls),
+            spec,
             document,
             wanted,
         })

@@ -1,7 +1,8 @@
-//! The launcher of all guests: started with the first, and again when it died.
+//! What starts all guests: the launcher, started with the first and again when it died, and container engines.
 
 use policy::InFlight;
-use sandbox::{Config, Guest, LaunchError, Launcher, Spec};
+use sandbox::container::{Containers, EngineError, Image};
+use sandbox::{Config, Container, EngineKind, Guest, LaunchError, Launcher, Spec};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -11,6 +12,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 pub struct Launching {
     config: Config,
     kept: Mutex<Option<Arc<Launcher>>>,
+    containers: Option<Containers>,
 }
 
 impl Launching {
@@ -20,17 +22,45 @@ impl Launching {
         Arc::new(Launching {
             config,
             kept: Mutex::default(),
+            containers: None,
         })
     }
 
-    /// See [`Launcher::launch`]. Blocks.
+    /// The same, where guests may also be started in containers. Starts nothing yet, and looks for no engine.
+    #[must_use]
+    pub fn with_containers(config: Config, containers: sandbox::container::Config) -> Arc<Launching> {
+        Arc::new(Launching {
+            config,
+            kept: Mutex::default(),
+            containers: Some(Containers::new(containers)),
+        })
+    }
+
+    /// The image that a reference means now. Blocks.
+    pub(crate) fn image(
+        &self,
+        engine: Option<EngineKind>,
+        reference: &str,
+    ) -> Result<(Container, Image), EngineError> {
+        self.containers()?.image(engine, reference)
+    }
+
+    fn containers(&self) -> Result<&Containers, EngineError> {
+        let none = || EngineError::Unfit("this platform starts no containers".to_owned());
+        self.containers.as_ref().ok_or_else(none)
+    }
+
+    /// See [`sandbox::Backend::launch`]. Blocks.
     pub(crate) fn launch(
         &self,
         flight: &InFlight,
         spec: &Spec,
         stdio: [OwnedFd; 3],
     ) -> Result<Guest, LaunchError> {
-        self.launcher()?.launch(flight, spec, stdio)
+        match spec.container {
+            Some(_) => self.containers()?.launch(flight, spec, stdio),
+            None => self.launcher()?.launch(flight, spec, stdio),
+        }
     }
 
     /// The same on a thread of the runtime, whose other tasks go elsewhere meanwhile where there is an elsewhere.

@@ -77,7 +77,7 @@ fn make(attack: &Attack, setting: &Setting, from: usize) -> Seen {
     for (at, words) in attempts.iter().enumerate().skip(from) {
         let id = attack.id.to_owned();
         tell(&Said::Begin { id, at });
-        match in_a_process(words) {
+        match in_a_process(words, setting) {
             Seen::Held(why) if stopped.contains(&why) => {}
             Seen::Held(why) => stopped.push(why),
             Seen::NotTried(why) => unable = Some(why),
@@ -95,11 +95,14 @@ fn make(attack: &Attack, setting: &Setting, from: usize) -> Seen {
 }
 
 /// One try in a process of its own, which may die of it.
-fn in_a_process(words: &[String]) -> Seen {
+fn in_a_process(words: &[String], setting: &Setting) -> Seen {
     let failed =
         |error: std::io::Error| Seen::NotTried(format!("the attacker cannot start: {}", reason(&error)));
-    let mut command = Command::new("/proc/self/exe");
+    let own = "/proc/self/exe".to_owned();
+    let (program, loading) = setting.itself.split_first().unwrap_or((&own, &[]));
+    let mut command = Command::new(program);
     command
+        .args(loading)
         .args([ARGUMENT, TRY])
         .args(words)
         .stdout(Stdio::piped())

@@ -42,7 +42,10 @@ pub(super) fn limit_process(house: &mut House) -> Result<(), Cause> {
         (Resource::Rtprio, "rtprio", 0),
         (Resource::Nice, "nice", 0),
     ];
-    if let Some(pids) = limits.pids {
+    // In a container its user may be somebody outside, who has processes of their own: unless nothing else counts them,
+    // or its users are of a namespace, what counts is the cgroup.
+    let counts = !house.contained || !house.builds(Part::ProcessCount) || super::contained::has_own_users();
+    if let Some(pids) = limits.pids.filter(|_| counts) {
         // Counted by user: outside, of all guests that have it, so it is no replacement for a cgroup.
         wanted.push((Resource::Nproc, "nproc", pids));
     }
@@ -143,8 +146,12 @@ fn add_files(
 ) -> Result<RulesetCreated, Cause> {
     let spec = house.spec()?;
     let root = house.builds(Part::Root);
-    let mut reads: BTreeSet<String> = super::mounts::shown().collect();
-    reads.insert("/proc".to_owned());
+    let mut reads: BTreeSet<String> = if house.contained {
+        // All of the image: only its author knows where what is.
+        ["/".to_owned()].into()
+    } else {
+        super::mounts::shown().chain(["/proc".to_owned()]).collect()
+    };
     let binds = spec
         .reads
         .iter()

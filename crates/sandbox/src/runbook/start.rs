@@ -1,6 +1,6 @@
 //! The last step: a second process becomes the guest, and this one watches it.
 
-use super::{House, Report, borrowed};
+use super::{House, Report, borrowed, contained};
 use crate::step::Cause;
 use crate::{sys, wire};
 use rustix::io::Errno;
@@ -37,7 +37,14 @@ pub(super) fn start(house: &mut House) -> Result<(), Cause> {
         sys::exit_now(127);
     }
     report(house)?;
-    watch(house, guest)
+    let ends = match house.contained {
+        true => contained::watch(house, guest),
+        false => watch(house, guest),
+    };
+    match ends {
+        Ends::Well => sys::exit_now(0),
+        Ends::Badly => sys::exit_now(1),
+    }
 }
 
 struct Program {
@@ -122,16 +129,26 @@ fn report(house: &mut House) -> Result<(), Cause> {
     wire::send(&house.control, &started, &borrowed(&fds)).map_err(|e| Cause(e.to_string()))
 }
 
+/// How the first process ends.
+pub(super) enum Ends {
+    Well,
+    Badly,
+}
+
 /// Reaps whatever ends, and ends with the guest: what it left running ends too.
-fn watch(house: &House, guest: i32) -> ! {
+fn watch(house: &House, guest: i32) -> Ends {
     loop {
         match sys::wait(None, true) {
             Ok(Some((pid, ended))) if pid == guest => {
-                let _ = wire::send(&house.control, &Report::Ended { status: ended.status }, &[]);
-                sys::exit_now(0);
+                let ended = Report::Ended {
+                    status: ended.status,
+                    used: None,
+                };
+                let _ = wire::send(&house.control, &ended, &[]);
+                return Ends::Well;
             }
             Ok(_) | Err(Errno::INTR) => (),
-            Err(_) => sys::exit_now(1),
+            Err(_) => return Ends::Badly,
         }
     }
 }

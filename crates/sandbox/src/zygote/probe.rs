@@ -1,7 +1,7 @@
 //! Tries what guests need, and says what this machine refuses.
 
 use super::outside::{self, Outside};
-use crate::ability::Ability;
+use crate::ability::{Ability, LANDLOCK_FROM};
 use crate::cgroup;
 use crate::spec::{GUEST_UID, Part};
 use crate::step::{Cause, name};
@@ -28,11 +28,6 @@ const OF_NAMESPACES: &[(Part, &str)] = &[
     (Part::HostName, "uts namespace"),
     (Part::CgroupNames, "cgroup namespace"),
 ];
-/// First Landlock interface with rules for TCP.
-const LANDLOCK_TCP: u32 = 4;
-/// First with scopes.
-const LANDLOCK_SCOPES: u32 = 6;
-
 /// What guests can be held by here.
 pub(super) fn probe(outside: &Outside, cgroups: &cgroup::Home) -> Ability {
     let mut ability = Ability {
@@ -66,11 +61,7 @@ pub(super) fn probe(outside: &Outside, cgroups: &cgroup::Home) -> Ability {
 
 fn landlock(ability: &mut Ability) {
     let abi = ability.landlock_abi;
-    for (part, first) in [
-        (Part::LandlockFiles, 1),
-        (Part::LandlockTcp, LANDLOCK_TCP),
-        (Part::LandlockScopes, LANDLOCK_SCOPES),
-    ] {
+    for (part, first) in LANDLOCK_FROM {
         if abi >= first {
             ability.has(part, format!("Landlock, interface {abi}"));
         } else if abi == 0 {

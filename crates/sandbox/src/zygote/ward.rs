@@ -6,21 +6,18 @@ use crate::guest::{End, Exit, Stop, Usage};
 use crate::protect;
 use crate::rules::Rules;
 use crate::runbook::Report;
-use crate::seccomp::{self, names};
+use crate::seccomp::stopped::{Stopped, events};
 use crate::{sys, wire};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How often the workspace's file system is looked at, in milliseconds: at a gigabyte a second a fifth of one.
 const DISK_LOOK_MS: u64 = 200;
-/// Stopped calls that are answered before other guests are looked after: one that makes nothing else slows nobody.
-const CALLS_AT_ONCE: usize = 64;
 
 /// Milliseconds of the clock that only goes forward. The zygote is a process of its own, where no clock is injected.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
 }
@@ -34,16 +31,13 @@ pub(super) enum Life {
 pub(super) struct Ward {
     warm: Warm,
     reply: Option<OwnedFd>,
-    listener: Option<OwnedFd>,
-    /// Whether a stopped call ends the guest.
-    ends: bool,
+    stopped: Stopped,
     workspace: OwnedFd,
     disk_free_bytes: u64,
     disk_look_ms: u64,
     started_ms: u64,
     deadline_ms: Option<u64>,
     missing: Vec<String>,
-    refused: BTreeMap<i32, u64>,
     stop: Option<Stop>,
     status: Option<i32>,
 }
@@ -60,15 +54,13 @@ impl Ward {
         Ward {
             warm,
             reply: None,
-            listener,
-            ends,
+            stopped: Stopped::new(listener, ends),
             workspace,
             disk_free_bytes: rules.disk_free_bytes,
             disk_look_ms: now,
             started_ms: now,
             deadline_ms: rules.timeout_ms.map(|ms| now.saturating_add(ms)),
             missing: rules.held_back.clone(),
-            refused: BTreeMap::new(),
             stop: None,
             status: None,
         }
@@ -99,7 +91,7 @@ impl Ward {
     pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         let fds = [
             Some(&self.warm.child.pidfd),
-            self.listener.as_ref(),
+            self.stopped.listener(),
             self.reply.as_ref(),
         ];
         fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN))
@@ -116,7 +108,9 @@ impl Ward {
 
     /// Does what is due. Once over, the answer was sent and the group is all that is left.
     pub(super) fn look(&mut self, now: u64) -> Life {
-        self.answer_stopped_calls();
+        if let Some(stop) = self.stopped.answer().filter(|_| self.stop.is_none()) {
+            self.end(stop);
+        }
         if self.stop.is_none() {
             self.look_for_a_reason_to_end(now);
         }
@@ -129,39 +123,6 @@ impl Ward {
             let _ = wire::send(reply, &exit, &[]);
         }
         Life::Over
-    }
-
-    fn answer_stopped_calls(&mut self) {
-        let Some(listener) = self.listener.take() else {
-            return;
-        };
-        for _ in 0..CALLS_AT_ONCE {
-            let events = events(&listener);
-            if events.is_empty() {
-                break;
-            }
-            if !events.contains(PollFlags::IN) {
-                // Nobody is left whom the filter holds.
-                return;
-            }
-            match sys::next_stopped(listener.as_fd()) {
-                Ok(Some(call)) => {
-                    *self.refused.entry(call.number).or_default() += 1;
-                    if self.ends {
-                        // Never answered: with an answer it would go on until the kill arrives.
-                        if self.stop.is_none() {
-                            self.end(Stop::Call(names::name(call.number.into())));
-                        }
-                    } else if sys::refuse_stopped(listener.as_fd(), call, seccomp::REFUSED).is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => (),
-                // Nobody is left who could be stopped; were there, their calls would fail, for nobody listens.
-                Err(_) => return,
-            }
-        }
-        self.listener = Some(listener);
     }
 
     fn look_for_a_reason_to_end(&mut self, now: u64) {
@@ -191,7 +152,7 @@ impl Ward {
     fn conclude(&mut self, now: u64) -> Exit {
         while is_ready(&self.warm.socket) {
             match wire::receive::<Report>(&self.warm.socket) {
-                Ok((Report::Ended { status }, _)) => self.status = Some(status),
+                Ok((Report::Ended { status, .. }, _)) => self.status = Some(status),
                 Ok(_) => (),
                 Err(_) => break,
             }
@@ -221,11 +182,7 @@ impl Ward {
         Exit {
             end,
             stop: self.stop.take().or_else(|| reason(end, &usage)),
-            refused: self
-                .refused
-                .iter()
-                .map(|(n, times)| (names::name((*n).into()), *times))
-                .collect(),
+            refused: self.stopped.counted(),
             held_back: protect::hold_back(&self.workspace, &self.missing),
             usage,
         }
@@ -244,16 +201,4 @@ fn reason(end: End, usage: &Usage) -> Option<Stop> {
 
 fn is_ready(fd: &OwnedFd) -> bool {
     !events(fd).is_empty()
-}
-
-fn events(fd: &OwnedFd) -> PollFlags {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    match poll(&mut fds, Some(&now)) {
-        Ok(_) => fds.first().map_or(PollFlags::empty(), PollFd::revents),
-        Err(_) => PollFlags::empty(),
-    }
 }

@@ -20,10 +20,12 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
         Some((first, _)) if first == sandbox::ARGUMENT => sandbox::entry(),
+        Some((first, _)) if first == sandbox::container::ARGUMENT => sandbox::container::entry(),
         Some((first, _)) if first == drill::ARGUMENT => drill::entry(),
         Some((name, rest)) => {
             let outcome = match name.as_str() {
                 "platform" => Some(platform::platform(rest)),
+                "platform-of-containers" => Some(platform::of_containers(rest)),
                 _ => drill::attempt(&args),
             };
             match outcome {

@@ -2,6 +2,7 @@
 
 use crate::flight::flight;
 use crate::{Outcome, word};
+use sandbox::container::Containers;
 use sandbox::{Bind, Config, Launcher, Spec};
 use std::io::BufRead;
 use std::os::fd::OwnedFd;
@@ -37,6 +38,36 @@ pub fn platform(args: &[String]) -> Outcome {
         guest.rules().given_up.keys().collect::<Vec<_>>()
     );
     std::io::Write::flush(&mut std::io::stdout())?;
+    loop {
+        std::hint::black_box(&guest);
+        std::thread::park();
+    }
+}
+
+/// A platform with a guest in a container, which writes to our standard output.
+pub fn of_containers(args: &[String]) -> Outcome {
+    let site = Path::new(word(args, 0));
+    let containers = Containers::new(sandbox::container::Config {
+        program: std::env::current_exe()?,
+        directory: site.join("made-by-another"),
+        socket: Some(site.join("engine.sock")),
+        owner: site.display().to_string(),
+    });
+    let (container, _) = containers.image(None, word(args, 1)).unwrap();
+    let argv = [
+        "sh",
+        "-c",
+        "touch mark; echo runs; (setsid sleep 1000 &); sleep 1000",
+    ];
+    let mut spec = Spec::new(argv.map(str::to_owned).into(), site.join("workspace"));
+    spec.limits.disk_free_bytes = 0;
+    spec.limits.memory_bytes = Some(128 << 20);
+    spec.container = Some(container);
+    let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let out = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned()?;
+    let guest = containers
+        .launch(&flight(), &spec, [null(), out, null()])
+        .unwrap();
     loop {
         std::hint::black_box(&guest);
         std::thread::park();

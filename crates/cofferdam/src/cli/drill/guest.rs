@@ -6,7 +6,7 @@ use crate::cli::run::platform::{Connection, Platform};
 use crate::cli::run::terminal::pair;
 use crate::guests::{Drill, EGRESS_PORT, Told, Wanted};
 use ::sandbox::drill::{ARGUMENT, Outside, VARIABLE};
-use ::sandbox::{Exit, Git};
+use ::sandbox::{Choice, Exit, Git, container};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 const FULL_DISK: &str = "resources.disk";
 /// Memory of a guest, in bytes: so little that greed harms nobody.
 const MEMORY_BYTES: u64 = 256 << 20;
+/// Whose the workspace of an attacker in a container is, where the platform is root: somebody who exists nowhere else.
+const NOBODY: u32 = 2_000_070_000;
 /// How long a guest may take, in milliseconds.
 const TIMEOUT_MS: u64 = 300_000;
 /// Bytes by which the disk of the workspace may become fuller before a guest is ended, and that it tries to write.
@@ -74,8 +76,19 @@ impl Site {
             degrade: arguments.degrade.iter().copied().collect(),
             models: Vec::new(),
             budget: None,
+            backend: arguments.backend,
+            image: arguments.image.clone(),
             drill: None,
         };
+        let is_contained = wanted.image.is_some() || matches!(wanted.backend, Some(Choice::Container(_)));
+        if is_contained {
+            outside.setting().itself = container::itself(&program).map_err(Failure::Failed)?;
+            if rustix::process::geteuid().is_root() {
+                // Root's own is nothing that a container may have.
+                std::os::unix::fs::chown(outside.workspace(), Some(NOBODY), Some(NOBODY))
+                    .context("the workspace cannot be given to whom the attacker is")?;
+            }
+        }
         Ok(Site {
             outside,
             program,
@@ -113,7 +126,12 @@ impl Site {
     fn wanted(&self, words: &[&str]) -> Result<Wanted, Failure> {
         let mut setting = self.outside.known().clone();
         let mut wanted = self.wanted.clone();
-        wanted.argv = std::iter::once(self.program.display().to_string())
+        let itself = match setting.itself.as_slice() {
+            [] => vec![self.program.display().to_string()],
+            words => words.to_vec(),
+        };
+        wanted.argv = itself
+            .into_iter()
             .chain([ARGUMENT.to_owned()])
             .chain(words.iter().map(|word| (*word).to_owned()))
             .collect();
