@@ -163,6 +163,8 @@ pub(crate) fn bound(request: &Request) -> Bound {
             output_cap = Some(0);
             &[]
         }
+        // Never parsed as a request.
+        Protocol::Converse => &[],
     };
     for cap in caps {
         output_cap = output_cap.max(root.get(cap).and_then(|value| value.whole()));

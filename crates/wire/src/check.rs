@@ -94,6 +94,7 @@ pub(crate) fn check(protocol: Protocol, root: View) -> Result<(), Fault> {
         Protocol::Responses => RESPONSES,
         Protocol::Embeddings => EMBEDDINGS,
         Protocol::Messages | Protocol::CountTokens => MESSAGES,
+        Protocol::Converse => return Err(wrong("", "no client speaks this protocol here")),
     };
     fields(root, table, "")?;
     match protocol {

@@ -38,6 +38,7 @@ pub fn error_body(family: Family, failure: &Failure) -> Vec<u8> {
     let body = match family {
         Family::OpenAi => Json::object().set("error", openai(failure)),
         Family::Anthropic => anthropic(failure),
+        Family::Amazon => Json::object().set("message", failure.message),
     };
     body.to_string().into_bytes()
 }
@@ -58,7 +59,9 @@ pub fn error_event(protocol: Protocol, failure: &Failure, sequence: u64) -> Vec<
                 .set("sequence_number", sequence)
                 .set("error", openai(failure)),
         ),
-        Protocol::Messages | Protocol::CountTokens => (Some("error"), anthropic(failure)),
+        Protocol::Messages | Protocol::CountTokens | Protocol::Converse => {
+            (Some("error"), anthropic(failure))
+        }
     };
     let mut out = Vec::new();
     sse::write(name, &body.to_string(), &mut out);
@@ -74,8 +77,13 @@ fn openai(failure: &Failure) -> Json {
         500.. => "server_error",
         _ => "invalid_request_error",
     };
+    // The SDK shows nothing but the message.
+    let message = match failure.reference {
+        Some(reference) => format!("{} ({}, see {reference})", failure.message, failure.code),
+        None => failure.message.to_owned(),
+    };
     Json::object()
-        .set("message", failure.message)
+        .set("message", message)
         .set("type", kind)
         .set("param", Json::null())
         .set("code", failure.code)

@@ -15,8 +15,10 @@
 mod bound;
 mod check;
 pub mod failure;
+pub mod frames;
 pub mod json;
 mod protocol;
+pub mod provider;
 pub mod redacted;
 mod request;
 mod rewrite;

@@ -13,6 +13,8 @@ pub enum Protocol {
     Messages,
     /// Anthropic `POST /v1/messages/count_tokens`. Costs nothing.
     CountTokens,
+    /// Amazon Bedrock `POST /model/MODEL/converse`, its streams after [`crate::frames`]. Spoken by upstreams alone.
+    Converse,
 }
 
 /// Whose conventions hold: paths, headers, shapes of errors.
@@ -22,10 +24,12 @@ pub enum Family {
     OpenAi,
     /// Anthropic.
     Anthropic,
+    /// Amazon. No client speaks it here.
+    Amazon,
 }
 
 impl Protocol {
-    /// All of them.
+    /// All that clients speak.
     pub const ALL: [Protocol; 5] = [
         Protocol::Chat,
         Protocol::Responses,
@@ -39,10 +43,12 @@ impl Protocol {
         match self {
             Protocol::Chat | Protocol::Responses | Protocol::Embeddings => Family::OpenAi,
             Protocol::Messages | Protocol::CountTokens => Family::Anthropic,
+            Protocol::Converse => Family::Amazon,
         }
     }
 
-    /// The path below a base URL that ends before the version (`https://api.openai.com`).
+    /// The path below a base URL that ends before the version (`https://api.openai.com`). That of Converse names the
+    /// model: see [`crate::provider::Provider::endpoint`].
     pub fn path(self) -> &'static str {
         match self {
             Protocol::Chat => "/v1/chat/completions",
@@ -50,12 +56,16 @@ impl Protocol {
             Protocol::Embeddings => "/v1/embeddings",
             Protocol::Messages => "/v1/messages",
             Protocol::CountTokens => "/v1/messages/count_tokens",
+            Protocol::Converse => "/model",
         }
     }
 
     /// Whether an answer can come as a stream.
     pub fn streams(self) -> bool {
-        matches!(self, Protocol::Chat | Protocol::Responses | Protocol::Messages)
+        matches!(
+            self,
+            Protocol::Chat | Protocol::Responses | Protocol::Messages | Protocol::Converse
+        )
     }
 
     /// The stable name, for records.
@@ -66,6 +76,7 @@ impl Protocol {
             Protocol::Embeddings => "embeddings",
             Protocol::Messages => "messages",
             Protocol::CountTokens => "count_tokens",
+            Protocol::Converse => "converse",
         }
     }
 }

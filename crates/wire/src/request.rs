@@ -212,7 +212,7 @@ impl Request {
                         .and_then(|kind| kind.text())
                         .is_some_and(|kind| kind.contains("tool_"))
                 }),
-            Protocol::Embeddings => false,
+            Protocol::Embeddings | Protocol::Converse => false,
         }
     }
 
@@ -221,7 +221,7 @@ impl Request {
     pub fn cacheable(&self) -> bool {
         let settled = match self.protocol {
             Protocol::Embeddings => true,
-            Protocol::CountTokens => false,
+            Protocol::CountTokens | Protocol::Converse => false,
             _ => self.temperature() == Some(0.0),
         };
         let bound = self.bound();

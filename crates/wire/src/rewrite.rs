@@ -59,7 +59,7 @@ impl Request {
             Protocol::Chat => (&["max_completion_tokens", "max_tokens"], "max_completion_tokens"),
             Protocol::Responses => (&["max_output_tokens"], "max_output_tokens"),
             Protocol::Messages => (&["max_tokens"], "max_tokens"),
-            Protocol::Embeddings | Protocol::CountTokens => return None,
+            Protocol::Embeddings | Protocol::CountTokens | Protocol::Converse => return None,
         };
         let root = self.root();
         fields

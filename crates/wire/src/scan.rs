@@ -212,6 +212,7 @@ impl State {
             Protocol::Chat | Protocol::Embeddings | Protocol::CountTokens => self.chat(root),
             Protocol::Responses => self.responses(root, &event.name),
             Protocol::Messages => self.messages(root, &event.name),
+            Protocol::Converse => self.converse(root, &event.name),
         }
     }
 }

@@ -9,6 +9,7 @@ mod request;
 
 use crate::json::View;
 use crate::protocol::Protocol;
+use crate::provider::Dialect;
 use crate::request::Request;
 
 pub use answer::{Context, Ended, Stream, Untold, answer};
@@ -16,8 +17,8 @@ pub use answer::{Context, Ended, Stream, Untold, answer};
 /// A request in another protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Translated {
-    /// The body. Its model, cap and wish for usage are still the client's: read it with [`Request::parse`] and
-    /// [`Request::rewrite`] it.
+    /// The body. Its model is still the client's: read it with [`Request::parse`] and [`Request::rewrite`] it. A body of
+    /// Converse has none.
     pub body: Vec<u8>,
     /// What was left out or put in other words.
     pub notes: Vec<Note>,
@@ -46,7 +47,10 @@ pub struct Untranslatable {
 const ENTRIES_MAX: usize = 64;
 
 /// Translates a request. From Chat, Messages and Responses to Chat, Messages and Converse; all else refuses.
-pub fn request(request: &Request, to: Protocol) -> Result<Translated, Vec<Untranslatable>> {
+///
+/// The cap on its output, and for Converse the model (which stands in the path there), is set before: the translation says
+/// what `request` says.
+pub fn request(request: &Request, to: &Dialect) -> Result<Translated, Vec<Untranslatable>> {
     let mut ledger = Ledger::default();
     let root = request.root();
     let ask = match request.protocol() {
@@ -55,8 +59,9 @@ pub fn request(request: &Request, to: Protocol) -> Result<Translated, Vec<Untran
         Protocol::Responses => request::decode_responses(root, &mut ledger),
         _ => return Err(vec![unspoken(root)]),
     };
-    let body = match to {
-        Protocol::Chat => request::encode_chat(&ask, &mut ledger),
+    let body = match to.protocol {
+        Protocol::Converse => request::encode_converse(&ask, &mut ledger),
+        Protocol::Chat => request::encode_chat(&ask, to, &mut ledger),
         Protocol::Messages => request::encode_messages(&ask, &mut ledger),
         _ => return Err(vec![unspoken(root)]),
     };

@@ -113,7 +113,11 @@ pub fn fault_of(
         .trim()
         .to_ascii_lowercase();
     let success = (200..300).contains(&status);
-    if success && stream && kind == "text/event-stream" {
+    let streams = match protocol {
+        Protocol::Converse => "application/vnd.amazon.eventstream",
+        _ => "text/event-stream",
+    };
+    if success && stream && kind == streams {
         return None;
     }
     let text = std::str::from_utf8(body).ok();
@@ -121,7 +125,11 @@ pub fn fault_of(
     let root = parsed.as_ref().map(|(text, tape)| tape.root(text));
     let told = root.and_then(told);
     if !success {
-        let told = told.unwrap_or_default();
+        // Amazon has nothing but a message; its code is in a header.
+        let told = told.unwrap_or_else(|| Told {
+            message: root.and_then(|root| owned(root.some("message").or_else(|| root.some("Message")))),
+            ..Told::default()
+        });
         let kind = by_status(status, &told);
         return Some(told.fault(kind));
     }
@@ -147,6 +155,7 @@ fn is_answer(protocol: Protocol, root: View) -> bool {
         Protocol::Responses => "output",
         Protocol::Embeddings => "data",
         Protocol::Messages => "content",
+        Protocol::Converse => return root.at(&["output", "message"]).is_some(),
         Protocol::CountTokens => return root.get("input_tokens").and_then(|count| count.whole()).is_some(),
     };
     root.get(key).is_some_and(|list| list.kind() == JsonKind::Array)

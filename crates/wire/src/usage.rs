@@ -125,6 +125,15 @@ pub fn answer_of(protocol: Protocol, body: &[u8]) -> Option<Answer> {
                 answer.output_bytes += block_bytes(block);
             }
         }
+        Protocol::Converse => {
+            answer.finish = owned(root.some("stopReason"));
+            let content = root.at(&["output", "message", "content"]);
+            for block in content.into_iter().flat_map(|list| list.items()) {
+                answer.output_bytes += text_bytes(block.get("text"));
+                answer.output_bytes += block.some("toolUse").map_or(0, block_bytes);
+                answer.output_bytes += text_bytes(block.at(&["reasoningContent", "reasoningText", "text"]));
+            }
+        }
         Protocol::Embeddings | Protocol::CountTokens => (),
     }
     answer.usage = usage(protocol, root);
@@ -146,6 +155,11 @@ impl Answer {
         for key in ["content", "refusal", "reasoning_content", "reasoning"] {
             self.output_bytes += text_bytes(part.get(key));
         }
+        // Mistral gives a list where it thinks.
+        let list = part
+            .some("content")
+            .filter(|content| content.kind() == crate::json::Kind::Array);
+        self.output_bytes += list.map_or(0, |list| list.raw().len() as u64);
         self.output_bytes += text_bytes(part.at(&["audio", "transcript"]));
         let calls = part.get("tool_calls").into_iter().flat_map(|list| list.items());
         for call in calls.chain(part.some("function_call").map(|_| part)) {
@@ -223,7 +237,33 @@ pub(crate) fn usage(protocol: Protocol, root: View) -> Option<Usage> {
             Some(totals.sum())
         }
         Protocol::CountTokens => None,
+        Protocol::Converse => converse(root),
     }
+}
+
+/// Bedrock: the counts exclude each other, as Anthropic's do.
+fn converse(root: View) -> Option<Usage> {
+    let usage = root.some("usage")?;
+    let whole = |key| usage.get(key).and_then(|value| value.whole());
+    let written = whole("cacheWriteInputTokens").unwrap_or(0);
+    let long = usage
+        .get("cacheDetails")
+        .into_iter()
+        .flat_map(|list| list.items());
+    let long = long.filter(|detail| detail.get("ttl").is_some_and(|ttl| ttl.is("1h")));
+    let long = long
+        .filter_map(|detail| detail.get("inputTokens")?.whole())
+        .fold(0_u64, u64::saturating_add);
+    let long = long.min(written);
+    Some(Usage {
+        input: whole("inputTokens")?,
+        cached: whole("cacheReadInputTokens").unwrap_or(0),
+        cache_write: written - long,
+        cache_write_long: long,
+        output: whole("outputTokens").unwrap_or(0),
+        tier: tier(root.at(&["serviceTier", "type"])),
+        ..Usage::default()
+    })
 }
 
 impl ServerTools {

@@ -371,7 +371,7 @@ fn errors_in_each_shape() {
         retry_after: Some(30),
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let openai = r#"{"message":"budget `team` is \"spent\"\nuntil tomorrow","type":"rate_limit_error","param":null,"code":"budget_exceeded","reference":"jrn-42"}"#;
+    let openai = r#"{"message":"budget `team` is \"spent\"\nuntil tomorrow (budget_exceeded, see jrn-42)","type":"rate_limit_error","param":null,"code":"budget_exceeded","reference":"jrn-42"}"#;
     let anthropic = r#"{"type":"error","error":{"type":"rate_limit_error","message":"budget `team` is \"spent\"\nuntil tomorrow","code":"budget_exceeded","reference":"jrn-42"},"request_id":"jrn-42"}"#;
     assert_eq!(
         text(error_body(Family::OpenAi, &failure)),
@@ -402,10 +402,10 @@ data: {{"type":"error","code":"budget_exceeded","message":"budget `team` is \"sp
     for protocol in Protocol::ALL {
         let ending = whole(protocol, &text(error_event(protocol, &failure, 0)));
         if protocol.streams() {
-            assert_eq!(
-                ending.error.unwrap().message.as_deref(),
-                Some(failure.message),
-                "{protocol:?} reads its own"
+            let message = ending.error.unwrap().message.unwrap();
+            assert!(
+                message.starts_with(failure.message),
+                "{protocol:?} reads its own: {message}"
             );
         }
     }

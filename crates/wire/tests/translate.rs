@@ -9,6 +9,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
+use wire::provider::Dialect;
 use wire::scan::{Ending, Scan};
 use wire::translate::{Context, Ended, Stream, answer, request};
 use wire::{Limits, Protocol, Request};
@@ -18,13 +19,23 @@ const CONTEXT: Context = Context {
     wants_usage: true,
 };
 
+/// How OpenAI and Anthropic themselves are spoken to.
+fn dialect(to: Protocol) -> Dialect {
+    Dialect {
+        protocol: to,
+        older_cap: false,
+        ask_usage: to == Protocol::Chat,
+        strict: false,
+    }
+}
+
 fn parse(protocol: Protocol, body: &Value) -> Request {
     Request::parse(protocol, body.to_string().into_bytes(), Limits::default()).unwrap()
 }
 
 /// The translated body, and the notes as `pointer: what`.
 fn translate(from: Protocol, to: Protocol, body: &Value) -> (Value, Vec<String>) {
-    let made = request(&parse(from, body), to).unwrap();
+    let made = request(&parse(from, body), &dialect(to)).unwrap();
     // What is made is a request of its protocol.
     Request::parse(to, made.body.clone(), Limits::default()).unwrap();
     let notes = made
@@ -35,7 +46,7 @@ fn translate(from: Protocol, to: Protocol, body: &Value) -> (Value, Vec<String>)
 }
 
 fn refusals(from: Protocol, to: Protocol, body: &Value) -> Vec<String> {
-    let refused = request(&parse(from, body), to)
+    let refused = request(&parse(from, body), &dialect(to))
         .map(|made| String::from_utf8(made.body).unwrap())
         .unwrap_err();
     refused
@@ -118,7 +129,7 @@ fn chat_to_messages() {
 fn parts_are_taken_over_as_they_were_written() {
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"z":1.50,"a":{"y":0,"b":1e2}}}}]}"#;
     let request_ = Request::parse(Protocol::Chat, body.into(), Limits::default()).unwrap();
-    let made = String::from_utf8(request(&request_, Protocol::Messages).unwrap().body).unwrap();
+    let made = String::from_utf8(request(&request_, &dialect(Protocol::Messages)).unwrap().body).unwrap();
     assert!(
         made.contains(r#""input_schema":{"z":1.50,"a":{"y":0,"b":1e2}}"#),
         "order and numbers: {made}"

@@ -97,6 +97,32 @@ impl State {
         false
     }
 
+    pub(super) fn converse(&mut self, root: View, name: &str) -> bool {
+        match name {
+            "contentBlockStart" => {
+                self.answer.output_bytes += text_bytes(root.at(&["start", "toolUse", "name"]));
+            }
+            "contentBlockDelta" => {
+                for keys in [
+                    ["delta", "text"].as_slice(),
+                    &["delta", "toolUse", "input"],
+                    &["delta", "reasoningContent", "text"],
+                ] {
+                    self.answer.output_bytes += text_bytes(root.at(keys));
+                }
+            }
+            "messageStop" => self.answer.finish = owned(root.some("stopReason")),
+            // Comes last, and there is no other mark.
+            "metadata" => {
+                self.answer.usage = usage(Protocol::Converse, root).or(self.answer.usage);
+                (self.ended, self.finished) = (true, true);
+            }
+            "error" => self.fail(root.some("error").unwrap_or(root)),
+            _ => (),
+        }
+        false
+    }
+
     fn count(&mut self, holder: View) {
         if let Some(usage) = holder.some("usage") {
             self.totals.read(usage);

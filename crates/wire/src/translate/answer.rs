@@ -1,6 +1,7 @@
 //! Answers back: an upstream's body or stream in the words of the client's protocol.
 
 mod chat;
+mod converse;
 mod messages;
 mod responses;
 mod write_chat;
@@ -169,6 +170,7 @@ enum Reader {
     Chat(chat::Reader),
     Messages(Box<messages::Reader>),
     Responses(responses::Reader),
+    Converse(converse::Reader),
 }
 
 impl Reader {
@@ -177,6 +179,7 @@ impl Reader {
             Protocol::Chat => Ok(Reader::Chat(chat::Reader::default())),
             Protocol::Messages => Ok(Reader::Messages(Box::default())),
             Protocol::Responses => Ok(Reader::Responses(responses::Reader::default())),
+            Protocol::Converse => Ok(Reader::Converse(converse::Reader::default())),
             _ => Err(NO_PAIR),
         }
     }
@@ -186,6 +189,7 @@ impl Reader {
             Reader::Chat(reader) => reader.body(root, heard),
             Reader::Messages(reader) => reader.body(root, heard),
             Reader::Responses(reader) => reader.body(root, heard),
+            Reader::Converse(reader) => reader.body(root, heard),
         }
     }
 
@@ -206,6 +210,7 @@ impl Reader {
             Reader::Chat(reader) => reader.event(root, heard),
             Reader::Messages(reader) => reader.event(name, root, heard),
             Reader::Responses(reader) => reader.event(name, root, heard),
+            Reader::Converse(reader) => reader.event(name, root, heard),
         }
     }
 }

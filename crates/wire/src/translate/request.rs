@@ -4,6 +4,7 @@ mod chat;
 mod messages;
 mod responses;
 mod write_chat;
+mod write_converse;
 mod write_messages;
 
 use super::Ledger;
@@ -14,6 +15,7 @@ pub(super) use chat::decode_chat;
 pub(super) use messages::decode_messages;
 pub(super) use responses::decode_responses;
 pub(super) use write_chat::encode_chat;
+pub(super) use write_converse::encode_converse;
 pub(super) use write_messages::encode_messages;
 
 /// A request. Parts keep where they came from, for the writer that cannot say them.

@@ -58,6 +58,9 @@ impl Reader {
                 .map(Heard::Thinking),
         );
         heard.extend(text("content").map(Heard::Text));
+        for piece in part.get("content").into_iter().flat_map(|list| list.items()) {
+            listed(piece, heard);
+        }
         heard.extend(text("refusal").map(Heard::Text));
         for key in ["audio", "function_call"] {
             if part.some(key).is_some() {
@@ -110,6 +113,25 @@ impl Reader {
                 _ => arguments.raw().to_owned(),
             });
         heard.extend(arguments.filter(|text| !text.is_empty()).map(Heard::Arguments));
+    }
+}
+
+/// Mistral gives content as a list where it thinks.
+fn listed(piece: View, heard: &mut Vec<Heard>) {
+    let kind = piece.get("type").and_then(|kind| kind.text()).unwrap_or_default();
+    match kind.as_ref() {
+        "text" => heard.extend(owned(piece.some("text")).map(Heard::Text)),
+        "thinking" => {
+            let thoughts = piece.get("thinking").into_iter().flat_map(|list| list.items());
+            heard.extend(
+                thoughts
+                    .filter_map(|thought| owned(thought.some("text")))
+                    .map(Heard::Thinking),
+            );
+        }
+        _ => heard.push(Heard::untold(
+            "the answer holds content of a kind that the other protocol lacks",
+        )),
     }
 }
 

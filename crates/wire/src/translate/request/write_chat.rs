@@ -2,16 +2,19 @@
 
 use super::{Ask, Choice, Format, Part, Role, Says, Source, Thinking, Turn};
 use crate::json::Json;
+use crate::provider::Dialect;
 use crate::translate::Ledger;
 
 /// Most stop sequences that OpenAI takes.
 const STOPS_MAX: usize = 4;
 
-pub(in crate::translate) fn encode_chat(ask: &Ask, ledger: &mut Ledger) -> Json {
+pub(in crate::translate) fn encode_chat(ask: &Ask, to: &Dialect, ledger: &mut Ledger) -> Json {
     let mut body = Json::object().set("model", ask.model);
     if ask.stream {
         body.put("stream", true);
-        // The usage of the whole comes in the last chunk only where it is asked for, and the client's protocol has it.
+    }
+    // The usage of the whole comes in the last chunk only where it is asked for, and the client's protocol has it.
+    if ask.stream && to.ask_usage {
         body.put("stream_options", Json::object().set("include_usage", true));
     }
     let mut messages = Vec::new();
@@ -22,19 +25,32 @@ pub(in crate::translate) fn encode_chat(ask: &Ask, ledger: &mut Ledger) -> Json 
         turn_messages(turn, &mut messages, ledger);
     }
     body.put("messages", messages);
-    settings(ask, &mut body, ledger);
+    settings(ask, to, &mut body, ledger);
     tools(ask, &mut body);
     body
 }
 
-fn settings(ask: &Ask, body: &mut Json, ledger: &mut Ledger) {
+fn settings(ask: &Ask, to: &Dialect, body: &mut Json, ledger: &mut Ledger) {
     if let Some(cap) = ask.cap {
-        body.put("max_completion_tokens", cap);
+        body.put(
+            if to.older_cap {
+                "max_tokens"
+            } else {
+                "max_completion_tokens"
+            },
+            cap,
+        );
+    }
+    let mut user = ask.user;
+    if to.strict
+        && let Some(user) = user.take()
+    {
+        ledger.note(user, "left out: a hint");
     }
     for (key, value) in [
         ("temperature", ask.temperature),
         ("top_p", ask.top_p),
-        ("user", ask.user),
+        ("user", user),
     ] {
         if let Some(value) = value {
             body.put(key, value);
