@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(asked) = Request::parse(from, bytes.to_vec(), limits) {
         for provider in [Provider::OpenAi, Provider::Anthropic, Provider::Mistral, Provider::Bedrock] {
             let to = provider.dialect(from).expect("it speaks");
-            match request(&asked, &to) {
+            match request(&asked, to) {
                 Ok(made) if to.protocol == Protocol::Converse => {
                     assert!(serde_json::from_slice::<serde_json::Value>(&made.body).is_ok());
                 }

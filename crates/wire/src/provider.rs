@@ -38,6 +38,18 @@ pub struct Dialect {
     pub strict: bool,
 }
 
+/// How the vendor of a protocol itself is spoken to.
+impl From<Protocol> for Dialect {
+    fn from(protocol: Protocol) -> Dialect {
+        Dialect {
+            protocol,
+            older_cap: false,
+            ask_usage: protocol == Protocol::Chat,
+            strict: false,
+        }
+    }
+}
+
 /// Where to send a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

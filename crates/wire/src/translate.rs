@@ -48,9 +48,11 @@ const ENTRIES_MAX: usize = 64;
 
 /// Translates a request. From Chat, Messages and Responses to Chat, Messages and Converse; all else refuses.
 ///
+/// `to` is a protocol, or the dialect of it that a provider speaks ([`crate::provider::Provider::dialect`]).
 /// The cap on its output, and for Converse the model (which stands in the path there), is set before: the translation says
 /// what `request` says.
-pub fn request(request: &Request, to: &Dialect) -> Result<Translated, Vec<Untranslatable>> {
+pub fn request(request: &Request, to: impl Into<Dialect>) -> Result<Translated, Vec<Untranslatable>> {
+    let to = to.into();
     let mut ledger = Ledger::default();
     let root = request.root();
     let ask = match request.protocol() {
@@ -61,7 +63,7 @@ pub fn request(request: &Request, to: &Dialect) -> Result<Translated, Vec<Untran
     };
     let body = match to.protocol {
         Protocol::Converse => request::encode_converse(&ask, &mut ledger),
-        Protocol::Chat => request::encode_chat(&ask, to, &mut ledger),
+        Protocol::Chat => request::encode_chat(&ask, &to, &mut ledger),
         Protocol::Messages => request::encode_messages(&ask, &mut ledger),
         _ => return Err(vec![unspoken(root)]),
     };

@@ -341,7 +341,7 @@ fn requests_of_converse() {
     let to = Provider::Bedrock.dialect(Protocol::Messages).unwrap();
     let translate = |protocol, body: &Value| {
         let asked = Request::parse(protocol, body.to_string().into_bytes(), Limits::default()).unwrap();
-        request(&asked, &to)
+        request(&asked, to)
     };
     let body = json!({
         "model": "m", "max_tokens": 9, "stream": true, "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["A"], "metadata": {"user_id": "u"},
@@ -490,7 +490,7 @@ fn other_servers_of_chat() {
         Limits::default(),
     )
     .unwrap();
-    let made = request(&asked, &to).unwrap();
+    let made = request(&asked, to).unwrap();
     assert_eq!(
         serde_json::from_slice::<Value>(&made.body).unwrap(),
         json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "x"}], "max_tokens": 9})

@@ -9,7 +9,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
-use wire::provider::Dialect;
 use wire::scan::{Ending, Scan};
 use wire::translate::{Context, Ended, Stream, answer, request};
 use wire::{Limits, Protocol, Request};
@@ -19,23 +18,13 @@ const CONTEXT: Context = Context {
     wants_usage: true,
 };
 
-/// How OpenAI and Anthropic themselves are spoken to.
-fn dialect(to: Protocol) -> Dialect {
-    Dialect {
-        protocol: to,
-        older_cap: false,
-        ask_usage: to == Protocol::Chat,
-        strict: false,
-    }
-}
-
 fn parse(protocol: Protocol, body: &Value) -> Request {
     Request::parse(protocol, body.to_string().into_bytes(), Limits::default()).unwrap()
 }
 
 /// The translated body, and the notes as `pointer: what`.
 fn translate(from: Protocol, to: Protocol, body: &Value) -> (Value, Vec<String>) {
-    let made = request(&parse(from, body), &dialect(to)).unwrap();
+    let made = request(&parse(from, body), to).unwrap();
     // What is made is a request of its protocol.
     Request::parse(to, made.body.clone(), Limits::default()).unwrap();
     let notes = made
@@ -46,7 +35,7 @@ fn translate(from: Protocol, to: Protocol, body: &Value) -> (Value, Vec<String>)
 }
 
 fn refusals(from: Protocol, to: Protocol, body: &Value) -> Vec<String> {
-    let refused = request(&parse(from, body), &dialect(to))
+    let refused = request(&parse(from, body), to)
         .map(|made| String::from_utf8(made.body).unwrap())
         .unwrap_err();
     refused
@@ -129,7 +118,7 @@ fn chat_to_messages() {
 fn parts_are_taken_over_as_they_were_written() {
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"z":1.50,"a":{"y":0,"b":1e2}}}}]}"#;
     let request_ = Request::parse(Protocol::Chat, body.into(), Limits::default()).unwrap();
-    let made = String::from_utf8(request(&request_, &dialect(Protocol::Messages)).unwrap().body).unwrap();
+    let made = String::from_utf8(request(&request_, Protocol::Messages).unwrap().body).unwrap();
     assert!(
         made.contains(r#""input_schema":{"z":1.50,"a":{"y":0,"b":1e2}}"#),
         "order and numbers: {made}"
@@ -484,6 +473,32 @@ fn a_cut_stream_is_not_whole() {
 }
 
 #[test]
+fn streams_in_disorder() {
+    // The mark alone: nobody said that the answer is whole.
+    for text in [
+        "data: [DONE]\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n",
+    ] {
+        for to in [Protocol::Chat, Protocol::Messages, Protocol::Responses] {
+            let (told, ended) = stream(Protocol::Chat, to, &[text.as_bytes()]);
+            assert_eq!((ended, scan(to, &told).marked), (Ended::Cut, false), "{to:?}");
+        }
+    }
+    // Without a beginning: clients get one all the same.
+    let text = "event: content_block_delta\ndata: {\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\nevent: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":1}}\n\n";
+    let (told, ended) = stream(Protocol::Messages, Protocol::Messages, &[text.as_bytes()]);
+    assert!(
+        told.starts_with("event: message_start\n") && ended == Ended::Whole,
+        "{told}"
+    );
+    let (told, _) = stream(Protocol::Messages, Protocol::Chat, &[text.as_bytes()]);
+    assert!(
+        told.contains(r#""delta":{"role":"assistant""#) && told.ends_with("data: [DONE]\n\n"),
+        "{told}"
+    );
+}
+
+#[test]
 fn errors_in_streams_are_told() {
     let errors = [
         (
@@ -511,6 +526,10 @@ fn errors_in_streams_are_told() {
             Protocol::Messages,
             "event: content_block_start\ndata: {\"index\":0,\"content_block\":{\"type\":\"server_tool_use\"}}\n\n",
         ),
+        (
+            Protocol::Chat,
+            "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\"}}]}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"hm\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\n",
+        ),
     ];
     let expected = [
         "server_error too much",
@@ -520,6 +539,7 @@ fn errors_in_streams_are_told() {
         "untranslatable the answer holds sound, or a call of the oldest kind",
         "untranslatable the arguments of several calls are mixed",
         "untranslatable the answer holds content of a kind that the other protocol lacks",
+        "untranslatable the arguments of several calls are mixed",
     ];
     for ((from, text), expected) in errors.into_iter().zip(expected) {
         for to in [Protocol::Chat, Protocol::Messages, Protocol::Responses] {

@@ -85,10 +85,7 @@ fn blocks(content: View, place: &Place, list: &mut List) {
         match kind.as_ref() {
             "text" | "thinking" | "redacted_thinking" | "tool_use" | "server_tool_use" | "mcp_tool_use"
             | "tool_reference" | "compaction" | "browser_state" | "fallback" => (),
-            "image" => {
-                let bytes = written(block.at(&["source", "data"]));
-                list.add_bytes(CostKind::Image, &kind, &place, bytes);
-            }
+            "image" => sourced(CostKind::Image, block, &place, list),
             "document" => document(block, &place, list),
             "container_upload" => list.add(CostKind::File, &kind, &place),
             "tool_result" | "mcp_tool_result" | "search_result" => {
@@ -120,10 +117,22 @@ fn document(block: View, place: &Place, list: &mut List) {
                 blocks(content, &place.key("source").key("content"), list);
             }
         }
-        (kind, source) => {
-            let bytes = written(source.and_then(|source| source.some("data")));
-            list.add_bytes(CostKind::File, kind, place, bytes);
+        _ => sourced(CostKind::File, block, place, list),
+    }
+}
+
+/// What is in a source that is no text. One of a kind that is not known may be anything: its bytes count as text.
+fn sourced(kind: CostKind, block: View, place: &Place, list: &mut List) {
+    let from = block
+        .at(&["source", "type"])
+        .and_then(|from| from.text())
+        .unwrap_or_default();
+    match from.as_ref() {
+        "base64" | "url" | "file" => {
+            let bytes = written(block.at(&["source", "data"]));
+            list.add_bytes(kind, &from, place, bytes);
         }
+        other => list.add(CostKind::UnknownPart, other, place),
     }
 }
 

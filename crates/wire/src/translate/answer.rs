@@ -71,6 +71,7 @@ pub struct Stream {
     decoder: Decoder,
     reader: Reader,
     writer: Writer,
+    started: bool,
     /// The reason why it ended came.
     finished: bool,
     ended: Ended,
@@ -99,6 +100,7 @@ impl Stream {
                 Protocol::Responses => Writer::Responses(write_responses::Writer::new(context)),
                 _ => return Err(NO_PAIR),
             },
+            started: false,
             finished: false,
             ended: Ended::Cut,
         })
@@ -144,16 +146,34 @@ impl Stream {
                 return;
             }
             match event {
+                Heard::Start { .. } => self.started = true,
                 Heard::Finish(_) => self.finished = true,
+                // The mark without a reason before it: nobody said that the answer is whole.
+                Heard::End if !self.finished => return,
                 Heard::End => self.ended = Ended::Whole,
                 Heard::Error { .. } => self.ended = Ended::Failed,
                 _ => (),
             }
-            match &mut self.writer {
-                Writer::Chat(writer) => writer.event(&event, out),
-                Writer::Messages(writer) => writer.event(&event, out),
-                Writer::Responses(writer) => writer.event(&event, out),
+            let says = !matches!(event, Heard::Ping | Heard::Error { .. } | Heard::Usage(_));
+            if says && !std::mem::replace(&mut self.started, true) {
+                // Clients want it first, whatever the upstream does.
+                self.tell(
+                    &Heard::Start {
+                        id: None,
+                        model: None,
+                    },
+                    out,
+                );
             }
+            self.tell(&event, out);
+        }
+    }
+
+    fn tell(&mut self, event: &Heard, out: &mut Vec<u8>) {
+        match &mut self.writer {
+            Writer::Chat(writer) => writer.event(event, out),
+            Writer::Messages(writer) => writer.event(event, out),
+            Writer::Responses(writer) => writer.event(event, out),
         }
     }
 }

@@ -51,6 +51,7 @@ impl Reader {
     }
 
     fn said(&mut self, part: View, heard: &mut Vec<Heard>) {
+        let before = heard.len();
         let text = |key| owned(part.some(key)).filter(|text| !text.is_empty());
         heard.extend(
             text("reasoning_content")
@@ -62,6 +63,10 @@ impl Reader {
             listed(piece, heard);
         }
         heard.extend(text("refusal").map(Heard::Text));
+        if heard.len() > before {
+            // What was open is over: arguments that come after are of another call, or mixed.
+            self.open = None;
+        }
         for key in ["audio", "function_call"] {
             if part.some(key).is_some() {
                 heard.push(Heard::untold(
