@@ -79,7 +79,7 @@ pub async fn models(app: Shared, head: Parts, protocol: Protocol) -> Response {
             let id = |at: Option<&Value>| at.and_then(|one| one.get("id")).cloned().unwrap_or_default();
             json!({ "first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data })
         }
-        Protocol::Chat | Protocol::Responses | Protocol::Embeddings => {
+        Protocol::Chat | Protocol::Responses | Protocol::Embeddings | Protocol::Converse => {
             let data: Vec<Value> = names
                 .map(|name| json!({ "id": name, "object": "model", "created": 0, "owned_by": "cofferdam" }))
                 .collect();
