@@ -84,9 +84,18 @@ pub enum Refusal {
 impl Gate {
     /// The gate. Six steps, in this order, whichever door the action came in by.
     pub async fn admit(&self, proposal: Proposal) -> Result<Permit, Refusal> {
+        self.judge(proposal, false).await
+    }
+
+    /// The same of a step that was never proposed before, which its surface knows: nobody looks for it but the commit.
+    pub(crate) async fn admit_new(&self, proposal: Proposal) -> Result<Permit, Refusal> {
+        self.judge(proposal, true).await
+    }
+
+    async fn judge(&self, proposal: Proposal, is_new: bool) -> Result<Permit, Refusal> {
         for _ in 0..DECIDED_MAX {
             // 1 identify: which session, on whose account, with what authority.
-            let seen = self.see(&proposal).await?;
+            let seen = self.see(&proposal, is_new).await?;
             // 2 stopped?
             if let Some(stop) = self.stops.covering(&seen.subject) {
                 return Err(self.refuse(&seen, &proposal.action, stopped(stop)).await);
@@ -130,7 +139,7 @@ impl Gate {
     /// Refuses what a surface has no document for, and records it as what the session's agent holds no grant for: nobody
     /// is asked about what would not be let through anyway. A surface can refuse so, and nothing else.
     pub(crate) async fn refuse_unlisted(&self, proposal: Proposal, reason: &str, remedy: &str) -> Refusal {
-        let seen = match self.see(&proposal).await {
+        let seen = match self.see(&proposal, false).await {
             Ok(seen) => seen,
             Err(refusal) => return refusal,
         };

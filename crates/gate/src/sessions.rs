@@ -294,7 +294,8 @@ pub(crate) fn each_entry(
 
 /// The row of a session, as of now in this transaction.
 pub(crate) fn row(tx: &Tx<'_>, id: &str) -> Result<Option<SessionRow>, StoreError> {
-    tx.row(SESSIONS, id)?.map(decode).transpose()
+    let held = tx.held(SESSIONS, id)?;
+    held.map(|row| rows::decode_held(&row)).transpose()
 }
 
 /// An entry of session `id` by `by`, on the account of whoever caused the session.
