@@ -526,7 +526,8 @@ async fn open(
         Arc::clone(&around.private),
     );
     // 2. What may act: nothing, until configuration says so.
-    let egress = door::open(&gate, options, address)?;
+    let doors = [address].into_iter().chain(around.egress);
+    let egress = door::open(&gate, options, doors.collect())?;
     let llm = door::models(&gate, &egress, &around.private, address);
     let configuration = Configuration::new(
         Arc::clone(&gate),

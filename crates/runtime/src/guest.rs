@@ -176,6 +176,11 @@ impl Guests {
 
     /// Ends the sessions of guests that a crash interrupted: their processes died with the platform.
     pub async fn end_left_behind(&self) -> Result<(), StoreError> {
+        // What reviews of theirs collected, too.
+        tokio::task::spawn_blocking(|| match Aside::sweep() {
+            0 => {}
+            many => tracing::info!(many, "removed what reviews of dead platforms left"),
+        });
         for state in [Session::Created, Session::Queued, Session::Running] {
             for session in self.sessions(state)? {
                 if session.guest.is_some() && !self.registry.holds(&session.id) {

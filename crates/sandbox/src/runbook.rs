@@ -11,6 +11,7 @@
 //! - **Its end is everybody's end**: it is the first of its pid namespace, and dies with the zygote.
 
 mod confine;
+mod landlock;
 mod mounts;
 mod network;
 mod start;
@@ -21,6 +22,7 @@ use crate::seccomp::{Filter, FilterError};
 use crate::spec::{GUEST_UID, Part, Profile, Spec};
 use crate::step::{Cause, StepFailure};
 use crate::{sys, wire};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -34,6 +36,7 @@ pub(crate) const WARM: &[(&str, Step)] = &[
     ("become the guest's user", become_user),
     ("name the cgroup root", new_cgroup_names),
     ("set host name", set_host_name),
+    ("begin time anew", new_time),
     ("raise loopback", network::raise_loopback),
     ("keep mounts from spreading", mounts::keep_private),
     ("collect the system", mounts::collect),
@@ -41,6 +44,8 @@ pub(crate) const WARM: &[(&str, Step)] = &[
     ("show the system", mounts::show_system),
     ("mount /proc", mounts::mount_proc),
     ("make /dev", mounts::make_dev),
+    ("prepare Landlock", landlock::prepare),
+    ("bound capabilities", confine::bound_capabilities),
 ];
 
 /// Done for one spec.
@@ -56,7 +61,7 @@ pub(crate) const CLAIMED: &[(&str, Step)] = &[
     ("pivot_root", mounts::pivot),
     ("limit each process", confine::limit_process),
     ("allow no new privileges", confine::no_new_privileges),
-    ("restrict by Landlock", confine::landlock),
+    ("restrict by Landlock", landlock::restrict),
     ("drop capabilities", confine::drop_capabilities),
     ("filter system calls", confine::filter_calls),
     ("start the guest", start::start),
@@ -152,6 +157,7 @@ pub(crate) struct House {
     protected: Protected,
     doors: Vec<(u16, OwnedFd)>,
     listener: Option<OwnedFd>,
+    prepared: Option<landlock::Prepared>,
     rules: Rules,
 }
 
@@ -214,6 +220,7 @@ impl House {
             protected: Protected::default(),
             doors: Vec::new(),
             listener: None,
+            prepared: None,
             rules: Rules::default(),
         }
     }
@@ -330,6 +337,32 @@ fn set_host_name(house: &mut House) -> Result<(), Cause> {
     }
     house.has_namespace(Part::HostName, "uts");
     Ok(())
+}
+
+/// What the machine's clocks say since it started is not the guest's business. Where the kernel has no namespaces of
+/// time (before 5.6), it sees them as they are: nothing rests on that, so nothing is refused.
+fn new_time(house: &mut House) -> Result<(), Cause> {
+    if !house.builds(Part::Users) {
+        return Ok(());
+    }
+    match sys::unshare_time() {
+        Ok(()) => {
+            let now = |clock| rustix::time::clock_gettime(clock).tv_sec;
+            let clocks = [
+                ("monotonic", now(rustix::time::ClockId::Monotonic)),
+                ("boottime", now(rustix::time::ClockId::Boottime)),
+            ];
+            let offsets: String = clocks
+                .iter()
+                .map(|(name, now)| format!("{name} -{now} 0\n"))
+                .collect();
+            std::fs::write("/proc/self/timens_offsets", offsets)?;
+            house.rules.namespaces.insert("time".to_owned());
+            Ok(())
+        }
+        Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A descriptor that a message brought.
