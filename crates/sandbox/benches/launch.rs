@@ -9,16 +9,18 @@
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
+#[path = "launch/bubblewrap.rs"]
+mod bubblewrap;
 #[path = "../../cofferdam/benches/platform/figure.rs"]
 mod figure;
 #[path = "../tests/attacker/flight.rs"]
 mod flight;
 
+use bubblewrap::{is_there, wrapped};
 use figure::figure;
-use sandbox::{Config, Guest, Launcher, Mount, Spec};
+use sandbox::{Config, Guest, Launcher, Spec};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Guests of each kind, in turns.
@@ -58,11 +60,7 @@ fn measure(workspace: &Path) {
         ..limited
     };
     let mounts = whole(&cold, &plain).rules().mounts.clone();
-    let bubblewrap = Command::new("bwrap")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok();
+    let bubblewrap = is_there();
 
     let mut times: [Vec<Duration>; 5] = Default::default();
     for _ in 0..ROUNDS {
@@ -211,46 +209,6 @@ fn ended(guest: &Guest) -> sandbox::End {
         .build()
         .unwrap();
     runtime.block_on(guest.wait()).end
-}
-
-/// The same mounts, as bubblewrap is told of them.
-fn wrapped(mounts: &[Mount], workspace: &Path) -> Command {
-    let mut command = Command::new("bwrap");
-    command.args([
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-    ]);
-    for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        if let Ok(to) = std::fs::read_link(Path::new("/").join(link)) {
-            command.arg("--symlink").arg(to).arg(Path::new("/").join(link));
-        }
-    }
-    let own = |m: &&Mount| m.of.starts_with('/') && !m.at.starts_with("/dev") && !m.at.starts_with("/proc");
-    for mount in mounts.iter().filter(own) {
-        let how = if mount.options.iter().any(|o| o == "rw") {
-            "--bind"
-        } else {
-            "--ro-bind"
-        };
-        command.args([how, &mount.of, &mount.at]);
-    }
-    command.args([
-        "--tmpfs",
-        "/tmp",
-        "--tmpfs",
-        "/home/guest",
-        "--chdir",
-        "/workspace",
-        "/usr/bin/true",
-    ]);
-    command.current_dir(workspace).stdin(Stdio::null());
-    command
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {

@@ -22,8 +22,8 @@ use crate::seccomp::{Filter, FilterError};
 use crate::spec::{GUEST_UID, Part, Profile, Spec};
 use crate::step::{Cause, StepFailure};
 use crate::{sys, wire};
-use rustix::io::Errno;
 use rustix::process::Signal;
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -33,10 +33,10 @@ use std::sync::Arc;
 /// Done before anybody asks.
 pub(crate) const WARM: &[(&str, Step)] = &[
     ("die with the launcher", die_with_the_launcher),
+    ("begin time anew", new_time),
     ("become the guest's user", become_user),
     ("name the cgroup root", new_cgroup_names),
     ("set host name", set_host_name),
-    ("begin time anew", new_time),
     ("raise loopback", network::raise_loopback),
     ("keep mounts from spreading", mounts::keep_private),
     ("collect the system", mounts::collect),
@@ -340,29 +340,18 @@ fn set_host_name(house: &mut House) -> Result<(), Cause> {
 }
 
 /// What the machine's clocks say since it started is not the guest's business. Where the kernel has no namespaces of
-/// time (before 5.6), it sees them as they are: nothing rests on that, so nothing is refused.
+/// time (before 5.6), or does not let this one be told, it sees them as they are: nothing rests on that, so nothing is
+/// refused. Before the user changes: `/proc/self` belongs to the one who was there first.
 fn new_time(house: &mut House) -> Result<(), Cause> {
-    if !house.builds(Part::Users) {
-        return Ok(());
-    }
-    match sys::unshare_time() {
-        Ok(()) => {
-            let now = |clock| rustix::time::clock_gettime(clock).tv_sec;
-            let clocks = [
-                ("monotonic", now(rustix::time::ClockId::Monotonic)),
-                ("boottime", now(rustix::time::ClockId::Boottime)),
-            ];
-            let offsets: String = clocks
-                .iter()
-                .map(|(name, now)| format!("{name} -{now} 0\n"))
-                .collect();
-            std::fs::write("/proc/self/timens_offsets", offsets)?;
+    if house.builds(Part::Users) && sys::unshare_time().is_ok() {
+        let now = |clock| rustix::time::clock_gettime(clock).tv_sec;
+        let (monotonic, boottime) = (now(ClockId::Monotonic), now(ClockId::Boottime));
+        let offsets = format!("monotonic -{monotonic} 0\nboottime -{boottime} 0\n");
+        if std::fs::write("/proc/self/timens_offsets", offsets).is_ok() {
             house.rules.namespaces.insert("time".to_owned());
-            Ok(())
         }
-        Err(Errno::INVAL) => Ok(()),
-        Err(error) => Err(error.into()),
     }
+    Ok(())
 }
 
 /// A descriptor that a message brought.

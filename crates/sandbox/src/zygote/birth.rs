@@ -195,9 +195,12 @@ impl Zygote {
         };
         let fds = std::iter::once(&spec).chain(&stdio).chain(&trees);
         let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
-        let (report, fds) = wire::send(&warm.socket, &claim, &fds)
-            .and_then(|()| answer(warm))
-            .map_err(|e| failed("build the walls", Cause(e.to_string())))?;
+        let answered = match wire::send(&warm.socket, &claim, &fds) {
+            Ok(()) => answer(warm),
+            // It ended before, and may have said why.
+            Err(error) => wire::receive(&warm.socket).map_err(|_| error),
+        };
+        let (report, fds) = answered.map_err(|e| failed("build the walls", Cause(e.to_string())))?;
         let mut fds = fds.into_iter();
         match report {
             Report::Started {

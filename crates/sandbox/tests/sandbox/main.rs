@@ -7,6 +7,7 @@
     reason = "tests; clippy sees only the functions marked so"
 )]
 
+mod door;
 mod drill;
 #[path = "../attacker/flight.rs"]
 mod flight;
