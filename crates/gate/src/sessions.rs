@@ -147,6 +147,21 @@ impl Gate {
                 &platform(),
                 queued,
             ))?;
+            if guest.is_some() {
+                // Somebody waits for it, and nobody else would start it.
+                let started = json!({
+                    "event": SessionEvent::Start, "agent": new.agent,
+                    "title": assay::redact::line(&new.title, TITLE_MAX),
+                });
+                tx.append(of_session(
+                    kind::SESSION_STARTED,
+                    &id,
+                    &new.cause,
+                    &new.correlation,
+                    &platform(),
+                    started,
+                ))?;
+            }
             row(tx, &id)?
                 .map(|row| (row.view, true))
                 .ok_or(SessionError::Unknown(id))

@@ -261,12 +261,7 @@ impl Guests {
             // Whatever it reads in its workspace, nobody labelled.
             taint: Taints::UNTRUSTED,
         };
-        let session = self.gate.create_guest_session(new, run.lent.clone()).await?;
-        let by = running::platform();
-        let event = self
-            .gate
-            .session_event(&session.id, &by, SessionEvent::Start, None, None);
-        Ok(event.await?)
+        Ok(self.gate.create_guest_session(new, run.lent.clone()).await?)
     }
 
     async fn run_in(
@@ -308,12 +303,26 @@ impl Guests {
             }
         };
         let entry = flight.entry();
-        flight.settle(settlement(&exit, &changed)).await?;
+        let settling = flight.settle(settlement(&exit, &changed));
+        let (event, reason) = over(&exit);
+        if collected.is_none() {
+            // Both are handed over in this order, and are durable together.
+            let output = json!({ "exit": exit, "review": null });
+            let ending = self.end(&session.id, event, &reason, Some(output));
+            let (settled, session) = tokio::join!(settling, ending);
+            settled?;
+            return Ok(Ended {
+                session: session?,
+                exit,
+                entry,
+                reviewed: None,
+            });
+        }
+        settling.await?;
         // Nobody is asked about what somebody just ended.
         let verdict = verdict.filter(|_| !was_ended);
         let asked = self.reviewed(&session, collected, verdict, (&cut, news, &mut end));
         let reviewed = asked.await?;
-        let (event, reason) = over(&exit);
         let output = json!({ "exit": exit, "review": reviewed });
         let session = self.end(&session.id, event, &reason, Some(output)).await;
         Ok(Ended {
