@@ -38,7 +38,8 @@ fuzz: ## every parser of outside data, FUZZ_SECONDS each
 
 # Built first and run in silence: only figures are printed. Timing never decides. What is handed out is built before: a
 # bench builds the program with all that tests turn on, which is four megabytes more.
-bench: release ## figures and their ratio to the limit measured in the same run
+bench: release ## figures and their ratio to the limit, or to the peer, measured in the same run
+	@scripts/setup-bench
 	@cargo bench --locked --no-run --workspace --bench '*'
 	@cargo bench --locked --quiet --workspace --bench '*'
 

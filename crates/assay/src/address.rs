@@ -149,8 +149,9 @@ fn of_v6(address: Ipv6Addr) -> Class {
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => Class::Documentation,
         // IETF protocol assignments (RFC 2928), with ORCHID and benchmarks among them.
         [0x2001, 0x0001..=0x01ff, ..] | [0x0100, 0, 0, 0, ..] => Class::Reserved,
-        // Amazon's network for metadata, credentials of pods, time and names; Scaleway's and Google's metadata.
+        // Amazon's network for metadata, credentials of pods, time and names; Oracle's, Scaleway's and Google's metadata.
         [0xfd00, 0x0ec2, ..]
+        | [0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
         | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x0042]
         | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => Class::Metadata,
         [0xfc00..=0xfdff, ..] => Class::UniqueLocal,
@@ -306,6 +307,8 @@ mod tests {
             ("2001:0:1::1",             "a tunnel address",                "a tunnel address"),
             ("169.254.169.254",         "the metadata service of a cloud", "the metadata service of a cloud"),
             ("fd00:ec2::254",           "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("fd00:c1::a9fe:a9fe",      "the metadata service of a cloud", "the metadata service of a cloud"),
+            ("fd00:c1::1",              "a unique local address",          "-"),
             ("fd20:ce::254",            "the metadata service of a cloud", "the metadata service of a cloud"),
             ("168.63.129.16",           "the metadata service of a cloud", "the metadata service of a cloud"),
             ("::ffff:168.63.129.16",    "the metadata service of a cloud", "the metadata service of a cloud"),

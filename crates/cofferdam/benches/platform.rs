@@ -23,6 +23,8 @@ mod http;
 mod load;
 #[path = "platform/process.rs"]
 mod process;
+#[path = "platform/run.rs"]
+mod run;
 
 use figure::figure;
 use http::Client;
@@ -54,12 +56,13 @@ const SESSIONS_MAX: Duration = Duration::from_secs(120);
 const DOCUMENTS: &str = include_str!("platform/documents.yaml");
 
 fn main() {
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("size", size),
         ("empty", ready_when_empty),
         ("memory", memory),
         ("tasks", tasks),
         ("kill", kill),
+        ("run", run::run),
         ("entries", ready_with_entries),
     ];
     // Cargo passes options of its own.

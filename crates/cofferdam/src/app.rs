@@ -526,7 +526,7 @@ async fn open(
         Arc::clone(&around.private),
     );
     // 2. What may act: nothing, until configuration says so.
-    let egress = door::open(&gate, options, address)?;
+    let egress = door::open(&gate, options, [address].into_iter().chain(around.egress))?;
     let llm = door::models(&gate, &egress, &around.private, address);
     let configuration = Configuration::new(
         Arc::clone(&gate),

@@ -89,6 +89,12 @@ pub struct Drill {
     pub private: u16,
     /// The disk's free space below which it is ended, in bytes, if that is more than for every guest.
     pub disk_free_bytes: u64,
+    /// Thousandths of a processor, if that is less than for every guest.
+    #[serde(default)]
+    pub cpu_millis: Option<u64>,
+    /// Whether every host of the Internet is lent, besides: where names and addresses lead is what is attacked.
+    #[serde(default)]
+    pub everything: bool,
 }
 
 /// How it is found out what a program needs.

@@ -96,18 +96,23 @@ pub enum Refusal {
 impl Gate {
     /// The gate. Six steps, in this order, whichever door the action came in by.
     pub async fn admit(&self, proposal: Proposal) -> Result<Permit, Refusal> {
-        self.admit_as(proposal, Haste::Refused).await
+        self.admit_as(proposal, Haste::Refused, false).await
     }
 
     /// The same for who can wait: that it is too fast is told and not recorded, for nothing was tried over and over.
     pub async fn admit_in_turn(&self, proposal: Proposal) -> Result<Permit, Refusal> {
-        self.admit_as(proposal, Haste::Waits).await
+        self.admit_as(proposal, Haste::Waits, false).await
     }
 
-    async fn admit_as(&self, proposal: Proposal, haste: Haste) -> Result<Permit, Refusal> {
+    /// The same of a step that was never proposed before, which its surface knows: nobody looks for it but the commit.
+    pub(crate) async fn admit_new(&self, proposal: Proposal) -> Result<Permit, Refusal> {
+        self.admit_as(proposal, Haste::Refused, true).await
+    }
+
+    async fn admit_as(&self, proposal: Proposal, haste: Haste, is_new: bool) -> Result<Permit, Refusal> {
         for decided in 0..DECIDED_MAX {
             // 1 identify: which session, on whose account, with what authority; and is it too fast?
-            let seen = self.see(&proposal).await?;
+            let seen = self.see(&proposal, is_new).await?;
             if decided == 0
                 && let Some(refused) = self.flooded(&seen)
             {
@@ -168,7 +173,7 @@ impl Gate {
     /// Refuses what a surface has no document for, and records it as what the session's agent holds no grant for: nobody
     /// is asked about what would not be let through anyway. A surface can refuse so, and nothing else.
     pub(crate) async fn refuse_unlisted(&self, proposal: Proposal, reason: &str, remedy: &str) -> Refusal {
-        let seen = match self.see(&proposal).await {
+        let seen = match self.see(&proposal, false).await {
             Ok(seen) => seen,
             Err(refusal) => return refusal,
         };

@@ -6,7 +6,7 @@ pub(crate) use projection::Calls;
 
 use crate::gate::platform;
 use crate::record::short;
-use crate::rows::decode;
+use crate::rows::{decode, decode_held};
 use crate::{Gate, sessions};
 use journal::kind;
 use journal::machine::Call;
@@ -188,7 +188,8 @@ impl CallView {
 
 /// The row of a call, as of now in this transaction.
 pub(crate) fn row(tx: &Tx<'_>, session: &str, step: &str) -> Result<Option<CallView>, StoreError> {
-    tx.row(CALLS, &key(session, step))?.map(decode).transpose()
+    let held = tx.held(CALLS, &key(session, step))?;
+    held.map(|row| decode_held(&row)).transpose()
 }
 
 /// Everybody who resolved one of `calls`, the rows of a session by [`RESOLVED`].

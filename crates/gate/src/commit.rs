@@ -18,7 +18,7 @@ use policy::{Action, Basis, Outcome, Permit, Ruling, Stop, StopSet, Subject, Tim
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use store::{NewEntry, StoreError, Tx};
+use store::{NewEntry, StoreError, Tx, Written};
 
 /// Names of the bounds.
 pub(crate) const PER_SESSION: &str = "actions per session";
@@ -97,8 +97,8 @@ pub(crate) struct Judged {
 }
 
 impl Gate {
-    /// Makes the record of `ruling` durable and only then the permit. A task of its own: once the entry
-    /// may be durable somebody has to hold the permit, or settle it, whether or not the caller waits.
+    /// Makes the record of `ruling` durable and only then the permit. On the writer's thread: once the entry may be
+    /// durable somebody has to hold the permit, or settle it, whether or not the caller waits.
     pub(crate) async fn commit(&self, seen: &Seen, ruling: Ruling) -> Result<Permit, Uncommitted> {
         self.record_repeats(self.denials.take_session(&seen.session.id))
             .await?;
@@ -117,52 +117,51 @@ impl Gate {
         let settler = self.settlements.settler(call.clone());
         let (subject, deadlines) = (seen.subject.clone(), Arc::clone(&self.deadlines));
         let commit = doubts.next.fetch_add(1, Ordering::SeqCst);
-        let task = tokio::spawn(async move {
-            let marks = Arc::clone(&doubts);
-            let write = move |tx: &mut Tx<'_>| {
-                let session = judged.still_holds(tx)?;
-                // INVARIANT (a bound is exact): counted where the count grows, whoever else acts meanwhile.
-                if session.actions >= u64::from(limit) {
-                    return Err(Uncommitted::Bound {
-                        what: PER_SESSION,
-                        limit,
-                        retry_after_ms: None,
-                    });
-                }
-                if let Some(id) = approval {
-                    still_approved(tx, &id, judged.action.digest(), deadlines.now())?;
-                }
-                if let Some(id) = waiver
-                    && !waivers::still_holds(tx, &id, &judged.session, deadlines.now())?
-                {
-                    return Err(Uncommitted::Changed);
-                }
-                // INVARIANT (an approval is spent once): this entry spends it.
-                // INVARIANT (a ceiling holds): looked at here, where nobody else can reserve meanwhile.
-                let paid = spending
-                    .as_ref()
-                    .map(|spending| spending.reserve(tx, deadlines.now()));
-                let paid = paid.transpose()?;
-                // It says how many were admitted before, also where that was not compared.
-                let entry = entry.saying("actions", session.actions);
-                let entry = match &paid {
-                    Some(paid) => entry.saying("reserved", json(&paid.reserved)?),
-                    None => entry,
-                };
-                let sequence = tx.append(entry)?;
-                paid.map(|paid| paid.tell(tx)).transpose()?;
-                lock(&marks.appended).insert(sequence, commit);
-                Ok(sequence)
+        let marks = Arc::clone(&doubts);
+        let write = move |tx: &mut Tx<'_>| {
+            let session = judged.still_holds(tx)?;
+            // INVARIANT (a bound is exact): counted where the count grows, whoever else acts meanwhile.
+            if session.actions >= u64::from(limit) {
+                return Err(Uncommitted::Bound {
+                    what: PER_SESSION,
+                    limit,
+                    retry_after_ms: None,
+                });
+            }
+            if let Some(id) = approval {
+                still_approved(tx, &id, judged.action.digest(), deadlines.now())?;
+            }
+            if let Some(id) = waiver
+                && !waivers::still_holds(tx, &id, &judged.session, deadlines.now())?
+            {
+                return Err(Uncommitted::Changed);
+            }
+            // INVARIANT (an approval is spent once): this entry spends it.
+            // INVARIANT (a ceiling holds): looked at here, where nobody else can reserve meanwhile.
+            let paid = spending
+                .as_ref()
+                .map(|spending| spending.reserve(tx, deadlines.now()));
+            let paid = paid.transpose()?;
+            // It says how many were admitted before, also where that was not compared.
+            let entry = entry.saying("actions", session.actions);
+            let entry = match &paid {
+                Some(paid) => entry.saying("reserved", json(&paid.reserved)?),
+                None => entry,
             };
-            let written = store.write::<u64, Uncommitted, _>(write).await;
+            let sequence = tx.append(entry)?;
+            paid.map(|paid| paid.tell(tx)).transpose()?;
+            lock(&marks.appended).insert(sequence, commit);
+            Ok(sequence)
+        };
+        // Whether or not the caller waits: what nobody takes is dropped, and so settled.
+        let after = move |written: Result<Written<u64>, Uncommitted>| {
             doubts.answered(commit, &call, &written);
             let entry = written?.value;
             place.keep();
             // INVARIANT (no effect before its record): the only permit there is, after the write returned.
             Ok(Permit::now_durable(ruling, entry, subject, settler))
-        });
-        let broken = |error| StoreError::Refused(format!("the commit broke off: {error}"));
-        task.await.map_err(broken)?
+        };
+        store.write_then(write, after).await?
     }
 
     pub(crate) fn place(&self, seen: &Seen) -> Result<Place, Uncommitted> {

@@ -112,6 +112,7 @@ pub struct Egress {
     flood: Arc<Flood>,
     buffers: Buffers,
     steps: Steps,
+    asking: resolve::Asking,
     notes: note::Notes,
     /// What single sessions may reach, in the place of what documents say of their agents.
     lent: Mutex<HashMap<String, Arc<Allowed>>>,
@@ -147,6 +148,7 @@ impl Egress {
             flood: Arc::new(Flood::new(gate.clock.clone())),
             buffers: Buffers::default(),
             steps: Steps::starting_at("egress", *gate.store.committed().borrow()),
+            asking: resolve::Asking::default(),
             notes: note::Notes::new(gate.clock.clone()),
             lent: Mutex::default(),
             secrets: Mutex::default(),
@@ -242,6 +244,15 @@ impl Egress {
     fn is_current(&self, session: &str, agent: &str, allowed: &Arc<Allowed>) -> bool {
         let current = self.allowed_in(session, agent);
         Arc::ptr_eq(&current, allowed) || (current.rules.is_empty() && allowed.rules.is_empty())
+    }
+
+    /// The resolver, for those that have limits together with `session`.
+    fn asked_for<'a>(&'a self, session: &'a str, agent: &'a str) -> resolve::Fair<'a> {
+        resolve::Fair {
+            resolver: &self.resolver,
+            asking: &self.asking,
+            whose: self.whose(session, agent),
+        }
     }
 
     pub(crate) fn own(&self) -> Vec<SocketAddr> {

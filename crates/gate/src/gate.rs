@@ -46,6 +46,8 @@ pub struct Gate {
     /// Held while that key is read or made.
     pub(crate) organization_made: Mutex<()>,
     pub(crate) chains: crate::chains::Kept,
+    /// When nobody had approved or waived anything like it.
+    pub(crate) quiet: Mutex<HashMap<crate::seen::Quiet, store::Moment>>,
     pub(crate) refusals: Mutex<tokens::exchange::Refusals>,
     pub(crate) refused_logins: Mutex<tokens::exchange::Refusals>,
     /// What may be coming into sessions right now.
@@ -121,6 +123,7 @@ impl Gate {
             organization: std::sync::OnceLock::new(),
             organization_made: Mutex::default(),
             chains: crate::chains::Kept::default(),
+            quiet: Mutex::default(),
             refusals: Mutex::default(),
             refused_logins: Mutex::default(),
             entering: Enterings::default(),

@@ -18,10 +18,17 @@ pub(crate) fn decode<T: DeserializeOwned>(value: Value) -> Result<T, StoreError>
     })
 }
 
+/// The same of a row that somebody else has too.
+pub(crate) fn decode_held<T: DeserializeOwned>(value: &Value) -> Result<T, StoreError> {
+    T::deserialize(value).map_err(|error| StoreError::Corrupt {
+        finding: format!("row: {error}"),
+    })
+}
+
 /// A row of the projection that applies, as its type.
 pub(crate) fn get<T: DeserializeOwned>(rows: &dyn Rows, key: &str) -> Result<Option<T>, Corrupt> {
-    rows.get(key)?
-        .map(|value| serde_json::from_value(value).map_err(|e| Corrupt(format!("row `{key}`: {e}"))))
+    rows.held(key)?
+        .map(|value| T::deserialize(&*value).map_err(|e| Corrupt(format!("row `{key}`: {e}"))))
         .transpose()
 }
 

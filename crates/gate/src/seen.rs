@@ -4,10 +4,12 @@ use crate::admit::{Proposal, Refusal};
 use crate::approvals::{APPROVALS, ApprovalView};
 use crate::calls::{CALLS, CallView, key};
 use crate::deadlines::Deadlines;
-use crate::elevations::{self, ElevationView};
+use crate::elevations::{self, ELEVATIONS, ElevationView};
+use crate::gate::lock;
 use crate::rows::{self, decode};
 use crate::sessions::{SESSIONS, SessionRow, SessionView};
 use crate::settle::CallOf;
+use crate::waivers::WAIVERS;
 use crate::{AgentAuthority, Authority, Gate, approvals, chains, stops, waivers};
 use journal::machine::{Approval, Session};
 use policy::{Action, Approved, Chain, Context, SessionFacts, Subject, Timestamp};
@@ -17,6 +19,12 @@ use store::{Erasable, Reader, StoreError};
 
 /// The longest key of a step, in bytes.
 const STEP_BYTES_MAX: usize = 256;
+/// Actions of sessions of which it is known that nobody approved or waived anything like them; past it all are
+/// forgotten.
+const QUIET_MAX: usize = 4096;
+
+/// A session, and verb and resource of an action.
+pub(crate) type Quiet = (String, String);
 
 /// What one admission judges by; its commit compares it with what holds then.
 #[derive(Clone)]
@@ -49,7 +57,8 @@ pub(crate) struct Seen {
 impl Gate {
     /// Reads who proposes and what is known about it. Refuses who cannot act, and a step that was
     /// admitted before.
-    pub(crate) async fn see(&self, proposal: &Proposal) -> Result<Seen, Refusal> {
+    /// With `is_new` nobody looks whether the step was admitted before, but the commit.
+    pub(crate) async fn see(&self, proposal: &Proposal, is_new: bool) -> Result<Seen, Refusal> {
         self.try_settle_doubts().await;
         let not_acting = |why: &str| Refusal::NotActing(proposal.session.clone(), why.to_owned());
         if !is_step(&proposal.step) {
@@ -63,9 +72,16 @@ impl Gate {
             self.authority.load_full(),
             self.deadlines.now(),
         );
-        let read = self
-            .store
-            .read(|reader| self.read(reader, &authority, proposal))?;
+        let known = match is_new {
+            true => self.read_nothing(&authority, proposal)?,
+            false => None,
+        };
+        let read = match known {
+            Some(read) => read,
+            None => self
+                .store
+                .read(|reader| self.read(reader, &authority, proposal))?,
+        };
         let mut session = read
             .session
             .ok_or_else(|| not_acting("there is no such session"))?;
@@ -125,6 +141,31 @@ impl Gate {
         }
     }
 
+    /// The same without a snapshot, when all of it is known: it was read for an action like this one, and nothing that
+    /// it rests on has changed since. What changes from here on is noticed in the commit.
+    fn read_nothing(&self, authority: &Authority, proposal: &Proposal) -> Result<Option<Read>, StoreError> {
+        let moment = lock(&self.quiet).get(&quiet(proposal)).copied();
+        let changed = |moment| {
+            [APPROVALS, WAIVERS, ELEVATIONS]
+                .iter()
+                .any(|name| self.store.changed_since(name, moment))
+        };
+        if moment.is_none_or(changed) {
+            return Ok(None);
+        }
+        let Some(row) = self.store.latest(SESSIONS, &proposal.session)? else {
+            return Ok(None);
+        };
+        let session = rows::decode_held::<SessionRow>(&row)?.view;
+        let delegation = session.delegation.as_deref();
+        let held = self.seen_before(authority, &session.agent, &session.cause, delegation);
+        Ok(held.map(|held| Read {
+            session: Some(session),
+            held: Some(held),
+            ..Read::default()
+        }))
+    }
+
     /// Everything of one moment.
     fn read(
         &self,
@@ -141,8 +182,16 @@ impl Gate {
         let now = self.deadlines.now();
         let spot = held.spot(authority);
         let whose = (held.behalf(), &spot);
-        read.waiver = waivers::covering(reader, session, whose, &proposal.action, now)?;
+        let waivers = waivers::alike(reader, &session.agent, &proposal.action)?;
         read.elevation = elevations::of(reader, &session.agent, &session.cause, &held.behalf(), now)?;
+        if waivers.is_empty() && read.alike.is_empty() && read.elevation.is_none() {
+            let mut quiets = lock(&self.quiet);
+            if quiets.len() >= QUIET_MAX {
+                quiets.clear();
+            }
+            quiets.insert(quiet(proposal), reader.moment());
+        }
+        read.waiver = waivers::covering(reader, waivers, session, whose, (&proposal.action, now))?;
         if let Some(approval) = &read.approval {
             read.stands = approvals::still_stands(reader, approval, &spot, now)?;
         }
@@ -192,6 +241,7 @@ fn context(now: Timestamp, trust: u16, session: &SessionView, approval: Option<A
     }
 }
 
+#[derive(Default)]
 struct Read {
     session: Option<SessionView>,
     held: Option<Arc<chains::Held>>,
@@ -208,6 +258,12 @@ struct Read {
 fn approved(approval: Option<&ApprovalView>, stands: bool, now: Timestamp) -> Option<Approved> {
     let counts = |view: &&ApprovalView| stands && view.state_at(now) == Approval::Approved;
     approval.filter(counts).map(ApprovalView::given)
+}
+
+/// What approvals and waivers are looked for by.
+fn quiet(proposal: &Proposal) -> Quiet {
+    let (verb, resource) = (proposal.action.verb().as_str(), proposal.action.resource());
+    (proposal.session.clone(), format!("{verb}:{resource}"))
 }
 
 fn read(reader: &Reader<'_>, proposal: &Proposal) -> Result<Read, StoreError> {

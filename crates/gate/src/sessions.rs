@@ -147,6 +147,21 @@ impl Gate {
                 &platform(),
                 queued,
             ))?;
+            if guest.is_some() {
+                // Somebody waits for it, and nobody else would start it.
+                let started = json!({
+                    "event": SessionEvent::Start, "agent": new.agent,
+                    "title": assay::redact::line(&new.title, TITLE_MAX),
+                });
+                tx.append(of_session(
+                    kind::SESSION_STARTED,
+                    &id,
+                    &new.cause,
+                    &new.correlation,
+                    &platform(),
+                    started,
+                ))?;
+            }
             row(tx, &id)?
                 .map(|row| (row.view, true))
                 .ok_or(SessionError::Unknown(id))
@@ -294,7 +309,8 @@ pub(crate) fn each_entry(
 
 /// The row of a session, as of now in this transaction.
 pub(crate) fn row(tx: &Tx<'_>, id: &str) -> Result<Option<SessionRow>, StoreError> {
-    tx.row(SESSIONS, id)?.map(decode).transpose()
+    let held = tx.held(SESSIONS, id)?;
+    held.map(|row| rows::decode_held(&row)).transpose()
 }
 
 /// An entry of session `id` by `by`, on the account of whoever caused the session.

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use store::{NewEntry, Retention, Store, StoreError, Tx};
+use store::{Haste, NewEntry, Retention, Store, StoreError, Tx, Written};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// The first pause before an outcome is tried again; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -25,9 +25,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Where permits send their outcomes.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct Settlements {
-    sender: mpsc::UnboundedSender<Owed>,
+    store: Store,
+    runtime: Handle,
     counts: Arc<Counts>,
 }
 
@@ -50,47 +51,57 @@ pub(crate) struct CallOf {
     pub correlation: Option<String>,
 }
 
-#[derive(Debug)]
+/// One outcome that is owed to the journal.
 struct Owed {
     call: CallOf,
     permit: Sequence,
     settlement: Settlement,
-    answer: Option<oneshot::Sender<Result<Sequence, Unsettled>>>,
+}
+
+type Answer = oneshot::Sender<Result<Sequence, Unsettled>>;
+
+/// How often it was tried, as the next pause; and whether it failed.
+struct Tries {
+    pause: Duration,
+    failed: bool,
 }
 
 /// What a permit holds in order to be settled.
-#[derive(Debug)]
 struct Settler {
-    sender: mpsc::UnboundedSender<Owed>,
-    counts: Arc<Counts>,
+    to: Settlements,
     call: CallOf,
 }
 
+impl std::fmt::Debug for Settlements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.counts.fmt(f)
+    }
+}
+
+impl std::fmt::Debug for Settler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.call.fmt(f)
+    }
+}
+
 impl Settlements {
-    /// Starts the task that takes outcomes; it ends when the gate and every permit are gone.
+    /// Outcomes go straight to the writer's thread; `runtime` has those that have to be tried again.
     pub(crate) fn start(runtime: &Handle, store: Store) -> Settlements {
-        let (sender, mut receiver) = mpsc::unbounded_channel::<Owed>();
         let counts = Arc::new(Counts {
             open: watch::Sender::new(0),
             unsettled: AtomicUsize::new(0),
         });
-        let shared = Arc::clone(&counts);
-        runtime.spawn(async move {
-            while let Some(owed) = receiver.recv().await {
-                // Each on its own, so that those that come together share a commit.
-                tokio::spawn(record(store.clone(), owed, Arc::clone(&shared)));
-            }
-        });
-        Settlements { sender, counts }
+        Settlements {
+            store,
+            runtime: runtime.clone(),
+            counts,
+        }
     }
 
     /// For the permit of `call`.
     pub(crate) fn settler(&self, call: CallOf) -> Box<dyn Settle> {
-        Box::new(Settler {
-            sender: self.sender.clone(),
-            counts: Arc::clone(&self.counts),
-            call,
-        })
+        let to = self.clone();
+        Box::new(Settler { to, call })
     }
 
     /// How many wait after a failed try, or were refused for good.
@@ -111,44 +122,125 @@ impl Settlements {
             );
         }
     }
-}
 
-impl Settler {
-    /// A send that never waits: safe in `Drop`.
-    fn hand_over(
+    /// Records one outcome, however long it takes; gives up only when the journal refuses for good, and then it stays
+    /// counted. Never waits: safe in `Drop`, and on the writer's thread.
+    fn record(self, owed: Arc<Owed>, haste: Haste, tries: Tries, answer: Option<Answer>) {
+        let (store, runtime, what) = (self.store.clone(), self.runtime.clone(), Arc::clone(&owed));
+        let write = move |tx: &mut Tx<'_>| settle(tx, &what.call, what.permit, &what.settlement);
+        let after = move |written: Result<Written<Sequence>, StoreError>| {
+            self.recorded(owed, tries, answer, written.map(|written| written.value));
+        };
+        store.hand_over(&runtime, haste, write, after);
+    }
+
+    fn recorded(
         self,
-        permit: Sequence,
-        settlement: Settlement,
-        answer: Option<oneshot::Sender<Result<Sequence, Unsettled>>>,
+        owed: Arc<Owed>,
+        mut tries: Tries,
+        answer: Option<Answer>,
+        result: Result<Sequence, StoreError>,
     ) {
-        self.counts.open.send_modify(|open| *open += 1);
-        if let Err(mpsc::error::SendError(owed)) = self.sender.send(Owed {
-            call: self.call,
-            permit,
-            settlement,
-            answer,
-        }) {
-            // The runtime is gone. After the next start the call is found without an outcome.
-            self.counts.open.send_modify(|open| *open -= 1);
-            tracing::error!(
-                permit,
-                session = owed.call.session,
-                "outcome lost: the gate is closed"
-            );
+        let (permit, session) = (owed.permit, &owed.call.session);
+        match result {
+            Err(StoreError::Unavailable { reason }) => {
+                if !tries.failed {
+                    self.counts.unsettled.fetch_add(1, Ordering::SeqCst);
+                    tracing::error!(
+                        permit,
+                        session,
+                        reason,
+                        "outcome not recorded; it is kept and tried again"
+                    );
+                }
+                tries.failed = true;
+                self.runtime.clone().spawn(async move {
+                    tokio::time::sleep(tries.pause).await;
+                    tries.pause = (tries.pause * 2).min(PAUSE_MAX);
+                    self.record(owed, Haste::Now, tries, answer);
+                });
+            }
+            // A result that no entry can carry must not cost the outcome its record.
+            Err(StoreError::Refused(reason)) if owed.settlement.result != Value::Null => {
+                tracing::warn!(permit, session, reason, "result not recorded");
+                let without = Owed {
+                    call: owed.call.clone(),
+                    permit,
+                    settlement: Settlement {
+                        result: Value::Null,
+                        ..owed.settlement.clone()
+                    },
+                };
+                self.record(Arc::new(without), Haste::Now, tries, answer);
+            }
+            result => self.counts.concluded(&owed, tries.failed, answer, result),
         }
     }
 }
 
-impl Settle for Settler {
-    fn settle(self: Box<Self>, entry: Sequence, settlement: Settlement) -> SettleFuture {
+impl Counts {
+    fn concluded(
+        &self,
+        owed: &Owed,
+        failed: bool,
+        answer: Option<Answer>,
+        result: Result<Sequence, StoreError>,
+    ) {
+        let permit = owed.permit;
+        match (&result, failed) {
+            (Ok(_), true) => self.unsettled.fetch_sub(1, Ordering::SeqCst),
+            (Err(_), false) => self.unsettled.fetch_add(1, Ordering::SeqCst),
+            _ => 0,
+        };
+        self.open.send_modify(|open| *open -= 1);
+        if let Err(error) = &result {
+            tracing::error!(permit, session = owed.call.session, %error, "outcome not recorded");
+        }
+        if let Some(answer) = answer {
+            // Whoever settled may have gone; the outcome is recorded all the same.
+            let _ = answer.send(result.map_err(|error| Unsettled {
+                entry: permit,
+                reason: error.to_string(),
+            }));
+        }
+    }
+}
+
+impl Settler {
+    fn hand_over(self, permit: Sequence, settlement: Settlement, haste: Haste, answer: Option<Answer>) {
+        let Settler { to, call } = self;
+        to.counts.open.send_modify(|open| *open += 1);
+        let owed = Arc::new(Owed {
+            call,
+            permit,
+            settlement,
+        });
+        let tries = Tries {
+            pause: PAUSE_MIN,
+            failed: false,
+        };
+        to.record(owed, haste, tries, answer);
+    }
+
+    fn settled(self, entry: Sequence, settlement: Settlement, haste: Haste) -> SettleFuture {
         let (sender, receiver) = oneshot::channel();
         // Handed over at once: a future that nobody awaits must not lose the outcome.
-        self.hand_over(entry, settlement, Some(sender));
+        self.hand_over(entry, settlement, haste, Some(sender));
         let gone = move |_| Unsettled {
             entry,
             reason: "the gate is closed".to_owned(),
         };
         Box::pin(async move { receiver.await.map_err(gone)? })
+    }
+}
+
+impl Settle for Settler {
+    fn settle(self: Box<Self>, entry: Sequence, settlement: Settlement) -> SettleFuture {
+        self.settled(entry, settlement, Haste::Now)
+    }
+
+    fn settle_soon(self: Box<Self>, entry: Sequence, settlement: Settlement) -> SettleFuture {
+        self.settled(entry, settlement, Haste::Soon)
     }
 
     fn abandoned(self: Box<Self>, entry: Sequence, spent: bool) {
@@ -156,7 +248,7 @@ impl Settle for Settler {
             true => (Outcome::Uncertain, "dropped without an outcome"),
             false => (Outcome::NotStarted, "the permit was never spent"),
         };
-        self.hand_over(entry, nothing(outcome, summary), None);
+        self.hand_over(entry, nothing(outcome, summary), Haste::Now, None);
     }
 }
 
@@ -169,66 +261,6 @@ pub(crate) fn nothing(outcome: Outcome, summary: &str) -> Settlement {
         failure: None,
         resources: Resources::default(),
         taints: policy::Taints::NONE,
-    }
-}
-
-/// Records one outcome, however long it takes; gives up only when the journal refuses for good, and
-/// then it stays counted.
-async fn record(store: Store, owed: Owed, counts: Arc<Counts>) {
-    let Owed {
-        call,
-        permit,
-        mut settlement,
-        answer,
-    } = owed;
-    let mut pause = PAUSE_MIN;
-    let mut failed = false;
-    let result = loop {
-        let (of, what) = (call.clone(), settlement.clone());
-        let written = store
-            .write::<_, StoreError, _>(move |tx| settle(tx, &of, permit, &what))
-            .await;
-        match written {
-            Err(StoreError::Unavailable { reason }) => {
-                if !failed {
-                    counts.unsettled.fetch_add(1, Ordering::SeqCst);
-                    tracing::error!(
-                        permit,
-                        session = call.session,
-                        reason,
-                        "outcome not recorded; it is kept and tried again"
-                    );
-                }
-                failed = true;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-            // A result that no entry can carry must not cost the outcome its record.
-            Err(StoreError::Refused(reason)) if settlement.result != Value::Null => {
-                tracing::warn!(permit, session = call.session, reason, "result not recorded");
-                settlement = Settlement {
-                    result: Value::Null,
-                    ..settlement
-                };
-            }
-            other => break other.map(|written| written.value),
-        }
-    };
-    match (&result, failed) {
-        (Ok(_), true) => counts.unsettled.fetch_sub(1, Ordering::SeqCst),
-        (Err(_), false) => counts.unsettled.fetch_add(1, Ordering::SeqCst),
-        _ => 0,
-    };
-    counts.open.send_modify(|open| *open -= 1);
-    if let Err(error) = &result {
-        tracing::error!(permit, session = call.session, %error, "outcome not recorded");
-    }
-    if let Some(answer) = answer {
-        // Whoever settled may have gone; the outcome is recorded all the same.
-        let _ = answer.send(result.map_err(|error| Unsettled {
-            entry: permit,
-            reason: error.to_string(),
-        }));
     }
 }
 
@@ -247,17 +279,10 @@ pub(crate) fn settle(
             // INVARIANT (what may have entered counts as entered): nobody knows what such a call has told.
             let more = if uncertain { call.may_bring } else { Taints::NONE };
             let taints = what.taints.and(more);
-            tx.append(entry(
-                of,
-                permit,
-                &Settlement {
-                    taints,
-                    ..what.clone()
-                },
-            ))
+            tx.append(entry(of, permit, what, taints))
         }
         Some(call) if call.state == Call::Uncertain && what.outcome != Outcome::Uncertain => {
-            tx.append(entry(of, permit, what))
+            tx.append(entry(of, permit, what, what.taints))
         }
         Some(call) if call.outcome == Some(what.outcome) => Ok(call.settled.unwrap_or(permit)),
         _ => Err(StoreError::Refused(format!(
@@ -267,10 +292,10 @@ pub(crate) fn settle(
     }
 }
 
-fn entry(of: &CallOf, permit: Sequence, what: &Settlement) -> NewEntry {
+fn entry(of: &CallOf, permit: Sequence, what: &Settlement, taints: Taints) -> NewEntry {
     let mut body = json!({
         "permit": permit, "step": of.step, "verb": of.verb, "outcome": what.outcome,
-        "summary": short(&what.summary), "resources": what.resources, "taints": what.taints,
+        "summary": short(&what.summary), "resources": what.resources, "taints": taints,
     });
     if let (Some(failure), Some(body)) = (&what.failure, body.as_object_mut()) {
         let failure = json!({ "type": short(&failure.kind), "message": short(&failure.message) });

@@ -271,6 +271,9 @@ fn restored(stops: &StopSet, stop: Stop) {
 
 /// The durable stop that covers `subject`, as of now in this transaction: the widest.
 pub(crate) fn covering(tx: &Tx<'_>, subject: &Subject) -> Result<Option<Stop>, StoreError> {
+    if tx.is_empty(STOPS) {
+        return Ok(None);
+    }
     let mut found: Vec<Stop> = Vec::new();
     for scope in named(subject) {
         if let Some(row) = tx.row(STOPS, &scope.to_string())? {

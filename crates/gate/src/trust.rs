@@ -18,13 +18,14 @@ pub(crate) use risk::Risks;
 pub use risk::{RiskChange, RiskView};
 pub use topology::{MemberView, Shared, TopologyView, Weakest};
 
-use crate::rows::{decode, json};
+use crate::rows::{decode, decode_held, json};
 use crate::{Authority, Caller, Gate, Role};
 use policy::trust::{Echo, Lack, Origin, Record, SCORE_MAX, Tier, Told, Weights, lacks, under};
 use policy::{Chain, PrincipalKind, Timestamp};
 use projection::{DayRow, TRUST, agent_key, day_prefix};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use store::{NewEntry, Reader, Row, StoreError, Tx};
 
 /// Kind of the entry by which a person vouches for an agent.
@@ -205,8 +206,12 @@ impl Gate {
         chain: &Chain,
         now: Timestamp,
     ) -> Result<u16, StoreError> {
-        self.store
-            .read(|reader| least_read(reader, authority, &agents_of(chain), now))
+        least_by(
+            |key| self.store.latest(TRUST, key),
+            authority,
+            &agents_of(chain),
+            now,
+        )
     }
 }
 
@@ -248,7 +253,8 @@ pub(crate) fn least_read(
     agents: &[String],
     now: Timestamp,
 ) -> Result<u16, StoreError> {
-    least_by(|key| reader.row(TRUST, key), authority, agents, now)
+    let row = |key: &str| Ok(reader.row(TRUST, key)?.map(Arc::new));
+    least_by(row, authority, agents, now)
 }
 
 /// The least trust of `agents`, as of now in this transaction.
@@ -258,11 +264,11 @@ pub(crate) fn least_in(
     agents: &[String],
     now: Timestamp,
 ) -> Result<u16, StoreError> {
-    least_by(|key| tx.row(TRUST, key), authority, agents, now)
+    least_by(|key| tx.held(TRUST, key), authority, agents, now)
 }
 
 fn least_by(
-    row: impl Fn(&str) -> Result<Option<Value>, StoreError>,
+    row: impl Fn(&str) -> Result<Option<Arc<Value>>, StoreError>,
     authority: &Authority,
     agents: &[String],
     now: Timestamp,
@@ -278,7 +284,8 @@ fn least_by(
         if terms.origin == Origin::Platform {
             continue;
         }
-        let record: Option<Record> = row(&agent_key(name))?.map(decode).transpose()?;
+        let row = row(&agent_key(name))?;
+        let record: Option<Record> = row.map(|row| decode_held(&row)).transpose()?;
         let own = record.map_or(Origin::Migrated.score(), |record| record.score_at(now));
         least = least.min(under(own, terms.ceiling));
     }

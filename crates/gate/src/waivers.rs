@@ -20,7 +20,7 @@ use policy::{Action, Approved, Effect, Principal, Stages, Taints, Timestamp, Wai
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
-use store::{Reader, StoreError, Tx};
+use store::{Reader, Row, StoreError, Tx};
 
 /// Name of the projection.
 pub(crate) const WAIVERS: &str = "waivers";
@@ -207,17 +207,25 @@ impl WaiverView {
     }
 }
 
+/// All that were ever given to `agent` for such an action.
+pub(crate) fn alike(reader: &Reader<'_>, agent: &str, action: &Action) -> Result<Vec<Row>, StoreError> {
+    reader.find(
+        WAIVERS,
+        "use",
+        &use_of(agent, action.verb().as_str(), action.resource()),
+    )
+}
+
 /// The newest waiver that covers `action` in `session`, on behalf of these, by whom acts there.
 pub(crate) fn covering(
     reader: &Reader<'_>,
+    alike: Vec<Row>,
     session: &SessionView,
     (behalf, spot): (Vec<String>, &Spot),
-    action: &Action,
-    now: Timestamp,
+    (action, now): (&Action, Timestamp),
 ) -> Result<Option<Approved>, StoreError> {
-    let use_of = use_of(&session.agent, action.verb().as_str(), action.resource());
     let mut found: Option<WaiverView> = None;
-    for row in reader.find(WAIVERS, "use", &use_of)? {
+    for row in alike {
         let view: WaiverView = decode(row.value)?;
         let newer = found
             .as_ref()

@@ -119,6 +119,10 @@ pub type SettleFuture = Pin<Box<dyn Future<Output = Result<Sequence, Unsettled>>
 pub trait Settle: Send + Sync + std::fmt::Debug {
     /// Records the outcome of the permit at `entry`.
     fn settle(self: Box<Self>, entry: Sequence, settlement: Settlement) -> SettleFuture;
+    /// The same where nothing waits for it: it may be recorded a few hundredths of a second later, with something else.
+    fn settle_soon(self: Box<Self>, entry: Sequence, settlement: Settlement) -> SettleFuture {
+        self.settle(entry, settlement)
+    }
     /// Dropped without an outcome: only sends a message. `spent` says whether the effect may have begun.
     fn abandoned(self: Box<Self>, entry: Sequence, spent: bool);
 }
@@ -196,14 +200,29 @@ impl InFlight {
         self.cancel.clone()
     }
     /// Hands the outcome to the journal; await it to know that it is durable.
-    pub fn settle(mut self, mut settlement: Settlement) -> SettleFuture {
+    pub fn settle(self, settlement: Settlement) -> SettleFuture {
+        self.settle_by(settlement, |settle, entry, settlement| {
+            settle.settle(entry, settlement)
+        })
+    }
+    /// The same where nothing waits for it; see [`Settle::settle_soon`].
+    pub fn settle_soon(self, settlement: Settlement) -> SettleFuture {
+        self.settle_by(settlement, |settle, entry, settlement| {
+            settle.settle_soon(entry, settlement)
+        })
+    }
+    fn settle_by(
+        mut self,
+        mut settlement: Settlement,
+        by: impl FnOnce(Box<dyn Settle>, Sequence, Settlement) -> SettleFuture,
+    ) -> SettleFuture {
         // INVARIANT (what an action brings enters the session): whatever its tool says of the result.
         if settlement.outcome != Outcome::NotStarted {
             settlement.taints = settlement.taints.and(self.action().brings());
         }
         let entry = self.account.entry;
         match self.account.settle.take() {
-            Some(settle) => settle.settle(entry, settlement),
+            Some(settle) => by(settle, entry, settlement),
             None => Box::pin(std::future::ready(Err(Unsettled {
                 entry,
                 reason: "settled before".to_owned(),

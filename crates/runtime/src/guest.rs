@@ -177,6 +177,11 @@ impl Guests {
 
     /// Ends the sessions of guests that a crash interrupted: their processes died with the platform.
     pub async fn end_left_behind(&self) -> Result<(), StoreError> {
+        // What reviews of theirs collected, too.
+        tokio::task::spawn_blocking(|| match Aside::sweep() {
+            0 => {}
+            many => tracing::info!(many, "removed what reviews of dead platforms left"),
+        });
         for state in [Session::Created, Session::Queued, Session::Running] {
             for session in self.sessions(state)? {
                 if session.guest.is_some() && !self.registry.holds(&session.id) {
@@ -269,12 +274,7 @@ impl Guests {
             // Whatever it reads in its workspace, nobody labelled.
             taint: Taints::UNTRUSTED,
         };
-        let session = self.gate.create_guest_session(new, run.lent.clone()).await?;
-        let by = running::platform();
-        let event = self
-            .gate
-            .session_event(&session.id, &by, SessionEvent::Start, None, None);
-        Ok(event.await?)
+        Ok(self.gate.create_guest_session(new, run.lent.clone()).await?)
     }
 
     async fn run_in(
@@ -316,12 +316,26 @@ impl Guests {
             }
         };
         let entry = flight.entry();
-        flight.settle(settlement(&exit, &changed)).await?;
+        let settling = flight.settle(settlement(&exit, &changed));
+        let (event, reason) = over(&exit);
+        if collected.is_none() {
+            // Both are handed over in this order, and are durable together.
+            let output = json!({ "exit": exit, "review": null });
+            let ending = self.end(&session.id, event, &reason, Some(output));
+            let (settled, session) = tokio::join!(settling, ending);
+            settled?;
+            return Ok(Ended {
+                session: session?,
+                exit,
+                entry,
+                reviewed: None,
+            });
+        }
+        settling.await?;
         // Nobody is asked about what somebody just ended.
         let verdict = verdict.filter(|_| !was_ended);
         let asked = self.reviewed(&session, collected, verdict, (&cut, news, &mut end));
         let reviewed = asked.await?;
-        let (event, reason) = over(&exit);
         let output = json!({ "exit": exit, "review": reviewed });
         let session = self.end(&session.id, event, &reason, Some(output)).await;
         Ok(Ended {

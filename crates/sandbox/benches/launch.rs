@@ -1,5 +1,6 @@
 //! How long it takes from asking for a guest that runs `true` until it is over: from nothing, out of the pool, and by
-//! bubblewrap with the same mounts, in turns in one run. And how long a claim of the pool takes, until `true` runs.
+//! bubblewrap with the same mounts, in turns in one run. And how long a claim of the pool takes, until `true` runs; and
+//! a kill, until the last process of a deep tree is dead.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -8,16 +9,18 @@
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
+#[path = "launch/bubblewrap.rs"]
+mod bubblewrap;
 #[path = "../../cofferdam/benches/platform/figure.rs"]
 mod figure;
 #[path = "../tests/attacker/flight.rs"]
 mod flight;
 
+use bubblewrap::{is_there, wrapped};
 use figure::figure;
-use sandbox::{Config, Guest, Launcher, Mount, Spec};
+use sandbox::{Config, Guest, Launcher, Spec};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Guests of each kind, in turns.
@@ -26,6 +29,12 @@ const ROUNDS: usize = 60;
 const RATIO_MAX: f64 = 0.6;
 /// Goal for a claim of the pool, in milliseconds.
 const CLAIM_MS_MAX: f64 = 1.0;
+/// Goal for a kill, in milliseconds; the worst of [`KILLS`] counts.
+const KILL_MS_MAX: f64 = 100.0;
+/// Trees that are killed.
+const KILLS: usize = 10;
+/// Processes of one, each the parent of the next and the leader of a session of its own.
+const DEPTH: usize = 200;
 
 fn main() {
     let workspace = Path::new("/tmp").join(format!("cofferdam-bench-{}", std::process::id()));
@@ -51,11 +60,7 @@ fn measure(workspace: &Path) {
         ..limited
     };
     let mounts = whole(&cold, &plain).rules().mounts.clone();
-    let bubblewrap = Command::new("bwrap")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok();
+    let bubblewrap = is_there();
 
     let mut times: [Vec<Duration>; 5] = Default::default();
     for _ in 0..ROUNDS {
@@ -111,6 +116,54 @@ fn measure(workspace: &Path) {
         ..,
         &against(pooled),
     );
+    kill(&warm, workspace);
+}
+
+/// From asking for the end until the last of a tree is dead: all of them hold the pipe that is read from.
+fn kill(launcher: &Launcher, workspace: &Path) {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_sandbox-attacker"));
+    let inside = workspace.join("attacker");
+    std::fs::copy(&program, &inside).unwrap();
+    let argv = ["./attacker", "tree", &DEPTH.to_string()].map(str::to_owned);
+    let mut spec = Spec::new(argv.to_vec(), workspace.to_owned());
+    spec.degrade = launcher.ability().missing.keys().copied().collect();
+    let times = (0..KILLS)
+        .map(|_| {
+            let (mut out, into) = std::io::pipe().unwrap();
+            let null = || {
+                OwnedFd::from(
+                    std::fs::File::options()
+                        .read(true)
+                        .write(true)
+                        .open("/dev/null")
+                        .unwrap(),
+                )
+            };
+            let guest = launcher
+                .launch(&flight::flight(), &spec, [null(), into.into(), null()])
+                .unwrap();
+            let mut said = [0; 64];
+            assert!(
+                std::io::Read::read(&mut out, &mut said).unwrap() > 0,
+                "the tree stands"
+            );
+            let begin = Instant::now();
+            guest.kill();
+            while std::io::Read::read(&mut out, &mut said).unwrap() > 0 {}
+            let dead = begin.elapsed();
+            ended(&guest);
+            dead
+        })
+        .collect::<Vec<_>>();
+    std::fs::remove_file(inside).unwrap();
+    let worst = times.into_iter().max().unwrap();
+    figure(
+        "kill to the last process of a deep tree dead",
+        worst.as_secs_f64() * 1000.0,
+        "ms",
+        ..=KILL_MS_MAX,
+        &format!("{DEPTH} processes, worst of {KILLS}"),
+    );
 }
 
 /// The kernel takes network namespaces apart in the background, and whoever makes the next one waits for it; the pool is
@@ -147,51 +200,15 @@ fn whole(launcher: &Launcher, spec: &Spec) -> Guest {
 }
 
 fn wait(guest: &Guest) {
+    assert_eq!(ended(guest), sandbox::End::Code(0));
+}
+
+fn ended(guest: &Guest) -> sandbox::End {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    assert_eq!(runtime.block_on(guest.wait()).end, sandbox::End::Code(0));
-}
-
-/// The same mounts, as bubblewrap is told of them.
-fn wrapped(mounts: &[Mount], workspace: &Path) -> Command {
-    let mut command = Command::new("bwrap");
-    command.args([
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-    ]);
-    for link in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        if let Ok(to) = std::fs::read_link(Path::new("/").join(link)) {
-            command.arg("--symlink").arg(to).arg(Path::new("/").join(link));
-        }
-    }
-    let own = |m: &&Mount| m.of.starts_with('/') && !m.at.starts_with("/dev") && !m.at.starts_with("/proc");
-    for mount in mounts.iter().filter(own) {
-        let how = if mount.options.iter().any(|o| o == "rw") {
-            "--bind"
-        } else {
-            "--ro-bind"
-        };
-        command.args([how, &mount.of, &mount.at]);
-    }
-    command.args([
-        "--tmpfs",
-        "/tmp",
-        "--tmpfs",
-        "/home/guest",
-        "--chdir",
-        "/workspace",
-        "/usr/bin/true",
-    ]);
-    command.current_dir(workspace).stdin(Stdio::null());
-    command
+    runtime.block_on(guest.wait()).end
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {

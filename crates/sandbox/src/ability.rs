@@ -17,6 +17,9 @@ pub struct Ability {
     pub other_users: bool,
     /// Whether changes can be collected for a review (overlayfs within a user namespace); if not, why.
     pub review: Result<(), String>,
+    /// Whether the kernel has namespaces of time: without, guests see how long the machine runs. Nothing rests on it.
+    #[serde(default)]
+    pub clocks: bool,
     /// Whether the kernel has nftables. Nothing here needs it: guests have no interface but loopback.
     pub nftables: bool,
 }
@@ -40,6 +43,7 @@ impl Default for Ability {
             landlock_abi: 0,
             other_users: false,
             review: Err("not tried".to_owned()),
+            clocks: false,
             nftables: false,
         }
     }

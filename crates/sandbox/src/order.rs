@@ -18,6 +18,8 @@ pub(crate) struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub workspace: PathBuf,
+    /// Device and inode of the workspace, by whoever looked at it before.
+    pub looked_at: Option<(u64, u64)>,
     pub review: Option<PathBuf>,
     pub reads: Vec<PathBuf>,
     pub profile: Profile,
@@ -30,6 +32,7 @@ impl Order {
     pub(crate) fn of(spec: &Spec, left_out: BTreeMap<Part, String>) -> Order {
         Order {
             workspace: spec.workspace.clone(),
+            looked_at: spec.looked_at,
             review: spec.review.clone(),
             reads: spec.reads.iter().map(|b| b.source.clone()).collect(),
             profile: spec.profile,

@@ -4,11 +4,12 @@ mod keep;
 
 pub use keep::{KeepError, keep};
 
-use rustix::fs::lgetxattr;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, lgetxattr, open};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ const CHANGES_MAX: usize = 100_000;
 const BYTES_MAX: u64 = 4 << 30;
 /// Most bytes of their paths: a guest makes them, and this is the platform's memory.
 const PATH_BYTES_MAX: usize = 64 << 20;
+/// The directory of a review that is younger may not be held yet by whoever makes it, in seconds.
+const YOUNG_S: i64 = 60;
 /// Where changes are, below [`crate::Spec::review`].
 const CHANGES: &str = "changes";
 
@@ -198,21 +201,63 @@ fn unescaped(written: &str) -> String {
         .fold(written.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
+/// Locks the directory of a review, opened through no link, until what is returned is dropped, or its process ends.
+///
+/// # Errors
+/// Somebody holds it, or it is none.
+pub fn hold(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = open(path, flags, Mode::empty())?;
+    flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(directory)
+}
+
+/// Whether the directory of a review is this user's and nobody's any more: its process died before it could remove it.
+#[must_use]
+pub fn is_left(path: &Path) -> bool {
+    let Ok(directory) = hold(path) else { return false };
+    let Ok(found) = rustix::fs::fstat(&directory) else {
+        return false;
+    };
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+    found.st_uid == rustix::process::geteuid().as_raw() && now - found.st_ctime > YOUNG_S
+}
+
 /// Removes all that was collected for a review: what overlayfs works with, and directories that a guest closed,
 /// have no rights until they are given some.
 ///
 /// # Errors
 /// Something is left.
 pub fn discard(review: &Path) -> io::Result<()> {
-    let mut open = vec![review.to_owned()];
-    while let Some(directory) = open.pop() {
+    let mut closed = vec![review.to_owned()];
+    while let Some(directory) = closed.pop() {
         fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
-                open.push(entry.path());
+                closed.push(entry.path());
             }
         }
     }
     fs::remove_dir_all(review)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_or_young_or_a_link_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        fs::create_dir(&path).unwrap();
+        assert!(!is_left(&path), "it is young");
+        let held = hold(&path).unwrap();
+        assert!(hold(&path).is_err(), "it is held");
+        drop(held);
+        assert!(hold(&path).is_ok());
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(hold(&link).is_err(), "a link is none");
+    }
 }

@@ -12,6 +12,7 @@
 
 mod confine;
 mod contained;
+mod landlock;
 mod mounts;
 mod network;
 mod start;
@@ -24,6 +25,7 @@ use crate::spec::{GUEST_UID, Part, Profile, Spec};
 use crate::step::{Cause, StepFailure};
 use crate::{sys, wire};
 use rustix::process::Signal;
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 /// Done before anybody asks.
 pub(crate) const WARM: &[(&str, Step)] = &[
     ("die with the launcher", die_with_the_launcher),
+    ("begin time anew", new_time),
     ("become the guest's user", become_user),
     ("name the cgroup root", new_cgroup_names),
     ("set host name", set_host_name),
@@ -43,6 +46,8 @@ pub(crate) const WARM: &[(&str, Step)] = &[
     ("show the system", mounts::show_system),
     ("mount /proc", mounts::mount_proc),
     ("make /dev", mounts::make_dev),
+    ("prepare Landlock", landlock::prepare),
+    ("bound capabilities", confine::bound_capabilities),
 ];
 
 /// Done for one spec.
@@ -58,7 +63,7 @@ pub(crate) const CLAIMED: &[(&str, Step)] = &[
     ("pivot_root", mounts::pivot),
     ("limit each process", confine::limit_process),
     ("allow no new privileges", confine::no_new_privileges),
-    ("restrict by Landlock", confine::landlock),
+    ("restrict by Landlock", landlock::restrict),
     ("drop capabilities", confine::drop_capabilities),
     ("filter system calls", confine::filter_calls),
     ("start the guest", start::start),
@@ -70,7 +75,7 @@ pub(crate) const CONTAINED: &[(&str, Step)] = &[
     ("enter the workspace", contained::enter_workspace),
     ("limit each process", confine::limit_process),
     ("allow no new privileges", confine::no_new_privileges),
-    ("restrict by Landlock", confine::landlock),
+    ("restrict by Landlock", landlock::restrict),
     (
         "look whether a capability is left",
         contained::look_for_capabilities,
@@ -186,6 +191,7 @@ pub(crate) struct House {
     protected: Protected,
     doors: Vec<(u16, OwnedFd)>,
     listener: Option<OwnedFd>,
+    prepared: Option<landlock::Prepared>,
     rules: Rules,
 }
 
@@ -263,6 +269,7 @@ impl House {
             protected: Protected::default(),
             doors: Vec::new(),
             listener: None,
+            prepared: None,
             rules: Rules::default(),
         }
     }
@@ -378,6 +385,21 @@ fn set_host_name(house: &mut House) -> Result<(), Cause> {
         rustix::system::sethostname(b"cofferdam")?;
     }
     house.has_namespace(Part::HostName, "uts");
+    Ok(())
+}
+
+/// What the machine's clocks say since it started is not the guest's business. Where the kernel has no namespaces of
+/// time (before 5.6), or does not let this one be told, it sees them as they are: nothing rests on that, so nothing is
+/// refused. Before the user changes: `/proc/self` belongs to the one who was there first.
+fn new_time(house: &mut House) -> Result<(), Cause> {
+    if house.builds(Part::Users) && sys::unshare_time().is_ok() {
+        let now = |clock| rustix::time::clock_gettime(clock).tv_sec;
+        let (monotonic, boottime) = (now(ClockId::Monotonic), now(ClockId::Boottime));
+        let offsets = format!("monotonic -{monotonic} 0\nboottime -{boottime} 0\n");
+        if std::fs::write("/proc/self/timens_offsets", offsets).is_ok() {
+            house.rules.namespaces.insert("time".to_owned());
+        }
+    }
     Ok(())
 }
 

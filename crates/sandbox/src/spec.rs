@@ -32,6 +32,9 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     /// The directory outside that the guest may write in. Absolute.
     pub workspace: PathBuf,
+    /// Device and inode of the directory that was looked at under that name: another one is refused. `None`: nobody
+    /// looked.
+    pub looked_at: Option<(u64, u64)>,
     /// Where the workspace is inside; the guest starts there. Absolute, and below no system directory.
     pub workspace_at: PathBuf,
     /// What the guest may do with the repository in its workspace.
@@ -164,6 +167,19 @@ impl Default for Limits {
             disk_free_bytes: 256 * 1024 * 1024,
             timeout_ms: Some(30 * 60 * 1000),
         }
+    }
+}
+
+impl Limits {
+    /// Parts that limit nothing.
+    pub(crate) fn without(&self) -> BTreeSet<Part> {
+        let limits = [
+            (Part::MemoryLimit, self.memory_bytes),
+            (Part::ProcessCount, self.pids),
+            (Part::CpuLimit, self.cpu_millis),
+        ];
+        let none = limits.into_iter().filter(|(_, limit)| limit.is_none());
+        none.map(|(part, _)| part).collect()
     }
 }
 
@@ -303,6 +319,7 @@ impl Spec {
                 ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ]),
             workspace,
+            looked_at: None,
             workspace_at: PathBuf::from(WORKSPACE_AT),
             git: Git::default(),
             review: None,

@@ -30,7 +30,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -264,7 +264,7 @@ impl Zygote {
     /// Makes one process ahead of time.
     fn refill(&mut self) {
         if self.warm.len() < self.pool {
-            match self.prepare(&BTreeSet::new(), None) {
+            match self.prepare(&BTreeSet::new(), &BTreeSet::new(), None) {
                 Ok(warm) => self.warm.push(warm),
                 // Without a pool guests start later, and say what is wrong.
                 Err(_) => self.pool = 0,
@@ -273,8 +273,8 @@ impl Zygote {
     }
 
     /// A process that waits for a spec, of the pool if it is built alike.
-    fn waiting(&mut self, left_out: &BTreeMap<Part, String>, on_disk: (u32, u32)) -> Result<Warm, Cause> {
-        let omit: BTreeSet<Part> = left_out.keys().copied().collect();
+    fn waiting(&mut self, order: &Order, on_disk: (u32, u32)) -> Result<Warm, Cause> {
+        let omit: BTreeSet<Part> = order.left_out.keys().copied().collect();
         if omit.iter().all(|part| !birth::AT_BIRTH.contains(part)) {
             while let Some(warm) = self.warm.pop() {
                 if warm.is_alive() {
@@ -291,7 +291,7 @@ impl Zygote {
                 "the workspace belongs to root, as which no guest runs".to_owned(),
             ));
         }
-        self.prepare(&omit, as_owner.then_some(on_disk))
+        self.prepare(&omit, &order.limits.without(), as_owner.then_some(on_disk))
     }
 }
 

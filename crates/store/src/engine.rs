@@ -2,6 +2,7 @@
 
 use crate::fold::{self, Sums};
 use crate::head::{self, Head};
+use crate::kept::Kept;
 use crate::refold::refold;
 use crate::shared::Shared;
 use crate::tail::Decisive;
@@ -11,6 +12,7 @@ use journal::verify::Finding;
 use journal::{Entry, kind};
 use rusqlite::Connection;
 use serde_json::json;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ pub(crate) struct Engine {
     pub(crate) connection: Connection,
     pub(crate) head: Head,
     sums: Sums,
+    kept: RefCell<Kept>,
     /// Size of the newest stored checkpoint.
     pub(crate) signed: u64,
     /// Size of the newest checkpoint in the file outside.
@@ -80,7 +83,7 @@ impl Engine {
         let connection = schema::open_writer(&shared.database(), shared.vfs.as_deref(), shared.synchronous)?;
         let loaded = Engine::load(shared, connection, checks);
         // What the last commit came to is seen only now.
-        shared.changes.told(&vec![true; shared.projections.len()]);
+        shared.told(&vec![true; shared.projections.len()], None);
         loaded
     }
 
@@ -124,6 +127,7 @@ impl Engine {
             connection,
             head,
             sums,
+            kept: RefCell::default(),
             signed,
             outside,
             wal_holds_erased: false,
@@ -168,6 +172,7 @@ impl Engine {
             fold::clear(&batch.engine.connection, name)?;
         }
         batch.refold(&new)?;
+        batch.engine.kept.borrow_mut().clear();
         let (kind, body) = match first {
             true => (kind::LOG_OPENED, json!({"key": shared.verifier.to_vkey()})),
             false => (LOG_REBUILT, json!({"projections": names(shared, &new)})),
@@ -194,6 +199,7 @@ impl Engine {
             fold::clear(&batch.engine.connection, projection.name())?;
         }
         batch.refold(&all)?;
+        batch.engine.kept.borrow_mut().clear();
         for ((different, before), after) in different.iter_mut().zip(&before).zip(&batch.sums.sums) {
             *different |= before != after;
         }
@@ -203,6 +209,7 @@ impl Engine {
             batch.append_own(NewEntry::new(LOG_REBUILT, SELF, json!({"projections": names})))?;
         }
         batch.commit()?;
+        shared.forget_latest();
         Ok(names)
     }
 
@@ -280,7 +287,8 @@ impl Batch<'_> {
         let connection = &self.engine.connection;
         undo.begin(connection)?;
         let (head_now, sums_now) = (&mut self.head, &mut self.sums);
-        let mut tx = Tx::new(connection, self.shared, head_now, sums_now, &mut self.leaves);
+        let rows = (connection, &self.engine.kept);
+        let mut tx = Tx::new(rows, self.shared, head_now, sums_now, &mut self.leaves);
         let returned = catch_unwind(AssertUnwindSafe(|| closure(&mut tx)));
         let finished = match returned {
             Ok(true) => tx.finish().map(|()| true),
@@ -295,6 +303,7 @@ impl Batch<'_> {
         }
         if failure.is_none() && finished == Ok(true) {
             undo.release(connection)?;
+            self.engine.kept.borrow_mut().keep();
             self.changed
                 .iter_mut()
                 .zip(changed)
@@ -304,6 +313,7 @@ impl Batch<'_> {
             self.spent.append(&mut spent);
             return Ok(Outcome::Kept(first));
         }
+        self.engine.kept.borrow_mut().undo();
         undo.undo(connection)?;
         (self.head, self.sums) = (head, sums);
         Ok(failure.map_or(Outcome::Refused, Outcome::Undone))
@@ -322,8 +332,10 @@ impl Batch<'_> {
             return Err(StoreError::Corrupt { finding });
         }
         let committed = self.engine.connection.prepare_cached("COMMIT")?.execute([]);
+        let changed = self.engine.kept.borrow_mut().committed();
         // After an error too: it may hold all the same.
-        self.shared.changes.told(&self.changed);
+        self.shared
+            .told(&self.changed, committed.is_ok().then_some(changed));
         committed?;
         self.open = false;
         self.engine.signed = signed;
@@ -434,6 +446,9 @@ impl Undo {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
+        if self.open {
+            self.engine.kept.borrow_mut().clear();
+        }
         if self.open && !self.engine.connection.is_autocommit() {
             // Nothing was acknowledged, so a failure here loses nothing: the connection is dropped next.
             if let Err(error) = self.engine.connection.execute_batch("ROLLBACK") {

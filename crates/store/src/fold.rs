@@ -4,6 +4,7 @@
 //! so that "equal after a rebuild" is a statement about projections and not about three folds.
 
 use crate::digest::{DigestKey, Sum};
+use crate::kept::{Held, Kept, Known, known};
 use crate::{Applied, Corrupt, Projection, Row, Rows, StoreError, query};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
@@ -38,22 +39,25 @@ pub(crate) enum FoldError {
     },
 }
 
-/// Applies an entry to every projection that wants it.
+/// Applies an entry to every projection that wants it. `kept` are rows of `connection`, by the numbers of `projections`.
 pub(crate) fn apply(
-    connection: &Connection,
+    (connection, kept): (&Connection, &RefCell<Kept>),
     key: &DigestKey,
     projections: &[Arc<dyn Projection>],
     sums: &mut Sums,
     applied: &Applied<'_>,
 ) -> Result<(), FoldError> {
-    for ((projection, sum), touched) in projections.iter().zip(&mut sums.sums).zip(&mut sums.touched) {
+    let all = projections.iter().zip(&mut sums.sums).zip(&mut sums.touched);
+    for (number, ((projection, sum), touched)) in all.enumerate() {
         if !wants(projection.kinds(), &applied.entry.kind) {
             continue;
         }
         let projection = projection.as_ref();
         let mut rows = TableRows {
             connection,
+            kept,
             key,
+            number,
             projection,
             sum,
             touched,
@@ -96,7 +100,9 @@ pub(crate) fn clear(connection: &Connection, projection: &str) -> Result<(), Sto
 /// The rows of one projection in the database.
 struct TableRows<'a> {
     connection: &'a Connection,
+    kept: &'a RefCell<Kept>,
     key: &'a DigestKey,
+    number: usize,
     projection: &'a dyn Projection,
     sum: &'a mut Sum,
     touched: &'a mut bool,
@@ -106,7 +112,12 @@ struct TableRows<'a> {
 
 impl Rows for TableRows<'_> {
     fn get(&self, key: &str) -> Result<Option<Value>, Corrupt> {
-        self.guard(query::row(self.connection, self.projection.name(), key))
+        Ok(self.held(key)?.map(Arc::unwrap_or_clone))
+    }
+
+    fn held(&self, key: &str) -> Result<Option<Arc<Value>>, Corrupt> {
+        let known = self.guard(self.known(key))?;
+        Ok(known.map(|held| Arc::clone(&held.value)))
     }
 
     fn find(&self, index: &str, value: &str) -> Result<Vec<Row>, Corrupt> {
@@ -119,11 +130,7 @@ impl Rows for TableRows<'_> {
             .and_then(|bytes| {
                 String::from_utf8(bytes).map_err(|_| Corrupt(format!("row `{key}` is not UTF-8")))
             })?;
-        let row = Row {
-            key: key.to_owned(),
-            value,
-        };
-        let result = self.replace(&row.key, Some((&row, text)));
+        let result = self.replace(key, Some((value, text)));
         self.guard(result)
     }
 
@@ -142,33 +149,33 @@ impl TableRows<'_> {
         })
     }
 
-    fn replace(&mut self, key: &str, new: Option<(&Row, String)>) -> Result<(), StoreError> {
+    fn known(&self, key: &str) -> Result<Known, StoreError> {
+        known(self.kept, self.connection, (self.number, self.projection), key)
+    }
+
+    fn replace(&mut self, key: &str, new: Option<(Value, String)>) -> Result<(), StoreError> {
         let name = self.projection.name();
-        let old: Option<String> = self
-            .connection
-            .prepare_cached("SELECT value FROM rows WHERE projection = ?1 AND key = ?2")?
-            .query_row((name, key), |row| row.get(0))
-            .optional()?;
-        if old.as_ref() == new.as_ref().map(|(_, text)| text) {
+        let old = self.known(key)?;
+        if old.as_ref().map(|held| &held.text) == new.as_ref().map(|(_, text)| text) {
             return Ok(());
         }
         *self.touched = true;
-        let old_row = match &old {
-            Some(text) => {
-                self.sum.subtract(self.key, name, key, text);
-                Some(query::parse_row(name, key, text)?)
-            }
-            None => None,
-        };
+        if let Some(held) = &old {
+            self.sum.subtract(self.key, name, key, &held.text);
+        }
+        let new: Known = new.map(|(value, text)| {
+            let key = key.to_owned();
+            Arc::new(Held::of(self.projection, Row { key, value }, text))
+        });
         match &new {
-            Some((_, text)) => {
-                self.sum.add(self.key, name, key, text);
+            Some(held) => {
+                self.sum.add(self.key, name, key, &held.text);
                 self.connection
                     .prepare_cached(
                         "INSERT INTO rows(projection, key, value) VALUES (?1, ?2, ?3)
                          ON CONFLICT(projection, key) DO UPDATE SET value = excluded.value",
                     )?
-                    .execute((name, key, text))?;
+                    .execute((name, key, &held.text))?;
             }
             None => {
                 self.connection
@@ -176,35 +183,37 @@ impl TableRows<'_> {
                     .execute((name, key))?;
             }
         }
-        self.replace_index(old_row.as_ref(), new.as_ref().map(|(row, _)| *row))?;
-        self.replace_text(key, old_row.as_ref(), new.as_ref().map(|(row, _)| *row))
+        // Whatever fails from here on undoes the closure, and with it what is known of its rows.
+        self.kept.borrow_mut().change(self.number, key, new.clone());
+        self.replace_index(key, old.as_deref(), new.as_deref())?;
+        self.replace_text(key, old.as_deref(), new.as_deref())
     }
 
-    fn replace_index(&self, old: Option<&Row>, new: Option<&Row>) -> Result<(), StoreError> {
+    fn replace_index(&self, key: &str, old: Option<&Held>, new: Option<&Held>) -> Result<(), StoreError> {
         let name = self.projection.name();
-        let before = old.map(|row| self.projection.index(row)).unwrap_or_default();
-        let after = new.map(|row| self.projection.index(row)).unwrap_or_default();
-        if let Some(row) = old {
-            for (index, value) in before.iter().filter(|pair| !after.contains(pair)) {
-                self.connection
-                    .prepare_cached("DELETE FROM row_index WHERE projection = ?1 AND name = ?2 AND value = ?3 AND key = ?4")?
-                    .execute((name, index, value, &row.key))?;
-            }
+        let before = old.map(|held| held.index.as_slice()).unwrap_or_default();
+        let after = new.map(|held| held.index.as_slice()).unwrap_or_default();
+        for (index, value) in before.iter().filter(|pair| !after.contains(pair)) {
+            self.connection
+                .prepare_cached(
+                    "DELETE FROM row_index WHERE projection = ?1 AND name = ?2 AND value = ?3 AND key = ?4",
+                )?
+                .execute((name, index, value, key))?;
         }
-        if let Some(row) = new {
-            for (index, value) in after.iter().filter(|pair| !before.contains(pair)) {
-                self.connection
-                    .prepare_cached("INSERT OR IGNORE INTO row_index(projection, name, value, key) VALUES (?1, ?2, ?3, ?4)")?
-                    .execute((name, index, value, &row.key))?;
-            }
+        for (index, value) in after.iter().filter(|pair| !before.contains(pair)) {
+            self.connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO row_index(projection, name, value, key) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute((name, index, value, key))?;
         }
         Ok(())
     }
 
-    fn replace_text(&self, key: &str, old: Option<&Row>, new: Option<&Row>) -> Result<(), StoreError> {
+    fn replace_text(&self, key: &str, old: Option<&Held>, new: Option<&Held>) -> Result<(), StoreError> {
         let name = self.projection.name();
-        let before = old.and_then(|row| self.projection.text(row));
-        let after = new.and_then(|row| self.projection.text(row));
+        let before = old.and_then(|held| held.words.as_ref());
+        let after = new.and_then(|held| held.words.as_ref());
         if before == after {
             return Ok(());
         }

@@ -129,6 +129,7 @@ fn spawn(
         shared,
         orders,
         engine,
+        soon: Default::default(),
         lock: Some(lock),
         tried: Duration::ZERO,
     };

@@ -6,6 +6,7 @@
 
 use journal::Entry;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// An entry with the payloads that are still readable.
 #[derive(Clone, Debug)]
@@ -41,6 +42,10 @@ pub struct Row {
 pub trait Rows {
     /// One row.
     fn get(&self, key: &str) -> Result<Option<Value>, Corrupt>;
+    /// The same, for whoever only looks at it.
+    fn held(&self, key: &str) -> Result<Option<Arc<Value>>, Corrupt> {
+        Ok(self.get(key)?.map(Arc::new))
+    }
     /// Rows whose index `index` holds `value`, in order of key.
     fn find(&self, index: &str, value: &str) -> Result<Vec<Row>, Corrupt>;
     /// Adds or replaces.

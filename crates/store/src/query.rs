@@ -152,13 +152,21 @@ fn stored(sequence: u64, leaf: &[u8], hash: Hash) -> Result<Stored, StoreError> 
 
 /// One row of a projection.
 pub(crate) fn row(connection: &Connection, projection: &str, key: &str) -> Result<Option<Value>, StoreError> {
-    let found: Option<String> = connection
-        .prepare_cached("SELECT value FROM rows WHERE projection = ?1 AND key = ?2")?
-        .query_row((projection, key), |row| row.get(0))
-        .optional()?;
-    found
+    text(connection, projection, key)?
         .map(|text| parse_row(projection, key, &text).map(|row| row.value))
         .transpose()
+}
+
+/// The same as it is stored.
+pub(crate) fn text(
+    connection: &Connection,
+    projection: &str,
+    key: &str,
+) -> Result<Option<String>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT value FROM rows WHERE projection = ?1 AND key = ?2")?
+        .query_row((projection, key), |row| row.get(0))
+        .optional()?)
 }
 
 /// Rows after a key, in order.

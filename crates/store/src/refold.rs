@@ -1,6 +1,7 @@
 //! Folding all entries again: for a new projection, for `rebuild`, for `verify`.
 
 use crate::fold::{self, FoldError, Sums};
+use crate::kept::Kept;
 use crate::read::Erasable;
 use crate::shared::Shared;
 use crate::verify::leaf_at;
@@ -10,6 +11,7 @@ use journal::merkle::Frontier;
 use journal::verify::{Finding, Replay};
 use rusqlite::Connection;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Folds the entries that the database holds into its tables, which are empty for these projections.
@@ -22,6 +24,7 @@ pub(crate) fn refold(
     edge: &Frontier,
 ) -> Result<Sums, StoreError> {
     let mut sums = Sums::empty(projections.len());
+    let kept = RefCell::default();
     let mut replay = Replay::resume(Frontier::default(), &shared.origin);
     let mut statement = connection.prepare("SELECT seq, leaf, hash FROM entries ORDER BY seq")?;
     let mut rows = statement.query([])?;
@@ -36,7 +39,14 @@ pub(crate) fn refold(
             finding: format!("entry {sequence} cannot be read: {e}"),
         })?;
         let payloads = readable_payloads(connection, shared, &entry)?;
-        apply(connection, shared, projections, &mut sums, entry, &payloads)?;
+        apply(
+            (connection, &kept),
+            shared,
+            projections,
+            &mut sums,
+            entry,
+            &payloads,
+        )?;
     }
     match replay.frontier() == edge {
         true => Ok(sums),
@@ -57,7 +67,7 @@ fn corrupt(finding: Finding) -> StoreError {
 
 /// Applies one entry as it was applied live: its own digests were not known then.
 pub(crate) fn apply(
-    target: &Connection,
+    target: (&Connection, &RefCell<Kept>),
     shared: &Shared,
     projections: &[Arc<dyn Projection>],
     sums: &mut Sums,

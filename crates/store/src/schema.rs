@@ -5,6 +5,7 @@
 //! because erasing has to destroy.
 
 use crate::{StoreError, seal};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
@@ -219,6 +220,8 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> Result<Connectio
     };
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // A plan that looks at what is asked for would be made anew for every question.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     // KiB, negative by SQLite's convention.
     connection.pragma_update(None, "cache_size", -2048)?;

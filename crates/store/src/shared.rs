@@ -2,11 +2,13 @@
 
 use crate::clock::SharedClock;
 use crate::digest::DigestKey;
+use crate::kept::{Known, Latest};
 use crate::seal::OrganizationKey;
 use crate::store::Health;
 use crate::{Projection, StoreError, schema};
 use journal::note::{Signer, Verifier};
 use rusqlite::Connection;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -37,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) comparing: AtomicBool,
     pub(crate) committed: tokio::sync::watch::Sender<u64>,
     pub(crate) changes: Changes,
+    latest: Mutex<Latest>,
     readers: Mutex<Option<Vec<Connection>>>,
 }
 
@@ -112,8 +115,51 @@ impl Shared {
             health: Mutex::new(Health::Ready),
             comparing: AtomicBool::new(false),
             changes,
+            latest: Mutex::default(),
             committed: tokio::sync::watch::Sender::new(0),
             readers: Mutex::new(Some(vec![reader])),
+        }
+    }
+
+    /// The number of a projection.
+    pub(crate) fn number_of(&self, projection: &str) -> Option<usize> {
+        self.projections
+            .binary_search_by_key(&projection, |p| p.name())
+            .ok()
+    }
+
+    /// These projections changed in a commit, see [`Changes::told`], and in them these rows; `None`: nobody knows which.
+    pub(crate) fn told(&self, changed: &[bool], rows: Option<Vec<(usize, String, Option<Known>)>>) {
+        // INVARIANT (no row too late): whoever puts a row there looks under this lock whether it changed since.
+        let mut latest = lock(&self.latest);
+        match rows {
+            Some(rows) => latest.follow(rows),
+            None => latest.clear(),
+        }
+        self.changes.told(changed);
+    }
+
+    pub(crate) fn forget_latest(&self) {
+        lock(&self.latest).clear();
+    }
+
+    /// A row as the last commit left it, if that is known.
+    pub(crate) fn latest(&self, projection: usize, key: &str) -> Option<Option<Arc<Value>>> {
+        lock(&self.latest).get(projection, key)
+    }
+
+    /// A row was read in a snapshot that was taken after `moment`.
+    pub(crate) fn was_read(
+        &self,
+        projection: usize,
+        key: &str,
+        row: (Option<Arc<Value>>, usize),
+        moment: Moment,
+    ) {
+        let mut latest = lock(&self.latest);
+        // Another process may write to what is not ours.
+        if !self.foreign && !self.changes.since(projection, moment) {
+            latest.put(projection, key, row.0, row.1);
         }
     }
 

@@ -2,15 +2,17 @@
 
 use crate::clock::SharedClock;
 use crate::shared::{Moment, Shared, lock};
-use crate::writer::{Order, Typed, WAITING_MAX};
+use crate::writer::{Job, Order, Typed, WAITING_MAX};
 use crate::{Keys, Projection, Reader, StoreError, Tx, Written, export, open, signing, verify};
 use journal::checkpoint::Checkpoint;
 use journal::verify::Finding;
+use serde_json::Value;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 /// How to open.
@@ -70,6 +72,16 @@ pub struct Verified {
     pub without_key: bool,
 }
 
+/// How soon what is written has to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// As soon as can be: somebody waits for it.
+    Now,
+    /// With the next commit, within a few hundredths of a second by itself: so that what nobody waits for costs no
+    /// commit of its own.
+    Soon,
+}
+
 /// The store. Cheap to clone; closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {
@@ -112,22 +124,78 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
+        let written = self.write_then(closure, |written| written);
+        async move { written.await? }
+    }
+    /// The same, with what `after` makes of the answer. It is called on the writer's thread, also when nobody waits any
+    /// more: it may not block, and what it makes is dropped then.
+    pub fn write_then<T, E, F, A, R>(
+        &self,
+        closure: F,
+        after: A,
+    ) -> impl Future<Output = Result<R, StoreError>> + Send + use<T, E, F, A, R>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        A: FnOnce(Result<Written<T>, E>) -> R + Send + 'static,
+        R: Send + 'static,
+    {
         let (orders, waiting) = (self.inner.orders.clone(), self.inner.waiting.clone());
         async move {
             let orders = orders.ok_or_else(read_only)?;
             let permit = waiting.acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let (reply, answer) = oneshot::channel();
-            let job = Typed {
-                closure: Some(closure),
-                returned: None,
-                reply,
-                _permit: permit,
-            };
-            orders
-                .send(Order::Write(Box::new(job)))
-                .map_err(|_| StoreError::Closed)?;
-            answer.await.map_err(|_| StoreError::Closed)?
+            // Whoever asked may be gone; what was written stays.
+            let reply = |written| drop(reply.send(after(written)));
+            send(&orders, Haste::Now, Typed::new(closure, reply, permit));
+            answer.await.map_err(|_| StoreError::Closed)
         }
+    }
+    /// Hands `closure` over without waiting: it runs whatever becomes of the caller. `after` is called with the answer
+    /// on the writer's thread; it may not block. Where too much waits already, a task of `runtime` hands it over.
+    pub fn hand_over<T, E, F, A>(&self, runtime: &Handle, haste: Haste, closure: F, after: A)
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        A: FnOnce(Result<Written<T>, E>) + Send + 'static,
+    {
+        let Some(orders) = self.inner.orders.clone() else {
+            return after(Err(read_only().into()));
+        };
+        match Arc::clone(&self.inner.waiting).try_acquire_owned() {
+            Ok(permit) => send(&orders, haste, Typed::new(closure, after, permit)),
+            Err(_) => {
+                let waiting = Arc::clone(&self.inner.waiting);
+                runtime.spawn(async move {
+                    match waiting.acquire_owned().await {
+                        Ok(permit) => send(&orders, haste, Typed::new(closure, after, permit)),
+                        Err(_) => after(Err(StoreError::Closed.into())),
+                    }
+                });
+            }
+        }
+    }
+    /// A row of a projection as the last commit left it, or the one before, for whoever asks before every action: it
+    /// is known without a snapshot most of the time. What is decided by it is compared in the commit.
+    pub fn latest(&self, projection: &str, key: &str) -> Result<Option<Arc<Value>>, StoreError> {
+        let shared = &*self.inner.shared;
+        let Some(number) = shared.number_of(projection) else {
+            return Ok(None);
+        };
+        if let Some(known) = shared.latest(number, key) {
+            return Ok(known);
+        }
+        let moment = shared.changes.moment();
+        let text = shared.with_reader(|connection| crate::query::text(connection, projection, key))?;
+        let bytes = text.as_ref().map_or(0, String::len);
+        let row = text
+            .map(|text| crate::query::parse_row(projection, key, &text))
+            .transpose()?;
+        let value = row.map(|row| Arc::new(row.value));
+        shared.was_read(number, key, (value.clone(), bytes), moment);
+        Ok(value)
     }
     /// Reads a snapshot; returns quickly, so it may be called from async code.
     pub fn read<T>(
@@ -307,6 +375,17 @@ impl Drop for Inner {
         {
             tracing::error!("the journal's writer panicked");
         }
+    }
+}
+
+fn send<J: Job + 'static>(orders: &Sender<Order>, haste: Haste, job: J) {
+    let job: Box<dyn Job> = Box::new(job);
+    let order = match haste {
+        Haste::Now => Order::Write(job),
+        Haste::Soon => Order::Soon(job),
+    };
+    if let Err(std::sync::mpsc::SendError(Order::Write(job) | Order::Soon(job))) = orders.send(order) {
+        job.answer(Err(Some(StoreError::Closed)));
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::fold::Sums;
 use crate::head::{self, Head};
+use crate::kept::Kept;
 use crate::read::Erasable;
 use crate::shared::Shared;
 use crate::store::Verified;
@@ -17,6 +18,7 @@ use journal::{Entry, kind};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Row};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -126,6 +128,7 @@ struct Verification<'a> {
     replay: Replay,
     tree: Head,
     sums: Sums,
+    kept: RefCell<Kept>,
     /// The newest entry that tells a projection's digest.
     claims: BTreeMap<String, (u64, String)>,
     commitments: u64,
@@ -160,6 +163,7 @@ impl<'a> Verification<'a> {
             replay: Replay::new(),
             tree: Head::default(),
             sums: Sums::empty(shared.projections.len()),
+            kept: RefCell::default(),
             claims: BTreeMap::new(),
             commitments: 0,
             payloads: 0,
@@ -236,7 +240,7 @@ impl<'a> Verification<'a> {
         self.payloads += readable.len() as u64;
         let sequence = entry.sequence;
         match refold::apply(
-            &self.again,
+            (&self.again, &self.kept),
             self.shared,
             &self.shared.projections,
             &mut self.sums,

@@ -2,6 +2,7 @@
 
 use crate::fold::{self, FoldError, Sums};
 use crate::head::Head;
+use crate::kept::{Kept, Known, known};
 use crate::shared::Shared;
 use crate::{Applied, Erasable, Row, StoreError, payloads, query};
 use journal::{Entry, kind};
@@ -10,6 +11,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How long a payload is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +147,7 @@ pub(crate) struct Pending {
 /// An error of [`Tx::append`] or [`Tx::erase`] undoes the whole closure, even if it goes on.
 pub struct Tx<'a> {
     pub(crate) connection: &'a Connection,
+    pub(crate) kept: &'a RefCell<Kept>,
     pub(crate) shared: &'a Shared,
     pub(crate) head: &'a mut Head,
     pub(crate) sums: &'a mut Sums,
@@ -163,7 +166,7 @@ pub struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(
-        connection: &'a Connection,
+        (connection, kept): (&'a Connection, &'a RefCell<Kept>),
         shared: &'a Shared,
         head: &'a mut Head,
         sums: &'a mut Sums,
@@ -172,6 +175,7 @@ impl<'a> Tx<'a> {
         let changed = vec![false; shared.projections.len()];
         Tx {
             connection,
+            kept,
             shared,
             head,
             sums,
@@ -207,7 +211,20 @@ impl Tx<'_> {
     }
     /// One row of a projection, as of now in this transaction.
     pub fn row(&self, projection: &str, key: &str) -> Result<Option<Value>, StoreError> {
-        self.note_failure(query::row(self.connection, projection, key))
+        Ok(self.held(projection, key)?.map(Arc::unwrap_or_clone))
+    }
+    /// The same, for whoever only looks at it.
+    pub fn held(&self, projection: &str, key: &str) -> Result<Option<Arc<Value>>, StoreError> {
+        let known = self.note_failure(self.known(projection, key))?;
+        Ok(known.map(|held| Arc::clone(&held.value)))
+    }
+    /// Whether a projection has no rows at all. Reads nothing.
+    pub fn is_empty(&self, projection: &str) -> bool {
+        let sum = self
+            .shared
+            .number_of(projection)
+            .and_then(|n| self.sums.sums.get(n));
+        sum.is_some_and(|sum| sum.rows == 0)
     }
     /// Rows in order of key after `after`, up to `limit`.
     pub fn rows(&self, projection: &str, after: Option<&str>, limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -259,6 +276,15 @@ impl Tx<'_> {
             self.write_leaf(pending)?;
         }
         Ok(())
+    }
+
+    fn known(&self, projection: &str, key: &str) -> Result<Known, StoreError> {
+        let projections = &self.shared.projections;
+        let number = self.shared.number_of(projection);
+        match number.and_then(|number| Some((number, projections.get(number)?.as_ref()))) {
+            Some(found) => known(self.kept, self.connection, found, key),
+            None => Ok(None),
+        }
     }
 
     fn try_payload(&self, sequence: u64, name: &str) -> Result<Erasable<Value>, StoreError> {
@@ -335,7 +361,7 @@ impl Tx<'_> {
             payloads: &payloads,
         };
         let result = fold::apply(
-            self.connection,
+            (self.connection, self.kept),
             key,
             &self.shared.projections,
             self.sums,

@@ -10,6 +10,7 @@ use crate::shared::Shared;
 use crate::store::Health;
 use crate::{Signed, StoreError, Tx, Written, replace, signing};
 use journal::Entry;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,10 @@ pub(crate) const WAITING_MAX: usize = 1024;
 const BATCH_CLOSURES_MAX: usize = 512;
 /// Bytes in one commit, after which no further closure is taken.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long what has to be durable soon waits for a commit to go with.
+const SOON: Duration = Duration::from_millis(2);
+/// How many such closures wait, before they go by themselves.
+const SOON_MAX: usize = 16;
 /// Shortest time between two attempts to open the database again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How often an unavailable database is tried without being asked.
@@ -31,6 +36,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// What the thread is asked.
 pub(crate) enum Order {
     Write(Box<dyn Job>),
+    /// With the next commit.
+    Soon(Box<dyn Job>),
     Sign(Box<dyn FnOnce(Result<Signed, StoreError>) + Send>),
     Rebuild(Sender<Result<Vec<String>, StoreError>>),
     Replace(Sender<Result<u64, StoreError>>),
@@ -45,19 +52,45 @@ pub(crate) trait Job: Send {
     fn answer(self: Box<Self>, outcome: Result<Option<u64>, Option<StoreError>>);
 }
 
-/// A closure of `Store::write`.
-pub(crate) struct Typed<T, E, F> {
-    pub(crate) closure: Option<F>,
-    pub(crate) returned: Option<Result<T, E>>,
-    pub(crate) reply: oneshot::Sender<Result<Written<T>, E>>,
-    pub(crate) _permit: OwnedSemaphorePermit,
+/// A closure, and what is done with its answer.
+pub(crate) struct Typed<T, E: From<StoreError>, F, A: FnOnce(Result<Written<T>, E>)> {
+    closure: Option<F>,
+    returned: Option<Result<T, E>>,
+    after: Option<A>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl<T, E, F> Job for Typed<T, E, F>
+impl<T, E, F, A> Typed<T, E, F, A>
+where
+    E: From<StoreError>,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    A: FnOnce(Result<Written<T>, E>),
+{
+    pub(crate) fn new(closure: F, after: A, permit: OwnedSemaphorePermit) -> Typed<T, E, F, A> {
+        Typed {
+            closure: Some(closure),
+            returned: None,
+            after: Some(after),
+            _permit: permit,
+        }
+    }
+}
+
+impl<T, E: From<StoreError>, F, A: FnOnce(Result<Written<T>, E>)> Drop for Typed<T, E, F, A> {
+    fn drop(&mut self) {
+        // Nobody took it any more.
+        if let Some(after) = self.after.take() {
+            after(Err(StoreError::Closed.into()));
+        }
+    }
+}
+
+impl<T, E, F, A> Job for Typed<T, E, F, A>
 where
     T: Send,
     E: From<StoreError> + Send,
     F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
+    A: FnOnce(Result<Written<T>, E>) + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         if let Some(closure) = self.closure.take() {
@@ -66,8 +99,8 @@ where
         matches!(self.returned, Some(Ok(_)))
     }
 
-    fn answer(self: Box<Self>, outcome: Result<Option<u64>, Option<StoreError>>) {
-        let answer = match (outcome, self.returned) {
+    fn answer(mut self: Box<Self>, outcome: Result<Option<u64>, Option<StoreError>>) {
+        let answer = match (outcome, self.returned.take()) {
             (Ok(first), Some(Ok(value))) => Ok(Written { value, first }),
             (Err(None), Some(Err(error))) => Err(error),
             (Err(Some(error)), _) => Err(E::from(error)),
@@ -75,8 +108,9 @@ where
                 "the closure gave no answer".to_owned(),
             ))),
         };
-        // Whoever asked may be gone; what was written stays.
-        drop(self.reply.send(answer));
+        if let Some(after) = self.after.take() {
+            after(answer);
+        }
     }
 }
 
@@ -88,6 +122,8 @@ pub(crate) struct Writer {
     pub(crate) copier: Option<Copier>,
     /// `None` while unavailable or corrupt.
     pub(crate) engine: Option<Engine>,
+    /// What waits for the next commit.
+    pub(crate) soon: VecDeque<Box<dyn Job>>,
     /// Held as long as the thread may write.
     pub(crate) lock: Option<File>,
     /// When opening was tried last.
@@ -104,21 +140,51 @@ impl Writer {
                 Some(order) => order,
                 None => match self.wait() {
                     Ok(order) => order,
+                    Err(RecvTimeoutError::Timeout) if !self.soon.is_empty() => {
+                        next = self.write(None, true);
+                        continue;
+                    }
                     Err(RecvTimeoutError::Timeout) => {
                         self.empty();
                         self.recover();
                         continue;
                     }
-                    Err(RecvTimeoutError::Disconnected) => break self.shut(None),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        self.write(None, false);
+                        break self.shut(None);
+                    }
                 },
             };
-            match order {
-                Order::Write(job) => next = self.write(job),
-                Order::Sign(reply) => reply(self.sign()),
-                Order::Rebuild(reply) => drop(reply.send(self.rebuild())),
-                Order::Replace(reply) => drop(reply.send(self.with_engine(replace::replace))),
-                Order::Close(reply) => break self.shut(Some(reply)),
-            }
+            next = match order {
+                Order::Write(job) => self.write(Some(job), true),
+                Order::Soon(job) => {
+                    self.soon.push_back(job);
+                    match self.soon.len() >= SOON_MAX {
+                        true => self.write(None, true),
+                        false => None,
+                    }
+                }
+                Order::Close(reply) => {
+                    self.write(None, false);
+                    break self.shut(Some(reply));
+                }
+                other => {
+                    // Whatever comes behind them is told what they changed.
+                    self.write(None, false);
+                    self.obey(other);
+                    None
+                }
+            };
+        }
+    }
+
+    /// What is no closure.
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Sign(reply) => reply(self.sign()),
+            Order::Rebuild(reply) => drop(reply.send(self.rebuild())),
+            Order::Replace(reply) => drop(reply.send(self.with_engine(replace::replace))),
+            Order::Write(_) | Order::Soon(_) | Order::Close(_) => {}
         }
     }
 
@@ -136,6 +202,7 @@ impl Writer {
 
     fn wait(&self) -> Result<Order, RecvTimeoutError> {
         match self.shared.health() {
+            _ if !self.soon.is_empty() => self.orders.recv_timeout(SOON),
             Health::Unavailable(_) => self.orders.recv_timeout(PROBE_EVERY),
             // Somebody copied or read when what was erased should have left the log.
             Health::Ready if self.engine.as_ref().is_some_and(|engine| engine.wal_holds_erased) => {
@@ -147,21 +214,34 @@ impl Writer {
         }
     }
 
-    /// One commit: `first` and whatever else is waiting. Returns an order that was none of its own.
-    fn write(&mut self, first: Box<dyn Job>) -> Option<Order> {
+    /// One commit: what waits for the next one, `last`, and with `more` whatever else is waiting. Returns an order that
+    /// was none of its own.
+    fn write(&mut self, last: Option<Box<dyn Job>>, more: bool) -> Option<Order> {
+        let mut jobs = std::mem::take(&mut self.soon);
+        jobs.extend(last);
+        if jobs.is_empty() {
+            return None;
+        }
         if let Err(error) = self.ready() {
-            first.answer(Err(Some(error)));
+            for job in jobs {
+                job.answer(Err(Some(error.clone())));
+            }
             return None;
         }
         let mut done: Vec<(Box<dyn Job>, Outcome)> = Vec::new();
         let mut next = None;
         let signed = self.engine.as_ref().map_or(0, |engine| engine.signed);
         let result = match &mut self.engine {
-            Some(engine) => commit(engine, &self.shared, &self.orders, first, &mut done, &mut next),
-            None => Err((StoreError::Closed, Some(first))),
+            Some(engine) => {
+                let orders = more.then_some(&self.orders);
+                commit(engine, &self.shared, orders, &mut jobs, &mut done, &mut next)
+            }
+            None => Err((StoreError::Closed, None)),
         };
         match result {
             Ok(spent) => {
+                // Past what fits into one commit.
+                self.soon = jobs;
                 for (job, outcome) in done {
                     job.answer(match outcome {
                         Outcome::Kept(first) => Ok(first),
@@ -178,7 +258,7 @@ impl Writer {
             Err((error, job)) => {
                 let error = self.fail(error);
                 // Even refusals: they may rest on what an earlier closure of this commit wrote.
-                for job in done.into_iter().map(|(job, _)| job).chain(job) {
+                for job in done.into_iter().map(|(job, _)| job).chain(job).chain(jobs) {
                     job.answer(Err(Some(error.clone())));
                 }
             }
@@ -322,35 +402,36 @@ impl Writer {
 
 type Failed = (StoreError, Option<Box<dyn Job>>);
 
-/// Runs `first` and all that waits, and commits. Gives back what can be freed. On failure the job that was running comes back.
+/// Runs `jobs` and all that waits, and commits. Gives back what can be freed. On failure the job that was running comes
+/// back; `jobs` holds those that had not begun.
 fn commit(
     engine: &mut Engine,
     shared: &Shared,
-    orders: &Receiver<Order>,
-    first: Box<dyn Job>,
+    orders: Option<&Receiver<Order>>,
+    jobs: &mut VecDeque<Box<dyn Job>>,
     done: &mut Vec<(Box<dyn Job>, Outcome)>,
     next: &mut Option<Order>,
 ) -> Result<Vec<Entry>, Failed> {
-    let mut batch = match engine.begin(shared) {
-        Ok(batch) => batch,
-        Err(error) => return Err((error, Some(first))),
-    };
-    let mut job = first;
+    let mut batch = engine.begin(shared).map_err(|error| (error, None))?;
     loop {
+        let mut job = match (jobs.pop_front(), orders) {
+            (Some(job), _) => job,
+            (None, None) => break,
+            (None, Some(orders)) => match orders.try_recv() {
+                Ok(Order::Write(waiting) | Order::Soon(waiting)) => waiting,
+                Ok(other) => {
+                    *next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            },
+        };
         match batch.run(&mut |tx| job.run(tx)) {
             Ok(outcome) => done.push((job, outcome)),
             Err(error) => return Err((error, Some(job))),
         }
         if done.len() >= BATCH_CLOSURES_MAX || batch.bytes >= BATCH_BYTES_MAX {
             break;
-        }
-        match orders.try_recv() {
-            Ok(Order::Write(waiting)) => job = waiting,
-            Ok(other) => {
-                *next = Some(other);
-                break;
-            }
-            Err(_) => break,
         }
     }
     batch.commit().map_err(|error| (error, None))

@@ -65,7 +65,12 @@ pub(super) fn bind(door: Door) -> anyhow::Result<Option<TcpListener>> {
 }
 
 /// The surface of one organization, with nothing allowed yet.
-pub(super) fn open(gate: &Arc<Gate>, options: &Options, address: SocketAddr) -> anyhow::Result<Arc<Egress>> {
+/// `own` are the platform's listeners, which nobody reaches through it.
+pub(super) fn open(
+    gate: &Arc<Gate>,
+    options: &Options,
+    own: impl Iterator<Item = SocketAddr>,
+) -> anyhow::Result<Arc<Egress>> {
     let roots = match &options.egress_ca {
         Some(path) => read(path)?,
         None => Vec::new(),
@@ -73,7 +78,7 @@ pub(super) fn open(gate: &Arc<Gate>, options: &Options, address: SocketAddr) -> 
     let settings = Settings {
         keys: Some(beside(&options.data_dir, "-keys").join("egress")),
         roots,
-        own: vec![address],
+        own: own.collect(),
         ..Settings::default()
     };
     Ok(Egress::new(Arc::clone(gate), settings))

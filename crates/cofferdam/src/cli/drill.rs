@@ -32,7 +32,7 @@ Examples:
   cofferdam drill --degrade memory_limit --degrade process_count --degrade cpu_limit
 
 It is safe on a live installation: what it attacks outside it made itself, and its greed is bounded. Nothing leaves this
-machine. Where nothing promises to stop an attack, it is told as not guaranteed, and never counted as held.
+machine but what its resolver is asked. Where nothing promises to stop an attack, it is told as not guaranteed, and never counted as held.
 
 Exit codes: 0 nothing broke; 1 something did, or an attack could not be tried; 2 misuse";
 

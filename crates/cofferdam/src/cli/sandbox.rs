@@ -117,6 +117,9 @@ fn shown(ability: &Ability, columns: usize) -> String {
             missing.remedy
         );
     }
+    if !ability.clocks {
+        text += "\nguests see how long this machine runs: the kernel has no namespaces of time (Linux 5.6)\n";
+    }
     if let Err(why) = &ability.review {
         text += &format!("\nchanges cannot be collected for a review: {why}\n");
     }

@@ -17,6 +17,7 @@ use secrets::Secret;
 use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -176,13 +177,15 @@ impl Host {
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let caller = self.app.gate.identify(token).map_err(|error| error.to_string())?;
         let agent = self.agent(&caller, &wanted)?;
-        wanted.workspace = workspace(&wanted.workspace)?;
+        let looked_at;
+        (wanted.workspace, looked_at) = workspace(&wanted.workspace)?;
         wanted.reads = place::reads(&wanted, &self.own)?;
         let hidden = place::hidden(&wanted.workspace, &self.own)?;
         let models = self.models(&wanted)?;
         let (document, lent) = lend::lent(&wanted, &agent, &models)?;
         let calls = !models.is_empty() || self.app.llm.is_open_to(&agent);
         let mut spec = place::spec(&wanted, self.authorities(), hidden, calls);
+        spec.looked_at = Some(looked_at);
         let terms = self.app.runtime.guest_terms(&agent);
         if let Some((engine, reference)) = contain::wanted(&wanted, terms.as_ref())? {
             let found = self.app.guests.image(engine, &reference);
@@ -434,12 +437,13 @@ fn tell(stream: &OwnedFd, told: &Told) {
     let _ = wire::send(stream, told, &[]);
 }
 
-fn workspace(written: &Path) -> Result<PathBuf, String> {
-    let path = written
-        .canonicalize()
-        .map_err(|error| format!("the workspace `{}`: {error}", written.display()))?;
-    match path.is_dir() && path != Path::new("/") {
-        true => Ok(path),
+fn workspace(written: &Path) -> Result<(PathBuf, (u64, u64)), String> {
+    let failed = |error: io::Error| format!("the workspace `{}`: {error}", written.display());
+    let path = written.canonicalize().map_err(failed)?;
+    // Not through a link that has taken its place since.
+    let found = path.symlink_metadata().map_err(failed)?;
+    match found.is_dir() && path != Path::new("/") {
+        true => Ok((path, (found.dev(), found.ino()))),
         false => Err(format!(
             "the workspace `{}` is no directory that a guest can have",
             path.display()

@@ -38,7 +38,8 @@ pub(super) fn lent(
         rules: all,
         limits: Default::default(),
     };
-    let learns = wanted.learn == Some(Learn::Allow);
+    let everything = wanted.drill.as_ref().is_some_and(|drill| drill.everything);
+    let learns = wanted.learn == Some(Learn::Allow) || everything;
     let document = match learns {
         true => EgressDocument::anything("lent", ENVIRONMENT, &wanted.networks),
         false => spec.compile("lent"),

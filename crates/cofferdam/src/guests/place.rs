@@ -62,6 +62,14 @@ pub(super) fn spec(wanted: &Wanted, authorities: Option<&Path>, hidden: Vec<Path
             .as_ref()
             .map_or(0, |drill| drill.disk_free_bytes)
             .max(spec.limits.disk_free_bytes),
+        // Only ever less.
+        cpu_millis: wanted
+            .drill
+            .as_ref()
+            .and_then(|drill| drill.cpu_millis)
+            .into_iter()
+            .chain(spec.limits.cpu_millis)
+            .min(),
         ..spec.limits
     };
     let proxy = format!("http://127.0.0.1:{EGRESS_PORT}");

@@ -156,7 +156,7 @@ impl Authority {
                 builder
                     .create(directory)
                     .map_err(|error| failed(directory, error))?;
-                // The certificate first: a key without one would be an authority that nobody can trust.
+                // The key last: what died before it is begun anew, and a key is never without its certificate.
                 write(&certificate_at, 0o644, certificate.pem().as_bytes())
                     .map_err(|error| failed(&certificate_at, error))?;
                 write(&key_at, 0o600, key.serialize_pem().as_bytes())
@@ -257,11 +257,23 @@ fn day(at: Timestamp) -> (i32, u8, u8) {
     }
 }
 
+/// All of it under its name, or nothing: whatever dies meanwhile leaves half a file under another name, which the next
+/// one takes the place of.
 fn write(path: &Path, mode: u32, bytes: &[u8]) -> std::io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    match fs::remove_file(new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = options.write(true).create_new(true).mode(mode).open(new)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(directory)?.sync_all()
 }
 
 fn client(roots: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, String> {
@@ -302,6 +314,18 @@ mod tests {
             Authority::open(&at, now),
             Err(AuthorityError::Malformed { .. })
         ));
+    }
+
+    #[test]
+    fn what_died_in_the_middle_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_ms(1_790_000_000_000);
+        // Half a certificate, half a key beside it, and no key.
+        fs::write(directory.path().join(CERTIFICATE), "-----BEGIN").unwrap();
+        fs::write(directory.path().join(format!("{KEY}.new")), "-----BEGIN").unwrap();
+        let first = Authority::open(directory.path(), now).unwrap().pem().to_owned();
+        assert_eq!(Authority::open(directory.path(), now).unwrap().pem(), first);
+        assert!(first.ends_with("-----END CERTIFICATE-----\n"), "{first}");
     }
 
     #[test]

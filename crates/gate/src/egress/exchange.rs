@@ -56,7 +56,8 @@ pub(super) async fn exchange<S: Client, U: Client>(
     // A server may answer before it has read everything; then the rest is not waited for.
     let mut answer = None;
     let whole = {
-        let sending = body(wire, &mut write, request.body, body_max, idle, &mut out);
+        let most = body_max.min(bytes_max);
+        let sending = body(wire, &mut write, request.body, most, idle, &mut out);
         tokio::select! {
             sent = sending => {
                 sent?;
@@ -284,17 +285,29 @@ async fn body<S: Client, W: AsyncWrite + Unpin>(
             let what = format!("its body is larger than {limit} bytes, which the rule lets through");
             return Err(Refused::new(413, "body_too_large", what));
         }
-        if framing == Body::Chunked {
-            write
-                .write_all(format!("{:x}\r\n", some.len()).as_bytes())
-                .await
-                .map_err(lost)?;
-        }
-        write.write_all(&some).await.map_err(lost)?;
-        if framing == Body::Chunked {
-            write.write_all(b"\r\n").await.map_err(lost)?;
-        }
-        write.flush().await.map_err(lost)?;
+        let writing = async {
+            if framing == Body::Chunked {
+                write
+                    .write_all(format!("{:x}\r\n", some.len()).as_bytes())
+                    .await?;
+            }
+            write.write_all(&some).await?;
+            if framing == Body::Chunked {
+                write.write_all(b"\r\n").await?;
+            }
+            write.flush().await
+        };
+        let late = |_| {
+            Refused::new(
+                504,
+                "no_answer",
+                "the server reads nothing of the body for too long",
+            )
+        };
+        tokio::time::timeout(idle, writing)
+            .await
+            .map_err(late)?
+            .map_err(lost)?;
     }
     if framing == Body::Chunked {
         write.write_all(b"0\r\n\r\n").await.map_err(lost)?;
@@ -333,8 +346,17 @@ async fn answer_body<U: Client, S: Client>(
             String::new()
         };
         let after: &[u8] = if chunked { b"\r\n" } else { b"" };
-        wire.write(&[before.as_bytes(), &some, after].concat())
+        let words = [before.as_bytes(), &some, after].concat();
+        let late = |_| {
+            Refused::new(
+                408,
+                "too_slow",
+                "the client reads nothing of the answer for too long",
+            )
+        };
+        tokio::time::timeout(idle, wire.write(&words))
             .await
+            .map_err(late)?
             .map_err(gone)?;
     }
     match chunked {

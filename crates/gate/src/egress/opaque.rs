@@ -154,11 +154,12 @@ async fn open(
     let entry = flight.inner.entry();
     let (egress, cancel, cut) = (&visit.egress, flight.inner.cancel(), visit.place.cut());
     let own = egress.own();
+    let asked = egress.asked_for(&visit.session, &visit.agent);
     let dialled = tokio::select! {
         biased;
         why = cut.turned() => Err(Refused::new(403, "cut", why)),
         () = cancel.cancelled() => Err(stopped()),
-        dialled = dial(&*egress.resolver, rule, target, &own, visit.allowed.connect()) => dialled.map_err(|unreached| {
+        dialled = dial(&asked, rule, target, &own, visit.allowed.connect()) => dialled.map_err(|unreached| {
             let (status, code, text) = unreached.told(target);
             Refused::new(status, code, text)
         }),

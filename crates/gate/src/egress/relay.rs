@@ -4,12 +4,15 @@ use super::tunnels::Cut;
 use crate::gate::lock;
 use policy::Cancel;
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::coop;
 
 /// Bytes moved at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -80,6 +83,8 @@ impl Ended {
 pub(crate) struct Moved {
     pub out: AtomicU64,
     pub back: AtomicU64,
+    /// Whether one direction is over.
+    half: AtomicBool,
 }
 
 impl Moved {
@@ -142,21 +147,24 @@ async fn idle(moved: &Moved, time: Duration) {
 
 /// One direction, until its source ends: then the other side is told so, and may go on answering.
 async fn pump(
-    from: ReadHalf<'_>,
+    mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     buffers: &Buffers,
     (count, moved, limit): (&AtomicU64, &Moved, u64),
 ) -> Result<(), Ended> {
     let broken = |error: std::io::Error| Ended::Broken(error.to_string());
     loop {
+        coop::consume_budget().await;
         from.readable().await.map_err(broken)?;
         let mut buffer = buffers.take();
-        let read = from.try_read(&mut buffer);
+        let read = read_now(&mut from, &mut buffer).await;
         let result = match read {
             Ok(0) => {
                 buffers.give(buffer);
-                // The other side may be gone already.
-                let _ = to.shutdown().await;
+                // Whoever is the second closes both; the other side may be gone already.
+                if !moved.half.swap(true, Ordering::Relaxed) {
+                    let _ = to.shutdown().await;
+                }
                 return Ok(());
             }
             Ok(length) => {
@@ -174,6 +182,20 @@ async fn pump(
         buffers.give(buffer);
         result?;
     }
+}
+
+/// What is there, without waiting. A read that does not fill the buffer says that there is no more, and costs no second
+/// one to find out.
+async fn read_now(from: &mut ReadHalf<'_>, buffer: &mut [u8]) -> std::io::Result<usize> {
+    // What is pending is pending for want of bytes alone: whose turn it is was asked before.
+    coop::unconstrained(std::future::poll_fn(|context| {
+        let mut read = ReadBuf::new(buffer);
+        Poll::Ready(match Pin::new(&mut *from).poll_read(context, &mut read) {
+            Poll::Ready(done) => done.map(|()| read.filled().len()),
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        })
+    }))
+    .await
 }
 
 async fn write(to: &WriteHalf<'_>, mut bytes: &[u8]) -> std::io::Result<()> {

@@ -3,9 +3,13 @@
 
 use super::rules::{Closed, Rule};
 use crate::BoxFuture;
+use crate::gate::lock;
+use assay::address::leads_to;
 use assay::target::{Host, Target};
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -77,6 +81,50 @@ fn of_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     of_name.collect()
 }
 
+/// Questions of those that have limits together, so that nobody's unanswered ones keep others from asking.
+#[derive(Debug, Default)]
+pub(crate) struct Asking(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+/// Names that one of them asks about at once: fewer than [`LOOKING`] has places.
+const ASKING: usize = 2;
+/// Those that are told apart.
+const ASKERS_MAX: usize = 4096;
+
+impl Asking {
+    fn of(&self, whose: &str) -> Arc<Semaphore> {
+        let mut all = lock(&self.0);
+        if all.len() >= ASKERS_MAX {
+            // Whoever asks right now keeps what it has.
+            all.retain(|_, asking| Arc::strong_count(asking) > 1);
+        }
+        let new = || Arc::new(Semaphore::new(ASKING));
+        Arc::clone(all.entry(whose.to_owned()).or_insert_with(new))
+    }
+}
+
+/// The resolver, for one of those that have limits together.
+pub(crate) struct Fair<'a> {
+    pub resolver: &'a Arc<dyn Resolve>,
+    pub asking: &'a Asking,
+    pub whose: &'a str,
+}
+
+impl Resolve for Fair<'_> {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let asking = self.asking.of(self.whose);
+            let place = asking.acquire_owned().await.map_err(std::io::Error::other)?;
+            let (resolver, name) = (Arc::clone(self.resolver), name.to_owned());
+            // Whoever stops waiting has its place back when the question is answered, and not before.
+            let looking = tokio::spawn(async move {
+                let _place = place;
+                resolver.resolve(&name).await
+            });
+            looking.await.map_err(std::io::Error::other)?
+        })
+    }
+}
+
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unreached {
@@ -132,7 +180,25 @@ pub(crate) async fn addresses(
     let found = names(resolver, target).await?;
     // INVARIANT (every address counts): also those that would not be tried.
     rule.closed(&found, target.port, own).map_err(Unreached::Closed)?;
+    let everywhere = own
+        .iter()
+        .any(|own| own.ip().is_unspecified() && own.port() == target.port);
+    if let Some(address) = found
+        .iter()
+        .find(|address| everywhere && is_of_this_machine(**address))
+    {
+        let what = "a door of this installation itself".to_owned();
+        return Err(Unreached::Closed(Closed {
+            address: *address,
+            what,
+        }));
+    }
     Ok(found)
+}
+
+/// Whether this machine has that address: what listens on all of them listens there too.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((leads_to(address), 0)).is_ok()
 }
 
 /// Connects with the first of the checked addresses that answers.
@@ -169,6 +235,51 @@ pub(crate) async fn dial(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Never answers about `never`, and at once about anything else.
+    struct Silent;
+
+    impl Resolve for Silent {
+        fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, std::io::Result<Vec<IpAddr>>> {
+            Box::pin(async move {
+                match name {
+                    "never" => std::future::pending().await,
+                    _ => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+                }
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn unanswered_names_of_one_keep_nobody_else_from_asking() {
+        let (resolver, asking): (Arc<dyn Resolve>, _) = (Arc::new(Silent), Asking::default());
+        let ask = async |whose: &str, name: &str, seconds: f64| {
+            let (resolver, asking) = (&resolver, &asking);
+            let fair = Fair {
+                resolver,
+                asking,
+                whose,
+            };
+            let time = Duration::from_secs_f64(seconds);
+            tokio::time::timeout(time, fair.resolve(name)).await.is_ok()
+        };
+        for _ in 0..ASKING {
+            assert!(!ask("greedy", "never", 0.01).await);
+        }
+        assert!(!ask("greedy", "other", 0.01).await, "its places are taken");
+        assert!(ask("another", "other", 60.0).await);
+    }
+
+    #[test]
+    fn what_listens_everywhere_listens_at_every_address_of_this_machine() {
+        for (address, own) in [
+            ("127.0.0.1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(is_of_this_machine(address.parse().unwrap()), own, "{address}");
+        }
+    }
 
     #[test]
     fn names_of_the_machine() {

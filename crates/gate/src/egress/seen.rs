@@ -22,6 +22,7 @@ use policy::{Environment, Outcome};
 use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -90,8 +91,16 @@ pub(super) async fn serve<S: Client>(
             Ok(request) => one(visit, &mut wire, request, &scheme).await,
             Err(error) => match error.refused() {
                 Some(refused) => {
-                    visit.note(about(&scheme), &refused).await;
-                    Err(refused)
+                    let refused = match begins_tls(&wire.ahead) {
+                        true => Refused::new(400, "tls_in_clear", TLS_IN_CLEAR).remedied(MAKE_IT_TLS),
+                        false => refused,
+                    };
+                    let about = match &scheme {
+                        Scheme::Within(target) => target.to_string(),
+                        _ => about(&scheme).to_owned(),
+                    };
+                    let entry = visit.note(&about, &refused).await;
+                    Err(refused.recorded(entry))
                 }
                 None => return,
             },
@@ -140,6 +149,14 @@ impl Drop for Aging {
     }
 }
 
+/// Whether a record of TLS stands there: a handshake, which begins with a number that no method does (RFC 8446, 5.1).
+fn begins_tls(ahead: &[u8]) -> bool {
+    ahead.first() == Some(&0x16)
+}
+
+const TLS_IN_CLEAR: &str = "the client begins TLS, and this host is let through in clear text alone";
+const MAKE_IT_TLS: &str = "use http://, or a rule without clearText: a tunnel, or one with inspect";
+
 fn about(scheme: &Scheme) -> &'static str {
     match scheme {
         Scheme::Clear | Scheme::Within(_) => "a request in clear text",
@@ -152,6 +169,9 @@ async fn coming<S: Client>(visit: &Visit, wire: &mut Wire<S>) -> Result<Request,
     if wire.ahead.is_empty() {
         let idle = tokio::time::timeout(visit.allowed.idle(), wire.more());
         idle.await.unwrap_or(Err(ReadError::Ended))?;
+    }
+    if begins_tls(&wire.ahead) {
+        return Err(ReadError::Malformed(TLS_IN_CLEAR.to_owned()));
     }
     serve::request(wire, visit.egress.head_time).await
 }
@@ -394,7 +414,7 @@ async fn send<S: Client>(
     let target = target_of(url)?;
     let own = visit.egress.own();
     let dialled = dial(
-        &*visit.egress.resolver,
+        &visit.egress.asked_for(&visit.session, &visit.agent),
         rule,
         &target,
         &own,
@@ -407,14 +427,23 @@ async fn send<S: Client>(
     })?;
     told.address = Some(address);
     visit.place.reached(address);
-    let limits = (limit, visit.allowed.bytes(), visit.allowed.idle());
-    match url.scheme() {
+    // INVARIANT (bytes are of the connection): what earlier requests of it moved counts.
+    let left = visit
+        .allowed
+        .bytes()
+        .saturating_sub(visit.moved.load(Ordering::Relaxed));
+    let limits = (limit, left, visit.allowed.idle());
+    let exchanged = match url.scheme() {
         "https" => {
             let stream = upstream(&visit.egress, stream, &target, visit.allowed.connect()).await?;
             exchange(wire, stream, (url, request), limits, told).await
         }
         _ => exchange(wire, stream, (url, request), limits, told).await,
+    };
+    if let Ok(ended) = &exchanged {
+        visit.moved.fetch_add(ended.out + ended.back, Ordering::Relaxed);
     }
+    exchanged
 }
 
 fn target_of(url: &Url) -> Result<Target, Refused> {

@@ -280,6 +280,7 @@ impl Egress {
             session: session.to_owned(),
             agent: agent.to_owned(),
             allowed,
+            moved: Default::default(),
             _seat: seat,
         })
     }

@@ -11,6 +11,7 @@ use policy::{
 };
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// A connection whose session is known.
@@ -20,6 +21,8 @@ pub(crate) struct Visit {
     pub agent: String,
     pub allowed: Arc<Allowed>,
     pub place: Place,
+    /// Bytes of requests that are over, both ways.
+    pub moved: AtomicU64,
     pub _seat: Seat,
 }
 
@@ -64,7 +67,7 @@ impl Visit {
             action: action.clone(),
         };
         // On the heap: a tunnel that idles for an hour should not carry the room of its admission.
-        let refusal = match Box::pin(gate.admit(proposal)).await {
+        let refusal = match Box::pin(gate.admit_new(proposal)).await {
             Ok(permit) => match permit.spend(gate.stop_set()) {
                 Ok(inner) => {
                     return Ok(Flight {
@@ -139,7 +142,12 @@ impl Visit {
                 Taints::NONE
             },
         };
-        if let Err(error) = inner.settle(settlement).await {
+        // Who cuts a connection waits for its end; nobody waits for any other.
+        let settling = match settlement.outcome {
+            Outcome::Cancelled => inner.settle(settlement),
+            _ => inner.settle_soon(settlement),
+        };
+        if let Err(error) = settling.await {
             tracing::error!(session = self.session, %error, "the outcome of a connection is not recorded");
         }
         drop(entering);

@@ -7,6 +7,7 @@ use journal::machine::{Session, SessionEvent};
 use journal::{Entry, kind};
 use policy::{Principal, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use store::{Applied, Corrupt, Projection, Row, Rows};
 
 /// A session as stored.
@@ -93,18 +94,16 @@ impl Projection for Sessions {
     }
 
     fn index(&self, row: &Row) -> Vec<(&'static str, String)> {
-        let Ok(SessionRow {
-            view,
-            idempotency_key,
-            ..
-        }) = serde_json::from_value(row.value.clone())
-        else {
+        // Field by field: it is asked with every action.
+        let text = |name: &str| row.value.get(name).and_then(Value::as_str).map(str::to_owned);
+        let state = row.value.get("state").map(Session::deserialize);
+        let (Some(id), Some(agent), Some(Ok(state))) = (text("id"), text("agent"), state) else {
             return Vec::new();
         };
-        let mut values = vec![("agent", view.agent), ("page", page(&view.id))];
-        values.extend(idempotency_key.map(|key| ("idempotency_key", key)));
-        if !view.state.is_final() {
-            values.push(("state", word(view.state).to_owned()));
+        let mut values = vec![("agent", agent), ("page", page(&id))];
+        values.extend(text("idempotency_key").map(|key| ("idempotency_key", key)));
+        if !state.is_final() {
+            values.push(("state", word(state).to_owned()));
         }
         values
     }

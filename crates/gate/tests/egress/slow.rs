@@ -146,6 +146,21 @@ async fn a_client_that_reads_nothing_holds_up_neither_a_kill_nor_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_nothing_is_waited_for_as_long_as_one_that_says_nothing() {
+    let port = server(Server::Floods).await;
+    let world = world(port, json!({ "idleSeconds": 1 })).await;
+    let mut stream = world.connect().await;
+    stream
+        .write_all(request("GET", port, "").as_bytes())
+        .await
+        .unwrap();
+    assert!(closed(&world, 100).await, "it goes on");
+    let settled = &world.settled(1).await[0];
+    let why = (&settled["outcome"], &settled["failure"]["type"]);
+    assert_eq!(why, (&"failure".into(), &"too_slow".into()), "{settled}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_takes_its_time_as_long_as_bytes_move() {
     let port = server(Server::Reads).await;
     let world = world(port, json!({ "idleSeconds": 1 })).await;

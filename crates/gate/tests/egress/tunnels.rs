@@ -177,7 +177,7 @@ async fn a_tunnel_to_what_is_seen_in_clear_text_is_none() {
         ("another port",          &own,           head("GET", "/api", "web.test"),                               "403 domain_fronting"),
         ("in full",               &own,           head("GET", &format!("http://{own}/api"), &own),               "400 malformed"),
         ("a tunnel in it",        &own,           head("CONNECT", &own, &own),                                   "400 malformed"),
-        ("TLS",                   &own,           "\u{16}\u{3}\u{1}\0\u{5}hello\r\n\r\n".to_owned(),              "400 malformed"),
+        ("TLS",                   &own,           "\u{16}\u{3}\u{1}\0\u{5}hello".to_owned(),                      "400 tls_in_clear"),
         ("no HTTP",               &own,           "SSH-2.0-OpenSSH\r\n\r\n".to_owned(),                          "400 malformed"),
         // Nobody answers there: it came as far as being connected.
         ("the port of http",      "web.test:80",  head("GET", "/api", "web.test"),                               "502 not_connected"),
@@ -192,6 +192,11 @@ async fn a_tunnel_to_what_is_seen_in_clear_text_is_none() {
         assert_eq!(verdict_of(&said), expected, "{name}: {said}");
     }
     assert_eq!(seen.lock().unwrap().len(), 2);
+    let noted = world.bodies("session.noted");
+    let of_tls = noted
+        .iter()
+        .find(|body| body["egress"]["refused"] == "tls_in_clear");
+    assert_eq!(of_tls.unwrap()["egress"]["target"], own.as_str());
     let permitted = world.bodies("action.permitted");
     assert!(
         permitted.iter().all(|body| body["verb"] != "connect"),

@@ -2,7 +2,6 @@
 
 use crate::world::{World, action, agent, authority, new_session, post, read, rules};
 use gate::{AgentAuthority, GUEST, GuestSession, NewSession, Role, SessionError, Tally};
-use journal::machine::SessionEvent;
 use policy::{Action, Capability, Effect, Idempotence, Level, Principal};
 use serde_json::json;
 
@@ -37,9 +36,7 @@ async fn running(world: &World, agent: &str, lent: &[&str]) -> String {
         learns: false,
         budget: None,
     };
-    let session = world.gate.create_guest_session(new, lent).await.unwrap().id;
-    world.drive(&session, SessionEvent::Start).await;
-    session
+    world.gate.create_guest_session(new, lent).await.unwrap().id
 }
 
 fn forbidden() -> Action {

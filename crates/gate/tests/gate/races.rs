@@ -92,9 +92,10 @@ async fn a_stop_between_the_commit_and_its_answer_gives_no_permit_away() {
     stopping.await.unwrap().unwrap();
     world.gate.flush().await.unwrap();
     let call = world.gate.call(&session, "a").unwrap().unwrap();
+    // The permit came to nothing, and then the step was refused.
     assert_eq!(
         (permits(&world), call.state, call.outcome),
-        (1, Call::Settled, Some(Outcome::NotStarted))
+        (1, Call::Denied, Some(Outcome::NotStarted))
     );
 }
 

@@ -38,6 +38,9 @@ pub struct Attack {
 pub enum Way {
     /// Inside; what it says counts, and what is seen outside counts more.
     Inside,
+    /// Inside, in a guest of its own to whom every host of the Internet is lent: what is left is where names and
+    /// addresses may lead.
+    LentEverything,
     /// Inside, in a guest of its own: it eats what the next one would need, or ends the guest.
     Alone,
     /// Inside and in a guest of its own, where it works; whether something came of it is seen outside, at the end.
@@ -94,7 +97,10 @@ impl Attack {
     /// Whether it is made by a guest.
     #[must_use]
     pub fn is_inside(&self) -> bool {
-        matches!(self.way, Way::Inside | Way::Alone | Way::SeenOutside)
+        matches!(
+            self.way,
+            Way::Inside | Way::Alone | Way::LentEverything | Way::SeenOutside
+        )
     }
 }
 

@@ -95,6 +95,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("large-file", greed::large_file),
     ("open-files", greed::open_files),
     ("spin", greed::spin),
+    ("processor", greed::processor),
     ("connect", door::connect),
     ("spelled", door::spelled),
     ("request", door::request),
@@ -103,6 +104,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("socks", door::socks),
     ("tls", door::tls),
     ("slow", door::slow),
+    ("flood", door::flood),
 ];
 
 /// Makes a try of this name.

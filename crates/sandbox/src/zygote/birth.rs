@@ -11,7 +11,7 @@ use crate::spec::{GUEST_UID, Part, Profile};
 use crate::step::Cause;
 use crate::{sys, wire};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat, open};
+use rustix::fs::{Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat, open};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +27,7 @@ pub(super) const AT_BIRTH: &[Part] = &[
     Part::HostName,
     Part::CgroupNames,
     Part::IdmappedWorkspace,
+    Part::Capabilities,
     Part::MemoryLimit,
     Part::ProcessCount,
     Part::CpuLimit,
@@ -71,20 +72,29 @@ impl Zygote {
     pub(super) fn prepare(
         &mut self,
         omit: &BTreeSet<Part>,
+        unlimited: &BTreeSet<Part>,
         owner: Option<(u32, u32)>,
     ) -> Result<Warm, Cause> {
         let (slot, user) = self.outside.take()?;
         let outer = owner.unwrap_or(user);
-        let made = self.make(omit, slot, outer);
+        let made = self.make(omit, unlimited, slot, outer);
         if made.is_err() {
             self.outside.free(slot);
         }
         made
     }
 
-    fn make(&mut self, omit: &BTreeSet<Part>, slot: u32, outer: (u32, u32)) -> Result<Warm, Cause> {
+    fn make(
+        &mut self,
+        omit: &BTreeSet<Part>,
+        unlimited: &BTreeSet<Part>,
+        slot: u32,
+        outer: (u32, u32),
+    ) -> Result<Warm, Cause> {
         let (socket, theirs) = wire::pair()?;
-        let group = self.cgroups.make(|part| omit.contains(&part))?;
+        // To join a group takes milliseconds, which what has no limit is spared.
+        let without = |part| omit.contains(&part) || unlimited.contains(&part);
+        let group = self.cgroups.make(without)?;
         let mounts = self.outside.is_privileged() || !omit.contains(&Part::Users);
         let child = match sys::clone_process(namespaces(omit, mounts))? {
             sys::Side::Child => runbook::live(theirs.as_fd(), &self.filters),
@@ -120,11 +130,22 @@ impl Zygote {
         let workspace = open(&order.workspace, flags, Mode::empty())
             .map_err(|e| failed("open the workspace", Cause::of(order.workspace.display())(e)))?;
         let found = fstat(&workspace).map_err(|e| failed("open the workspace", e.into()))?;
+        // INVARIANT (looked at is mounted): whoever asked looked at this directory, and at no other of its name.
+        if order
+            .looked_at
+            .is_some_and(|it| it != (found.st_dev, found.st_ino))
+        {
+            let cause = format!(
+                "`{}` is another directory than was looked at",
+                order.workspace.display()
+            );
+            return Err(failed("open the workspace", Cause(cause)));
+        }
         let on_disk = (found.st_uid, found.st_gid);
         let warm = self
-            .waiting(&order.left_out, on_disk)
+            .waiting(order, on_disk)
             .map_err(|e| failed("make a process", e))?;
-        match self.claim(&warm, order, on_disk, spec, stdio) {
+        match self.claim(&warm, (order, workspace.as_fd()), on_disk, spec, stdio) {
             Ok((rules, listener, doors)) => {
                 let ends = order.profile == Profile::Strict;
                 // What is written, and what is held back at the end, is where changes go.
@@ -150,7 +171,7 @@ impl Zygote {
     fn claim(
         &mut self,
         warm: &Warm,
-        order: &Order,
+        (order, workspace): (&Order, BorrowedFd<'_>),
         on_disk: (u32, u32),
         spec: OwnedFd,
         stdio: [OwnedFd; 3],
@@ -159,7 +180,7 @@ impl Zygote {
         let owner = if idmapped { on_disk } else { warm.outer };
         let trees = trees(
             &mut self.outside,
-            order,
+            (order, workspace),
             idmapped.then_some((on_disk, warm.outer)),
             owner,
         );
@@ -174,9 +195,12 @@ impl Zygote {
         };
         let fds = std::iter::once(&spec).chain(&stdio).chain(&trees);
         let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
-        let (report, fds) = wire::send(&warm.socket, &claim, &fds)
-            .and_then(|()| answer(warm))
-            .map_err(|e| failed("build the walls", Cause(e.to_string())))?;
+        let answered = match wire::send(&warm.socket, &claim, &fds) {
+            Ok(()) => answer(warm),
+            // It ended before, and may have said why.
+            Err(error) => wire::receive(&warm.socket).map_err(|_| error),
+        };
+        let (report, fds) = answered.map_err(|e| failed("build the walls", Cause(e.to_string())))?;
         let mut fds = fds.into_iter();
         match report {
             Report::Started {
@@ -249,7 +273,7 @@ fn settle(warm: &Warm, omit: &BTreeSet<Part>, prepare: &Prepare) -> Result<(), C
 /// process that could not. Empty where the platform is no other than its guests.
 fn trees(
     outside: &mut Outside,
-    order: &Order,
+    (order, workspace): (&Order, BorrowedFd<'_>),
     map: Option<((u32, u32), (u32, u32))>,
     owner: (u32, u32),
 ) -> Result<Vec<OwnedFd>, Cause> {
@@ -264,20 +288,36 @@ fn trees(
         None => None,
     };
     let careful = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    let mut trees = vec![tree(&order.workspace, careful, users)?];
+    // The very directory that was looked at, whatever has its name by now.
+    let mut trees = vec![tree(workspace, &order.workspace, careful, users)?];
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let at = |path: &Path| open(path, flags, Mode::empty()).map_err(Cause::of(path.display()));
     for path in &order.reads {
-        trees.push(tree(path, careful | libc::MOUNT_ATTR_RDONLY, None)?);
+        trees.push(tree(
+            at(path)?.as_fd(),
+            path,
+            careful | libc::MOUNT_ATTR_RDONLY,
+            None,
+        )?);
     }
     if let Some(review) = &order.review {
-        trees.push(tree(review, careful, users)?);
+        trees.push(tree(at(review)?.as_fd(), review, careful, users)?);
     }
     Ok(trees)
 }
 
-fn tree(path: &Path, attributes: u64, users: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Cause> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(CWD, path, flags).map_err(Cause::of(path.display()))?;
+/// What was opened, which had this path.
+fn tree(
+    opened: BorrowedFd<'_>,
+    path: &Path,
+    attributes: u64,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Cause> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(opened, "", flags).map_err(Cause::of(path.display()))?;
     sys::set_mount_attributes(tree.as_fd(), true, attributes, users).map_err(Cause::of(path.display()))?;
     Ok(tree)
 }

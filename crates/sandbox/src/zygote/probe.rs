@@ -33,6 +33,7 @@ pub(super) fn probe(outside: &Outside, cgroups: &cgroup::Home) -> Ability {
     let mut ability = Ability {
         landlock_abi: sys::landlock_abi(),
         other_users: outside.is_privileged(),
+        clocks: fs::exists("/proc/self/ns/time").unwrap_or(false),
         nftables: fs::read_to_string("/proc/net/netfilter/nf_log").is_ok(),
         ..Ability::default()
     };

@@ -44,6 +44,9 @@ fn drilled(
             spec.limits.disk_free_bytes = disk.f_bavail * disk.f_frsize - (4 << 20);
             outside.setting().floor = spec.limits.disk_free_bytes;
         }
+        if batch == ["resources.cpu"] {
+            spec.limits.cpu_millis = Some(200);
+        }
         let setting = serde_json::to_string(outside.setting()).unwrap();
         spec.env.insert(VARIABLE.to_owned(), setting);
         if without.contains(&Part::Network) {

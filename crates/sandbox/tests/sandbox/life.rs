@@ -74,8 +74,8 @@ fn what_cannot_start_says_why_and_runs_nothing() {
         ("no program",         &|s| s.argv = vec!["/etc/hosts".into()],             "cannot execute `/etc/hosts`: EACCES"),
         ("no workspace",       &|s| s.workspace = missing.clone(),                  "step 0 open the workspace: "),
         ("nothing to read",    &|s| s.reads[0].source = missing.clone(),            "step 0 open what is shown: "),
-        ("no place to mount",  &|s| s.reads[0].target = "/usr/local/x".into(),      "step 16 show what may be read: "),
-        ("a link at .git",     &|_| link(),                                         "step 18 protect what is run later: `.git` is a symbolic link"),
+        ("no place to mount",  &|s| s.reads[0].target = "/usr/local/x".into(),      "step 19 show what may be read: "),
+        ("a link at .git",     &|_| link(),                                         "step 21 protect what is run later: `.git` is a symbolic link"),
     ];
     for (name, change, expected) in table {
         let mut spec = shell(&site, "echo ran > ran");

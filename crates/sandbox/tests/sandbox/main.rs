@@ -8,6 +8,7 @@
 )]
 
 mod container;
+mod door;
 mod drill;
 #[path = "../attacker/flight.rs"]
 mod flight;

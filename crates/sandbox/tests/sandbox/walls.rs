@@ -1,6 +1,6 @@
 //! Every wall alone: with the others taken away it still stops its attack, and with it taken away too the attack works.
 
-use crate::world::{Site, able, open_to_all, run};
+use crate::world::{Site, able, launcher, open_to_all, run};
 use sandbox::{Part, Spec};
 use std::collections::BTreeSet;
 use std::os::linux::net::SocketAddrExt;
@@ -384,4 +384,22 @@ fn names_and_memory_of_others() {
         !hidden.contains("cofferdam-") && shown.contains("cofferdam-"),
         "{hidden}\n{shown}"
     );
+}
+
+/// How long the machine runs is nobody's business inside; the clocks of a guest begin with it, in the pool too.
+#[test]
+fn clocks_begin_with_the_guest() {
+    if !able() || !launcher().ability().clocks {
+        return;
+    }
+    let site = Site::new();
+    let spec = crate::world::spec(&site.workspace(""), &["cat", "/proc/uptime"]);
+    let ran = crate::world::launch(launcher(), &spec).unwrap().finish();
+    assert!(
+        ran.rules.namespaces.contains("time"),
+        "{:?}",
+        ran.rules.namespaces
+    );
+    let seconds: f64 = ran.out.split(' ').next().unwrap().parse().unwrap();
+    assert!(seconds < 60.0, "{}", ran.out);
 }

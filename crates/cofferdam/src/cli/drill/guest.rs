@@ -5,7 +5,7 @@ use crate::cli::failure::Failure;
 use crate::cli::run::platform::{Connection, Platform};
 use crate::cli::run::terminal::pair;
 use crate::guests::{Drill, EGRESS_PORT, Told, Wanted};
-use ::sandbox::drill::{ARGUMENT, Outside, VARIABLE};
+use ::sandbox::drill::{ARGUMENT, Outside, VARIABLE, Way};
 use ::sandbox::{Choice, Exit, Git, container};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// The attack for which the disk counts as nearly full.
 const FULL_DISK: &str = "resources.disk";
+/// The attack for which the processors are what is scarce, and how much it gets of one, in thousandths.
+const BUSY: (&str, u64) = ("resources.cpu", 200);
 /// Memory of a guest, in bytes: so little that greed harms nobody.
 const MEMORY_BYTES: u64 = 256 << 20;
 /// Whose the workspace of an attacker in a container is, where the platform is root: somebody who exists nowhere else.
@@ -152,6 +154,9 @@ impl Site {
             clear: setting.clear,
             private: setting.private,
             disk_free_bytes: setting.floor,
+            cpu_millis: (words == [BUSY.0]).then_some(BUSY.1),
+            everything: ::sandbox::drill::attacks()
+                .any(|attack| words == [attack.id] && attack.way == Way::LentEverything),
         });
         Ok(wanted)
     }

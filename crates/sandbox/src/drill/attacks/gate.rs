@@ -1,5 +1,6 @@
 //! Attacks on the network through the door, which meet the gate. Lent for them, and answered by the drill itself:
-//! `localhost` at one port as a tunnel of TLS, at one as requests in clear text, at one without its network named.
+//! `localhost` at one port as a tunnel of TLS, at one as requests in clear text, at one without its network named. To
+//! those on addresses every host is lent, or they would be refused before anybody looks where they lead.
 
 use super::{Attack, Way, attack, opaque};
 
@@ -20,10 +21,10 @@ const OTHER: &str = "behind an allowed host stands another, which nobody allowed
 pub const GATE: &[Attack] = &[
     gate("gate.metadata", "reach 169.254.169.254 in every spelling", "it gives the machine's own credentials to whoever asks", &[
         &["spelled", "{door}", "metadata", "80"], &["spelled", "{door}", "metadata", "443"],
-    ]),
+    ]).way(Way::LentEverything),
     gate("gate.loopback", "reach this machine in every spelling", "services that trust their own machine ask for no password", &[
         &["spelled", "{door}", "loopback", "{trap}"],
-    ]),
+    ]).way(Way::LentEverything),
     gate("gate.address", "reach an address without a name", ANYWHERE, &[
         &["connect", "{door}", "127.0.0.1:{private}"], &["connect", "{door}", "10.0.0.1:443"], &["connect", "{door}", "192.168.0.1:443"],
         &["connect", "{door}", "100.64.0.1:443"], &["connect", "{door}", "[fd00::1]:443"], &["connect", "{door}", "192.0.2.1:443"],
@@ -33,7 +34,7 @@ pub const GATE: &[Attack] = &[
     ]),
     gate("gate.host", "reach hosts and ports that nobody lent", ANYWHERE, &[
         &["connect", "{door}", "evil.example:443"], &["connect", "{door}", "localhost:1"], &["connect", "{door}", "evil-localhost:{tls}"],
-        &["connect", "{door}", "localhost.evil.example:{tls}"],
+        &["connect", "{door}", "localhost.evil.example:{tls}"], &["spelled", "{door}", "names", "80"],
     ]),
     gate("gate.names", "carry something out in a name that is looked up", ANYWHERE, &[
         &["connect", "{door}", "{nonce}.cofferdam.invalid:443"], &["connect", "{door}", "{nonce}.localhost:{tls}"],
@@ -99,6 +100,9 @@ pub const GATE: &[Attack] = &[
     ]),
     gate("gate.slow", "hold the gate up with heads and tunnels that say nothing", "who holds every connection keeps others from theirs", &[
         &["slow", "{door}", "{tls}", "{clear}"],
+    ]).way(Way::Alone),
+    gate("gate.flood", "ask the gate for more than it may, as fast as it can", "who asks without end keeps others from an answer", &[
+        &["flood", "{door}", "5000"],
     ]).way(Way::Alone),
     opaque("gate.tunnel", "send anything to an allowed host, or to one behind it, within an opaque tunnel",
         "what it reads leaves the machine, and the journal holds sizes and not words",

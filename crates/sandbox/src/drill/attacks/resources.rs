@@ -13,6 +13,10 @@ pub const RESOURCES: &[Attack] = &[
     attack("resources.memory", "take more memory than it may", OTHERS, &[MemoryLimit], &[
         &["memory", "402653184"],
     ]).way(Way::Alone),
+    attack("resources.cpu", "take more of the processors than it may", OTHERS, &[CpuLimit], &[
+        // Of a fifth of one, for three seconds.
+        &["processor", "2", "200", "3000"],
+    ]).way(Way::Alone),
     attack("resources.files", "open files without end", OTHERS, &[ProcessLimits], &[&["open-files", "4096"]]),
     attack("resources.large-file", "write a file larger than it may", "a disk that is full stops the platform too", &[ProcessLimits], &[
         &["large-file", "large", "8589934592"],

@@ -27,9 +27,17 @@ const METADATA: &[&str] = &[
     "169.254.169.254", "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "169.254.43518",
     "0251.254.169.254", "0251.00376.000251.0000376", "425.510.425.510", "7147006462", "169.254.169.254.",
     "[::ffff:a9fe:a9fe]", "[::ffff:169.254.169.254]", "[::169.254.169.254]", "[fd00:ec2::254]", "[fe80::1%25eth0]",
-    "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]", "%31%36%39.254.169.254", "metadata", "metadata.google.internal",
-    "instance-data", "localhost@169.254.169.254", "169.254.169.254#localhost", "localhost\\@169.254.169.254",
-    "169.254.170.2", "100.100.100.200", "192.0.0.192",
+    "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]", "%31%36%39.254.169.254", "localhost@169.254.169.254",
+    "169.254.169.254#localhost", "localhost\\@169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192",
+    "168.63.129.16", "[fd00:c1::a9fe:a9fe]", "[fd20:ce::254]", "[::ffff:100.100.100.200]",
+];
+/// Names that lead to such a place: nobody looks them up who may not go there.
+const NAMES: &[&str] = &[
+    "metadata",
+    "metadata.google.internal",
+    "instance-data",
+    "ip6-localhost",
+    "localhost.localdomain",
 ];
 /// How 127.0.0.1 can.
 #[rustfmt::skip]
@@ -37,7 +45,7 @@ const LOOPBACK: &[&str] = &[
     "127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001",
     "127.0.0.1.", "127.0.0.01", "0", "0.0.0.0", "127.127.127.127", "[::]", "[::1]", "[::ffff:127.0.0.1]",
     "[0:0:0:0:0:ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[2002:7f00:1::]", "localhost", "localhost.",
-    "LOCALHOST", "ip6-localhost", "localhost.localdomain", "%31%32%37.0.0.1", "localhost@127.0.0.1", "127.0.0.1#x",
+    "LOCALHOST", "%31%32%37.0.0.1", "localhost@127.0.0.1", "127.0.0.1#x",
 ];
 
 /// A tunnel to somewhere.
@@ -54,6 +62,7 @@ pub fn spelled(args: &[String]) -> Outcome {
     let (door, port) = (word(args, 0)?, word(args, 2)?);
     let hosts = match word(args, 1)? {
         "metadata" => METADATA,
+        "names" => NAMES,
         _ => LOOPBACK,
     };
     let mut last = Err(unable("there is no spelling"));
@@ -61,7 +70,12 @@ pub fn spelled(args: &[String]) -> Outcome {
         let request =
             format!("GET http://{host}:{port}/ HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
         for head in [connecting(&format!("{host}:{port}")), request] {
-            last = refused(said(door, &head)?, &format!("`{host}`"));
+            let verdict = said(door, &head)?;
+            last = match verdict.starts_with("502 not_resolved") {
+                // Taken for a name, which leads nowhere.
+                true => Err(Error::other(verdict)),
+                false => refused(verdict, &format!("`{host}`")),
+            };
             if last.is_ok() {
                 return last;
             }
@@ -230,6 +244,18 @@ pub fn slow(args: &[String]) -> Outcome {
         0 => Err(Error::other(format!("all {} were let go", held.len()))),
         open => Ok(format!("{open} of {} are held open", held.len())),
     }
+}
+
+/// Connections as fast as they can be asked for, until the gate says that it is enough.
+pub fn flood(args: &[String]) -> Outcome {
+    let (door, most): (&str, u32) = (word(args, 0)?, number(args, 1)?);
+    for asked in 0..most {
+        let verdict = verdict(&answer(door, &connecting("evil.example:443"))?);
+        if verdict.starts_with("429") {
+            return Err(Error::other(format!("{verdict} after {asked}")));
+        }
+    }
+    Ok(format!("{most} in a row were looked at"))
 }
 
 /// Since the machine began.

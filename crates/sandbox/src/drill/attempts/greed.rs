@@ -2,6 +2,8 @@
 
 use super::{Outcome, number, say, unable, word};
 use std::io::{Error, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How long what was forked waits, in seconds: on a machine without walls it is over by itself.
 const FORKED_SECONDS: libc::c_uint = 60;
@@ -84,6 +86,34 @@ pub fn open_files(args: &[String]) -> Outcome {
         open.push(std::fs::File::open("/dev/null")?);
     }
     Ok(String::new())
+}
+
+/// So many threads take what they get for so many milliseconds: with how many thousandths of one processor they should
+/// have to do, twice that is more than a limit lets through.
+pub fn processor(args: &[String]) -> Outcome {
+    let (threads, allowed, time): (usize, u64, u64) = (number(args, 0)?, number(args, 1)?, number(args, 2)?);
+    let over = Arc::new(AtomicBool::new(false));
+    let spinning: Vec<_> = (0..threads)
+        .map(|_| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(std::time::Duration::from_millis(time));
+    over.store(true, Ordering::Relaxed);
+    for thread in spinning {
+        let _ = thread.join();
+    }
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let used = u64::try_from(used.tv_sec * 1000 + used.tv_nsec / 1_000_000).unwrap_or(0);
+    match used > 2 * allowed * time / 1000 {
+        true => Ok(format!("{used} ms of the processors in {time} ms")),
+        false => Err(Error::other(format!("{used} ms of the processors in {time} ms"))),
+    }
 }
 
 /// As much of the processors as there is, until it is ended.
