@@ -23,6 +23,8 @@ mod policies;
 mod review;
 #[path = "cli/run.rs"]
 mod run_command;
+#[path = "cli/sdk.rs"]
+mod sdk;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};

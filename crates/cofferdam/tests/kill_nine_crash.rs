@@ -15,6 +15,8 @@
     reason = "a test of real processes in real time; clippy sees only functions marked as tests"
 )]
 
+#[path = "kill/ceiling.rs"]
+mod ceiling;
 #[path = "kill/load.rs"]
 mod load;
 #[path = "kill/platform.rs"]

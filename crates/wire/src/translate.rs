@@ -33,9 +33,17 @@ pub struct Note {
     pub what: &'static str,
 }
 
+/// How a place is told; the whole has no name.
+fn place(pointer: &str) -> String {
+    match pointer {
+        "" => "the request".to_owned(),
+        pointer => format!("`{pointer}`"),
+    }
+}
+
 /// Something that cannot be said in the other protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{pointer}` cannot be translated: {why}")]
+#[error("{} cannot be translated: {why}", place(pointer))]
 pub struct Untranslatable {
     /// JSON pointer into the client's body.
     pub pointer: String,

@@ -691,3 +691,25 @@ proptest! {
         prop_assert_eq!(back, body);
     }
 }
+
+#[test]
+fn what_cannot_be_said_is_told_with_its_place() {
+    let whole = request(
+        &parse(Protocol::Embeddings, &json!({"model": "m", "input": "x"})),
+        Protocol::Messages,
+    );
+    let part = request(
+        &parse(
+            Protocol::Chat,
+            &json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"1": 2}}),
+        ),
+        Protocol::Messages,
+    );
+    for (refused, told) in [
+        (whole, "the request cannot be translated: "),
+        (part, "`/logit_bias` cannot be translated: "),
+    ] {
+        let refused = refused.map(|made| made.body).unwrap_err();
+        assert!(refused[0].to_string().starts_with(told), "{}", refused[0]);
+    }
+}

@@ -8,6 +8,7 @@ use super::{check_host, read, router};
 use crate::app::App;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::{FromRequestParts as _, Path};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 use gate::BoxFuture;
@@ -70,23 +71,72 @@ pub async fn models(app: Shared, head: Parts, protocol: Protocol) -> Response {
         Ok(session) => session,
         Err(reply) => return answer(reply, None),
     };
-    let names = app.llm.list(&session).into_iter().map(|listed| listed.name);
+    let listed = app.llm.list(&session).into_iter();
+    let data: Vec<Value> = listed.map(|listed| shown(protocol, &listed.name)).collect();
     let body = match protocol {
         Protocol::Messages | Protocol::CountTokens => {
-            let data: Vec<Value> = names
-                .map(|name| json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" }))
-                .collect();
             let id = |at: Option<&Value>| at.and_then(|one| one.get("id")).cloned().unwrap_or_default();
             json!({ "first_id": id(data.first()), "last_id": id(data.last()), "has_more": false, "data": data })
         }
         Protocol::Chat | Protocol::Responses | Protocol::Embeddings | Protocol::Converse => {
-            let data: Vec<Value> = names
-                .map(|name| json!({ "id": name, "object": "model", "created": 0, "owned_by": "cofferdam" }))
-                .collect();
             json!({ "object": "list", "data": data })
         }
     };
     Json(body).into_response()
+}
+
+/// `GET /v1/models/{id}` and `GET /anthropic/v1/models/{id}`: one of those.
+pub async fn model(app: Shared, mut head: Parts, protocol: Protocol) -> Response {
+    let session = match session(&app, &head, protocol) {
+        Ok(session) => session,
+        Err(reply) => return answer(reply, None),
+    };
+    let Ok(Path(id)) = Path::<String>::from_request_parts(&mut head, &()).await else {
+        return answer(
+            app.llm.refusal(protocol, 400, "malformed", "the name is no text"),
+            None,
+        );
+    };
+    match app.llm.list(&session).iter().any(|listed| listed.name == id) {
+        true => Json(shown(protocol, &id)).into_response(),
+        // Also what others may call: whoever may not learns nothing of it.
+        false => {
+            let what = format!("there is no model `{}` here", assay::redact::line(&id, 128));
+            answer(app.llm.refusal(protocol, 404, "model_not_found", &what), None)
+        }
+    }
+}
+
+/// What is said where this surface has no path, in the shape of its protocol; `None` of paths that are none of it.
+pub fn no_path(app: &App, path: &str) -> Option<Response> {
+    let (what, protocol) = match PREFIXES.map(|prefix| path.starts_with(prefix)) {
+        [true, _] => (
+            "/v1/chat/completions, /v1/responses, /v1/embeddings and /v1/models",
+            Protocol::Chat,
+        ),
+        [_, true] => (
+            "/anthropic/v1/messages, its /count_tokens and /anthropic/v1/models",
+            Protocol::Messages,
+        ),
+        _ => return None,
+    };
+    let what = format!("there is no such path here: this gateway has {what}");
+    Some(answer(
+        app.llm.refusal(protocol, 404, "no_such_path", &what),
+        None,
+    ))
+}
+
+/// A name that can be called, in the shape of the protocol.
+fn shown(protocol: Protocol, name: &str) -> Value {
+    match protocol {
+        Protocol::Messages | Protocol::CountTokens => {
+            json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" })
+        }
+        Protocol::Chat | Protocol::Responses | Protocol::Embeddings | Protocol::Converse => {
+            json!({ "id": name, "object": "model", "created": 0, "owned_by": "cofferdam" })
+        }
+    }
 }
 
 /// The order of these lines is the security argument: names that a page could have pointed at us first, then the door, then

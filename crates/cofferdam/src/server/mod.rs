@@ -103,7 +103,10 @@ pub fn router(app: Shared) -> Router {
         router = router.route(route.path, method(route));
     }
     router
-        .fallback(|| async { ApiError::not_found("such path") })
+        .fallback(|State(app): State<Shared>, uri: http::Uri| async move {
+            let of_models = llm::no_path(&app, uri.path());
+            of_models.unwrap_or_else(|| ApiError::not_found("such path").into_response())
+        })
         .method_not_allowed_fallback(|| async {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -243,10 +243,12 @@ pub static ROUTES: &[Route] = &[
     route!("GET", "/api/v1/cost", READ, ROOT, money::cost),
 
     surface!("GET", "/v1/models", |app, head, _| llm::models(app, head, Protocol::Chat)),
+    surface!("GET", "/v1/models/{id}", |app, head, _| llm::model(app, head, Protocol::Chat)),
     surface!("POST", "/v1/chat/completions", |app, head, body| llm::call(app, head, body, Protocol::Chat)),
     surface!("POST", "/v1/responses", |app, head, body| llm::call(app, head, body, Protocol::Responses)),
     surface!("POST", "/v1/embeddings", |app, head, body| llm::call(app, head, body, Protocol::Embeddings)),
     surface!("GET", "/anthropic/v1/models", |app, head, _| llm::models(app, head, Protocol::Messages)),
+    surface!("GET", "/anthropic/v1/models/{id}", |app, head, _| llm::model(app, head, Protocol::Messages)),
     surface!("POST", "/anthropic/v1/messages", |app, head, body| llm::call(app, head, body, Protocol::Messages)),
     surface!("POST", "/anthropic/v1/messages/count_tokens", |app, head, body| llm::call(app, head, body, Protocol::CountTokens)),
 

@@ -30,6 +30,8 @@ struct Guest {
     own: &'static [&'static str],
     /// Whether the model speaks TLS, which the rule has opened.
     tls: bool,
+    /// Whether the model is a `Model` of the gateway, and no host that it may reach.
+    gateway: bool,
 }
 
 /// Clients show the line of the answer, or its status alone.
@@ -37,17 +39,17 @@ const LINE: &str = "no Egress document lets agent";
 const STATUS: &str = "CONNECT tunnel failed, response 403";
 
 #[rustfmt::skip]
-const OPENAI: Guest = Guest { name: "openai", further: &[], tunnel: LINE, own: &[], tls: false };
+const OPENAI: Guest = Guest { name: "openai", further: &[], tunnel: LINE, own: &[], tls: false, gateway: false };
 #[rustfmt::skip]
-const LANGGRAPH: Guest = Guest { name: "langgraph", further: &[], tunnel: LINE, own: &[], tls: false };
+const LANGGRAPH: Guest = Guest { name: "langgraph", further: &[], tunnel: LINE, own: &[], tls: false, gateway: false };
 #[rustfmt::skip]
-const AUTOGEN: Guest = Guest { name: "autogen", further: &[], tunnel: LINE, own: &[], tls: false };
+const AUTOGEN: Guest = Guest { name: "autogen", further: &[], tunnel: LINE, own: &[], tls: false, gateway: false };
 #[rustfmt::skip]
-const CREWAI: Guest = Guest { name: "crewai", further: &[], tunnel: LINE, own: &["telemetry.crewai.com:4319"], tls: false };
+const CREWAI: Guest = Guest { name: "crewai", further: &[], tunnel: LINE, own: &["telemetry.crewai.com:4319"], tls: false, gateway: false };
 #[rustfmt::skip]
-const OPENCLAW: Guest = Guest { name: "openclaw", further: &["--env", "OPENCLAW_CHILD_OOM_SCORE_ADJ=0"], tunnel: STATUS, own: &[], tls: false };
+const OPENCLAW: Guest = Guest { name: "openclaw", further: &["--env", "OPENCLAW_CHILD_OOM_SCORE_ADJ=0"], tunnel: STATUS, own: &[], tls: false, gateway: false };
 #[rustfmt::skip]
-const CODEX: Guest = Guest { name: "codex", further: &[], tunnel: STATUS, own: &["chatgpt.com:443"], tls: false };
+const CODEX: Guest = Guest { name: "codex", further: &[], tunnel: STATUS, own: &["chatgpt.com:443"], tls: false, gateway: false };
 
 #[test]
 fn guest_openai() {
@@ -61,8 +63,34 @@ fn guest_openai_over_tls() {
 }
 
 #[test]
+fn guest_openai_through_the_gateway() {
+    check(&Guest {
+        gateway: true,
+        ..OPENAI
+    });
+}
+
+#[test]
+fn guest_openai_is_stopped_by_its_budget() {
+    stopped(&OPENAI, "openai.RateLimitError: Error code: 429");
+}
+
+#[test]
 fn guest_langgraph() {
     check(&LANGGRAPH);
+}
+
+#[test]
+fn guest_langgraph_through_the_gateway() {
+    check(&Guest {
+        gateway: true,
+        ..LANGGRAPH
+    });
+}
+
+#[test]
+fn guest_langgraph_is_stopped_by_its_budget() {
+    stopped(&LANGGRAPH, "openai.RateLimitError: Error code: 429");
 }
 
 #[test]
@@ -256,23 +284,11 @@ fn check(guest: &Guest) {
             .then_some(("clearText: true\n    methods", "inspect: true\n    methods")),
     );
     let workspace = workspace(&up, name, &installed, &written);
-    let (code, _, err) = up.run(&["apply", "-f", "workspace/cofferdam.yaml"]);
+    let (code, _, err) = up.run(&["apply", "-f", guest.documents()]);
     assert_eq!(code, 0, "{err}");
     let before = std::fs::read_to_string(workspace.join("cofferdam.yaml")).unwrap();
 
-    let scheme = if guest.tls { "https" } else { "http" };
-    let url = format!("{scheme}://127.0.0.2:{}/v1", model.port);
-    let (base, command) = (
-        format!("OPENAI_BASE_URL={url}"),
-        replaced(&command(name), &written),
-    );
-    #[rustfmt::skip]
-    let arguments = [
-        "--agent", name, "--workspace", "workspace", "--read", installed.to_str().unwrap(),
-        "--env", &base, "--env", "OPENAI_API_KEY=none", "--env", "MODEL=llama3.2",
-    ];
-    let arguments = [&arguments, guest.further, &["--", "sh", "-c", &command]].concat();
-    let (code, out, err) = told(run(&up, &arguments));
+    let (code, out, err) = started(&up, guest, &installed, &model, &written);
     assert_eq!(code, 0, "{out}{err}");
     refused(guest, &format!("{out}{err}"));
     let runbook = std::fs::read_to_string(workspace.join("runbook.md")).unwrap();
@@ -285,8 +301,108 @@ fn check(guest: &Guest) {
         std::fs::read_to_string(workspace.join("cofferdam.yaml")).unwrap(),
         before
     );
-    let id = asked(&up, guest, &alerts, &url);
+    let id = asked(&up, guest, &alerts, &called(guest, &model));
     recorded(&up, &id);
+}
+
+impl Guest {
+    /// Of its workspace, what is applied.
+    fn documents(&self) -> &'static str {
+        match self.gateway {
+            true => "workspace/gateway.yaml",
+            false => "workspace/cofferdam.yaml",
+        }
+    }
+}
+
+/// The verb of its calls of the model, and what their resources begin with.
+fn called(guest: &Guest, model: &Model) -> (&'static str, String) {
+    let scheme = if guest.tls { "https" } else { "http" };
+    match guest.gateway {
+        true => ("llm.call", "model/llama".to_owned()),
+        false => ("http.request", format!("{scheme}://127.0.0.2:{}/v1", model.port)),
+    }
+}
+
+/// Runs it as the README says. Behind the gateway it is told of no host and holds no key.
+fn started(
+    up: &Up,
+    guest: &Guest,
+    installed: &Path,
+    model: &Model,
+    written: &[(&str, &str)],
+) -> (i32, String, String) {
+    let base = format!("OPENAI_BASE_URL={}", called(guest, model).1);
+    let command = replaced(&command(guest.name), written);
+    let mut arguments = vec![
+        "--agent",
+        guest.name,
+        "--workspace",
+        "workspace",
+        "--env",
+        "MODEL=llama3.2",
+    ];
+    arguments.extend(["--read", installed.to_str().unwrap()]);
+    if !guest.gateway {
+        arguments.extend(["--env", &base, "--env", "OPENAI_API_KEY=none"]);
+    }
+    arguments.extend(guest.further);
+    arguments.extend(["--", "sh", "-c", &command]);
+    told(run(up, &arguments))
+}
+
+/// Its budget is used up while it works: the call is refused, nobody tries again, and it ends with what its framework
+/// shows of that.
+fn stopped(guest: &Guest, raised: &str) {
+    let guest = &Guest {
+        gateway: true,
+        ..*guest
+    };
+    let name = guest.name;
+    let Some(installed) = installed(name) else { return };
+    let up = Up::start_with(place(), &[]);
+    if !able(up.path()) {
+        return;
+    }
+    let steps: Vec<Value> = (0..8).map(|_| json!(["read_file", "runbook.md"])).collect();
+    let model = Model::start(&json!(steps), &[]);
+    let dear = "price: {input: 0, output: 0, request: 0.3}";
+    let written = [
+        (MODEL_PORT, model.port.as_str()),
+        ("price: {input: 0.1, output: 0.4}", dear),
+    ];
+    let workspace = workspace(&up, name, &installed, &written);
+    let (code, _, err) = up.run(&["apply", "-f", guest.documents()]);
+    assert_eq!(code, 0, "{err}");
+    let began = std::time::Instant::now();
+    let (code, out, err) = started(&up, guest, &installed, &model, &written);
+    assert_eq!(code, 1, "{out}{err}");
+    let shown = format!("{out}{err}");
+    let why = format!(
+        "budget `{name}-day` would be passed: $0.90 of $1.00 are used or reserved, and this could use $0.30"
+    );
+    for part in [
+        raised,
+        &why,
+        &format!("cofferdam budget raise {name}-day --account "),
+        "3 actions permitted (3 calls of models, $0.90), 1 denied",
+    ] {
+        assert!(shown.contains(part), "no `{part}` in {shown}");
+    }
+    assert!(began.elapsed().as_secs() < 60 && !workspace.join("report.md").exists());
+    let sessions = up.json(&["sessions", "list"]);
+    let own = sessions
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["agent"] == name);
+    let session = up.json(&["sessions", "show", own.unwrap()["id"].as_str().unwrap()]);
+    let calls = session["calls"].as_array().unwrap().iter();
+    let decided: Vec<&str> = calls
+        .filter(|call| call["verb"] == "llm.call")
+        .map(|call| call["decision"].as_str().unwrap())
+        .collect();
+    assert_eq!(decided, ["permit", "permit", "permit", "deny"], "{session}");
 }
 
 /// What it showed of what it may not.
@@ -303,7 +419,7 @@ fn refused(guest: &Guest, shown: &str) {
 }
 
 /// The one session that the journal holds of it, and in that whatever it asked of the network.
-fn asked(up: &Up, guest: &Guest, alerts: &str, model: &str) -> String {
+fn asked(up: &Up, guest: &Guest, alerts: &str, (verb, model): &(&str, String)) -> String {
     let sessions = up.json(&["sessions", "list"]);
     let own: Vec<&Value> = sessions
         .as_array()
@@ -324,7 +440,7 @@ fn asked(up: &Up, guest: &Guest, alerts: &str, model: &str) -> String {
             .map(|call| call["decision"].as_str().unwrap())
             .collect()
     };
-    assert!(asked("http.request", model).len() >= 8, "{session}");
+    assert!(asked(verb, model).len() >= 8, "{session}");
     assert_eq!(asked("http.get", alerts), ["permit"], "{session}");
     assert_eq!(asked("http.get", FORBIDDEN[0]), ["deny"], "{session}");
     assert_eq!(asked("connect", "example.com:443"), ["deny"], "{session}");
@@ -333,7 +449,7 @@ fn asked(up: &Up, guest: &Guest, alerts: &str, model: &str) -> String {
     }
     for call in calls {
         let resource = call["resource"].as_str().unwrap();
-        let may = call["verb"] == "sandbox.run" || resource.starts_with(model) || resource == alerts;
+        let may = call["verb"] == "sandbox.run" || resource.starts_with(model.as_str()) || resource == alerts;
         assert_eq!(call["decision"] == "permit", may, "{call}");
     }
     id.to_owned()

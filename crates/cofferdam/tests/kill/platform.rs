@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Platform {
     folder: tempfile::TempDir,
     port: u16,
+    further: &'static [&'static str],
     child: Option<Child>,
     http: reqwest::Client,
     tokens: Option<Tokens>,
@@ -34,9 +35,14 @@ pub struct Record {
 
 impl Platform {
     pub fn prepare(world: u16) -> Platform {
+        Platform::with(&documents(world), &[])
+    }
+
+    /// With these documents and further arguments of `up`.
+    pub fn with(documents: &str, further: &'static [&'static str]) -> Platform {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("config")).unwrap();
-        std::fs::write(folder.path().join("config/crash.yaml"), documents(world)).unwrap();
+        std::fs::write(folder.path().join("config/crash.yaml"), documents).unwrap();
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -45,6 +51,7 @@ impl Platform {
         Platform {
             folder,
             port,
+            further,
             child: None,
             http: reqwest::Client::new(),
             tokens: None,
@@ -78,6 +85,7 @@ impl Platform {
             .arg(self.data())
             .arg("--config")
             .arg(self.folder.path().join("config"))
+            .args(self.further)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

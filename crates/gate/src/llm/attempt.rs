@@ -133,7 +133,13 @@ impl Llm {
     fn known(&self, session: &str, refusal: &Refusal, action: &Action, step: String) -> Refused {
         let known = self.gate.call(session, &step).ok().flatten();
         self.steps.refused(session, action, step);
-        Refused::of(refusal).recorded(known.map(|call| call.first))
+        let refused = Refused::of(refusal).recorded(known.map(|call| call.first));
+        match (refused.code, action.resource().strip_prefix("model/")) {
+            ("not_granted", Some(model)) => refused.remedied(format!(
+                "name it in `agents` of Model `{model}`; for one run: cofferdam run --model {model}"
+            )),
+            _ => refused,
+        }
     }
 
     /// One try.

@@ -231,7 +231,7 @@ impl Price {
                         "give the Model `price.tierPercent`, or leave it out",
                     ));
                 }
-                _ => return Err(unbounded(cost, "it has no ceiling price; leave it out")),
+                _ => return Err(unbounded(cost, "leave it out")),
             }
         }
         if bound.more {

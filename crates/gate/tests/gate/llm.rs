@@ -500,8 +500,10 @@ async fn what_has_no_bound_is_refused_by_name_before_anything_is_sent() {
     let image = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}"#;
     let search = r#"{"model":"m","max_output_tokens":9,"input":"hi","tools":[{"type":"web_search"}]}"#;
     let tier = r#"{"model":"m","max_tokens":9,"messages":[],"service_tier":"priority"}"#;
+    let field = r#"{"model":"m","max_tokens":9,"messages":[],"x_new":1}"#;
     #[rustfmt::skip]
     let table = [
+        (Protocol::Chat,      field,                                              403, "`x_new` has no ceiling price (leave it out)"),
         (Protocol::Chat,      image,                                              403, "image"),
         (Protocol::Responses, search,                                             403, "web_search"),
         (Protocol::Chat,      tier,                                               403, "service_tier"),
@@ -519,7 +521,7 @@ async fn what_has_no_bound_is_refused_by_name_before_anything_is_sent() {
     assert!(upstream.sent().is_empty());
     assert_eq!(
         door.world.bodies("action.denied").len(),
-        6,
+        7,
         "and recorded, but for what is no request"
     );
 }
@@ -678,6 +680,7 @@ async fn an_agent_calls_what_it_was_granted_and_sees_nothing_else() {
     assert!(names(&door).is_empty());
     let (status, said, reason) = door.told(Protocol::Chat, CHAT).await;
     assert_eq!((status, reason.as_str()), (403, "not_granted"), "{said}");
+    assert!(said.contains("name it in `agents` of Model `m`"), "{said}");
     assert!(upstream.sent().is_empty());
     let wrong = door
         .llm
