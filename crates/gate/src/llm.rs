@@ -57,11 +57,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use wire::{Limits, Request};
 
 /// Largest request, in bytes: images come inside it.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// All bodies together that are being read or sent, in MiB. What is made of one for reading takes some times as much.
+const ROOM_MIB: usize = 96;
+/// How long a request waits for room.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The first pause before a model is tried again; doubled each time.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause that an upstream may ask for and be waited for.
@@ -106,6 +110,8 @@ pub struct Llm {
     counts: Arc<Counts>,
     steps: Steps,
     private: Arc<[PathBuf]>,
+    /// What bodies may hold in memory together, in MiB.
+    room: Arc<Semaphore>,
     /// Counts calls, so that routes spread them.
     turn: AtomicU64,
 }
@@ -145,6 +151,7 @@ impl Llm {
             counts: Arc::default(),
             steps: Steps::starting_at("llm", *gate.store.committed().borrow()),
             private,
+            room: Arc::new(Semaphore::new(ROOM_MIB)),
             turn: AtomicU64::new(0),
             egress,
             gate,
@@ -153,7 +160,34 @@ impl Llm {
 
     /// Puts models and routes in force, in the place of all before.
     pub fn install(&self, models: &Models) {
+        // What was answered by other documents is not given again.
+        self.cache.clear();
         self.models.store(Arc::new(models.clone()));
+    }
+
+    /// Room for a body of `bytes`, held until its call has been answered or begun to stream. INVARIANT (memory is
+    /// bounded): before any of it is read.
+    ///
+    /// # Errors
+    /// There is none for a while.
+    pub async fn room(&self, protocol: Protocol, bytes: usize) -> Result<OwnedSemaphorePermit, Reply> {
+        let wanted = bytes.min(REQUEST_BYTES_MAX).div_ceil(1024 * 1024).max(1);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(wanted);
+        match tokio::time::timeout(PATIENCE, room).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => {
+                let refused = Refused {
+                    retry_after: Some(5),
+                    ..Refused::new(
+                        503,
+                        "overloaded",
+                        "too many large requests are being read; try again",
+                    )
+                };
+                Err(reply::refusal(protocol, &refused))
+            }
+        }
     }
 
     /// The session that a token is of: a secret of one session, or the token of an agent of whom one session runs.
@@ -290,7 +324,10 @@ impl Llm {
             if !may || again >= retries || wait > PAUSE_MAX {
                 return tried;
             }
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = send::left(ask) => return tried,
+            }
             pause = (pause * 2).min(PAUSE_MAX);
         }
         Tried::Refused(Refused::new(503, "no_model", "it was tried too often"))

@@ -55,7 +55,8 @@ impl Request {
     /// The field to cap the answer with, where the client capped nothing.
     fn missing_cap(&self, older: bool) -> Option<&'static str> {
         let (fields, key): (&[&str], _) = match self.protocol() {
-            Protocol::Chat if older => (&["max_completion_tokens", "max_tokens"], "max_tokens"),
+            // A server that knows no other would not be held by what it does not read.
+            Protocol::Chat if older => (&["max_tokens"], "max_tokens"),
             Protocol::Chat => (&["max_completion_tokens", "max_tokens"], "max_completion_tokens"),
             Protocol::Responses => (&["max_output_tokens"], "max_output_tokens"),
             Protocol::Messages => (&["max_tokens"], "max_tokens"),

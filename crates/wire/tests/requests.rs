@@ -210,6 +210,7 @@ fn what_costs_in_responses() {
             "image input_image /input/0/content/1 4",
             "file input_file /input/0/content/2 8",
             "held_context item_reference /input/1 0",
+            "held_context reasoning /input/2 0",
             "image input_image /input/3/output/0 0",
             "image computer_call_output /input/4 0",
             "unknown_part telepathy /input/5 0",

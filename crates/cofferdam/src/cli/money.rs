@@ -351,11 +351,18 @@ fn report(answer: &Value, columns: usize) -> String {
 
 /// RFC 4180, money in dollars.
 fn comma_separated(answer: &Value) -> String {
-    let quoted = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
+    let quoted = |text: &str| {
         // What a spreadsheet would take for a formula.
-        false if text.starts_with(['=', '+', '-', '@']) && text != "-" => format!("'{text}"),
-        false => text.to_owned(),
+        let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text != "-";
+        let plain = if is_formula {
+            format!("'{text}")
+        } else {
+            text.to_owned()
+        };
+        match plain.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", plain.replace('"', "\"\"")),
+            false => plain,
+        }
     };
     let by = list(answer, "by").iter().filter_map(Value::as_str);
     let heads = ["calls", "tokens_input", "tokens_output", "usd"];
@@ -420,7 +427,7 @@ mod tests {
             "by": ["team", "model"], "from": "2026-11-01T00:00:00.000Z", "to": "2026-12-01T00:00:00.000Z",
             "lines": [
                 { "of": ["acme/sre", "gpt"], "calls": 3, "tokens_input": 57, "tokens_output": 30, "micros": 1_250_001 },
-                { "of": ["=1+1", "a,b"], "calls": 1, "tokens_input": 1, "tokens_output": 1, "micros": 0 },
+                { "of": ["=1+1,2", "a,b"], "calls": 1, "tokens_input": 1, "tokens_output": 1, "micros": 0 },
             ],
             "total": { "of": [], "calls": 4, "tokens_input": 58, "tokens_output": 31, "micros": 1_250_001 },
         })
@@ -437,7 +444,7 @@ mod tests {
         );
         assert_eq!(
             comma_separated(&answer()),
-            "team,model,calls,tokens_input,tokens_output,usd\r\nacme/sre,gpt,3,57,30,1.250001\r\n'=1+1,\"a,b\",1,1,1,0.00\r\n"
+            "team,model,calls,tokens_input,tokens_output,usd\r\nacme/sre,gpt,3,57,30,1.250001\r\n\"'=1+1,2\",\"a,b\",1,1,1,0.00\r\n"
         );
     }
 

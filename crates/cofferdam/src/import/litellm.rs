@@ -129,6 +129,11 @@ fn model(
         );
     }
     near(fields);
+    let endpoint = fields.get("endpoint").and_then(Value::as_str).unwrap_or_default();
+    if endpoint.starts_with("http://") && !fields.contains_key("onPremises") {
+        let what = "over http:// it has to be `onPremises: true`, with its `networks`: say so, if it is";
+        imported.found(format!("{at}/litellm_params/api_base"), Partial, what);
+    }
     info(at, entry.get("model_info"), fields, imported);
     imported.documents.push(document("Model", &name, &spec));
     Some(name)
@@ -250,10 +255,9 @@ fn near(fields: &mut Map<String, Value>) {
     let is_local = ["://127.0.0.1", "://localhost", "://[::1]"]
         .iter()
         .any(|here| endpoint.contains(here));
-    if endpoint.starts_with("http://") {
-        fields.insert("onPremises".to_owned(), json!(true));
-    }
+    // INVARIANT (nothing is declared near by guessing): where restricted content may go, a person says.
     if is_local {
+        fields.insert("onPremises".to_owned(), json!(true));
         fields.insert("networks".to_owned(), json!(["127.0.0.0/8", "::1/128"]));
     }
 }

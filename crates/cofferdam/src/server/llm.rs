@@ -44,7 +44,13 @@ pub async fn call(app: Shared, head: Parts, body: Body, protocol: Protocol) -> R
 
 async fn called(app: &App, head: Parts, body: Body, protocol: Protocol) -> Result<Response, Reply> {
     let session = session(app, &head, protocol)?;
-    let body = read(body, REQUEST_BYTES_MAX).await;
+    let said = head.headers.get(header::CONTENT_LENGTH);
+    let length = said.and_then(|length| length.to_str().ok()?.parse().ok());
+    let _room = app
+        .llm
+        .room(protocol, length.unwrap_or(REQUEST_BYTES_MAX))
+        .await?;
+    let body = read(body, length.unwrap_or(REQUEST_BYTES_MAX).min(REQUEST_BYTES_MAX)).await;
     let body = body.map_err(|error| {
         app.llm
             .refusal(protocol, error.status().as_u16(), "malformed", error.detail())

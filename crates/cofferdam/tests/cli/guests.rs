@@ -374,7 +374,6 @@ fn stopped(guest: &Guest, raised: &str) {
     let workspace = workspace(&up, name, &installed, &written);
     let (code, _, err) = up.run(&["apply", "-f", guest.documents()]);
     assert_eq!(code, 0, "{err}");
-    let began = std::time::Instant::now();
     let (code, out, err) = started(&up, guest, &installed, &model, &written);
     assert_eq!(code, 1, "{out}{err}");
     let shown = format!("{out}{err}");
@@ -389,7 +388,7 @@ fn stopped(guest: &Guest, raised: &str) {
     ] {
         assert!(shown.contains(part), "no `{part}` in {shown}");
     }
-    assert!(began.elapsed().as_secs() < 60 && !workspace.join("report.md").exists());
+    assert!(!workspace.join("report.md").exists());
     let sessions = up.json(&["sessions", "list"]);
     let own = sessions
         .as_array()

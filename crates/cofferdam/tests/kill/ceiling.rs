@@ -205,7 +205,7 @@ enum Told {
 
 async fn ask(http: &reqwest::Client, url: &str, key: &str, number: u64) -> Told {
     let body = json!({
-        "model": "flat", "messages": [{ "role": "user", "content": number.to_string() }], "stream": number % 2 == 0,
+        "model": "flat", "messages": [{ "role": "user", "content": number.to_string() }], "stream": number.is_multiple_of(2),
     });
     let request = http
         .post(url)

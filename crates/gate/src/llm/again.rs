@@ -37,7 +37,14 @@ impl Llm {
             .translation
             .as_ref()
             .map_or("", |translation| translation.client.name());
-        let key = cache::key(&organization, &format!("{}/{client}", model.name), body);
+        // So is what is asked for in headers.
+        let asked = ask
+            .headers
+            .iter()
+            .filter(|(name, _)| name.starts_with("anthropic-") || name == "openai-beta");
+        let asked: String = asked.map(|(name, value)| format!("{name}:{value};")).collect();
+        let of = format!("{}/{client}/{}/{asked}{}", model.name, model.endpoint, ask.query);
+        let key = cache::key(&organization, &of, body);
         Some((key, self.cache.get(&key, ttl)))
     }
 

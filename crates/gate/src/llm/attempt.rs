@@ -1,8 +1,9 @@
 //! One try at one model: what it can cost, the gate, the wire, and what came of it. Each is an action of its own.
 
 use super::reply::Reply;
+use super::send::left;
 use super::settle::Account;
-use super::spec::{Model, Provider, VERB, resource};
+use super::spec::{Model, VERB, resource};
 use super::spoken::Spoken;
 use super::{Ask, Body, Llm, Models};
 use crate::egress::answer::Refused;
@@ -161,11 +162,15 @@ impl Llm {
         }
         // INVARIANT (waiting holds nothing): before the gate is asked, so that nothing is reserved meanwhile.
         let project = self.project(&ask.session);
-        let place = match self
+        let entering = self
             .queues
-            .enter(&model.name, model.concurrent, &project, model.timeout)
-            .await
-        {
+            .enter(&model.name, model.concurrent, &project, model.timeout);
+        let entered = tokio::select! {
+            biased;
+            entered = entering => entered,
+            () = left(ask) => Err(Refused::new(499, "client_gone", "the client left")),
+        };
+        let place = match entered {
             Ok(place) => place,
             Err(refused) => return Tried::Refused(refused),
         };
@@ -272,10 +277,7 @@ impl Llm {
         let (body, changes) = request.rewrite(&Rewrite {
             model: Some(&model.upstream),
             output_cap: writes.then_some(cap),
-            older_cap: matches!(
-                model.provider,
-                Provider::Compatible | Provider::Mistral | Provider::Gemini
-            ),
+            older_cap: model.provider.knows_older_cap(),
             ask_usage: request.stream(),
         });
         Ok(Outgoing {

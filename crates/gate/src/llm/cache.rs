@@ -71,6 +71,11 @@ impl Cache {
         Some(answer.body.clone())
     }
 
+    /// Forgets all.
+    pub fn clear(&self) {
+        *lock(&self.kept) = Kept::default();
+    }
+
     pub fn put(&self, key: Key, body: &Bytes) {
         if body.len() > ANSWER_BYTES_MAX {
             return;

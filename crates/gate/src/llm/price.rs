@@ -99,8 +99,12 @@ pub(crate) struct Unbounded {
 }
 
 impl PriceSpec {
-    /// Over `base`, the table's.
-    pub(crate) fn over(&self, base: Option<&Price>) -> Result<Option<Price>, Vec<(String, String)>> {
+    /// Over `base`, the table's; `anthropic` bills what is written to its cache at more than input.
+    pub(crate) fn over(
+        &self,
+        base: Option<&Price>,
+        anthropic: bool,
+    ) -> Result<Option<Price>, Vec<(String, String)>> {
         let mut wrong = Vec::new();
         let mut read = |name: &str, value: &Option<Value>| {
             let text = match value.as_ref()? {
@@ -142,25 +146,34 @@ impl PriceSpec {
             };
         };
         // What was written over the table's price of input is no price of its cache.
-        let kept = |own: Option<u64>, of_table: u64| {
-            own.unwrap_or(if self.input.is_some() { input } else { of_table })
+        let kept = |own: Option<u64>, of_table: u64, of_input: u64| {
+            let by_input = self.input.is_some() || base.is_none();
+            own.unwrap_or(if by_input { of_input } else { of_table })
         };
-        let cache_write = kept(cache_write, usual.cache_write).max(if base.is_none() { input } else { 0 });
+        // Anthropic bills what is kept for minutes at a quarter more, and for an hour at twice as much.
+        let (minutes, hour) = match anthropic {
+            true => (input.saturating_mul(5) / 4, input.saturating_mul(2)),
+            false => (input, input),
+        };
+        let cache_write = kept(cache_write, usual.cache_write, minutes);
+        let cache_write_long = kept(cache_write_long, usual.cache_write_long, hour.max(cache_write));
+        // What is dearer for long requests stays so, by as much.
+        let scaled = |long: u64, own: u64, before: u64| {
+            let scaled = (u128::from(long) * u128::from(own)).checked_div(u128::from(before));
+            u64::try_from(scaled.unwrap_or(u128::from(own))).unwrap_or(u64::MAX)
+        };
+        let long = usual.long.map(|long| Long {
+            above: long.above,
+            input: scaled(long.input, input, usual.input),
+            output: scaled(long.output, output, usual.output),
+        });
         Ok(Some(Price {
             input,
             output,
-            cached: kept(cached, usual.cached),
+            cached: kept(cached, usual.cached, input),
             cache_write,
-            cache_write_long: cache_write_long
-                .unwrap_or(if self.input.is_some() {
-                    cache_write
-                } else {
-                    usual.cache_write_long
-                })
-                .max(cache_write),
-            long: usual
-                .long
-                .filter(|_| self.input.is_none() && self.output.is_none()),
+            cache_write_long: cache_write_long.max(cache_write),
+            long,
             request: request.unwrap_or(usual.request),
             overhead_tokens: self.overhead_tokens.unwrap_or(match base {
                 Some(base) => base.overhead_tokens,
@@ -192,6 +205,10 @@ impl Price {
             remedy,
         };
         let mut input = bound.input_bytes.saturating_add(self.overhead_tokens);
+        let window = |cost: &wire::Cost| match context {
+            0 => Err(unbounded(cost, "give the Model `contextTokens`")),
+            context => Ok(context),
+        };
         let (mut searches, mut dearer) = (0_u64, false);
         for cost in &bound.costs {
             match cost.kind {
@@ -208,14 +225,14 @@ impl Price {
                     input = input.saturating_add(most);
                 }
                 // INVARIANT (context that nobody sees counts whole): what the provider holds may be all that fits.
-                CostKind::HeldContext | CostKind::VendorTool => input = input.max(context),
+                CostKind::HeldContext | CostKind::VendorTool => input = input.max(window(cost)?),
                 CostKind::ServerTool if cost.name.starts_with("web_search") && self.web_search.is_some() => {
                     let most = bound
                         .tool_calls_cap
                         .ok_or_else(|| unbounded(cost, "set `max_tool_calls`"))?;
                     searches = searches.saturating_add(most);
                     // What each finds is read together with all before it.
-                    input = input.max(context.saturating_mul(most.saturating_add(1)));
+                    input = input.max(window(cost)?.saturating_mul(most.saturating_add(1)));
                 }
                 CostKind::ServiceTier if self.tier_percent > 100 => dearer = true,
                 CostKind::CacheWrite | CostKind::Stored => {}
@@ -245,12 +262,20 @@ impl Price {
         let output = output.max(bound.thinking_budget.unwrap_or_default());
         let output = output.saturating_mul(bound.choices.max(1));
         let long = self.long.filter(|long| input > long.above);
-        let dearest = [self.input, self.cached, self.cache_write, self.cache_write_long];
-        let input_price = dearest
+        // A cache costs more in a long request by as much as input does: as `cost` has it.
+        let scaled = |price: u64| match (long, self.input) {
+            (Some(long), 1..) => {
+                (u128::from(price) * u128::from(long.input)).div_ceil(u128::from(self.input))
+            }
+            _ => u128::from(price),
+        };
+        let caches = [self.cached, self.cache_write, self.cache_write_long].map(scaled);
+        let plain = [Some(self.input), long.map(|long| long.input)]
             .into_iter()
-            .chain(long.map(|long| long.input))
-            .max()
-            .unwrap_or_default();
+            .flatten()
+            .map(u128::from);
+        let input_price = plain.chain(caches).max().unwrap_or_default();
+        let input_price = u64::try_from(input_price).unwrap_or(u64::MAX);
         let output_price = long.map_or(self.output, |long| long.output.max(self.output));
         let mut cost = Price::of(input, input_price).saturating_add(Price::of(output, output_price));
         if dearer {
@@ -268,7 +293,9 @@ impl Price {
         let (input, output) = long.map_or((self.input, self.output), |long| (long.input, long.output));
         // What is read from a cache or written to it costs more in a long request by as much as input does.
         let cache = |price: u64| match (long, self.input) {
-            (Some(long), 1..) => u128::from(price) * u128::from(long.input) / u128::from(self.input),
+            (Some(long), 1..) => {
+                (u128::from(price) * u128::from(long.input)).div_ceil(u128::from(self.input))
+            }
             _ => u128::from(price),
         };
         let cost = Price::of(usage.input, input)
@@ -291,4 +318,93 @@ impl Price {
 
 fn to_micros(cost: u128) -> u64 {
     u64::try_from(cost.div_ceil(MILLION)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table;
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn price(spec: Value, base: Option<&str>, anthropic: bool) -> Price {
+        let spec: PriceSpec = serde_json::from_value(spec).unwrap();
+        let known = base.map(|name| table::known(name).unwrap().price);
+        spec.over(known.as_ref(), anthropic).unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_to_a_cache_costs_what_its_vendor_bills() {
+        #[rustfmt::skip]
+        let table = [
+            (json!({}),                                     Some("claude-sonnet-4-5"), true,  (3_750_000, 6_000_000)),
+            (json!({"input": 4, "output": 20}),             Some("claude-sonnet-4-5"), true,  (5_000_000, 8_000_000)),
+            (json!({"input": 4, "output": 20}),             None,                      true,  (5_000_000, 8_000_000)),
+            (json!({"input": 4, "output": 20}),             None,                      false, (4_000_000, 4_000_000)),
+            (json!({"input": 4, "output": 20, "cacheWrite": 9}), None,                 true,  (9_000_000, 9_000_000)),
+        ];
+        for (spec, base, anthropic, expected) in table {
+            let price = price(spec.clone(), base, anthropic);
+            assert_eq!(
+                (price.cache_write, price.cache_write_long),
+                expected,
+                "{spec} {base:?}"
+            );
+        }
+        let long = price(json!({"input": 6, "output": 30}), Some("claude-sonnet-4-5"), true)
+            .long
+            .unwrap();
+        assert_eq!((long.input, long.output), (12_000_000, 45_000_000));
+    }
+
+    #[test]
+    fn context_that_nobody_sees_needs_a_window() {
+        let price = price(json!({"input": 1, "output": 1}), None, false);
+        let held = wire::Cost {
+            kind: CostKind::HeldContext,
+            name: "previous_response_id".to_owned(),
+            place: "/previous_response_id".to_owned(),
+            bytes: 0,
+        };
+        let bound = Bound {
+            input_bytes: 10,
+            choices: 1,
+            costs: vec![held],
+            ..Bound::default()
+        };
+        assert_eq!(
+            price.most(&bound, 5, 0).unwrap_err().remedy,
+            "give the Model `contextTokens`"
+        );
+        assert_eq!(price.most(&bound, 5, 1_000).unwrap(), (1_005, 1_005));
+    }
+
+    proptest! {
+        /// Whatever an upstream bills within the bound, in whichever way it divides its input.
+        #[test]
+        fn no_usage_within_the_bound_costs_more_than_is_reserved(
+            model in prop::sample::select(vec!["gpt-4o", "gpt-5", "claude-sonnet-4-5", "claude-opus-4-1", "gemini-2.5-pro"]),
+            bytes in 0..400_000_u64,
+            cap in 1..50_000_u64,
+            parts in prop::array::uniform4(0..1000_u64),
+            written in 0..=1000_u64,
+        ) {
+            let known = table::known(model).unwrap();
+            let bound = Bound { input_bytes: bytes, choices: 1, ..Bound::default() };
+            let (most, tokens) = known.price.most(&bound, cap, known.context).unwrap();
+            let input = bytes + known.price.overhead_tokens;
+            let sum: u64 = parts.iter().sum::<u64>().max(1);
+            let part = |n: usize| input * parts[n] / sum;
+            let usage = Usage {
+                input: part(0),
+                cached: part(1),
+                cache_write: part(2),
+                cache_write_long: part(3),
+                output: cap * written / 1000,
+                ..Usage::default()
+            };
+            prop_assert!(known.price.cost(&usage) <= most, "{usage:?}");
+            prop_assert!(usage.total() <= tokens);
+        }
+    }
 }

@@ -48,6 +48,17 @@ impl Llm {
             }
         };
         let cancel = flight.cancel();
+        // What was not begun costs nothing.
+        if cancel.is_cancelled() || ask.gone.has_changed().is_err() {
+            account
+                .settle(
+                    flight,
+                    Ended::unsent("not_sent", "it was over before it was sent"),
+                )
+                .await;
+            let refused = Refused::new(403, "stopped", "it was over before it was sent");
+            return Tried::Refused(refused.recorded(Some(entry)));
+        }
         let sent = tokio::select! {
             biased;
             () = cancel.cancelled() => {
@@ -174,7 +185,7 @@ impl Llm {
                 account,
                 (coming.cap, coming.withhold),
             );
-            return relay.begin(coming.response, passed).await;
+            return relay.begin(coming.response, passed, ask).await;
         }
         let limit = if status == 200 {
             ANSWER_BYTES_MAX
@@ -184,8 +195,16 @@ impl Llm {
         let cancel = flight.cancel();
         let read = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err("a stop covers it".to_owned()),
-            () = left(ask) => Err("the client left".to_owned()),
+            () = cancel.cancelled() => {
+                let entry = flight.entry();
+                account.settle(flight, Ended::cut("stopped", "a stop covers it")).await;
+                return Tried::Refused(Refused::new(403, "stopped", "a stop covers it").recorded(Some(entry)));
+            }
+            () = left(ask) => {
+                let entry = flight.entry();
+                account.settle(flight, Ended::left()).await;
+                return Tried::Refused(Refused::new(499, "client_gone", "the client left").recorded(Some(entry)));
+            }
             read = tokio::time::timeout(model.timeout, whole(coming.response, limit)) => {
                 read.unwrap_or_else(|_| Err("its answer stopped coming".to_owned()))
             }
@@ -233,16 +252,23 @@ impl Llm {
         account: Account,
     ) -> Tried {
         let entry = Some(flight.entry());
-        let said = fault
-            .message
-            .as_deref()
-            .map(|said| assay::redact::line(said, 300));
-        let said = said.map(|said| format!(": {said}")).unwrap_or_default();
         let what = format!(
-            "model `{}` answered {status} ({}){said}",
+            "model `{}` answered {status} ({})",
             model.name,
             fault.kind.as_str()
         );
+        // INVARIANT (the key is the gate's): what a vendor says of our account with it may quote the key, and names who we
+        // are; what it says of a request may quote the prompt, so it is in the payload and not in the leaf.
+        let of_account = matches!(
+            fault.kind,
+            FaultKind::Authentication | FaultKind::Permission | FaultKind::QuotaExhausted
+        );
+        let said = fault.message.as_deref().filter(|_| !of_account);
+        let said = said.map(|said| assay::redact::line(said, 300));
+        let told = said
+            .as_ref()
+            .map(|said| format!("{what}: {said}"))
+            .unwrap_or_else(|| what.clone());
         match fault.kind {
             kind if kind.retry() || matches!(kind, FaultKind::Authentication | FaultKind::QuotaExhausted) => {
                 self.breakers.failed(&model.name);
@@ -250,9 +276,15 @@ impl Llm {
             _ => self.breakers.well(&model.name),
         }
         // What was answered with success may have been billed, whatever stands in it.
+        // So may what a proxy gave up on, or a server that failed on the way. Nobody bills what was refused.
         let ended = match status {
-            200..=299 => Ended::lost(fault.kind.as_str(), &what),
-            _ => Ended::unsent(fault.kind.as_str(), &what),
+            408 | 499 => Ended::lost(fault.kind.as_str(), &what),
+            300..=499 | 503 | 529 => Ended::unsent(fault.kind.as_str(), &what),
+            _ => Ended::lost(fault.kind.as_str(), &what),
+        };
+        let ended = Ended {
+            result: serde_json::json!({ "status": status, "said": said }),
+            ..ended
         };
         account.settle(flight, ended).await;
         // INVARIANT (the key is the gate's): what the upstream thinks of it is no fault of the caller's.
@@ -274,7 +306,7 @@ impl Llm {
         Tried::Failed {
             refused: Refused {
                 retry_after: seconds.or(fault.kind.retry().then_some(1)),
-                ..Refused::new(status, code, what)
+                ..Refused::new(status, code, told)
             }
             .recorded(entry),
             again: fault.kind.retry(),
@@ -285,7 +317,7 @@ impl Llm {
 }
 
 /// Resolves when nobody waits for the answer any more.
-async fn left(ask: &Ask) {
+pub(super) async fn left(ask: &Ask) {
     let mut gone = ask.gone.clone();
     // Nothing is ever sent: the end of the channel is the word.
     while gone.changed().await.is_ok() {}

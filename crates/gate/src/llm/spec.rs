@@ -200,6 +200,11 @@ pub struct Route {
 }
 
 impl Provider {
+    /// Whether it knows the cap of an answer as `max_tokens` alone.
+    pub(crate) fn knows_older_cap(self) -> bool {
+        matches!(self, Provider::Compatible | Provider::Mistral | Provider::Gemini)
+    }
+
     fn endpoint(self) -> Option<&'static str> {
         match self {
             Provider::OpenAi => Some("https://api.openai.com/v1"),
@@ -267,7 +272,10 @@ impl ModelSpec {
             );
         }
         let known = table::known(&upstream);
-        let price = self.price.over(known.as_ref().map(|known| &known.price));
+        let price = self.price.over(
+            known.as_ref().map(|known| &known.price),
+            self.provider == Provider::Anthropic,
+        );
         let price = price.map_err(|more| wrong.extend(more));
         match (endpoint, environment, speaks, price) {
             (Some(endpoint), Ok(environment), Ok(speaks), Ok(price)) if wrong.is_empty() => Ok(Model {

@@ -6,6 +6,7 @@ use crate::egress::answer::Refused;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use wire::provider::Dialect;
 use wire::translate::{self, Context, Note, Stream};
 use wire::{Limits, Protocol, Request};
 
@@ -52,7 +53,11 @@ impl<'r> Spoken<'r> {
         };
         let target = TARGETS.into_iter().find(|target| model.speaks.contains(target));
         let target = target.ok_or_else(|| refused("nor of one that it could be put into".to_owned()))?;
-        let translated = translate::request(request, target).map_err(|all| {
+        let dialect = Dialect {
+            older_cap: model.provider.knows_older_cap(),
+            ..Dialect::from(target)
+        };
+        let translated = translate::request(request, dialect).map_err(|all| {
             let told: Vec<String> = all.iter().take(8).map(ToString::to_string).collect();
             refused(told.join("; "))
         })?;

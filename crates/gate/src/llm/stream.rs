@@ -3,14 +3,14 @@
 
 use super::attempt::Tried;
 use super::reply::{Body, Reply, failure, told};
-use super::send::client_error;
+use super::send::{client_error, left};
 use super::settle::{Account, Ended, KEPT_BYTES_MAX};
 use super::spec::Model;
 use super::spoken::Spoken;
 use super::{Ask, Llm};
 use crate::egress::answer::Refused;
 use bytes::Bytes;
-use policy::{Action, InFlight, Outcome};
+use policy::{Cancel, InFlight, Outcome};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use wire::{Protocol, Usage};
 const AHEAD: usize = 8;
 /// How long an upstream may say nothing in the middle of a stream.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long a client may take for one piece.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at whether the stream may go on.
 const LOOK: Duration = Duration::from_secs(2);
 /// Bytes that one token is at most, where an upstream says nothing of what it used: longer ones are seldom, and none of
@@ -93,11 +95,17 @@ impl Relay {
 
     /// Waits for the first piece, so that a stream that never begins can still be asked of another model; then a task of
     /// its own passes on what comes.
-    pub async fn begin(self, mut response: reqwest::Response, headers: Vec<(String, String)>) -> Tried {
+    pub async fn begin(
+        self,
+        mut response: reqwest::Response,
+        headers: Vec<(String, String)>,
+        ask: &Ask,
+    ) -> Tried {
         let cancel = self.flight.cancel();
         let first = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(("stopped", "a stop covers it".to_owned(), false)),
+            () = left(ask) => Err(("client_gone", "the client left".to_owned(), false)),
             first = tokio::time::timeout(self.model.timeout, response.chunk()) => match first {
                 Ok(Ok(Some(first))) => Ok(first),
                 Ok(Ok(None)) => Err(("broken", "the stream is empty".to_owned(), true)),
@@ -139,9 +147,8 @@ impl Relay {
     }
 
     async fn run(mut self, mut response: reqwest::Response, first: Bytes, sender: mpsc::Sender<Bytes>) {
-        let mut over = self.pass_on(first, &sender).await;
         let cancel = self.flight.cancel();
-        let action = self.flight.action().clone();
+        let mut over = self.pass_on(first, &sender, &cancel).await;
         let mut looks = tokio::time::interval(LOOK);
         let mut quiet = tokio::time::Instant::now();
         while over.is_none() {
@@ -152,14 +159,14 @@ impl Relay {
                 chunk = response.chunk() => {
                     quiet = tokio::time::Instant::now();
                     match chunk {
-                        Ok(Some(chunk)) => self.pass_on(chunk, &sender).await,
+                        Ok(Some(chunk)) => self.pass_on(chunk, &sender, &cancel).await,
                         Ok(None) => Some(Over::Ended),
                         Err(error) => Some(Over::Broken("broken", client_error(&error))),
                     }
                 }
                 _ = looks.tick() => match quiet.elapsed() > IDLE {
                     true => Some(Over::Broken("too_slow", "nothing came for too long".to_owned())),
-                    false => self.falls(&action),
+                    false => self.falls(),
                 },
             };
         }
@@ -169,13 +176,13 @@ impl Relay {
     }
 
     /// Whether it may not go on: its session, its agent, its grants.
-    fn falls(&self, action: &Action) -> Option<Over> {
-        let still = self.llm.gate.still_grants(&self.session, action);
+    fn falls(&self) -> Option<Over> {
+        let still = self.llm.gate.still_grants(&self.session, self.flight.action());
         still.err().map(|why| Over::Cut("revoked", why))
     }
 
     /// One piece.
-    async fn pass_on(&mut self, chunk: Bytes, sender: &mpsc::Sender<Bytes>) -> Option<Over> {
+    async fn pass_on(&mut self, chunk: Bytes, sender: &mpsc::Sender<Bytes>, cancel: &Cancel) -> Option<Over> {
         self.bytes += chunk.len() as u64;
         if self.kept.len() + chunk.len() <= KEPT_BYTES_MAX {
             self.kept.extend_from_slice(&chunk);
@@ -200,14 +207,50 @@ impl Relay {
             None => Bytes::from(passage.collect(&chunk)),
         };
         self.events += 1;
-        let sent = match piece.is_empty() {
-            true => Ok(()),
-            false => sender.send(piece).await,
-        };
-        if sent.is_err() {
-            return Some(Over::Left);
+        if let Some(over) = self.give(piece, sender, cancel).await {
+            return Some(over);
         }
         self.passes().map(|what| Over::Cut("ceiling", what))
+    }
+
+    /// Hands a piece to the client, who may be slow. INVARIANT (a client that does not read holds nothing up): stops and
+    /// what it rests on cut it meanwhile, and so does time.
+    async fn give(&self, piece: Bytes, sender: &mpsc::Sender<Bytes>, cancel: &Cancel) -> Option<Over> {
+        if piece.is_empty() {
+            return None;
+        }
+        let piece = match sender.try_send(piece) {
+            Ok(()) => return None,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Some(Over::Left),
+            Err(mpsc::error::TrySendError::Full(piece)) => piece,
+        };
+        let sending = sender.reserve();
+        tokio::pin!(sending);
+        let mut looks = tokio::time::interval(LOOK);
+        let began = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Some(Over::Cut("stopped", "a stop covers it".to_owned())),
+                place = &mut sending => {
+                    return match place {
+                        Ok(place) => {
+                            place.send(piece);
+                            None
+                        }
+                        Err(_) => Some(Over::Left),
+                    };
+                }
+                _ = looks.tick() => {
+                    if began.elapsed() > PATIENCE {
+                        return Some(Over::Cut("client_slow", "the client reads too slowly".to_owned()));
+                    }
+                    if let Some(over) = self.falls() {
+                        return Some(over);
+                    }
+                }
+            }
+        }
     }
 
     /// Whether it wrote more than was reserved for it.
@@ -242,15 +285,14 @@ impl Relay {
         };
         let is_translated = translating.is_some();
         let mut is_told = ending.error.is_some();
+        let mut last = Vec::new();
         if let Some(Ok(stream)) = translating {
             let (rest, ended) = stream.finish();
             is_told = ended != translate::Ended::Cut;
-            if !rest.is_empty() {
-                let _ = sender.send(Bytes::from(rest)).await;
-            }
+            last.push(Bytes::from(rest));
         }
         if !ending.rest.is_empty() && matches!(over, Over::Ended) && !is_translated {
-            let _ = sender.send(Bytes::from(ending.rest.clone())).await;
+            last.push(Bytes::from(ending.rest.clone()));
         }
         if let (Over::Cut(code, what) | Over::Broken(code, what), false) = (&over, is_told) {
             let refused = Refused::new(502, code, what.clone()).recorded(Some(flight.entry()));
@@ -260,14 +302,22 @@ impl Relay {
                 &failure(&refused, &message, reference.as_deref()),
                 events,
             );
-            let _ = sender.send(Bytes::from(event)).await;
+            last.push(Bytes::from(event));
         }
-        drop(sender);
         if matches!(over, Over::Broken(..)) {
             llm.breakers.failed(&model.name);
         }
-        let ended = settled(&account, over, &ending, (kept, bytes));
-        account.settle(flight, ended).await;
+        // INVARIANT (a client that does not read holds nothing up): settled, and its place given on, before the last words.
+        drop(account.hand_over(flight, settled(&account, over, &ending, (kept, bytes))));
+        drop(account);
+        for piece in last.into_iter().filter(|piece| !piece.is_empty()) {
+            if !matches!(
+                tokio::time::timeout(PATIENCE, sender.send(piece)).await,
+                Ok(Ok(()))
+            ) {
+                return;
+            }
+        }
     }
 }
 
@@ -276,12 +326,13 @@ fn settled(account: &Account, over: Over, ending: &Ending, (kept, bytes): (Vec<u
     let (outcome, code, what) = match (over, &ending.error) {
         (Over::Ended, None) => (Outcome::Success, None, String::new()),
         (_, Some(error)) => {
-            let said = error.message.as_deref().unwrap_or("no reason");
-            let said = assay::redact::line(said, 200);
+            // Its words may quote the prompt: they are in the payload.
+            let code = error.code.as_deref().unwrap_or("no code");
+            let code = assay::redact::line(code, 64);
             (
                 Outcome::Failure,
                 Some("upstream_failed"),
-                format!("an error came inside the stream: {said}"),
+                format!("an error came inside the stream: {code}"),
             )
         }
         (Over::Left, None) => (

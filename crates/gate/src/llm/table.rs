@@ -60,6 +60,7 @@ const fn anthropic(name: &'static str, input: u64, output: u64, most: u64) -> Li
 #[rustfmt::skip]
 const TABLE: &[Line] = &[
     line("gpt-4o",                    2_500, 1_250, 10_000, (128_000, 16_384)),
+    line("gpt-4o-2024-05-13",         5_000, 5_000, 15_000, (128_000, 4_096)),
     line("gpt-4o-mini",                 150,    75,    600, (128_000, 16_384)),
     line("gpt-4.1",                   2_000,   500,  8_000, (1_047_576, 32_768)),
     line("gpt-4.1-mini",                400,   100,  1_600, (1_047_576, 32_768)),

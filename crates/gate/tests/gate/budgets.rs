@@ -9,6 +9,7 @@ use policy::{Action, Branch, InFlight, Level, Outcome, Place, Principal, Resourc
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 fn budget(name: &str, place: &str, spec: Value) -> Budget {
@@ -22,6 +23,7 @@ fn acting() -> AgentAuthority {
         bounds: Bounds {
             actions_per_session: 100_000,
             actions_per_minute: 100_000,
+            actions_per_second: NonZeroU32::new(100_000),
             ..Bounds::default()
         },
         place: Place::new("acme", "sre", "ops").unwrap(),

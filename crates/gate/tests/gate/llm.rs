@@ -9,6 +9,7 @@ use policy::budget::{Budget, BudgetSpec};
 use policy::{Branch, Grant, Level, Principal, StopScope};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -87,6 +88,7 @@ async fn with(
         bounds: Bounds {
             actions_per_session: 100_000,
             actions_per_minute: 100_000,
+            actions_per_second: NonZeroU32::new(100_000),
             ..Bounds::default()
         },
         ..agent(Level::L3)
@@ -334,7 +336,7 @@ async fn what_nobody_knows_was_used_is_paid_for_whole() {
 }
 
 #[tokio::test]
-async fn errors_of_upstreams_come_in_the_shape_of_the_protocol_and_cost_nothing() {
+async fn errors_of_upstreams_come_in_the_shape_of_the_protocol_and_cost_what_may_have_been_billed() {
     let error = |kind: &str| {
         format!(r#"{{"error":{{"message":"no: sk-provider-4711","type":"{kind}","code":"{kind}"}}}}"#)
     };
@@ -381,9 +383,16 @@ async fn errors_of_upstreams_come_in_the_shape_of_the_protocol_and_cost_nothing(
                 "{said}"
             );
         }
+        // A server that failed on the way may have billed it; nobody bills what was refused.
+        let costs: Vec<u64> = door.settled().await.into_iter().map(|(_, cost)| cost).collect();
         assert!(
-            door.settled().await.iter().all(|(_, cost)| *cost == 0),
-            "{status}"
+            costs.iter().all(|cost| (*cost > 0) == (status == 500)),
+            "{status}: {costs:?}"
+        );
+        let leaves = format!("{:?}", door.world.bodies("action.settled"));
+        assert!(
+            !leaves.contains("4711"),
+            "what a vendor says is in no leaf: {leaves}"
         );
     }
 }
@@ -917,4 +926,49 @@ async fn a_model_takes_so_many_calls_at_once_and_reserves_nothing_for_who_waits(
     let three = door.ask(Protocol::Chat, asks).await;
     assert_eq!(three.status, 200);
     drop((two, three));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_no_stop_up() {
+    let events = std::iter::repeat_n(delta("Hello"), 400).collect::<String>();
+    let upstream = Upstream::new(move |_| Says::stream(&events).hang()).await;
+    let door = door(
+        &[("m", model(&upstream, json!({ "concurrent": 1 })))],
+        &[],
+        Vec::new(),
+    )
+    .await;
+    let asks = r#"{"model":"m","stream":true,"messages":[],"max_tokens":9000}"#;
+    // Taken, and never read.
+    let held = door.ask(Protocol::Chat, asks).await;
+    let scope = StopScope::Agent("triage".to_owned());
+    let killed = door
+        .world
+        .gate
+        .kill(&Principal::person("alice"), scope, "x")
+        .await;
+    assert_eq!(
+        (killed.cancelled.len(), killed.unreached.len()),
+        (1, 0),
+        "{killed:?}"
+    );
+    assert_eq!(door.settled().await.len(), 1);
+    upstream.left().await;
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_one_cap_alone_is_told_that_one() {
+    let upstream = Upstream::new(|_| Says::json(200, ANSWER)).await;
+    let door = door(&[("m", model(&upstream, json!({})))], &[], Vec::new()).await;
+    door.told(
+        Protocol::Chat,
+        r#"{"model":"m","messages":[],"max_completion_tokens":7}"#,
+    )
+    .await;
+    let sent: Value = serde_json::from_str(&upstream.sent()[0].body).unwrap();
+    assert_eq!(
+        (&sent["max_tokens"], &sent["max_completion_tokens"]),
+        (&json!(7), &json!(7))
+    );
 }

@@ -275,6 +275,10 @@ fn item(item: View, place: &Place, list: &mut List) {
             }
         }
         "reasoning" => {
+            // What the body does not hold the provider does.
+            if item.some("encrypted_content").is_none() {
+                list.add(CostKind::HeldContext, "reasoning", place);
+            }
             for key in ["summary", "content"] {
                 if let Some(content) = item.get(key) {
                     parts(content, &place.key(key), list);
