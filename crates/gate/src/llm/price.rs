@@ -376,7 +376,7 @@ mod tests {
             price.most(&bound, 5, 0).unwrap_err().remedy,
             "give the Model `contextTokens`"
         );
-        assert_eq!(price.most(&bound, 5, 1_000).unwrap(), (1_005, 1_005));
+        assert_eq!(price.most(&bound, 5, 10_000).unwrap(), (10_005, 10_005));
     }
 
     proptest! {

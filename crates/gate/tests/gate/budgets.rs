@@ -497,7 +497,6 @@ async fn property(events: Vec<Event>) {
     }
     // The report says what the entries say, to the micro-unit.
     let settled = world.bodies("action.settled");
-    drop(open);
     let from = Timestamp::parse("2000-01-01T00:00:00Z").unwrap();
     let to = Timestamp::parse("2100-01-01T00:00:00Z").unwrap();
     let report = world.gate.cost(&[CostBy::Agent], from, to).unwrap();
@@ -508,6 +507,7 @@ async fn property(events: Vec<Event>) {
         report.lines.iter().map(|line| line.micros).sum::<u64>(),
         report.total.micros
     );
+    drop(open);
 }
 
 proptest! {
