@@ -484,6 +484,16 @@ fn streams_in_disorder() {
             assert_eq!((ended, scan(to, &told).marked), (Ended::Cut, false), "{to:?}");
         }
     }
+    // Nothing is read after the mark, in one piece or in many.
+    let text =
+        "data: [DONE]\n\ndata: {oh\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let pieces: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+    for pieces in [pieces.as_slice(), &[text.as_bytes()]] {
+        assert_eq!(
+            stream(Protocol::Chat, Protocol::Messages, pieces),
+            (String::new(), Ended::Cut)
+        );
+    }
     // Without a beginning: clients get one all the same.
     let text = "event: content_block_delta\ndata: {\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\nevent: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":1}}\n\n";
     let (told, ended) = stream(Protocol::Messages, Protocol::Messages, &[text.as_bytes()]);

@@ -74,6 +74,8 @@ pub struct Stream {
     started: bool,
     /// The reason why it ended came.
     finished: bool,
+    /// Its mark, or an error: nothing is read after it.
+    over: bool,
     ended: Ended,
 }
 
@@ -102,6 +104,7 @@ impl Stream {
             },
             started: false,
             finished: false,
+            over: false,
             ended: Ended::Cut,
         })
     }
@@ -142,18 +145,22 @@ impl Stream {
 
     fn write(&mut self, heard: Vec<Heard>, out: &mut Vec<u8>) {
         for event in heard {
-            if self.ended != Ended::Cut {
+            if self.over {
                 return;
             }
             match event {
                 Heard::Start { .. } => self.started = true,
                 Heard::Finish(_) => self.finished = true,
-                // The mark without a reason before it: nobody said that the answer is whole.
-                Heard::End if !self.finished => return,
+                // The mark without a reason before it: nobody said that the answer is whole. Nothing comes after it.
+                Heard::End if !self.finished => {
+                    self.over = true;
+                    return;
+                }
                 Heard::End => self.ended = Ended::Whole,
                 Heard::Error { .. } => self.ended = Ended::Failed,
                 _ => (),
             }
+            self.over = self.ended != Ended::Cut;
             let says = !matches!(event, Heard::Ping | Heard::Error { .. } | Heard::Usage(_));
             if says && !std::mem::replace(&mut self.started, true) {
                 // Clients want it first, whatever the upstream does.
