@@ -8,6 +8,7 @@ use crate::denials::Refused;
 use crate::record::Grounds;
 use crate::seen::Seen;
 use policy::{Action, Decision, Denial, Level, Link, Permit, Principal, Ring, Ruling, Stop, Stopped};
+use std::time::Duration;
 use store::StoreError;
 
 /// Code of a denial by a stop that covers single actions: the session goes on, so that it stands.
@@ -17,12 +18,18 @@ const TOO_FAST: &str = "rate";
 /// How often an admission decides again because what it judged by has changed, before it gives up.
 const DECIDED_MAX: u32 = 32;
 
+/// How long a client that acts too fast is kept waiting for its turn before it is refused, in milliseconds: most clients do not try
+/// again by themselves.
+const PATIENCE_MS: i64 = 1000;
+
 /// What becomes of who acts too fast.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Haste {
     /// It is refused, and the refusal recorded: a client waits for an answer.
     Refused,
-    /// It waits, holding nothing.
+    /// It is kept waiting for [`PATIENCE_MS`] at most, and then refused like that.
+    Patient,
+    /// It is told, and waits where it came from, holding nothing.
     Waits,
 }
 
@@ -104,27 +111,44 @@ impl Gate {
         self.admit_as(proposal, Haste::Waits, false).await
     }
 
+    /// The same for a client that does not try again by itself: who is too fast waits up to a second for its turn, holding nothing,
+    /// before it is refused and that recorded.
+    pub async fn admit_soon(&self, proposal: Proposal) -> Result<Permit, Refusal> {
+        self.admit_as(proposal, Haste::Patient, false).await
+    }
+
     /// The same of a step that was never proposed before, which its surface knows: nobody looks for it but the commit.
     pub(crate) async fn admit_new(&self, proposal: Proposal) -> Result<Permit, Refusal> {
-        self.admit_as(proposal, Haste::Refused, true).await
+        self.admit_as(proposal, Haste::Patient, true).await
     }
 
     async fn admit_as(&self, proposal: Proposal, haste: Haste, is_new: bool) -> Result<Permit, Refusal> {
-        for decided in 0..DECIDED_MAX {
-            // 1 identify: which session, on whose account, with what authority; and is it too fast?
+        let (mut decided, mut patience) = (0, PATIENCE_MS);
+        while decided < DECIDED_MAX {
+            // 1 identify: which session, on whose account, with what authority.
             let seen = self.see(&proposal, is_new).await?;
-            if decided == 0
-                && let Some(refused) = self.flooded(&seen)
-            {
-                return Err(match haste {
-                    Haste::Waits => refused.refusal,
-                    Haste::Refused => self.refuse(&seen, &proposal.action, refused).await,
-                });
-            }
-            // 2 stopped?
+            // 2 stopped? Before its haste, or who is stopped would be told to try again; and again after each wait.
             if let Some(stop) = self.stops.covering(&seen.subject) {
                 return Err(self.refuse(&seen, &proposal.action, stopped(stop)).await);
             }
+            // And is it too fast?
+            if decided == 0
+                && let Some((wait, refused)) = self.flooded(&seen)
+            {
+                match haste {
+                    Haste::Waits => return Err(refused.refusal),
+                    Haste::Patient if wait <= patience => {
+                        drop((seen, refused));
+                        patience -= wait;
+                        tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
+                        continue;
+                    }
+                    Haste::Refused | Haste::Patient => {
+                        return Err(self.refuse(&seen, &proposal.action, refused).await);
+                    }
+                }
+            }
+            decided += 1;
             // 3 grants and 4 policy.
             let action = proposal.action.clone();
             let decision = policy::decide(&seen.chain, action, &seen.context, &seen.authority.policies);
@@ -161,13 +185,16 @@ impl Gate {
         Err(Refusal::Unrecorded(StoreError::Refused(kept_changing.to_owned())))
     }
 
-    /// Takes one action of its agent's bucket; when there is none, why it is refused.
-    fn flooded(&self, seen: &Seen) -> Option<Refused> {
+    /// Takes one action of its agent's bucket; when there is none, in how many milliseconds there is one, and why it is refused.
+    fn flooded(&self, seen: &Seen) -> Option<(i64, Refused)> {
         let actor = seen.chain.actor()?;
         let (ring, rate) = pace_of(&seen.agent, &actor.autonomy, seen.context.trust);
         let now = self.clock.monotonic();
         let wait = self.buckets.take(&seen.session.agent, rate, now).err()?;
-        Some(bound(TOO_FAST, per_second(ring), rate.per_second, Some(wait)))
+        // At least one, so that whoever waits runs out of patience.
+        let wait = wait.max(1);
+        let refused = bound(TOO_FAST, per_second(ring), rate.per_second, Some(wait));
+        Some((wait, refused))
     }
 
     /// Refuses what a surface has no document for, and records it as what the session's agent holds no grant for: nobody

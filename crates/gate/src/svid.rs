@@ -11,13 +11,15 @@ mod authority;
 
 pub use authority::{SvidError, Svids};
 
-use crate::agents::{AGENTS, AgentRow};
+use crate::agents::{self, AGENTS, AgentRow};
+use crate::deadlines::Deadlines;
 use crate::gate::lock;
 use crate::rows::decode;
-use crate::{Caller, Gate, Role, RoleAt, Thumbprint};
-use policy::{Principal, Reach, Timestamp, Validity, key_id};
+use crate::{Caller, Gate, Role, RoleAt, Thumbprint, documents, stops};
+use policy::{AgentStatus, Principal, Reach, Stop, Subject, Timestamp, Validity, key_id};
 use serde::Serialize;
 use serde_json::json;
+use std::sync::Arc;
 use store::{NewEntry, Reader, StoreError, Tx};
 
 /// Kind of the entry that tells of one.
@@ -86,10 +88,14 @@ impl Gate {
         if !(SVID_SECONDS_MIN..=SVID_SECONDS_MAX).contains(&seconds) {
             return Err(SvidError::Seconds);
         }
+        // Before anything is judged: whoever changes after this is refused when it is recorded.
+        let generation = self.authority.load().generation;
+        let identities = self.store.read(agents::generation)?;
         let row = self
             .agent(agent)
             .map_err(|_| SvidError::Unknown(agent.to_owned()))?;
         let now = self.deadlines.now();
+        let subject = self.no_stop_over(&row.name)?;
         if let Some((principal, validity)) = self.fault_of(&row.name)? {
             let who = if principal == Principal::agent(&row.name) {
                 "it"
@@ -110,30 +116,51 @@ impl Gate {
         if let Some(made) = lock(svids.lately()).get(&row.name).filter(|made| again(made)) {
             return Ok(made.clone());
         }
-        let authority = svids.authority(self.clock.now())?;
-        let (from, until) = (
-            self.clock.now(),
-            self.clock.now().plus_ms(i64::from(seconds) * 1000),
-        );
-        let id = spiffe_id(svids.domain(), &row.did);
-        let (pem, der) = authority.sign(&id, &public, from, until)?;
-        let svid = Svid {
-            spiffe_id: id,
-            agent: row.name,
-            certificate: pem,
-            thumbprint: Thumbprint::of(&der).to_string(),
-            key,
-            expires: until,
-        };
+        let svid = self.signed(svids, row, &public, seconds)?;
         let body = json!({
             "agent": svid.agent, "spiffe_id": svid.spiffe_id, "key": svid.key, "sha256": svid.thumbprint,
             "expires": svid.expires,
         });
         let entry = NewEntry::new(ISSUED, by, body);
-        let write = move |tx: &mut Tx<'_>| tx.append(entry).map(drop);
-        self.store.write::<_, StoreError, _>(write).await?;
+        let judged = Judged {
+            agent: svid.agent.clone(),
+            public,
+            subject,
+            generation,
+            identities,
+            deadlines: Arc::clone(&self.deadlines),
+        };
+        let write = move |tx: &mut Tx<'_>| {
+            judged.still_holds(tx)?;
+            Ok(tx.append(entry).map(drop)?)
+        };
+        self.store.write::<_, SvidError, _>(write).await?;
+        // A stop that came while it was being recorded counts: it is not given out.
+        self.no_stop_over(&svid.agent)?;
         svids.remember(&svid);
         Ok(svid)
+    }
+
+    fn signed(
+        &self,
+        svids: &Svids,
+        row: AgentRow,
+        public: &[u8; 32],
+        seconds: u32,
+    ) -> Result<Svid, SvidError> {
+        let from = self.clock.now();
+        let until = from.plus_ms(i64::from(seconds) * 1000);
+        let authority = svids.authority(from)?;
+        let id = spiffe_id(svids.domain(), &row.did);
+        let (pem, der) = authority.sign(&id, public, from, until)?;
+        Ok(Svid {
+            spiffe_id: id,
+            agent: row.name,
+            certificate: pem,
+            thumbprint: Thumbprint::of(&der).to_string(),
+            key: key_id(public),
+            expires: until,
+        })
     }
 
     /// Who calls by a certificate that our authority signed and whose key was proved: asked of the record as it is now.
@@ -159,6 +186,15 @@ impl Gate {
         if let Some((principal, validity)) = self.fault_of(&row.name)? {
             return Err(SvidError::Nobody(format!("{principal} {}", validity.finding())));
         }
+        if let Some(stop) = self.stops.covering(&self.subject_of_agent(&row.name)) {
+            let why = format!(
+                "{} is stopped by {}: {}",
+                Principal::agent(&row.name),
+                stop.by,
+                stop.reason
+            );
+            return Err(SvidError::Nobody(why));
+        }
         let role = RoleAt {
             role: Role::Agent,
             reach: Reach::from(self.spot_of(&row.name)?),
@@ -173,6 +209,19 @@ impl Gate {
             certificate: Some(presented.thumbprint),
             provider: None,
         })
+    }
+
+    /// Whom stops are asked about, if none covers `agent`.
+    fn no_stop_over(&self, agent: &str) -> Result<Subject, SvidError> {
+        let subject = self.subject_of_agent(agent);
+        match self.stops.covering(&subject) {
+            Some(stop) => Err(is_stopped(agent, &stop)),
+            None => Ok(subject),
+        }
+    }
+
+    fn subject_of_agent(&self, agent: &str) -> Subject {
+        stops::subject_of(&self.authority.load_full(), agent, "")
     }
 
     /// Why `agent` may not act by itself now: of it, of whom it was created under, of its sponsor.
@@ -191,6 +240,40 @@ impl Gate {
     pub fn agent_of_did(&self, did: &str) -> Result<Option<AgentRow>, StoreError> {
         self.store.read(|reader| by_did(reader, did))
     }
+}
+
+/// What a certificate was signed by: compared in the transaction that records it.
+struct Judged {
+    agent: String,
+    public: [u8; 32],
+    subject: Subject,
+    generation: u64,
+    identities: u64,
+    deadlines: Arc<Deadlines>,
+}
+
+impl Judged {
+    /// INVARIANT (what was judged by holds): a stop, a key, a status or a document that changed meanwhile is judged again.
+    fn still_holds(&self, tx: &Tx<'_>) -> Result<(), SvidError> {
+        if let Some(stop) = stops::covering(tx, &self.subject)? {
+            return Err(is_stopped(&self.agent, &stop));
+        }
+        let now = self.deadlines.now();
+        let is_same =
+            |row: &AgentRow| row.public() == Some(self.public) && row.status_at(now) == AgentStatus::Active;
+        let same = documents::generation_now(tx)? == self.generation
+            && agents::generation_now(tx)? == self.identities
+            && agents::agent_row(tx, &self.agent)?.as_ref().is_some_and(is_same);
+        match same {
+            true => Ok(()),
+            false => Err(SvidError::Changed(self.agent.clone())),
+        }
+    }
+}
+
+fn is_stopped(agent: &str, stop: &Stop) -> SvidError {
+    let why = format!("it is stopped by {}: {}", stop.by, stop.reason);
+    SvidError::NotActive(agent.to_owned(), why)
 }
 
 /// The agent that a DID is of.

@@ -353,7 +353,7 @@ impl Guests {
         (cut, news, end): (&Place, &mpsc::UnboundedSender<News>, &mut Quit),
     ) -> Result<Permit, RunError> {
         loop {
-            let approval = match self.gate.admit(proposal.clone()).await {
+            let approval = match self.gate.admit_soon(proposal.clone()).await {
                 Err(Refusal::Parked { approval, .. }) => approval,
                 judged => return Ok(judged?),
             };

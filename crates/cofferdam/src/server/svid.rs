@@ -52,7 +52,7 @@ impl From<SvidError> for ApiError {
     fn from(error: SvidError) -> ApiError {
         match error {
             SvidError::Unknown(name) => ApiError::not_found(format!("agent `{name}`")),
-            SvidError::NotActive(..) => ApiError::conflict(error.to_string()),
+            SvidError::NotActive(..) | SvidError::Changed(_) => ApiError::conflict(error.to_string()),
             SvidError::Seconds => ApiError::malformed("/seconds", error.to_string()),
             SvidError::Nobody(_) => ApiError::forbidden(error.to_string()),
             SvidError::Files { .. } => ApiError::internal(&error),

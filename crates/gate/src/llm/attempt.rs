@@ -205,7 +205,7 @@ impl Llm {
             step: step.clone(),
             action: action.clone(),
         };
-        let refusal = match Box::pin(self.gate.admit(proposal)).await {
+        let refusal = match Box::pin(self.gate.admit_soon(proposal)).await {
             Ok(permit) => match permit.spend(self.gate.stop_set()) {
                 Ok(flight) => return Ok(flight),
                 Err(stopped) => Refusal::Stopped(stopped),

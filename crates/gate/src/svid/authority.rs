@@ -43,6 +43,9 @@ pub enum SvidError {
     /// It may not act.
     #[error("agent `{0}` gets no certificate: {1}")]
     NotActive(String, String),
+    /// It, or what it rests on, changed while the certificate was being signed: nobody gets that one.
+    #[error("what agent `{0}` rests on changed meanwhile: ask again")]
+    Changed(String),
     /// It cannot last so long.
     #[error(
         "a certificate of an agent holds {} to {} seconds",

@@ -31,6 +31,7 @@ mod replay;
 mod risk;
 mod sources;
 mod stops;
+mod svid;
 mod tokens;
 mod trust;
 mod waivers;

@@ -3,8 +3,9 @@
 use crate::trust::{score, sponsored, world_of};
 use crate::world::{World, action, agent, authority, post, read, rules};
 use gate::{AgentAuthority, Bounds, Pace, Proposal, Refusal};
-use policy::{Effect, Idempotence, Level, Rate, Ring};
+use policy::{Effect, Idempotence, Level, Principal, Rate, Ring, StopScope};
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn the_eleventh_of_eleven_quick_actions_in_ring_3_is_refused() {
@@ -70,6 +71,89 @@ async fn refused_actions_count_and_who_waits_is_not_recorded() {
     assert_eq!(world.kinds().len(), before);
     world.advance(200);
     assert!(world.gate.admit_in_turn(proposal).await.is_ok());
+}
+
+/// A client that does not try again by itself is kept waiting for its turn; not for ever, and not past a stop.
+#[tokio::test]
+async fn who_is_patient_gets_its_turn_or_is_refused_after_a_second() {
+    let world = world_of(&rules(), sponsored(Level::L0)).await;
+    let session = world.running("triage").await;
+    for step in 0..10 {
+        let said = world.check(&session, &format!("{step}"), &read("a")).await;
+        assert_eq!(said, "permit", "{step}");
+    }
+    let before = world.kinds().len();
+    let soon = |step: &str| {
+        world.gate.admit_soon(Proposal {
+            session: session.clone(),
+            step: step.to_owned(),
+            action: read("a"),
+        })
+    };
+    // The gate's clock stands still until it is told: the turn does not come by itself.
+    let mut waiting = Box::pin(soon("eleventh"));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(world.kinds().len(), before, "nothing is recorded of who waits");
+    world.advance(200);
+    waiting.await.unwrap();
+
+    let began = Instant::now();
+    match soon("twelfth").await {
+        Err(Refusal::Bound {
+            what,
+            limit,
+            retry_after_ms,
+        }) => assert_eq!(
+            (what, limit, retry_after_ms),
+            ("actions per second in ring 3", 5, Some(200))
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1), "it was kept waiting");
+    let codes: Vec<_> = world
+        .bodies("action.denied")
+        .into_iter()
+        .map(|body| body["code"].clone())
+        .collect();
+    assert_eq!(codes, [json!("rate")], "refused once, and recorded");
+
+    let mut waiting = Box::pin(soon("stopped"));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+    assert!(early.is_err(), "{early:?}");
+    let eve = Principal::person("eve");
+    let scope = StopScope::Agent("triage".into());
+    world.gate.stop(&eve, scope, "odd").await;
+    world.advance(200);
+    match waiting.await {
+        Err(Refusal::Stopped(stopped)) => assert_eq!(stopped.to_string(), "stopped by person:eve: odd"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Who is stopped is told so, and not to try again in 200 ms.
+#[tokio::test]
+async fn a_stop_is_told_before_haste() {
+    let world = world_of(&rules(), sponsored(Level::L0)).await;
+    let session = world.running("triage").await;
+    for step in 0..10 {
+        let said = world.check(&session, &format!("{step}"), &read("a")).await;
+        assert_eq!(said, "permit", "{step}");
+    }
+    let said = world.check(&session, "eleventh", &read("a")).await;
+    assert_eq!(
+        said,
+        "bound reached: actions per second in ring 3 is limited to 5"
+    );
+    let eve = Principal::person("eve");
+    world
+        .gate
+        .stop(&eve, StopScope::Agent("triage".into()), "odd")
+        .await;
+    let said = world.check(&session, "twelfth", &read("a")).await;
+    assert_eq!(said, "stopped by person:eve: odd");
+    let denied = world.bodies("action.denied").pop().unwrap();
+    assert_eq!(denied["code"], "stopped");
 }
 
 #[tokio::test]
