@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::inside::SOCKET;
-use super::profile::{Bound, Order, SESSION_VARIABLE, hidden, read_back};
+use super::profile::{Bound, Order, SESSION_VARIABLE, hidden, is_without_check, read_back};
 use super::program::{EMPTY, INSIDE, NOTHING, Program};
 use super::seen::{self, Ask, File, Seen};
 use super::verify::{Known, verify};
@@ -126,12 +126,7 @@ impl Place<'_> {
                 .maximum
                 .map_or(PROCESSES_MAX, |n| n.min(PROCESSES_MAX)),
         };
-        let mut made = Made {
-            engine: &self.engine,
-            id: self.engine.create(&self.name(spec), &order.body())?,
-            is_kept: false,
-        };
-        self.engine.start(&made.id)?;
+        let mut made = self.start(&self.name(spec), &order)?;
         let first = self.first(&made.id, &listener)?;
         drop(listener);
         let inspected = self.engine.inspect(&made.id)?;
@@ -162,6 +157,25 @@ impl Place<'_> {
         // The guest, dropped, is ended.
         watching.map_err(|e| LaunchError::Gone(e.to_string()))?;
         Ok(guest)
+    }
+
+    /// Creates it, and starts it.
+    fn start(&self, name: &str, order: &Order<'_>) -> Result<Made<'_>, LaunchError> {
+        let made = Made {
+            engine: &self.engine,
+            id: self.engine.create(name, &order.body())?,
+            is_kept: false,
+        };
+        // It would be executed before anything of the place was looked at.
+        if !is_without_check(&self.engine.inspect(&made.id)?) {
+            return Err(refused(format!(
+                "{} was asked to check no health, and keeps the image's HEALTHCHECK, which it would execute outside the \
+                 walls: take an image that has none",
+                self.engine.kind
+            )));
+        }
+        self.engine.start(&made.id)?;
+        Ok(made)
     }
 
     /// By which people find it in their engine's lists.

@@ -15,6 +15,8 @@ pub(super) const OWNER: &str = "dev.cofferdam.owner";
 pub(super) const SESSION: &str = "dev.cofferdam.session";
 /// The variable by which a guest knows its session.
 pub(super) const SESSION_VARIABLE: &str = "COFFERDAM_SESSION";
+/// A check of health that is none (Engine API, `HealthConfig`).
+const NO_CHECK: &str = "NONE";
 /// Where the home is that guests are given.
 const HOME: &str = "/home/guest";
 /// A guest is killed for memory before anything of the platform's is.
@@ -96,6 +98,8 @@ impl Order<'_> {
             "Tty": false,
             "OpenStdin": false,
             "StopTimeout": 0,
+            // An image's own would be executed by the engine, outside the walls that are built inside.
+            "Healthcheck": { "Test": [NO_CHECK] },
             "Labels": {
                 OWNER: self.owner,
                 SESSION: self.spec.env.get(SESSION_VARIABLE).map_or("", String::as_str),
@@ -245,6 +249,7 @@ pub(super) fn read_back(
         (is_own(text("IpcMode")),                   "shared memory of its own"),
         (is_own(text("UTSMode")),                   "a name of its own"),
         (text("UsernsMode") != "host",              "users of its own"),
+        (is_without_check(inspected),               "no check of its health"),
     ];
     if let Some((_, what)) = wanted.iter().find(|(is_so, _)| !is_so) {
         return Err(format!(
@@ -266,6 +271,14 @@ pub(super) fn read_back(
         digests,
         profile: told.collect(),
     })
+}
+
+/// Whether the engine executes nothing in it by itself, to see how it does.
+pub(super) fn is_without_check(inspected: &Value) -> bool {
+    let test = inspected
+        .pointer("/Config/Healthcheck/Test")
+        .and_then(Value::as_array);
+    test.is_some_and(|words| words.first().and_then(Value::as_str) == Some(NO_CHECK))
 }
 
 /// Neither the machine's nor another container's.
