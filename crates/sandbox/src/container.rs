@@ -21,6 +21,7 @@ mod inside;
 mod order;
 mod profile;
 mod program;
+mod reach;
 mod seen;
 mod verify;
 mod ward;
@@ -28,6 +29,7 @@ mod ward;
 pub use engine::{Engine, EngineError, Image, engines};
 pub use inside::entry;
 pub use program::itself;
+pub use reach::listens_in;
 pub(crate) use seen::{Counted, counted};
 
 use crate::ability::Ability;
@@ -45,7 +47,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// First argument of this program as the first process of a container.
 pub const ARGUMENT: &str = "__contained";
@@ -68,14 +70,15 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Containers {
     config: Config,
+    /// Never locked while an engine is asked.
     kept: Mutex<Kept>,
+    /// Engines that were asked what platforms before this one left.
+    swept: Mutex<Vec<PathBuf>>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     engines: BTreeMap<Option<EngineKind>, Engine>,
-    /// Engines that hold nothing any more of platforms before this one.
-    swept: Vec<PathBuf>,
     staged: Option<Arc<Program>>,
     made: u64,
 }
@@ -87,6 +90,7 @@ impl Containers {
         Containers {
             config,
             kept: Mutex::default(),
+            swept: Mutex::default(),
         }
     }
 
@@ -143,33 +147,46 @@ impl Containers {
                 .directory
                 .join(format!("{}-{number}", std::process::id())),
             owner: &self.config.owner,
+            flight,
         };
         place.launch(spec, container, stdio)
     }
 
     fn engine(&self, kind: Option<EngineKind>) -> Result<Engine, EngineError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.engines.get(&kind).cloned();
+        let known = self.kept().engines.get(&kind).cloned();
         // It may have been started anew, as another version.
         let known = known.and_then(|engine| Engine::at(&engine.socket).ok());
         let engine = match known {
             Some(engine) => engine,
             None => engine::find(kind, self.config.socket.as_deref())?,
         };
-        if !kept.swept.contains(&engine.socket) {
-            let label = format!("{}={}", profile::OWNER, self.config.owner);
-            for left in engine.labelled(&label)? {
-                engine.remove(&left)?;
-            }
-            kept.swept.push(engine.socket.clone());
+        for left in self.left_behind(&engine)? {
+            // Should it not go, it stops nobody: the next start tries again.
+            let _ = engine.remove(&left);
         }
-        kept.engines.insert(kind, engine.clone());
+        self.kept().engines.insert(kind, engine.clone());
         Ok(engine)
+    }
+
+    /// What platforms before this one left there, asked once. Nobody makes a container of this one's while it is asked,
+    /// which would be taken for theirs.
+    fn left_behind(&self, engine: &Engine) -> Result<Vec<String>, EngineError> {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.contains(&engine.socket) {
+            return Ok(Vec::new());
+        }
+        let left = engine.labelled(&format!("{}={}", profile::OWNER, self.config.owner))?;
+        swept.push(engine.socket.clone());
+        Ok(left)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This program, where containers get it from, and a number for the next of them.
     fn staged(&self) -> Result<(Arc<Program>, u64), Cause> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         kept.made += 1;
         if let Some(staged) = &kept.staged {
             return Ok((Arc::clone(staged), kept.made));

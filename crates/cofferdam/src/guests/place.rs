@@ -2,6 +2,7 @@
 
 use super::Wanted;
 use crate::app::Own;
+use sandbox::container::listens_in;
 use sandbox::{Bind, Limits, Spec};
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
@@ -109,6 +110,12 @@ const USUAL: &str = ".cofferdam";
 /// The platform's own directories that lie in the workspace: the guest finds them empty. Anything of the platform's own
 /// that lies elsewhere in reach, where it cannot be hidden for good, refuses.
 pub fn hidden(workspace: &Path, own: &Own) -> Result<Vec<PathBuf>, String> {
+    if let Some(socket) = listens_in(workspace) {
+        return Err(reaches_an_engine(
+            &format!("the workspace `{}`", workspace.display()),
+            &socket,
+        ));
+    }
     let mut hidden = BTreeSet::new();
     for path in &own.directories {
         let path = located(path)?;
@@ -154,6 +161,12 @@ pub(super) fn reads(wanted: &Wanted, own: &Own) -> Result<Vec<PathBuf>, String> 
         let path = read
             .canonicalize()
             .map_err(|error| format!("--read `{}`: {error}", read.display()))?;
+        if let Some(socket) = listens_in(&path) {
+            return Err(reaches_an_engine(
+                &format!("--read `{}`", read.display()),
+                &socket,
+            ));
+        }
         for kept in own.directories.iter().chain(&own.files) {
             let kept = located(kept)?;
             if kept.starts_with(&path) || path.starts_with(&kept) {
@@ -183,6 +196,14 @@ fn within(path: &Path, workspace: &Path) -> Result<bool, String> {
         true if path.parent() != Some(workspace) => Err(in_the_way(path)),
         is_there => Ok(is_there),
     }
+}
+
+fn reaches_an_engine(what: &str, socket: &Path) -> String {
+    format!(
+        "{what} holds `{}`, where a container engine listens, and whoever connects to it gets out: choose another, or let the \
+         engine listen elsewhere",
+        socket.display()
+    )
 }
 
 fn in_the_way(path: &Path) -> String {
@@ -275,6 +296,47 @@ mod tests {
                     found.as_ref().is_err_and(|why| why.contains(part)),
                     "{files:?}: {found:?}"
                 ),
+            }
+        }
+    }
+
+    #[test]
+    fn where_an_engine_listens_is_no_workspace_and_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["home/.docker/run", "run/podman", "linked/.colima", "other"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        let listen = |name: &str| std::os::unix::net::UnixListener::bind(root.join(name)).unwrap();
+        let _listeners = [
+            listen("home/.docker/run/docker.sock"),
+            listen("run/podman/podman.sock"),
+        ];
+        let real = root.join("home/.docker/run/docker.sock");
+        std::os::unix::fs::symlink(real, root.join("linked/.colima/docker.sock")).unwrap();
+        let own = Own::default();
+        for (name, socket) in [
+            ("home", Some("home/.docker/run/docker.sock")),
+            ("run", Some("run/podman/podman.sock")),
+            ("linked", Some("linked/.colima/docker.sock")),
+            ("other", None),
+        ] {
+            let path = root.join(name);
+            let found = [
+                hidden(&path, &own).err(),
+                reads(&wanted(&root, &[path]), &own).err(),
+            ];
+            let why = socket.map(|socket| {
+                format!(
+                    "holds `{}`, where a container engine listens",
+                    root.join(socket).display()
+                )
+            });
+            for found in found {
+                match (&found, &why) {
+                    (Some(found), Some(why)) => assert!(found.contains(why), "{name}: {found}"),
+                    _ => assert_eq!(found.is_some(), why.is_some(), "{name}: {found:?}"),
+                }
             }
         }
     }

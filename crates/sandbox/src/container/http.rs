@@ -15,6 +15,9 @@ use tokio::net::UnixStream;
 /// Largest answer, in bytes. An inspected container takes some ten thousand.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
+/// Most of what an engine says that is told on, in characters.
+const SAID_MAX: usize = 500;
+
 /// What an engine answered.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -27,10 +30,18 @@ impl Answer {
     /// What it says went wrong.
     pub(super) fn message(&self) -> String {
         let said = self.body.get("message").and_then(Value::as_str);
-        said.map_or_else(
-            || format!("status {}", self.status),
-            |said| said.trim().to_owned(),
-        )
+        said.map_or_else(|| format!("status {}", self.status), short)
+    }
+}
+
+/// What an engine said, for people: one line, and the beginning of it.
+pub(super) fn short(said: &str) -> String {
+    let visible = said.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let visible: String = visible.take(4 * SAID_MAX).collect();
+    let line = visible.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SAID_MAX) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
     }
 }
 
@@ -82,4 +93,21 @@ pub(super) fn ask(
         tokio::time::timeout(patience, asking).await.unwrap_or_else(late)
     });
     asked.map_err(unreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_is_one_line_of_some_length() {
+        let answer = |message: &str| Answer {
+            status: 500,
+            body: serde_json::json!({ "message": message }),
+        };
+        assert_eq!(answer(" no\n\u{1b}[31m  such ").message(), "no [31m such");
+        let long = answer(&"é".repeat(100_000)).message();
+        assert_eq!((long.chars().count(), long.ends_with("é…")), (501, true));
+        assert_eq!(short("as it is"), "as it is");
+    }
 }

@@ -51,6 +51,8 @@ fn platform() -> Result<OwnedFd, rustix::io::Errno> {
 }
 
 fn live(control: OwnedFd) -> Result<(), Cause> {
+    // Whoever else the engine puts here, as the same user, looks into no memory or descriptor of this process.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     // Nothing that the engine left open.
     runbook::close_others(&control)?;
     let failed = |e: wire::WireError| Cause(e.to_string());

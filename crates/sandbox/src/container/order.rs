@@ -1,8 +1,9 @@
 //! One container, from what is ordered to a guest that runs in it; or nothing, and nothing left of it.
 
 use super::engine::Engine;
+use super::http::short;
 use super::inside::SOCKET;
-use super::profile::{Bound, Order, SESSION_VARIABLE, hidden, read_back};
+use super::profile::{Bound, Order, SESSION_VARIABLE, hidden, is_without_check, read_back};
 use super::program::{EMPTY, INSIDE, NOTHING, Program};
 use super::seen::{self, Ask, File, Seen};
 use super::verify::{Known, verify};
@@ -19,6 +20,7 @@ use crate::spec::{Container, EngineKind, Part, Profile, Spec};
 use crate::step::Cause;
 use crate::wire;
 use crate::zygote::now_ms;
+use policy::InFlight;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
@@ -48,6 +50,8 @@ pub(super) struct Place<'p> {
     /// Not there yet; of this container alone.
     pub directory: PathBuf,
     pub owner: &'p str,
+    /// What a stop reaches it by while it is made, which takes long.
+    pub flight: &'p InFlight,
 }
 
 /// A directory that is removed with this.
@@ -126,12 +130,7 @@ impl Place<'_> {
                 .maximum
                 .map_or(PROCESSES_MAX, |n| n.min(PROCESSES_MAX)),
         };
-        let mut made = Made {
-            engine: &self.engine,
-            id: self.engine.create(&self.name(spec), &order.body())?,
-            is_kept: false,
-        };
-        self.engine.start(&made.id)?;
+        let mut made = self.start(&self.name(spec), &order)?;
         let first = self.first(&made.id, &listener)?;
         drop(listener);
         let inspected = self.engine.inspect(&made.id)?;
@@ -145,6 +144,7 @@ impl Place<'_> {
             on_disk: own.on_disk,
             binds: &own.binds,
             files: &own.files,
+            outside: &seen::mounts().map_err(failed)?,
             namespaces: &seen::namespaces(),
         };
         let mut rules = verify(&known, &seen)?;
@@ -154,6 +154,7 @@ impl Place<'_> {
         }
         rules.container = Some(contained);
         protect_in(&mut rules, &own.protected);
+        self.is_still_wanted()?;
         let (guest, ward) = enter(&first, spec, stdio, rules, (own, group), &made)?;
         made.is_kept = true;
         let watching = std::thread::Builder::new()
@@ -162,6 +163,33 @@ impl Place<'_> {
         // The guest, dropped, is ended.
         watching.map_err(|e| LaunchError::Gone(e.to_string()))?;
         Ok(guest)
+    }
+
+    fn is_still_wanted(&self) -> Result<(), LaunchError> {
+        match self.flight.cancel().is_cancelled() {
+            true => Err(LaunchError::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// Creates it, and starts it.
+    fn start(&self, name: &str, order: &Order<'_>) -> Result<Made<'_>, LaunchError> {
+        let made = Made {
+            engine: &self.engine,
+            id: self.engine.create(name, &order.body())?,
+            is_kept: false,
+        };
+        // It would be executed before anything of the place was looked at.
+        if !is_without_check(&self.engine.inspect(&made.id)?) {
+            return Err(refused(format!(
+                "{} was asked to check no health, and keeps the image's HEALTHCHECK, which it would execute outside the \
+                 walls: take an image that has none",
+                self.engine.kind
+            )));
+        }
+        self.is_still_wanted()?;
+        self.engine.start(&made.id)?;
+        Ok(made)
     }
 
     /// By which people find it in their engine's lists.
@@ -289,7 +317,8 @@ impl Place<'_> {
                 .unwrap_or_default();
             return Err(refused(format!(
                 "the container did not connect to this platform: its engine may be in a virtual machine, or SELinux keep it \
-                 from sockets of this machine; its state: {state}"
+                 from sockets of this machine; its state: {}",
+                short(&state.to_string())
             )));
         }
         let system = |e: rustix::io::Errno| failed(e.into());

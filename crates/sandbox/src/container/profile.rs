@@ -7,7 +7,7 @@ use crate::spec::{Container, EngineKind, Spec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Label of every container of ours: whose platform it is of.
 pub(super) const OWNER: &str = "dev.cofferdam.owner";
@@ -15,8 +15,12 @@ pub(super) const OWNER: &str = "dev.cofferdam.owner";
 pub(super) const SESSION: &str = "dev.cofferdam.session";
 /// The variable by which a guest knows its session.
 pub(super) const SESSION_VARIABLE: &str = "COFFERDAM_SESSION";
+/// A check of health that is none (Engine API, `HealthConfig`).
+const NO_CHECK: &str = "NONE";
 /// Where the home is that guests are given.
 const HOME: &str = "/home/guest";
+/// Places in memory that are ordered.
+pub(super) const TMPFS: [&str; 4] = ["/tmp", HOME, "/run", "/var/tmp"];
 /// A guest is killed for memory before anything of the platform's is.
 const OOM_SCORE: i32 = 500;
 /// Variables by which an image would have the loader load something of its own into our process.
@@ -96,6 +100,8 @@ impl Order<'_> {
             "Tty": false,
             "OpenStdin": false,
             "StopTimeout": 0,
+            // An image's own would be executed by the engine, outside the walls that are built inside.
+            "Healthcheck": { "Test": [NO_CHECK] },
             "Labels": {
                 OWNER: self.owner,
                 SESSION: self.spec.env.get(SESSION_VARIABLE).map_or("", String::as_str),
@@ -146,11 +152,12 @@ impl Order<'_> {
         // in all but those made by hand, and the home lies where none has any.
         let scratch = |bytes: u64| format!("rw,nosuid,nodev,exec,size={bytes},mode=1777{empty}");
         let nothing = || format!("ro,nosuid,nodev,noexec,size=4096,mode=555{empty}");
+        let [tmp, home, run, var_tmp] = TMPFS.map(str::to_owned);
         BTreeMap::from([
-            ("/tmp".to_owned(), scratch(limits.tmp_bytes)),
-            (HOME.to_owned(), scratch(limits.home_bytes)),
-            ("/run".to_owned(), nothing()),
-            ("/var/tmp".to_owned(), nothing()),
+            (tmp, scratch(limits.tmp_bytes)),
+            (home, scratch(limits.home_bytes)),
+            (run, nothing()),
+            (var_tmp, nothing()),
         ])
     }
 
@@ -245,6 +252,7 @@ pub(super) fn read_back(
         (is_own(text("IpcMode")),                   "shared memory of its own"),
         (is_own(text("UTSMode")),                   "a name of its own"),
         (text("UsernsMode") != "host",              "users of its own"),
+        (is_without_check(inspected),               "no check of its health"),
     ];
     if let Some((_, what)) = wanted.iter().find(|(is_so, _)| !is_so) {
         return Err(format!(
@@ -268,20 +276,33 @@ pub(super) fn read_back(
     })
 }
 
+/// Whether the engine executes nothing in it by itself, to see how it does.
+pub(super) fn is_without_check(inspected: &Value) -> bool {
+    let test = inspected
+        .pointer("/Config/Healthcheck/Test")
+        .and_then(Value::as_array);
+    test.is_some_and(|words| words.first().and_then(Value::as_str) == Some(NO_CHECK))
+}
+
 /// Neither the machine's nor another container's.
 fn is_own(mode: &str) -> bool {
     mode != "host" && !mode.starts_with("container:") && !mode.starts_with("ns:")
 }
 
-/// A profile of system calls is many kilobytes: its digest says which it is.
+/// A profile of system calls is many kilobytes: the digest of what the engine returned says which it is. The file that
+/// Podman was given holds ours.
 fn told(value: &Value, order: &Order<'_>) -> Value {
-    let digest = || {
-        let digest = Sha256::digest(order.seccomp.0.to_string());
+    let (ours, file) = &order.seccomp;
+    let digest = |text: &str| {
+        let digest = match Path::new(text) == file {
+            true => Sha256::digest(ours.to_string()),
+            false => Sha256::digest(text),
+        };
         digest.iter().map(|b| format!("{b:02x}")).collect::<String>()
     };
-    let one = |one: &Value| match one.as_str() {
-        Some(text) if text.starts_with("seccomp=") => Value::String(format!("seccomp=sha256:{}", digest())),
-        _ => one.clone(),
+    let one = |one: &Value| match one.as_str().and_then(|text| text.strip_prefix("seccomp=")) {
+        Some(text) => Value::String(format!("seccomp=sha256:{}", digest(text))),
+        None => one.clone(),
     };
     match value.as_array() {
         Some(all) => Value::Array(all.iter().map(one).collect()),
@@ -290,14 +311,13 @@ fn told(value: &Value, order: &Order<'_>) -> Value {
 }
 
 /// Places where an engine mounts what it makes itself, besides what it is asked for.
-pub(super) const ENGINES_OWN: [&str; 7] = [
+pub(super) const ENGINES_OWN: [&str; 6] = [
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
     "/etc/passwd",
     "/etc/group",
     "/run/.containerenv",
-    "/dev/shm",
 ];
 
 /// Devices that hold nothing, by which an engine without root makes a `/dev`, and hides files of `/proc`.

@@ -38,7 +38,8 @@ pub(crate) struct Seen {
     pub mounts: Vec<Mounted>,
     /// What is at each path that was asked for; none where nothing is.
     pub paths: BTreeMap<PathBuf, Option<Place>>,
-    /// Limits of its cgroup, by our own names: `memory`, `pids`, `cpu_millis`. What has none is not there.
+    /// Limits of its cgroup, by our own names: `memory`, `pids`, `cpu_millis`; and `swap`, what it may have there besides,
+    /// in bytes. What has none is not there; `swap` is not where the kernel does not count it.
     pub limits: BTreeMap<String, u64>,
     pub landlock_abi: u32,
 }
@@ -83,6 +84,8 @@ pub(super) fn place(at: impl AsFd, path: &Path) -> Result<Place, Errno> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mounted {
     pub id: u64,
+    /// Of the file system, `8:1`.
+    pub device: String,
     pub at: String,
     /// What part of the file system is seen.
     pub root: String,
@@ -163,7 +166,8 @@ fn interfaces() -> Vec<String> {
     names.filter(is_up).collect()
 }
 
-fn mounts() -> Result<Vec<Mounted>, Cause> {
+/// Of whoever asks.
+pub(super) fn mounts() -> Result<Vec<Mounted>, Cause> {
     let text = fs::read_to_string("/proc/self/mountinfo").map_err(Cause::of("/proc/self/mountinfo"))?;
     Ok(text.lines().filter_map(mounted).collect())
 }
@@ -173,13 +177,15 @@ pub(super) fn mounted(line: &str) -> Option<Mounted> {
     let (before, after) = line.split_once(" - ")?;
     let mut fields = before.split(' ');
     let id = fields.next()?.parse().ok()?;
-    let mut fields = fields.skip(2);
+    let mut fields = fields.skip(1);
+    let device = fields.next()?.to_owned();
     let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
     let mut rest = after.split(' ');
     let (kind, _, file_system) = (rest.next()?, rest.next()?, rest.next()?);
     let list = |text: &str| text.split(',').map(str::to_owned).collect();
     Some(Mounted {
         id,
+        device,
         at: unescaped(at),
         root: unescaped(root),
         options: list(options),
@@ -209,6 +215,7 @@ fn limits() -> BTreeMap<String, u64> {
         "memory",
         read(["memory.max", "memory/memory.limit_in_bytes"]).and_then(number),
     );
+    put("swap", swap(read));
     put("pids", read(["pids.max", "pids/pids.max"]).and_then(number));
     let share = |quota: &str, period: &str| {
         let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
@@ -228,6 +235,18 @@ fn limits() -> BTreeMap<String, u64> {
     };
     put("cpu_millis", cpu);
     limits
+}
+
+/// Version 1 has a limit of both together.
+fn swap(read: impl Fn([&str; 2]) -> Option<String>) -> Option<u64> {
+    let of = |name| read([name, name]);
+    if let Some(text) = of("memory.swap.max") {
+        return Some(text.trim().parse().unwrap_or(u64::MAX));
+    }
+    let number = |text: String| text.trim().parse::<u64>().ok();
+    let both = of("memory/memory.memsw.limit_in_bytes").and_then(number)?;
+    let memory = of("memory/memory.limit_in_bytes").and_then(number)?;
+    Some(both.saturating_sub(memory))
 }
 
 /// What a cgroup counted: kills for memory, most memory at once, processes that were refused.

@@ -3,7 +3,7 @@
 //! INVARIANT (no container taken at its engine's word): everything of the profile that the kernel tells is compared
 //! with what was ordered, before the container is told what to run.
 
-use super::profile::{Bound, ENGINES_OWN, HARMLESS, is_ours};
+use super::profile::{Bound, ENGINES_OWN, HARMLESS, TMPFS, is_ours};
 use super::seen::{File, Mounted, Seen};
 use crate::ability::{LANDLOCK_FROM, Missing, consequences, needs};
 use crate::launcher::LaunchError;
@@ -24,6 +24,8 @@ pub(super) struct Known<'k> {
     pub binds: &'k [Bound],
     /// What was bound, by its place inside.
     pub files: &'k BTreeMap<PathBuf, File>,
+    /// What the platform sees mounted on its machine, now that the container is there.
+    pub outside: &'k [Mounted],
     /// The platform's own namespaces.
     pub namespaces: &'k BTreeMap<String, u64>,
 }
@@ -92,6 +94,11 @@ fn person(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
     if ids.contains(&0) || seen.more_groups.contains(&0) {
         return Err("the container runs as root, inside or outside, or with root's group".to_owned());
     }
+    if let Some(group) = seen.more_groups.iter().find(|group| **group != known.user.1) {
+        return Err(format!(
+            "the container has the further group {group}, which nobody asked for"
+        ));
+    }
     let held = seen.capabilities.iter().find(|(_, bits)| **bits != 0);
     if seen.capabilities.is_empty() || held.is_some() {
         return Err(format!("the engine left capabilities: {held:x?}"));
@@ -143,42 +150,73 @@ fn mounts(known: &Known<'_>, seen: &Seen) -> Result<(), String> {
         .collect();
     for mount in &seen.mounts {
         let at = mount.at.as_str();
-        // The kernel's own, and what was made in memory for the container: nobody's files. A part of what is in memory
-        // elsewhere, such as `/run` of the machine, is somebody's.
-        let is_harmless = HARMLESS.contains(&mount.root.as_str());
-        let is_nobodys = match mount.kind.as_str() {
-            "tmpfs" => mount.root == "/" || is_harmless,
-            "devtmpfs" => is_harmless,
-            kind => matches!(
-                kind,
-                "proc" | "sysfs" | "cgroup" | "cgroup2" | "devpts" | "mqueue"
-            ),
-        };
         let within = known
             .binds
             .iter()
-            .find(|one| Path::new(at).starts_with(&one.target));
-        match (bound.get(Path::new(at)), within) {
-            _ if at == "/" => (),
+            .filter(|one| Path::new(at).starts_with(&one.target));
+        let within = within.max_by_key(|one| one.target.as_os_str().len());
+        let is_asked_for = match within {
+            _ if at == "/" => true,
             // Looked at above.
-            (Some(_), _) => (),
+            _ if bound.contains_key(Path::new(at)) => true,
+            Some(one) if !comes_along(known, one, mount) => false,
             // What is mounted in the workspace outside comes along, and may be written like all of it.
-            (None, Some(one)) if one.writable || mount.is_read_only() => (),
-            (None, Some(_)) => {
+            Some(one) if one.writable || mount.is_read_only() => true,
+            Some(_) => {
                 return Err(format!(
                     "`{at}`, mounted there outside, can be written in the container"
                 ));
             }
-            (None, None) if is_nobodys => (),
-            (None, None) if ENGINES_OWN.contains(&at) && mount.is_read_only() => (),
-            (None, None) => {
-                return Err(format!(
-                    "the engine mounted `{at}`, which nobody asked for; look at `volumes` of containers.conf, and at mounts.conf"
-                ));
-            }
+            None => is_nobodys(known, mount) || ENGINES_OWN.contains(&at) && mount.is_read_only(),
+        };
+        if !is_asked_for {
+            return Err(format!(
+                "the engine mounted `{at}`, which nobody asked for; look at `volumes` of containers.conf, and at mounts.conf"
+            ));
         }
     }
     Ok(())
+}
+
+/// Whether it is mounted at that place below what was bound outside as well: the platform sees the same there.
+fn comes_along(known: &Known<'_>, one: &Bound, mount: &Mounted) -> bool {
+    let Ok(below) = Path::new(&mount.at).strip_prefix(&one.target) else {
+        return false;
+    };
+    let source = one.source.join(below);
+    known
+        .outside
+        .iter()
+        .any(|seen| seen.device == mount.device && seen.root == mount.root && Path::new(&seen.at) == source)
+}
+
+/// Whether it is the kernel's own, or was made in memory for the container, and is where such belongs: nobody's files.
+/// What is also mounted outside, such as `/run` of the machine, is somebody's.
+fn is_nobodys(known: &Known<'_>, mount: &Mounted) -> bool {
+    let at = Path::new(&mount.at);
+    let is_below = |above: &str| at.starts_with(above);
+    let mut outside = known.outside.iter().filter(|seen| seen.device == mount.device);
+    let is_mask = (is_below("/proc/") || is_below("/sys/")) && at.components().count() > 2;
+    let is_harmless = HARMLESS.contains(&mount.root.as_str()) && (is_below("/dev") || is_mask);
+    let has = |name: &str| mount.options.iter().any(|option| option == name);
+    match (mount.kind.as_str(), mount.at.as_str()) {
+        ("tmpfs" | "devtmpfs", _) if is_harmless => true,
+        // One controller's names are those of the machine.
+        ("cgroup" | "cgroup2", _) => is_below("/sys/fs/cgroup"),
+        // The engine makes it outside, in a directory of the container's, which is called this.
+        ("tmpfs", "/dev/shm") => {
+            mount.root == "/" && outside.all(|seen| seen.at.ends_with("/shm") && seen.at != "/dev/shm")
+        }
+        _ if outside.next().is_some() => false,
+        ("tmpfs", at) if TMPFS.contains(&at) => mount.root == "/" && has("nosuid") && has("nodev"),
+        ("tmpfs", "/dev" | "/sys/fs/cgroup") => mount.root == "/",
+        ("tmpfs", _) => mount.root == "/" && is_mask && mount.is_read_only(),
+        ("proc", _) => is_below("/proc"),
+        ("sysfs", _) => is_below("/sys"),
+        ("devpts", at) => matches!(at, "/dev/pts" | "/dev/console"),
+        ("mqueue", at) => at == "/dev/mqueue",
+        _ => false,
+    }
 }
 
 /// Namespaces that are not the platform's.
@@ -247,6 +285,12 @@ fn missing(known: &Known<'_>, seen: &Seen) -> BTreeMap<Part, String> {
                 format!("the container's cgroup has the limit {found}, and {wanted} was asked for"),
             );
         }
+    }
+    let swap = seen.limits.get("swap").copied().unwrap_or(0);
+    if limits.memory_bytes.is_some() && swap > 0 {
+        let why =
+            format!("the container may have {swap} bytes in swap besides its memory, and was to have none");
+        missing.entry(Part::MemoryLimit).or_insert(why);
     }
     missing.retain(|part, _| needs(known.spec, *part));
     missing
@@ -340,6 +384,16 @@ mod tests {
             bound("/staging/empty", "/workspace/.cofferdam", false),
             bound("/staging", "/.cofferdam", false),
         ];
+        let outside = [
+            "1 0 8:1 / / rw - ext4 /dev/vda rw",
+            "2 1 0:90 / /run rw - tmpfs tmpfs rw",
+            "3 1 0:91 / /dev/shm rw - tmpfs tmpfs rw",
+            "4 1 0:92 / /proc rw - proc proc rw",
+            "5 1 0:93 / /outside/disk rw - ext4 /dev/vdb rw",
+            "6 1 0:94 / /var/lib/engine/1/shm rw - tmpfs shm rw",
+            "7 1 0:95 / /staging/x rw - ext4 /dev/vdb rw",
+        ];
+        let outside: Vec<Mounted> = outside.iter().filter_map(|line| mounted(line)).collect();
         let known = Known {
             spec: &spec,
             user: (1001, 1002),
@@ -352,6 +406,7 @@ mod tests {
                 ("/.cofferdam".into(), file(3)),
             ]
             .into(),
+            outside: &outside,
             namespaces: &super::super::seen::NAMESPACES
                 .map(|name| (name.to_owned(), 1))
                 .into(),
@@ -385,7 +440,31 @@ mod tests {
             ("a volume",         Box::new(add("9 0 8:1 /x /data rw - ext4 /dev/vda rw")), "mounted `/data`, which nobody asked for"),
             ("the engine's own", Box::new(add("9 0 8:1 /h /etc/hosts rw - ext4 /dev/vda rw")), "mounted `/etc/hosts`, which nobody asked for"),
             ("ours writable",    Box::new(|s| s.mounts[5].options = vec!["rw".into()]), "`/.cofferdam` can be written"),
-            ("below ours",       Box::new(add("9 0 8:1 /s /.cofferdam/x rw - ext4 /dev/vda rw")), "`/.cofferdam/x`, mounted there outside"),
+            ("below ours",       Box::new(add("9 0 8:1 /s /.cofferdam/x rw - ext4 /dev/vda rw")), "mounted `/.cofferdam/x`, which nobody asked for"),
+            ("along and written", Box::new(add("9 0 0:95 / /.cofferdam/x rw - ext4 /dev/vdb rw")), "`/.cofferdam/x`, mounted there outside"),
+            ("comes along",      Box::new(add("9 0 0:93 / /workspace/disk rw - ext4 /dev/vdb rw")), "without [Users]"),
+            ("another along",    Box::new(add("9 0 0:93 / /workspace/x rw - ext4 /dev/vdb rw")), "mounted `/workspace/x`, which nobody asked for"),
+            ("the disk within",  Box::new(add("9 0 8:1 / /workspace/x rw - ext4 /dev/vda rw")), "mounted `/workspace/x`, which nobody asked for"),
+            ("all of /run",      Box::new(add("9 0 0:90 / /data rw,nosuid,nodev - tmpfs tmpfs rw")), "mounted `/data`, which nobody asked for"),
+            ("/run as ordered",  Box::new(add("9 0 0:90 / /run ro,nosuid,nodev - tmpfs tmpfs rw")), "mounted `/run`, which nobody asked for"),
+            ("/run as a mask",   Box::new(add("9 0 0:90 / /sys/firmware ro - tmpfs tmpfs rw")), "mounted `/sys/firmware`, which nobody asked for"),
+            ("the host's shm",   Box::new(add("9 0 0:91 / /dev/shm rw - tmpfs tmpfs rw")), "mounted `/dev/shm`, which nobody asked for"),
+            ("its own shm",      Box::new(add("9 0 0:94 / /dev/shm rw - tmpfs shm rw")), "without [Users]"),
+            ("no nosuid",        Box::new(|s| s.mounts[2].options = vec!["rw".into(), "nodev".into()]), "mounted `/tmp`, which nobody asked for"),
+            ("a new memory",     Box::new(add("9 0 0:7 / /data rw,nosuid,nodev - tmpfs tmpfs rw")), "mounted `/data`, which nobody asked for"),
+            ("a written mask",   Box::new(add("9 0 0:7 / /proc/acpi rw - tmpfs tmpfs rw")), "mounted `/proc/acpi`, which nobody asked for"),
+            ("a mask",           Box::new(add("9 0 0:7 / /proc/acpi ro - tmpfs tmpfs ro")), "without [Users]"),
+            ("the host's proc",  Box::new(add("9 0 0:92 / /proc rw - proc proc rw")),   "mounted `/proc`, which nobody asked for"),
+            ("proc elsewhere",   Box::new(add("9 0 0:7 / /hostproc rw - proc proc rw")), "mounted `/hostproc`, which nobody asked for"),
+            ("sys elsewhere",    Box::new(add("9 0 0:7 / /hostsys ro - sysfs sysfs ro")), "mounted `/hostsys`, which nobody asked for"),
+            ("terminals",        Box::new(add("9 0 0:7 / /dev/hostpts rw - devpts devpts rw")), "mounted `/dev/hostpts`, which nobody asked for"),
+            ("its terminals",    Box::new(add("9 0 0:7 / /dev/pts rw - devpts devpts rw")), "without [Users]"),
+            ("cgroups",          Box::new(add("9 0 0:7 / /cgroup ro - cgroup2 cgroup rw")), "mounted `/cgroup`, which nobody asked for"),
+            ("queues",           Box::new(add("9 0 0:7 / /mqueue rw - mqueue mqueue rw")), "mounted `/mqueue`, which nobody asked for"),
+            ("its queues",       Box::new(add("9 0 0:7 / /dev/mqueue rw - mqueue mqueue rw")), "without [Users]"),
+            ("a further group",  Box::new(|s| s.more_groups.push(999)),                "the further group 999"),
+            ("its own group",    Box::new(|s| s.more_groups.push(1002)),               "without [Users]"),
+            ("swap",             Box::new(|s| { s.limits.insert("swap".into(), 4096); }), "needs MemoryLimit"),
             ("hidden below",     Box::new(|s| { s.paths.insert("/workspace/.cofferdam".into(), place(2, 4)); }), "`/workspace/.cofferdam` in the container is not what was to be there"),
             ("another place",    Box::new(|s| { s.paths.insert("/workspace".into(), place(7, 4)); }), "`/workspace` in the container is not what was to be there"),
             ("nothing there",    Box::new(|s| { s.paths.remove(Path::new("/.cofferdam")); }), "`/.cofferdam` in the container is not what was to be there"),

@@ -106,9 +106,9 @@ impl Ward {
         self.stop = Some(stop);
         let killed = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
         if killed == Err(Errno::PERM) {
-            // Another user, which the engine may end. Should it not, the end of this connection does.
-            let _ = self.engine.remove(&self.id);
+            // Another user, which the end of this connection ends at once. The engine, which may take its time, makes sure.
             let _ = rustix::net::shutdown(&self.link, rustix::net::Shutdown::Both);
+            let _ = self.engine.remove(&self.id);
         }
     }
 

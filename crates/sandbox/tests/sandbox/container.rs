@@ -204,6 +204,47 @@ fn a_guest_finds_its_place_and_its_rules_are_what_the_kernel_says() {
     world.none_is_left();
 }
 
+#[test]
+fn the_check_of_health_of_an_image_is_executed_by_nobody() {
+    const CHECKED: &str = "localhost/cofferdam-tests-health:1";
+    let Some(world) = World::new() else { return };
+    let text = format!("FROM {IMAGE}\nHEALTHCHECK --interval=1s CMD touch /workspace/checked\n");
+    let file = world.directory.path().join("Containerfile");
+    std::fs::write(&file, text).unwrap();
+    let built = world
+        .engine
+        .podman()
+        .args(["build", "--format", "docker", "-t", CHECKED, "-f"])
+        .args([&file, world.directory.path()])
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let (container, _) = world.containers.image(None, CHECKED).unwrap();
+    let mut running = world
+        .launch(&spec(
+            container,
+            &world.workspace(""),
+            &["sh", "-c", "echo runs; sleep 1000"],
+        ))
+        .unwrap();
+    assert_eq!(running.line(), "runs");
+    let id = running.guest.rules().container.as_ref().unwrap().id.clone();
+    // As the engine's own timer does, where there is one.
+    let checked = world
+        .engine
+        .podman()
+        .args(["healthcheck", "run", &id])
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&checked.stderr).contains("no defined healthcheck"),
+        "{checked:?}"
+    );
+    assert!(!world.workspace("checked").exists());
+    running.guest.kill();
+    running.finish();
+}
+
 /// What each try of a guest comes to: a script, what it prints, and a word of why.
 #[test]
 fn nothing_outside_its_workspace_is_there() {
