@@ -517,8 +517,11 @@ async fn open(
     let runtime = Runtime::new(Arc::clone(&gate), Settings::default());
     let launching = files::launching(options);
     let guests = Guests::new(&runtime, Arc::clone(&launching));
-    let named = options.organization.as_deref();
-    let below = named.map(organizations::path).unwrap_or_default();
+    let below = options
+        .organization
+        .as_deref()
+        .map(organizations::path)
+        .unwrap_or_default();
     let triage = Triage::new(
         Arc::clone(&gate),
         Arc::clone(&runtime),
@@ -536,13 +539,7 @@ async fn open(
         files::supplied(triage.search(), launching, &around.own),
         options.organization.clone(),
     );
-    configuration
-        .restore()
-        .context("cannot read the stored documents")?;
-    configuration.identify().await;
-    if let Some(path) = &options.config {
-        follow_or_keep(&configuration, path).await?;
-    }
+    configure(&configuration, options).await?;
     let admin_token_file = administrator::ensure(&gate, options).await?;
     let app = Arc::new(App {
         clock: store.clock(),
@@ -577,6 +574,17 @@ async fn open(
         admin_token_file,
         tasks: JoinSet::new(),
     })
+}
+
+/// Puts in force what is stored, and what a file says.
+async fn configure(configuration: &Configuration, options: &Options) -> anyhow::Result<()> {
+    let restored = configuration.restore();
+    restored.context("cannot read the stored documents")?;
+    configuration.identify().await;
+    match &options.config {
+        Some(path) => follow_or_keep(configuration, path).await,
+        None => Ok(()),
+    }
 }
 
 /// Puts what `path` says in force. When it is wrong, the state that is stored stays in force and `health`

@@ -72,16 +72,7 @@ impl Gate {
             self.authority.load_full(),
             self.deadlines.now(),
         );
-        let known = match is_new {
-            true => self.read_nothing(&authority, proposal)?,
-            false => None,
-        };
-        let read = match known {
-            Some(read) => read,
-            None => self
-                .store
-                .read(|reader| self.read(reader, &authority, proposal))?,
-        };
+        let read = self.known_or_read(&authority, proposal, is_new)?;
         let mut session = read
             .session
             .ok_or_else(|| not_acting("there is no such session"))?;
@@ -132,6 +123,22 @@ impl Gate {
 }
 
 impl Gate {
+    fn known_or_read(
+        &self,
+        authority: &Authority,
+        proposal: &Proposal,
+        is_new: bool,
+    ) -> Result<Read, StoreError> {
+        let known = match is_new {
+            true => self.read_nothing(authority, proposal)?,
+            false => None,
+        };
+        match known {
+            Some(read) => Ok(read),
+            None => self.store.read(|reader| self.read(reader, authority, proposal)),
+        }
+    }
+
     async fn try_settle_doubts(&self) {
         if self.doubts.any()
             && let Err(error) = self.settle_doubts().await

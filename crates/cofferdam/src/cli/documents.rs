@@ -320,6 +320,6 @@ mod tests {
         for (text, expected) in [("Agent", "Agent"), ("policies", "Policy"), ("TRIGGER", "Trigger")] {
             assert_eq!(kind(text).unwrap(), expected);
         }
-        assert!(matches!(kind("Budget"), Err(Failure::Misuse(_))));
+        assert!(matches!(kind("Schedule"), Err(Failure::Misuse(_))));
     }
 }

@@ -178,31 +178,7 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
     let spec = map
         .get("spec")
         .ok_or_else(|| origin.problem("", "missing field `spec`"))?;
-    let spec = match kind {
-        Kind::Agent => Spec::Agent(Box::new(typed(spec, &origin)?)),
-        Kind::Toolset => Spec::Toolset(typed(spec, &origin)?),
-        Kind::Policy => Spec::Policy(PolicyDocument {
-            place: branch,
-            ..typed(spec, &origin)?
-        }),
-        Kind::Trigger => Spec::Trigger(typed(spec, &origin)?),
-        Kind::Channel => Spec::Channel(typed(spec, &origin)?),
-        Kind::IdentityProvider if spec.get("certificates").is_some() => {
-            Spec::CertificateProvider(Box::new(typed(spec, &origin)?))
-        }
-        Kind::IdentityProvider => Spec::IdentityProvider(Box::new(match spec.get("ldap") {
-            Some(_) => ProviderSpec::Ldap(typed(spec, &origin)?),
-            None => ProviderSpec::Oidc(typed(spec, &origin)?),
-        })),
-        Kind::Publisher => Spec::Publisher(Box::new(typed(spec, &origin)?)),
-        Kind::Egress => Spec::Egress(Box::new(typed(spec, &origin)?)),
-        Kind::Model => Spec::Model(Box::new(typed(spec, &origin)?)),
-        Kind::Route => Spec::Route(Box::new(typed(spec, &origin)?)),
-        Kind::Budget => Spec::Budget(Box::new(BudgetSpec {
-            place: branch,
-            ..typed(spec, &origin)?
-        })),
-    };
+    let spec = spec_of(kind, spec, branch, &origin)?;
     let place = match kind {
         Kind::Agent => place,
         _ => Place::default(),
@@ -215,6 +191,34 @@ pub fn read(parsed: Parsed) -> Result<Document, Problem> {
         version: None,
         value,
         origin,
+    })
+}
+
+fn spec_of(kind: Kind, spec: &Value, branch: Branch, origin: &Origin) -> Result<Spec, Problem> {
+    Ok(match kind {
+        Kind::Agent => Spec::Agent(Box::new(typed(spec, origin)?)),
+        Kind::Toolset => Spec::Toolset(typed(spec, origin)?),
+        Kind::Policy => Spec::Policy(PolicyDocument {
+            place: branch,
+            ..typed(spec, origin)?
+        }),
+        Kind::Trigger => Spec::Trigger(typed(spec, origin)?),
+        Kind::Channel => Spec::Channel(typed(spec, origin)?),
+        Kind::IdentityProvider if spec.get("certificates").is_some() => {
+            Spec::CertificateProvider(Box::new(typed(spec, origin)?))
+        }
+        Kind::IdentityProvider => Spec::IdentityProvider(Box::new(match spec.get("ldap") {
+            Some(_) => ProviderSpec::Ldap(typed(spec, origin)?),
+            None => ProviderSpec::Oidc(typed(spec, origin)?),
+        })),
+        Kind::Publisher => Spec::Publisher(Box::new(typed(spec, origin)?)),
+        Kind::Egress => Spec::Egress(Box::new(typed(spec, origin)?)),
+        Kind::Model => Spec::Model(Box::new(typed(spec, origin)?)),
+        Kind::Route => Spec::Route(Box::new(typed(spec, origin)?)),
+        Kind::Budget => Spec::Budget(Box::new(BudgetSpec {
+            place: branch,
+            ..typed(spec, origin)?
+        })),
     })
 }
 

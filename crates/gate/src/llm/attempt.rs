@@ -3,7 +3,7 @@
 use super::reply::Reply;
 use super::send::left;
 use super::settle::Account;
-use super::spec::{Model, VERB, resource};
+use super::spec::{Model, Provider, VERB, resource};
 use super::spoken::Spoken;
 use super::{Ask, Body, Llm, Models};
 use crate::egress::answer::Refused;
@@ -215,14 +215,8 @@ impl Llm {
         Err(self.known(&ask.session, &refusal, &action, step))
     }
 
-    /// What would be sent, unless it may not be or nobody knows what it could cost.
-    async fn outgoing(
-        &self,
-        ask: &Ask,
-        request: &Request,
-        models: &Models,
-        model: &Model,
-    ) -> Result<Outgoing, Refused> {
+    /// Refuses content that may not go to `model`.
+    async fn kept_here(&self, ask: &Ask, models: &Models, model: &Model) -> Result<(), Refused> {
         let view = self.gate.session(&ask.session);
         let view = view.map_err(|error| Refused::new(503, "unrecorded", error.to_string()))?;
         let subject = self.gate.session_subject(&view);
@@ -231,6 +225,18 @@ impl Llm {
             let remedy = "a model that runs on premises, or another `sensitivity` of the agent";
             return Err(self.not_bounded(ask, model, &why, remedy).await);
         }
+        Ok(())
+    }
+
+    /// What would be sent, unless it may not be or nobody knows what it could cost.
+    async fn outgoing(
+        &self,
+        ask: &Ask,
+        request: &Request,
+        models: &Models,
+        model: &Model,
+    ) -> Result<Outgoing, Refused> {
+        self.kept_here(ask, models, model).await?;
         let Some(price) = &model.price else {
             let why = format!(
                 "model `{}` has no price, so that nobody knows what it could cost",
@@ -245,7 +251,8 @@ impl Llm {
                 )
                 .await);
         };
-        let bound = request.bound();
+        let mut bound = request.bound();
+        bound.costs.retain(|cost| !model.passes(cost));
         let cap = bound.output_cap.unwrap_or(model.output);
         let protocol = request.protocol();
         let free = protocol == Protocol::CountTokens;
@@ -278,7 +285,8 @@ impl Llm {
             model: Some(&model.upstream),
             output_cap: writes.then_some(cap),
             older_cap: model.provider.knows_older_cap(),
-            ask_usage: request.stream(),
+            // Mistral sends it unasked, and knows no such field.
+            ask_usage: request.stream() && model.provider != Provider::Mistral,
         });
         Ok(Outgoing {
             body,

@@ -132,7 +132,6 @@ impl PriceSpec {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        let usual = base.cloned().unwrap_or_default();
         let (Some(input), Some(output)) = (
             input.or(base.map(|base| base.input)),
             output.or(base.map(|base| base.output)),
@@ -145,6 +144,25 @@ impl PriceSpec {
                 )]),
             };
         };
+        Ok(Some(self.filled(
+            base,
+            (input, output),
+            [cached, cache_write, cache_write_long],
+            (request, web_search),
+            anthropic,
+        )))
+    }
+
+    /// With what is not said by the table, or by the price of input.
+    fn filled(
+        &self,
+        base: Option<&Price>,
+        (input, output): (u64, u64),
+        [cached, cache_write, cache_write_long]: [Option<u64>; 3],
+        (request, web_search): (Option<u64>, Option<u64>),
+        anthropic: bool,
+    ) -> Price {
+        let usual = base.cloned().unwrap_or_default();
         // What was written over the table's price of input is no price of its cache.
         let kept = |own: Option<u64>, of_table: u64, of_input: u64| {
             let by_input = self.input.is_some() || base.is_none();
@@ -167,7 +185,7 @@ impl PriceSpec {
             input: scaled(long.input, input, usual.input),
             output: scaled(long.output, output, usual.output),
         });
-        Ok(Some(Price {
+        Price {
             input,
             output,
             cached: kept(cached, usual.cached, input),
@@ -183,8 +201,15 @@ impl PriceSpec {
             file_tokens: self.file_tokens.or(usual.file_tokens),
             web_search: web_search.or(usual.web_search),
             tier_percent: self.tier_percent.unwrap_or(usual.tier_percent.max(100)),
-        }))
+        }
     }
+}
+
+/// What a request has besides its bytes.
+struct Extras {
+    input: u64,
+    searches: u64,
+    dearer: bool,
 }
 
 impl Price {
@@ -199,6 +224,41 @@ impl Price {
     /// # Errors
     /// It uses something that has no ceiling price.
     pub fn most(&self, bound: &Bound, output: u64, context: u64) -> Result<(u64, u64), Unbounded> {
+        let Extras {
+            input,
+            searches,
+            dearer,
+        } = self.extras(bound, context)?;
+        let output = output.max(bound.thinking_budget.unwrap_or_default());
+        let output = output.saturating_mul(bound.choices.max(1));
+        let long = self.long.filter(|long| input > long.above);
+        // A cache costs more in a long request by as much as input does: as `cost` has it.
+        let scaled = |price: u64| match (long, self.input) {
+            (Some(long), 1..) => {
+                (u128::from(price) * u128::from(long.input)).div_ceil(u128::from(self.input))
+            }
+            _ => u128::from(price),
+        };
+        let caches = [self.cached, self.cache_write, self.cache_write_long].map(scaled);
+        let plain = [Some(self.input), long.map(|long| long.input)]
+            .into_iter()
+            .flatten()
+            .map(u128::from);
+        let input_price = plain.chain(caches).max().unwrap_or_default();
+        let input_price = u64::try_from(input_price).unwrap_or(u64::MAX);
+        let output_price = long.map_or(self.output, |long| long.output.max(self.output));
+        let mut cost = Price::of(input, input_price).saturating_add(Price::of(output, output_price));
+        if dearer {
+            cost = cost.saturating_mul(u128::from(self.tier_percent)).div_ceil(100);
+        }
+        let micros = to_micros(cost)
+            .saturating_add(self.request)
+            .saturating_add(self.web_search.unwrap_or_default().saturating_mul(searches));
+        Ok((micros, input.saturating_add(output)))
+    }
+
+    /// The tokens of input at most, and what is billed otherwise.
+    fn extras(&self, bound: &Bound, context: u64) -> Result<Extras, Unbounded> {
         let unbounded = |cost: &wire::Cost, remedy| Unbounded {
             what: format!("{} `{}`", cost.kind.as_str(), cost.name),
             place: cost.place.clone(),
@@ -259,32 +319,11 @@ impl Price {
                 remedy: "make the request smaller",
             });
         }
-        let output = output.max(bound.thinking_budget.unwrap_or_default());
-        let output = output.saturating_mul(bound.choices.max(1));
-        let long = self.long.filter(|long| input > long.above);
-        // A cache costs more in a long request by as much as input does: as `cost` has it.
-        let scaled = |price: u64| match (long, self.input) {
-            (Some(long), 1..) => {
-                (u128::from(price) * u128::from(long.input)).div_ceil(u128::from(self.input))
-            }
-            _ => u128::from(price),
-        };
-        let caches = [self.cached, self.cache_write, self.cache_write_long].map(scaled);
-        let plain = [Some(self.input), long.map(|long| long.input)]
-            .into_iter()
-            .flatten()
-            .map(u128::from);
-        let input_price = plain.chain(caches).max().unwrap_or_default();
-        let input_price = u64::try_from(input_price).unwrap_or(u64::MAX);
-        let output_price = long.map_or(self.output, |long| long.output.max(self.output));
-        let mut cost = Price::of(input, input_price).saturating_add(Price::of(output, output_price));
-        if dearer {
-            cost = cost.saturating_mul(u128::from(self.tier_percent)).div_ceil(100);
-        }
-        let micros = to_micros(cost)
-            .saturating_add(self.request)
-            .saturating_add(self.web_search.unwrap_or_default().saturating_mul(searches));
-        Ok((micros, input.saturating_add(output)))
+        Ok(Extras {
+            input,
+            searches,
+            dearer,
+        })
     }
 
     /// What `usage` costs.

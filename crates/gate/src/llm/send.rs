@@ -73,33 +73,11 @@ impl Llm {
         };
         let response = match sent {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_connect() || error.is_builder() => {
-                let what = format!(
-                    "model `{}` cannot be reached: {}",
-                    model.name,
-                    client_error(&error)
-                );
+            sent => {
+                let (code, what, again, ended) = unanswered(model, sent.map(|sent| sent.map(drop)));
                 self.breakers.failed(&model.name);
-                account
-                    .settle(flight, Ended::unsent("not_connected", &what))
-                    .await;
-                return failed("not_connected", what, true);
-            }
-            Ok(Err(error)) => {
-                let what = format!("model `{}` gave no answer: {}", model.name, client_error(&error));
-                self.breakers.failed(&model.name);
-                account.settle(flight, Ended::lost("no_answer", &what)).await;
-                return failed("no_answer", what, true);
-            }
-            Err(_) => {
-                let what = format!(
-                    "model `{}` did not answer within {} s",
-                    model.name,
-                    model.timeout.as_secs()
-                );
-                self.breakers.failed(&model.name);
-                account.settle(flight, Ended::lost("too_slow", &what)).await;
-                return failed("too_slow", what, false);
+                account.settle(flight, ended).await;
+                return failed(code, what, again);
             }
         };
         let request = &spoken.request;
@@ -170,12 +148,7 @@ impl Llm {
             && kind
                 .as_deref()
                 .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
-        let mut passed: Vec<(String, String)> = headers
-            .iter()
-            .filter(|(name, _)| comes_back(name.as_str()))
-            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-            .collect();
-        passed.push(("cofferdam-entry".to_owned(), flight.entry().to_string()));
+        let passed = passed(headers, flight.entry());
         if is_stream {
             let relay = Relay::new(
                 self,
@@ -192,37 +165,11 @@ impl Llm {
         } else {
             ERROR_BYTES_MAX
         };
-        let cancel = flight.cancel();
-        let read = tokio::select! {
-            biased;
-            () = cancel.cancelled() => {
-                let entry = flight.entry();
-                account.settle(flight, Ended::cut("stopped", "a stop covers it")).await;
-                return Tried::Refused(Refused::new(403, "stopped", "a stop covers it").recorded(Some(entry)));
-            }
-            () = left(ask) => {
-                let entry = flight.entry();
-                account.settle(flight, Ended::left()).await;
-                return Tried::Refused(Refused::new(499, "client_gone", "the client left").recorded(Some(entry)));
-            }
-            read = tokio::time::timeout(model.timeout, whole(coming.response, limit)) => {
-                read.unwrap_or_else(|_| Err("its answer stopped coming".to_owned()))
-            }
-        };
-        let body = match read {
+        let body = match self.body(ask, model, coming.response, limit, &flight).await {
             Ok(body) => body,
-            Err(what) => {
-                let entry = flight.entry();
-                let what = format!("the answer of model `{}` broke off: {what}", model.name);
-                self.breakers.failed(&model.name);
-                account.settle(flight, Ended::lost("broken", &what)).await;
-                let refused = Refused::new(502, "broken", what).recorded(Some(entry));
-                return Tried::Failed {
-                    refused,
-                    again: false,
-                    after: None,
-                    elsewhere: false,
-                };
+            Err((ended, tried)) => {
+                account.settle(flight, ended).await;
+                return tried;
             }
         };
         match fault_of(
@@ -240,6 +187,43 @@ impl Llm {
                 answered(spoken, status, passed, body, entry)
             }
         }
+    }
+
+    /// All of an answer, or how it ended before that.
+    async fn body(
+        &self,
+        ask: &Ask,
+        model: &Model,
+        response: reqwest::Response,
+        limit: usize,
+        flight: &InFlight,
+    ) -> Result<Bytes, (Ended, Tried)> {
+        let (cancel, entry) = (flight.cancel(), Some(flight.entry()));
+        let read = tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                let refused = Refused::new(403, "stopped", "a stop covers it").recorded(entry);
+                return Err((Ended::cut("stopped", "a stop covers it"), Tried::Refused(refused)));
+            }
+            () = left(ask) => {
+                let refused = Refused::new(499, "client_gone", "the client left").recorded(entry);
+                return Err((Ended::left(), Tried::Refused(refused)));
+            }
+            read = tokio::time::timeout(model.timeout, whole(response, limit)) => {
+                read.unwrap_or_else(|_| Err("its answer stopped coming".to_owned()))
+            }
+        };
+        read.map_err(|what| {
+            let what = format!("the answer of model `{}` broke off: {what}", model.name);
+            self.breakers.failed(&model.name);
+            let failed = Tried::Failed {
+                refused: Refused::new(502, "broken", what.clone()).recorded(entry),
+                again: false,
+                after: None,
+                elsewhere: false,
+            };
+            (Ended::lost("broken", &what), failed)
+        })
     }
 
     /// An answer that is none.
@@ -287,21 +271,7 @@ impl Llm {
             ..ended
         };
         account.settle(flight, ended).await;
-        // INVARIANT (the key is the gate's): what the upstream thinks of it is no fault of the caller's.
-        let (status, code) = match fault.kind {
-            FaultKind::Authentication | FaultKind::Permission | FaultKind::QuotaExhausted => {
-                (502, "upstream_account")
-            }
-            FaultKind::RateLimited => (429, "upstream_rate_limited"),
-            FaultKind::Overloaded => (529, "upstream_overloaded"),
-            FaultKind::ContextTooLong => (400, "context_length_exceeded"),
-            FaultKind::ContentPolicy => (400, "content_policy"),
-            FaultKind::TooLarge => (413, "upstream_too_large"),
-            FaultKind::BadRequest => (400, "upstream_bad_request"),
-            FaultKind::NotFound => (502, "upstream_not_found"),
-            FaultKind::Timeout => (504, "upstream_timeout"),
-            _ => (502, "upstream_failed"),
-        };
+        let (status, code) = told_as(fault.kind);
         let seconds = after.map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX));
         Tried::Failed {
             refused: Refused {
@@ -314,6 +284,65 @@ impl Llm {
             elsewhere: fault.kind.fall_back(),
         }
     }
+}
+
+/// Why there is no answer: a code, in words, whether it may be tried again, and how it is settled.
+fn unanswered(
+    model: &Model,
+    sent: Result<Result<(), reqwest::Error>, tokio::time::error::Elapsed>,
+) -> (&'static str, String, bool, Ended) {
+    let name = &model.name;
+    match sent {
+        Ok(Err(error)) if error.is_connect() || error.is_builder() => {
+            let what = format!("model `{name}` cannot be reached: {}", client_error(&error));
+            let ended = Ended::unsent("not_connected", &what);
+            ("not_connected", what, true, ended)
+        }
+        Ok(sent) => {
+            let why = sent.err().map(|error| client_error(&error)).unwrap_or_default();
+            let what = format!("model `{name}` gave no answer: {why}");
+            let ended = Ended::lost("no_answer", &what);
+            ("no_answer", what, true, ended)
+        }
+        Err(_) => {
+            let what = format!(
+                "model `{name}` did not answer within {} s",
+                model.timeout.as_secs()
+            );
+            let ended = Ended::lost("too_slow", &what);
+            ("too_slow", what, false, ended)
+        }
+    }
+}
+
+/// Status and code for the client. INVARIANT (the key is the gate's): what the upstream thinks of it is no fault of the
+/// caller's.
+fn told_as(kind: FaultKind) -> (u16, &'static str) {
+    match kind {
+        FaultKind::Authentication | FaultKind::Permission | FaultKind::QuotaExhausted => {
+            (502, "upstream_account")
+        }
+        FaultKind::RateLimited => (429, "upstream_rate_limited"),
+        FaultKind::Overloaded => (529, "upstream_overloaded"),
+        FaultKind::ContextTooLong => (400, "context_length_exceeded"),
+        FaultKind::ContentPolicy => (400, "content_policy"),
+        FaultKind::TooLarge => (413, "upstream_too_large"),
+        FaultKind::BadRequest => (400, "upstream_bad_request"),
+        FaultKind::NotFound => (502, "upstream_not_found"),
+        FaultKind::Timeout => (504, "upstream_timeout"),
+        _ => (502, "upstream_failed"),
+    }
+}
+
+/// What the client gets of an upstream's headers.
+fn passed(headers: &HeaderMap, entry: u64) -> Vec<(String, String)> {
+    let mut passed: Vec<(String, String)> = headers
+        .iter()
+        .filter(|(name, _)| comes_back(name.as_str()))
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+        .collect();
+    passed.push(("cofferdam-entry".to_owned(), entry.to_string()));
+    passed
 }
 
 /// Resolves when nobody waits for the answer any more.

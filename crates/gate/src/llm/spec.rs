@@ -104,6 +104,10 @@ pub struct ModelSpec {
     /// Which kinds of calls it takes, if not all that its provider has: `chat`, `responses`, `embeddings`, `messages`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speaks: Option<Vec<String>>,
+    /// Fields of requests that this version knows nothing of and that cost nothing there: they are passed on. A
+    /// `compatible` server gets all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passes: Vec<String>,
     /// How long it may take for the first byte of its answer, in seconds; 120 unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
@@ -184,6 +188,7 @@ pub struct Model {
     pub(crate) speaks: Vec<Protocol>,
     pub(crate) timeout: Duration,
     pub(crate) concurrent: Option<u32>,
+    pub(crate) passes: Vec<String>,
     pub(crate) environment: Environment,
 }
 
@@ -301,6 +306,7 @@ impl ModelSpec {
                 speaks,
                 timeout: Duration::from_secs(self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS).into()),
                 concurrent: self.concurrent,
+                passes: self.passes.clone(),
                 environment,
             }),
             _ => Err(wrong),
@@ -389,6 +395,12 @@ impl Model {
     /// Its key's place, for whoever checks documents.
     pub fn secret(&self) -> Option<&SecretRef> {
         self.secret.as_ref()
+    }
+
+    /// Whether something of a request that nobody knows the price of is known to cost nothing here.
+    pub(crate) fn passes(&self, cost: &wire::Cost) -> bool {
+        let is_passed = self.provider == Provider::Compatible || self.passes.contains(&cost.name);
+        cost.kind == wire::CostKind::UnknownField && is_passed
     }
 
     /// Whether `name` is one of its names.
