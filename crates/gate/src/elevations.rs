@@ -7,7 +7,8 @@
 //! - **Of the agent that acts.** What it passed on to others is not raised by it.
 //! - **Not for oneself.** The sponsor grants none, and what a person caused, or is on whose account, is not raised by them.
 //! - **It ends once**: by its time, by the time that never goes back; by a person; at every stop that may be about the agent; when it
-//!   is suspended, revoked or removed; when its trust falls below what it took; when its giver has left. Nothing gives it back.
+//!   is suspended, revoked or removed; when its trust falls below what it took; when its giver has left, is no operator there any more,
+//!   or has become its sponsor. Nothing gives it back.
 
 mod projection;
 
@@ -16,8 +17,8 @@ pub(crate) use projection::Elevations;
 use crate::gate::platform;
 use crate::record::short;
 use crate::rows::{self, decode};
-use crate::{AgentAuthority, Caller, Gate, Role, agents, stops, trust};
-use policy::{AgentStatus, Chain, Environment, Level, Principal, PrincipalKind, Timestamp};
+use crate::{AgentAuthority, Authority, Caller, Gate, Role, agents, stops, trust};
+use policy::{AgentStatus, Chain, Environment, Level, Principal, PrincipalKind, Spot, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub enum ElevationState {
     Lowered,
     /// Its time is over.
     Expired,
-    /// A stop came, the agent was suspended, revoked or removed, its trust fell, or its giver left.
+    /// A stop came, the agent was suspended, revoked or removed, its trust fell, or its giver left or may give none any more.
     Void,
 }
 
@@ -279,17 +280,15 @@ impl Gate {
             for row in reader.find(ELEVATIONS, "active", "yes")? {
                 let view: ElevationView = decode(row.value)?;
                 let trust = trust::least_read(reader, &authority, std::slice::from_ref(&view.agent), now)?;
-                let giver = agents::read_person(reader, &view.by)?;
-                let end = match () {
-                    () if now >= view.expires => Some((ElevationState::Expired, OVER.to_owned())),
-                    () if trust < view.floor => {
+                let fault = giver_fault(reader, &authority, &view, now)?;
+                let end = match fault {
+                    _ if now >= view.expires => Some((ElevationState::Expired, OVER.to_owned())),
+                    _ if trust < view.floor => {
                         let why = format!("trust fell to {trust}; it takes {}", view.floor);
                         Some((ElevationState::Void, why))
                     }
-                    () if giver.is_none_or(|giver| giver.has_left(now)) => {
-                        Some((ElevationState::Void, "who granted it has left".to_owned()))
-                    }
-                    () => None,
+                    Some(why) => Some((ElevationState::Void, why.to_owned())),
+                    None => None,
                 };
                 over.extend(end.map(|(state, why)| (view, state, why)));
             }
@@ -329,6 +328,7 @@ impl ElevationView {
 /// What raises `agent` where it acts for `cause`, on behalf of these, if it is trusted enough for that.
 pub(crate) fn of(
     reader: &Reader<'_>,
+    authority: &Authority,
     agent: &str,
     cause: &Principal,
     behalf: &[String],
@@ -336,8 +336,29 @@ pub(crate) fn of(
 ) -> Result<Option<ElevationView>, StoreError> {
     let found = active(reader, agent, now)?.filter(|view| view.reaches(cause, behalf));
     let Some(view) = found else { return Ok(None) };
-    let giver = agents::read_person(reader, &view.by)?;
-    Ok((!giver.is_none_or(|giver| giver.has_left(now))).then_some(view))
+    let fault = giver_fault(reader, authority, &view, now)?;
+    Ok(fault.is_none().then_some(view))
+}
+
+/// Why nobody would take the giver's word for it now: they have left, are neither admin nor operator where the agent is, or have
+/// become its sponsor. Their token may have run out meanwhile, which is no reason.
+fn giver_fault(
+    reader: &Reader<'_>,
+    authority: &Authority,
+    view: &ElevationView,
+    now: Timestamp,
+) -> Result<Option<&'static str>, StoreError> {
+    let giver = agents::read_person(reader, &view.by)?.filter(|giver| !giver.has_left(now));
+    Ok(match (giver, authority.agents.get(&view.agent)) {
+        (None, _) => Some("who granted it has left"),
+        (_, None) => Some("its agent is not configured any more"),
+        (_, Some(held)) if held.sponsor == view.by => Some("who granted it sponsors the agent now"),
+        (Some(giver), Some(held)) => {
+            let spot = Spot::Agent(held.place.clone(), view.agent.clone());
+            let operates = giver.held(&[Role::Admin, Role::Operator], &spot, now);
+            (!operates).then_some("who granted it is neither admin nor operator there any more")
+        }
+    })
 }
 
 /// `chain` with the level of the agent that acts raised.

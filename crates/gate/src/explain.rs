@@ -37,7 +37,7 @@ impl Gate {
         let now = self.deadlines.now();
         let read = |reader: &store::Reader<'_>| {
             let held = self.behind(reader, &authority, agent, cause, delegation)?;
-            let elevation = elevations::of(reader, agent, cause, &held.behalf(), now)?;
+            let elevation = elevations::of(reader, &authority, agent, cause, &held.behalf(), now)?;
             Ok::<_, store::StoreError>((held, elevation))
         };
         // What cannot be read gives nothing and is not trusted.
@@ -102,7 +102,7 @@ impl Gate {
         let read = |reader: &store::Reader<'_>| {
             let (agent, cause) = (&session.agent, &session.cause);
             let held = self.behind(reader, &authority, agent, cause, delegation)?;
-            let elevation = elevations::of(reader, agent, cause, &held.behalf(), now)?;
+            let elevation = elevations::of(reader, &authority, agent, cause, &held.behalf(), now)?;
             Ok::<_, store::StoreError>((held, elevation))
         };
         let (held, elevation) = self.store.read(read).map_err(|error| error.to_string())?;

@@ -190,7 +190,14 @@ impl Gate {
         let spot = held.spot(authority);
         let whose = (held.behalf(), &spot);
         let waivers = waivers::alike(reader, &session.agent, &proposal.action)?;
-        read.elevation = elevations::of(reader, &session.agent, &session.cause, &held.behalf(), now)?;
+        read.elevation = elevations::of(
+            reader,
+            authority,
+            &session.agent,
+            &session.cause,
+            &held.behalf(),
+            now,
+        )?;
         if waivers.is_empty() && read.alike.is_empty() && read.elevation.is_none() {
             let mut quiets = lock(&self.quiet);
             if quiets.len() >= QUIET_MAX {

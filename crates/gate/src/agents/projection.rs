@@ -85,7 +85,12 @@ impl PersonRow {
     /// Whether what they said as an approver of what is at `spot` counts: by the tokens that hold; with
     /// none, by the last that ended, unless it was revoked.
     pub fn may_decide(&self, spot: &Spot, now: Timestamp) -> bool {
-        let decides = |at: &RoleAt| matches!(at.role, Role::Approver | Role::Admin) && at.reach.covers(spot);
+        self.held(&[Role::Approver, Role::Admin], spot, now)
+    }
+
+    /// The same of any of these roles.
+    pub fn held(&self, roles: &[Role], spot: &Spot, now: Timestamp) -> bool {
+        let decides = |at: &RoleAt| roles.contains(&at.role) && at.reach.covers(spot);
         let last = self.tokens.values().max_by_key(|token| token.ended());
         match self.tokens.values().any(|token| token.holds(now)) {
             true => self.roles(now).iter().any(decides),

@@ -268,13 +268,23 @@ async fn nobody_raises_what_they_caused() {
 async fn it_ends_by_itself_and_by_everything_that_should_end_it() {
     let eve = Principal::person("eve");
     let of_agent = StopScope::Agent("triage".into());
-    let table: [(&str, ElevationState, &str); 6] = [
+    let table: [(&str, ElevationState, &str); 8] = [
         ("time", ElevationState::Expired, "its time is over"),
         ("lowered", ElevationState::Lowered, "done"),
         ("stop", ElevationState::Void, "stop of `agent:triage`"),
         ("stop of all", ElevationState::Void, "stop of `all`"),
         ("suspended", ElevationState::Void, "agent `triage` was suspended"),
         ("its giver left", ElevationState::Void, "who granted it has left"),
+        (
+            "its giver was demoted",
+            ElevationState::Void,
+            "who granted it is neither admin nor operator there any more",
+        ),
+        (
+            "its giver sponsors now",
+            ElevationState::Void,
+            "who granted it sponsors the agent now",
+        ),
     ];
     for (what, state, why) in table {
         let world = reader().await;
@@ -314,7 +324,30 @@ async fn it_ends_by_itself_and_by_everything_that_should_end_it() {
                         .unwrap();
                 }
             }
+            "its giver sponsors now" => {
+                let held = AgentAuthority {
+                    sponsor: "bob".to_owned(),
+                    ..agent(Level::L1)
+                };
+                let change = gate::DocumentChange::Apply {
+                    kind: "Agent".to_owned(),
+                    name: "triage".to_owned(),
+                    document: json!({"n": 2}),
+                };
+                let (generation, next) = (
+                    world.gate.authority().generation,
+                    authority(&rules(), &[("triage", held)]),
+                );
+                world
+                    .gate
+                    .install(&eve, gate::Owner::Api, generation, vec![change], next)
+                    .await
+                    .unwrap();
+            }
             _ => {
+                if what == "its giver was demoted" {
+                    world.caller("bob", &[Role::Viewer]).await;
+                }
                 world.gate.revoke_token(&eve, bob.token()).await.unwrap();
             }
         }
