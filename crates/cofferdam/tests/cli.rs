@@ -171,7 +171,7 @@ fn every_command_says_what_it_should_and_how_it_ended() {
         ("get agents",                                   0,    "triage",               ""),
         ("get agent triage --output yaml",               0,    "kind: Agent",          ""),
         ("get agent nobody",                             1,    "",                     "nobody"),
-        ("get budgets",                                  2,    "",                     "`budgets` is no kind"),
+        ("get schedules",                                  2,    "",                     "`schedules` is no kind"),
         ("describe policy defaults",                     0,    "changes-are-proposed", ""),
         ("delete agent triage",                          1,    "",                     "owned by the configuration directory"),
         ("diff -f cofferdam.yaml",                       0,    "nothing changes",      ""),

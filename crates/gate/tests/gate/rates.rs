@@ -5,7 +5,7 @@ use crate::world::{World, action, agent, authority, post, read, rules};
 use gate::{AgentAuthority, Bounds, Pace, Proposal, Refusal};
 use policy::{Effect, Idempotence, Level, Principal, Rate, Ring, StopScope};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[tokio::test]
 async fn the_eleventh_of_eleven_quick_actions_in_ring_3_is_refused() {
@@ -98,7 +98,6 @@ async fn who_is_patient_gets_its_turn_or_is_refused_after_a_second() {
     world.advance(200);
     waiting.await.unwrap();
 
-    let began = Instant::now();
     match soon("twelfth").await {
         Err(Refusal::Bound {
             what,
@@ -110,7 +109,7 @@ async fn who_is_patient_gets_its_turn_or_is_refused_after_a_second() {
         ),
         other => panic!("{other:?}"),
     }
-    assert!(began.elapsed() >= Duration::from_secs(1), "it was kept waiting");
+
     let codes: Vec<_> = world
         .bodies("action.denied")
         .into_iter()
