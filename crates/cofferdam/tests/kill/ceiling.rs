@@ -31,6 +31,9 @@ const CROWD_PATIENCE: Duration = Duration::from_secs(4);
 const TRIES_MAX: u32 = 3;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a step of a session takes, and how many there are: together longer than all of this takes.
+const HOLD: Duration = Duration::from_secs(5);
+const STEPS: usize = 40;
 /// Agents whose sessions call, one each.
 const AGENTS: [&str; 8] = ["one", "two", "three", "four", "five", "six", "seven", "eight"];
 
@@ -78,7 +81,10 @@ async fn kill_nine_ceiling_holds_through_failures_and_restarts() {
     }
     open(&mut platform, &mut sessions, &opened, CALLS).await;
     let mut ends: Vec<End> = Vec::new();
-    while let Some(end) = tokio::time::timeout(PATIENCE, clients.join_next()).await.unwrap() {
+    while let Some(end) = tokio::time::timeout(2 * PATIENCE, clients.join_next())
+        .await
+        .unwrap()
+    {
         ends.push(end.unwrap());
     }
     ends.sort_unstable();
@@ -300,10 +306,10 @@ async fn serve(stream: TcpStream, billed: &AtomicU64, arrived: &AtomicU64) -> Op
     let mut body = vec![0; length];
     read.read_exact(&mut body).await.ok()?;
     if !line.starts_with("POST") {
-        // What holds a session still.
-        let mut nothing = [0];
-        read.read_exact(&mut nothing).await.ok()?;
-        return None;
+        // What holds a session still, for less than its tool waits.
+        tokio::time::sleep(HOLD).await;
+        let ok = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+        return write.write_all(ok).await.ok();
     }
     let mut random = Random(arrived.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9) | 1);
     let what = random.below(10);
@@ -354,7 +360,9 @@ fn documents(port: u16) -> String {
     let bounds = json!({ "actionsPerSession": 1_000_000, "actionsPerMinute": 1_000_000 });
     // There trust lowers no level, and those of this one may do much in a second.
     let autonomy = json!({ "default": "L1", "environments": { "test": "L3" }, "sandboxes": ["test"] });
-    let hold = json!({ "name": "hold", "tool": "http.get", "arguments": { "url": format!("http://127.0.0.1:{port}/hold") } });
+    let url = format!("http://127.0.0.1:{port}/hold");
+    let hold = |step: usize| json!({ "name": format!("hold_{step}"), "tool": "http.get", "arguments": { "url": url } });
+    let steps: Vec<Value> = (0..STEPS).map(hold).collect();
     let mut all = vec![
         document(
             "Toolset",
@@ -383,7 +391,7 @@ fn documents(port: u16) -> String {
         json!({ "source": "alertmanager", "agent": AGENTS[0] }),
     ));
     let agents = AGENTS.iter().map(|agent| {
-        let spec = json!({ "autonomy": autonomy, "sponsor": "crash", "toolsets": ["world"], "bounds": bounds, "runbook": { "steps": [hold], "output": {} } });
+        let spec = json!({ "autonomy": autonomy, "sponsor": "crash", "toolsets": ["world"], "bounds": bounds, "runbook": { "steps": steps, "output": {} } });
         document("Agent", agent, spec)
     });
     all.extend(agents);
