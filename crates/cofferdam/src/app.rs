@@ -539,7 +539,7 @@ async fn open(
         files::supplied(triage.search(), launching, &around.own),
         options.organization.clone(),
     );
-    configure(&configuration, options).await?;
+    files::configure(&configuration, options).await?;
     let admin_token_file = administrator::ensure(&gate, options).await?;
     let app = Arc::new(App {
         clock: store.clock(),
@@ -574,35 +574,4 @@ async fn open(
         admin_token_file,
         tasks: JoinSet::new(),
     })
-}
-
-/// Puts in force what is stored, and what a file says.
-async fn configure(configuration: &Configuration, options: &Options) -> anyhow::Result<()> {
-    let restored = configuration.restore();
-    restored.context("cannot read the stored documents")?;
-    configuration.identify().await;
-    match &options.config {
-        Some(path) => follow_or_keep(configuration, path).await,
-        None => Ok(()),
-    }
-}
-
-/// Puts what `path` says in force. When it is wrong, the state that is stored stays in force and `health`
-/// names the problem: a restart must not turn a refused change into an outage. Only without such a
-/// state is it an error.
-async fn follow_or_keep(configuration: &Configuration, path: &Path) -> anyhow::Result<()> {
-    match configuration.synchronize(path).await {
-        Err(error) if !(configuration.is_in_force() && error.is_refusal()) => {
-            Err(anyhow::anyhow!(error.render()))
-        }
-        Err(error) => {
-            tracing::error!(
-                "`{}` was refused whole, the stored configuration is in force:\n{}",
-                path.display(),
-                error.render()
-            );
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-    }
 }

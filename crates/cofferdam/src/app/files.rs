@@ -1,6 +1,6 @@
 //! Where the platform keeps what it knows: the journal, and what lies beside its directory.
 
-use super::{App, Options, Own};
+use super::{App, Configuration, Options, Own};
 use crate::guests;
 use crate::tls::Tls;
 use anyhow::Context as _;
@@ -97,5 +97,36 @@ pub(super) fn supplied(incidents: Arc<dyn IncidentSearch>, launching: Arc<Launch
     Supplied {
         incidents,
         commands: Some(Arc::new(Commands { launching, hidden })),
+    }
+}
+
+/// Puts in force what is stored, and what a file says.
+pub(super) async fn configure(configuration: &Configuration, options: &Options) -> anyhow::Result<()> {
+    let restored = configuration.restore();
+    restored.context("cannot read the stored documents")?;
+    configuration.identify().await;
+    match &options.config {
+        Some(path) => follow_or_keep(configuration, path).await,
+        None => Ok(()),
+    }
+}
+
+/// Puts what `path` says in force. When it is wrong, the state that is stored stays in force and `health`
+/// names the problem: a restart must not turn a refused change into an outage. Only without such a
+/// state is it an error.
+async fn follow_or_keep(configuration: &Configuration, path: &Path) -> anyhow::Result<()> {
+    match configuration.synchronize(path).await {
+        Err(error) if !(configuration.is_in_force() && error.is_refusal()) => {
+            Err(anyhow::anyhow!(error.render()))
+        }
+        Err(error) => {
+            tracing::error!(
+                "`{}` was refused whole, the stored configuration is in force:\n{}",
+                path.display(),
+                error.render()
+            );
+            Ok(())
+        }
+        Ok(_) => Ok(()),
     }
 }
