@@ -17,6 +17,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// How often the lock of a directory is tried.
+const LOCK_TRIES: u32 = 40;
+/// How long between two tries: a second in all.
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
+
 /// Name of the file that is locked while a process writes.
 const LOCK: &str = "lock";
 
@@ -176,11 +181,15 @@ fn take_lock(directory: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path);
     let file = file.map_err(unavailable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse {
-            path: directory.display().to_string(),
-        }),
-        Err(std::fs::TryLockError::Error(e)) => Err(unavailable(e)),
+    // Whoever is just ending lets go in a moment: the last outcomes are handed to a thread that nobody waits for.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(std::fs::TryLockError::Error(e)) => return Err(unavailable(e)),
+        }
     }
+    Err(StoreError::InUse {
+        path: directory.display().to_string(),
+    })
 }

@@ -48,8 +48,11 @@ async fn an_altered_journal_stops_acting_and_names_the_entry() {
     let config = directory.path().join("cofferdam.yaml");
     let platform = Platform::start_in(directory, |options| options.config = Some(config)).await;
     let health = platform
-        .until("/api/v1/health", |health| health["status"] == "unhealthy")
+        .until("/api/v1/health", |health| {
+            part(health, "journal")["status"] == "unhealthy"
+        })
         .await;
+    assert_eq!(health["status"], "unhealthy");
     let said = part(&health, "journal");
     assert!(
         said["detail"]

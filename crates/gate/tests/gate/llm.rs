@@ -496,6 +496,11 @@ async fn what_has_no_bound_is_refused_by_name_before_anything_is_sent() {
     let door = door(
         &[
             ("m", model(&upstream, json!({}))),
+            ("vendor", model(&upstream, json!({ "provider": "openai" }))),
+            (
+                "told",
+                model(&upstream, json!({ "provider": "openai", "passes": ["x_new"] })),
+            ),
             (
                 "free",
                 model(&upstream, json!({ "model": "unheard-of", "price": {} })),
@@ -509,7 +514,7 @@ async fn what_has_no_bound_is_refused_by_name_before_anything_is_sent() {
     let image = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}"#;
     let search = r#"{"model":"m","max_output_tokens":9,"input":"hi","tools":[{"type":"web_search"}]}"#;
     let tier = r#"{"model":"m","max_tokens":9,"messages":[],"service_tier":"priority"}"#;
-    let field = r#"{"model":"m","max_tokens":9,"messages":[],"x_new":1}"#;
+    let field = r#"{"model":"vendor","max_tokens":9,"messages":[],"x_new":1}"#;
     #[rustfmt::skip]
     let table = [
         (Protocol::Chat,      field,                                              403, "`x_new` has no ceiling price (leave it out)"),
@@ -528,6 +533,12 @@ async fn what_has_no_bound_is_refused_by_name_before_anything_is_sent() {
         assert!(said.contains(part), "{body}: {said}");
     }
     assert!(upstream.sent().is_empty());
+    // A server of one's own gets what it is sent, and a vendor what its Model says.
+    for name in ["m", "told"] {
+        let asks = format!(r#"{{"model":"{name}","max_tokens":9,"messages":[],"x_new":1}}"#);
+        assert_eq!(door.told(Protocol::Chat, &asks).await.0, 200, "{name}");
+        assert!(upstream.sent().last().unwrap().body.contains(r#""x_new":1"#));
+    }
     assert_eq!(
         door.world.bodies("action.denied").len(),
         7,
