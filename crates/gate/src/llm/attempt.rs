@@ -1,5 +1,6 @@
 //! One try at one model: what it can cost, the gate, the wire, and what came of it. Each is an action of its own.
 
+use super::price::Unbounded;
 use super::reply::Reply;
 use super::send::left;
 use super::settle::Account;
@@ -228,6 +229,25 @@ impl Llm {
         Ok(())
     }
 
+    /// Refuses what has no bound, by its place.
+    async fn most(
+        &self,
+        ask: &Ask,
+        model: &Model,
+        most: Result<(u64, u64), Unbounded>,
+    ) -> Result<(u64, u64), Refused> {
+        let unbounded = match most {
+            Ok(most) => return Ok(most),
+            Err(unbounded) => unbounded,
+        };
+        let place = match unbounded.place.as_str() {
+            "" => "the request",
+            place => place,
+        };
+        let why = format!("{place}: {} has no ceiling price", unbounded.what);
+        Err(self.not_bounded(ask, model, &why, unbounded.remedy).await)
+    }
+
     /// What would be sent, unless it may not be or nobody knows what it could cost.
     async fn outgoing(
         &self,
@@ -268,17 +288,11 @@ impl Llm {
                 )
                 .await);
         }
-        let most = match price.most(&bound, cap, model.context) {
-            Ok(_) if free => (0, 0),
-            Ok(most) => most,
-            Err(unbounded) => {
-                let place = if unbounded.place.is_empty() {
-                    "the request"
-                } else {
-                    &unbounded.place
-                };
-                let why = format!("{}: {} has no ceiling price", place, unbounded.what);
-                return Err(self.not_bounded(ask, model, &why, unbounded.remedy).await);
+        let most = match free {
+            true => (0, 0),
+            false => {
+                let most = price.most(&bound, cap, model.context);
+                self.most(ask, model, most).await?
             }
         };
         let (body, changes) = request.rewrite(&Rewrite {
