@@ -357,7 +357,7 @@ fn documents(port: u16) -> String {
         json!({ "apiVersion": "cofferdam.dev/v1", "kind": kind, "metadata": { "name": name }, "spec": spec })
             .to_string()
     };
-    let bounds = json!({ "actionsPerSession": 1_000_000, "actionsPerMinute": 1_000_000 });
+    let bounds = json!({ "actionsPerSession": 1_000_000, "actionsPerMinute": 1_000_000, "actionsPerSecond": 1_000_000 });
     // There trust lowers no level, and those of this one may do much in a second.
     let autonomy = json!({ "default": "L1", "environments": { "test": "L3" }, "sandboxes": ["test"] });
     let url = format!("http://127.0.0.1:{port}/hold");
